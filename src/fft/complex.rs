@@ -237,7 +237,7 @@ fn radix<V: F32x16, B: Butterfly<R>, const R: usize, const T: usize, const INVER
     }
     let m = x.len() / R;
     let mut parts = x.chunks_exact_mut(m);
-    let mut parts: [&mut [ComplexLane]; R] = std::array::from_fn(|_| parts.next().unwrap_or_default());
+    let parts: [&mut [ComplexLane]; R] = std::array::from_fn(|_| parts.next().unwrap_or_default());
     for (j, w) in twiddles.as_chunks::<T>().0.iter().enumerate().take(m) {
         for p in 0..R {
             a[p] = Complex::load(&parts[p][j]);
