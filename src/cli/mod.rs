@@ -10,6 +10,7 @@
 //! To add a command: write its file with a [`Command`], and name it in [`COMMANDS`].
 
 use crate::error::{Error, Fault, Result};
+use crate::json::Json;
 use crate::num::lanes::Isa;
 use clap::error::ErrorKind;
 use config::Config;
@@ -110,6 +111,23 @@ pub struct Context {
     pub talk: Talk,
     /// The words of the command line, for `NAME.run.json`.
     pub argv: Vec<String>,
+}
+
+impl Context {
+    /// What may differ between two runs with the same result: the command line, the origins of values, the machine.
+    pub fn run_record(&self) -> Json {
+        let text = |s: &str| Json::Str(s.to_string());
+        let origins = self.settings.origins();
+        let origins = origins.iter().map(|(name, value, origin)| {
+            (*name, Json::obj([("value", text(value)), ("origin", text(origin))]))
+        });
+        Json::obj([
+            ("command_line", Json::Arr(self.argv.iter().map(|w| text(w)).collect())),
+            ("options", Json::obj(origins)),
+            ("isa", text(self.isa.name())),
+            ("threads", Json::Int(self.threads as i64)),
+        ])
+    }
 }
 
 /// Runs the program: the words of the command line, the first being the program, and the environment.
