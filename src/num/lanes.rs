@@ -88,6 +88,11 @@ pub trait F32x16: Copy + sealed::Sealed {
     fn split_binary(self) -> (Self, Self);
     /// `2^self` for integral lanes in −126..=127, and some number for others: [`exp2_integral`] per lane.
     fn exp2_integral(self) -> Self;
+    /// Hints that `items` will be read soon. Changes nothing but time; the hint is dropped where there is none.
+    #[inline(always)]
+    fn prefetch<T>(items: &[T]) {
+        let _ = items;
+    }
     /// Turns 16 lanes × 16 numbers about the diagonal: number j of lane i becomes number i of lane j. Moves bits only.
     #[inline(always)]
     fn transpose(block: &mut [Lane; LANES]) {

@@ -29,6 +29,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// Rows of the image that are transformed together: their cells lie side by side in memory.
 const ROWS: usize = 4;
+/// How many runs ahead of the one being added are fetched.
+const RUNS_AHEAD: usize = 2;
 /// Rows beyond the grid that collect what wraps around; at least the widest kernel less one.
 const WRAP_ROWS: usize = 8;
 /// Cells between the rows of the half plane beyond its length, so that columns do not share cache sets.
@@ -312,7 +314,17 @@ impl Kernel for StripKernel<'_> {
         let grid = &mut self.grid[..held * stride];
         grid.fill(ComplexLane::ZERO);
         let mut strip = Strip { first: (self.strip * STRIP) as i32, held: held as i32, stride, m: m as i32, grid };
-        for run in &engine.samples.runs[self.strip] {
+        let runs = &engine.samples.runs[self.strip];
+        for (i, run) in runs.iter().enumerate() {
+            // A run is a few kilobytes at a new place for every angle: too short for the hardware to notice.
+            if let Some(ahead) = runs.get(i + RUNS_AHEAD) {
+                let row = ahead.angle as usize * engine.samples.used.len();
+                let at = |k: u32| row + k as usize - engine.samples.used.start;
+                V::prefetch(&self.spectra[at(ahead.samples.start)..at(ahead.samples.end)]);
+                let (first, weights) = engine.samples.stored(ahead);
+                V::prefetch(first);
+                V::prefetch(weights);
+            }
             match engine.samples.width[run.angle as usize] {
                 4 => strip.add::<V, 4>(&engine.samples, run, self.spectra),
                 5 => strip.add::<V, 5>(&engine.samples, run, self.spectra),

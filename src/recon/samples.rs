@@ -121,6 +121,17 @@ impl Samples {
         (u.try_into().unwrap_or(&[0.0; W]), v.try_into().unwrap_or(&[0.0; W]))
     }
 
+    /// The stored rows of a run: positions and weights, for prefetching.
+    #[inline(always)]
+    pub fn stored(&self, run: &Run) -> (&[[i32; 2]], &[f32]) {
+        let angle = run.angle as usize;
+        let taps = 2 * self.width[angle] as usize;
+        let (from, to) = (run.samples.start as usize - self.used.start, run.samples.end as usize - self.used.start);
+        let row = angle * self.used.len();
+        let start = self.offset[angle];
+        (&self.first[row + from..row + to], &self.weights[start + from * taps..start + to * taps])
+    }
+
     /// Which samples touch the columns `strip`. Columns grow with k along a ray, so each image is one range.
     fn runs_of(&self, strip: Range<usize>, periodic: bool) -> Vec<Run> {
         let (low, high) = (strip.start as i32, strip.end as i32 - 1);
