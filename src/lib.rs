@@ -12,5 +12,7 @@ pub mod os;
 pub mod phantom;
 pub mod provenance;
 pub mod recon;
+#[doc(hidden)]
+pub mod testing;
 pub mod units;
 pub mod volume;

@@ -12,11 +12,23 @@
 //! | `neon` | four 128-bit registers | `fmla` |
 //! | `scalar` | an array | `f32::mul_add`: correct, and slow where the target has no FMA |
 //!
-//! Lanes never meet: there is no horizontal operation here. What one lane computes does not depend on the others,
+//! Two rules keep a kernel fast: every function on its way to the lanes is `#[inline(always)]`, and none of them is a
+//! closure or a function passed as a value, because those are compiled without the caller's instruction set.
+//!
+//! Lanes never meet: there is no horizontal operation here, but for [`F32x16::transpose`], which moves bits only. What one lane computes does not depend on the others,
 //! so a result is the same whichever lane, and in whatever company, it is computed in.
 #![allow(unsafe_code)]
+// An operator would hide where a rounding happens; methods show it.
+#![allow(clippy::should_implement_trait)]
+// Register intrinsics of one block share one precondition: the instruction set is present.
+#![allow(clippy::multiple_unsafe_ops_per_block)]
 
 use crate::error::{Error, Result};
+
+#[cfg(target_arch = "aarch64")]
+mod arm;
+#[cfg(target_arch = "x86_64")]
+mod x86;
 
 /// Number of lanes of [`F32x16`].
 pub const LANES: usize = 16;
@@ -70,6 +82,49 @@ pub trait F32x16: Copy + sealed::Sealed {
     fn neg_mul_add(self, b: Self, c: Self) -> Self;
     /// `−self`.
     fn neg(self) -> Self;
+    /// Per lane `self < b ? yes : no`; a comparison with NaN is false, and the chosen number keeps its bits.
+    fn select_less(self, b: Self, yes: Self, no: Self) -> Self;
+    /// `(m, k)` with `self = m · 2^k`, m in [√½, √2) and k integral: [`split_binary`] per lane.
+    fn split_binary(self) -> (Self, Self);
+    /// `2^self` for integral lanes in −126..=127, and some number for others: [`exp2_integral`] per lane.
+    fn exp2_integral(self) -> Self;
+    /// Hints that `items` will be read soon. Changes nothing but time; the hint is dropped where there is none.
+    #[inline(always)]
+    fn prefetch<T>(items: &[T]) {
+        let _ = items;
+    }
+    /// Turns 16 lanes × 16 numbers about the diagonal: number j of lane i becomes number i of lane j. Moves bits only.
+    #[inline(always)]
+    fn transpose(block: &mut [Lane; LANES]) {
+        for i in 0..LANES {
+            for j in i + 1..LANES {
+                (block[i].0[j], block[j].0[i]) = (block[j].0[i], block[i].0[j]);
+            }
+        }
+    }
+}
+
+/// Bits of √½ rounded down: the least mantissa that [`split_binary`] returns.
+const SQRT_HALF_BITS: u32 = 0x3f35_04f3;
+/// Sign and exponent of an f32.
+const EXPONENT_BITS: u32 = 0xff80_0000;
+/// Explicit bits of an f32 mantissa.
+const MANTISSA_WIDTH: u32 = 23;
+/// Exponent field of 1.0.
+const EXPONENT_BIAS: i32 = 127;
+
+/// `(m, k)` with `x = m · 2^k`, m in [√½, √2), for positive normal x; other bits go through the same integer steps.
+#[inline(always)]
+pub fn split_binary(x: f32) -> (f32, f32) {
+    let above = x.to_bits().wrapping_sub(SQRT_HALF_BITS);
+    let k = above as i32 >> MANTISSA_WIDTH;
+    (f32::from_bits(x.to_bits().wrapping_sub(above & EXPONENT_BITS)), k as f32)
+}
+
+/// `2^k` for integral k in −126..=127.
+#[inline(always)]
+pub fn exp2_integral(k: f32) -> f32 {
+    f32::from_bits(((k as i32).wrapping_add(EXPONENT_BIAS) as u32) << MANTISSA_WIDTH)
 }
 
 /// A complex number per lane, in registers.
@@ -286,224 +341,18 @@ impl F32x16 for Array {
     fn neg(self) -> Self {
         Array(self.0.map(|x| -x))
     }
-}
-
-#[cfg(target_arch = "x86_64")]
-mod x86 {
-    use super::{F32x16, Kernel, LANES, Lane, sealed};
-    use std::arch::x86_64::*;
-
-    #[target_feature(enable = "avx2,fma")]
-    pub(super) fn run_avx2<K: Kernel>(kernel: K) -> K::Out {
-        kernel.run::<Avx2>()
+    #[inline(always)]
+    fn select_less(self, b: Self, yes: Self, no: Self) -> Self {
+        Array(std::array::from_fn(|i| if self.0[i] < b.0[i] { yes.0[i] } else { no.0[i] }))
     }
-
-    #[target_feature(enable = "avx512f,avx2,fma")]
-    pub(super) fn run_avx512<K: Kernel>(kernel: K) -> K::Out {
-        kernel.run::<Avx512>()
+    #[inline(always)]
+    fn split_binary(self) -> (Self, Self) {
+        let pairs = self.0.map(split_binary);
+        (Array(pairs.map(|p| p.0)), Array(pairs.map(|p| p.1)))
     }
-
-    /// One 512-bit register. Private to this file: it exists only below `run_avx512`.
-    #[derive(Clone, Copy)]
-    pub struct Avx512(__m512);
-
-    impl sealed::Sealed for Avx512 {}
-
-    impl F32x16 for Avx512 {
-        #[inline(always)]
-        fn load(from: &Lane) -> Self {
-            Self::load_array(&from.0)
-        }
-        #[inline(always)]
-        fn load_array(from: &[f32; LANES]) -> Self {
-            // SAFETY: avx512f is present (see `Isa::run`); the reference covers 16 readable f32.
-            Avx512(unsafe { _mm512_loadu_ps(from.as_ptr()) })
-        }
-        #[inline(always)]
-        fn store(self, to: &mut Lane) {
-            self.store_array(&mut to.0);
-        }
-        #[inline(always)]
-        fn store_array(self, to: &mut [f32; LANES]) {
-            // SAFETY: avx512f is present (see `Isa::run`); the reference covers 16 writable f32.
-            unsafe { _mm512_storeu_ps(to.as_mut_ptr(), self.0) }
-        }
-        #[inline(always)]
-        fn splat(value: f32) -> Self {
-            // SAFETY: avx512f is present (see `Isa::run`).
-            Avx512(unsafe { _mm512_set1_ps(value) })
-        }
-        #[inline(always)]
-        fn add(self, b: Self) -> Self {
-            // SAFETY: avx512f is present (see `Isa::run`).
-            Avx512(unsafe { _mm512_add_ps(self.0, b.0) })
-        }
-        #[inline(always)]
-        fn sub(self, b: Self) -> Self {
-            // SAFETY: avx512f is present (see `Isa::run`).
-            Avx512(unsafe { _mm512_sub_ps(self.0, b.0) })
-        }
-        #[inline(always)]
-        fn mul(self, b: Self) -> Self {
-            // SAFETY: avx512f is present (see `Isa::run`).
-            Avx512(unsafe { _mm512_mul_ps(self.0, b.0) })
-        }
-        #[inline(always)]
-        fn mul_add(self, b: Self, c: Self) -> Self {
-            // SAFETY: avx512f is present (see `Isa::run`).
-            Avx512(unsafe { _mm512_fmadd_ps(self.0, b.0, c.0) })
-        }
-        #[inline(always)]
-        fn neg_mul_add(self, b: Self, c: Self) -> Self {
-            // SAFETY: avx512f is present (see `Isa::run`).
-            Avx512(unsafe { _mm512_fnmadd_ps(self.0, b.0, c.0) })
-        }
-        #[inline(always)]
-        fn neg(self) -> Self {
-            // SAFETY: avx512f is present (see `Isa::run`). 0 − x would turn +0 into +0; the sign bit is flipped instead.
-            Avx512(unsafe {
-                _mm512_castsi512_ps(_mm512_xor_si512(_mm512_castps_si512(self.0), _mm512_set1_epi32(i32::MIN)))
-            })
-        }
-    }
-
-    /// Two 256-bit registers. Private to this file: it exists only below `run_avx2`.
-    #[derive(Clone, Copy)]
-    pub struct Avx2([__m256; 2]);
-
-    impl sealed::Sealed for Avx2 {}
-
-    impl F32x16 for Avx2 {
-        #[inline(always)]
-        fn load(from: &Lane) -> Self {
-            Self::load_array(&from.0)
-        }
-        #[inline(always)]
-        fn load_array(from: &[f32; LANES]) -> Self {
-            // SAFETY: avx is present (see `Isa::run`); the first half of the array is readable.
-            let low = unsafe { _mm256_loadu_ps(from[..8].as_ptr()) };
-            // SAFETY: as above, for the second half.
-            let high = unsafe { _mm256_loadu_ps(from[8..].as_ptr()) };
-            Avx2([low, high])
-        }
-        #[inline(always)]
-        fn store(self, to: &mut Lane) {
-            self.store_array(&mut to.0);
-        }
-        #[inline(always)]
-        fn store_array(self, to: &mut [f32; LANES]) {
-            // SAFETY: avx is present (see `Isa::run`); the first half of the array is writable.
-            unsafe { _mm256_storeu_ps(to[..8].as_mut_ptr(), self.0[0]) };
-            // SAFETY: as above, for the second half.
-            unsafe { _mm256_storeu_ps(to[8..].as_mut_ptr(), self.0[1]) };
-        }
-        #[inline(always)]
-        fn splat(value: f32) -> Self {
-            // SAFETY: avx is present (see `Isa::run`).
-            Avx2([unsafe { _mm256_set1_ps(value) }; 2])
-        }
-        #[inline(always)]
-        fn add(self, b: Self) -> Self {
-            // SAFETY: avx is present (see `Isa::run`).
-            Avx2(std::array::from_fn(|i| unsafe { _mm256_add_ps(self.0[i], b.0[i]) }))
-        }
-        #[inline(always)]
-        fn sub(self, b: Self) -> Self {
-            // SAFETY: avx is present (see `Isa::run`).
-            Avx2(std::array::from_fn(|i| unsafe { _mm256_sub_ps(self.0[i], b.0[i]) }))
-        }
-        #[inline(always)]
-        fn mul(self, b: Self) -> Self {
-            // SAFETY: avx is present (see `Isa::run`).
-            Avx2(std::array::from_fn(|i| unsafe { _mm256_mul_ps(self.0[i], b.0[i]) }))
-        }
-        #[inline(always)]
-        fn mul_add(self, b: Self, c: Self) -> Self {
-            // SAFETY: fma is present (see `Isa::run`).
-            Avx2(std::array::from_fn(|i| unsafe { _mm256_fmadd_ps(self.0[i], b.0[i], c.0[i]) }))
-        }
-        #[inline(always)]
-        fn neg_mul_add(self, b: Self, c: Self) -> Self {
-            // SAFETY: fma is present (see `Isa::run`).
-            Avx2(std::array::from_fn(|i| unsafe { _mm256_fnmadd_ps(self.0[i], b.0[i], c.0[i]) }))
-        }
-        #[inline(always)]
-        fn neg(self) -> Self {
-            // SAFETY: avx is present (see `Isa::run`).
-            let sign = unsafe { _mm256_set1_ps(-0.0) };
-            // SAFETY: as above.
-            Avx2(std::array::from_fn(|i| unsafe { _mm256_xor_ps(self.0[i], sign) }))
-        }
-    }
-}
-
-#[cfg(target_arch = "aarch64")]
-mod arm {
-    use super::{F32x16, LANES, Lane, sealed};
-    use std::arch::aarch64::*;
-
-    /// Four 128-bit registers; NEON is part of the aarch64 baseline.
-    #[derive(Clone, Copy)]
-    pub struct Neon([float32x4_t; 4]);
-
-    impl sealed::Sealed for Neon {}
-
-    impl F32x16 for Neon {
-        #[inline(always)]
-        fn load(from: &Lane) -> Self {
-            Self::load_array(&from.0)
-        }
-        #[inline(always)]
-        fn load_array(from: &[f32; LANES]) -> Self {
-            // SAFETY: NEON is in the baseline; each quarter of the array is readable.
-            Neon(std::array::from_fn(|i| unsafe { vld1q_f32(from[4 * i..4 * i + 4].as_ptr()) }))
-        }
-        #[inline(always)]
-        fn store(self, to: &mut Lane) {
-            self.store_array(&mut to.0);
-        }
-        #[inline(always)]
-        fn store_array(self, to: &mut [f32; LANES]) {
-            for i in 0..4 {
-                // SAFETY: NEON is in the baseline; each quarter of the array is writable.
-                unsafe { vst1q_f32(to[4 * i..4 * i + 4].as_mut_ptr(), self.0[i]) }
-            }
-        }
-        #[inline(always)]
-        fn splat(value: f32) -> Self {
-            // SAFETY: NEON is in the baseline.
-            Neon([unsafe { vdupq_n_f32(value) }; 4])
-        }
-        #[inline(always)]
-        fn add(self, b: Self) -> Self {
-            // SAFETY: NEON is in the baseline.
-            Neon(std::array::from_fn(|i| unsafe { vaddq_f32(self.0[i], b.0[i]) }))
-        }
-        #[inline(always)]
-        fn sub(self, b: Self) -> Self {
-            // SAFETY: NEON is in the baseline.
-            Neon(std::array::from_fn(|i| unsafe { vsubq_f32(self.0[i], b.0[i]) }))
-        }
-        #[inline(always)]
-        fn mul(self, b: Self) -> Self {
-            // SAFETY: NEON is in the baseline.
-            Neon(std::array::from_fn(|i| unsafe { vmulq_f32(self.0[i], b.0[i]) }))
-        }
-        #[inline(always)]
-        fn mul_add(self, b: Self, c: Self) -> Self {
-            // SAFETY: NEON is in the baseline; `vfmaq` is fused.
-            Neon(std::array::from_fn(|i| unsafe { vfmaq_f32(c.0[i], self.0[i], b.0[i]) }))
-        }
-        #[inline(always)]
-        fn neg_mul_add(self, b: Self, c: Self) -> Self {
-            // SAFETY: NEON is in the baseline; `vfmsq` is fused.
-            Neon(std::array::from_fn(|i| unsafe { vfmsq_f32(c.0[i], self.0[i], b.0[i]) }))
-        }
-        #[inline(always)]
-        fn neg(self) -> Self {
-            // SAFETY: NEON is in the baseline.
-            Neon(std::array::from_fn(|i| unsafe { vnegq_f32(self.0[i]) }))
-        }
+    #[inline(always)]
+    fn exp2_integral(self) -> Self {
+        Array(self.0.map(exp2_integral))
     }
 }
 
@@ -532,6 +381,15 @@ mod tests {
                 a.neg(),
                 V::splat(0.0).neg(),
                 V::splat(f32::from_bits(3)).mul(V::splat(0.5)),
+                a.select_less(b, c, b.neg()),
+                V::splat(f32::NAN).select_less(a, b, c),
+                a.select_less(V::splat(f32::NAN), b, c),
+                V::splat(-0.0).select_less(V::splat(0.0), b, c),
+                a.split_binary().0,
+                a.split_binary().1,
+                a.split_binary().1.exp2_integral(),
+                V::splat(-126.0).exp2_integral(),
+                V::splat(127.0).exp2_integral(),
             ];
             let mut bits = Vec::new();
             for v in all {
@@ -569,9 +427,43 @@ mod tests {
     }
 
     #[test]
+    fn numbers_are_split_at_the_root_of_one_half() {
+        let root_half = f32::from_bits(SQRT_HALF_BITS);
+        for x in [1.0, 0.75, root_half, f32::MAX, f32::MIN_POSITIVE, 3.0e-20, std::f32::consts::SQRT_2, 1.5] {
+            let (m, k) = split_binary(x);
+            assert!((root_half..2.0 * root_half).contains(&m), "{x}: {m}");
+            assert_eq!(f64::from(m) * 2f64.powi(k as i32), f64::from(x));
+        }
+        assert_eq!((exp2_integral(-126.0), exp2_integral(0.0)), (f32::MIN_POSITIVE, 1.0));
+    }
+
+    #[test]
     fn names_are_checked() {
         assert!(Isa::parse("auto").is_ok());
         assert_eq!(Isa::parse("avx3").unwrap_err().fault().exit_code(), 2);
         assert!(Isa::parse("avx51").unwrap_err().to_string().contains("avx512"));
+    }
+
+    struct Transpose<'a>(&'a mut [Lane; LANES]);
+
+    impl Kernel for Transpose<'_> {
+        type Out = ();
+        #[inline(always)]
+        fn run<V: F32x16>(self) {
+            V::transpose(self.0);
+        }
+    }
+
+    #[test]
+    fn transposing_turns_about_the_diagonal() {
+        for isa in Isa::available() {
+            let mut block: [Lane; LANES] = std::array::from_fn(|i| Lane(std::array::from_fn(|j| (100 * i + j) as f32)));
+            isa.run(Transpose(&mut block));
+            for i in 0..LANES {
+                for j in 0..LANES {
+                    assert_eq!(block[i].0[j], (100 * j + i) as f32, "{} {i} {j}", isa.name());
+                }
+            }
+        }
     }
 }
