@@ -118,9 +118,9 @@ impl Context {
     pub fn run_record(&self) -> Json {
         let text = |s: &str| Json::Str(s.to_string());
         let origins = self.settings.origins();
-        let origins = origins.iter().map(|(name, value, origin)| {
-            (*name, Json::obj([("value", text(value)), ("origin", text(origin))]))
-        });
+        let origins = origins
+            .iter()
+            .map(|(name, value, origin)| (*name, Json::obj([("value", text(value)), ("origin", text(origin))])));
         Json::obj([
             ("command_line", Json::Arr(self.argv.iter().map(|w| text(w)).collect())),
             ("options", Json::obj(origins)),
