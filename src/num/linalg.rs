@@ -120,7 +120,9 @@ pub fn symmetric_eigen<const N: usize>(a: &Matrix<N>) -> Option<([f64; N], Matri
         let mut rotated = false;
         for p in 0..N {
             for q in p + 1..N {
-                if a[p][q].abs() <= f64::EPSILON / 8.0 * (a[p][p].abs() * a[q][q].abs()).sqrt().max(f64::MIN_POSITIVE) {
+                if a[p][q].abs()
+                    <= f64::EPSILON / 8.0 * (a[p][p].abs().sqrt() * a[q][q].abs().sqrt()).max(f64::MIN_POSITIVE)
+                {
                     continue;
                 }
                 rotated = true;
