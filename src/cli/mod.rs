@@ -1,1 +1,320 @@
-//! Being written.
+//! L9. The command line: a tree of commands, their options, and how a result becomes an exit code.
+//!
+//! - stdout is data, stderr is talk ([`output`]).
+//! - An option's value comes from flag > environment `TOMOLITH_*` > `--config FILE` > default, with its origin
+//!   ([`options`], [`config`]); `--show-config` prints them.
+//! - The options of [`GLOBAL`] work with every command, before or after its name.
+//! - Exit codes are those of [`Fault`]: 0 all fine, and 141 when the reader of stdout went away. A panic is our bug:
+//!   exit 1 with one line that asks for a report.
+//!
+//! To add a command: write its file with a [`Command`], and name it in [`COMMANDS`].
+
+use crate::error::{Error, Fault, Result};
+use crate::json::Json;
+use crate::num::lanes::Isa;
+use clap::error::ErrorKind;
+use config::Config;
+use options::{Opt, Settings, Takes};
+use output::{Loudness, Output, Talk};
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::path::Path;
+
+pub mod config;
+pub mod doctor;
+pub mod options;
+pub mod output;
+pub mod progress;
+mod seam;
+pub mod values;
+
+/// Options of every command.
+pub const GLOBAL: &[Opt] = &[
+    Opt::new(
+        "isa",
+        Takes::Value("auto|scalar|avx2|avx512"),
+        "Instruction set to compute with; the results are the same",
+    )
+    .default("auto"),
+    Opt::new("threads", Takes::Number("N"), "Threads to compute with; the results are the same").default("auto"),
+    Opt::new("io", Takes::Choice(&["mmap", "pread"]), "How volumes are read").default("mmap"),
+    Opt::new("quiet", Takes::Switch, "Say nothing but errors").short('q'),
+    Opt::new("verbose", Takes::Switch, "Say more").short('v'),
+    Opt::new("log-json", Takes::Value("FILE"), "Append notes and progress to FILE, one JSON object per line"),
+    Opt::new("config", Takes::Value("FILE.toml"), "Take values from this file where no flag gives one"),
+    Opt::new("show-config", Takes::Switch, "Print every value and where it comes from, and do nothing else"),
+];
+
+/// All commands, in the order of `--help`.
+pub const COMMANDS: &[Command] = &[doctor::COMMAND];
+
+/// Commands of two words have a first word; what it is about.
+const GROUPS: &[(&str, &str)] = &[("trace", "Look inside a method, step by step (for teaching)")];
+
+/// A command.
+pub struct Command {
+    /// Its words: `["recon"]`, `["trace", "gridrec"]`.
+    pub path: &'static [&'static str],
+    /// One line in the list of commands.
+    pub about: &'static str,
+    /// What a newcomer should know, in its `--help`.
+    pub details: &'static str,
+    /// Lines to try, in its `--help`.
+    pub examples: &'static str,
+    /// Its options, in groups that commands may share.
+    pub groups: &'static [&'static [Opt]],
+    /// What it does.
+    pub run: fn(&Context) -> Result<()>,
+}
+
+impl Command {
+    /// Its options without the global ones.
+    pub fn options(&self) -> Vec<Opt> {
+        self.groups.iter().flat_map(|g| g.iter().copied()).collect()
+    }
+    /// Its name as typed.
+    pub fn name(&self) -> String {
+        self.path.join(" ")
+    }
+
+    fn to_clap(&self) -> clap::Command {
+        let last = self.path.last().copied().unwrap_or_default();
+        clap::Command::new(last)
+            .about(self.about)
+            .after_help(format!("{}\n\nExamples:\n{}", self.details, self.examples))
+            .args(self.options().into_iter().map(Opt::to_clap))
+    }
+}
+
+/// How volumes are read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum IoMode {
+    /// Mapped.
+    Mmap,
+    /// Read.
+    Pread,
+}
+
+/// What a command gets.
+pub struct Context {
+    /// Its options with their values and origins.
+    pub settings: Settings,
+    /// Instruction set to compute with.
+    pub isa: Isa,
+    /// Threads of the pool in which the command runs.
+    pub threads: usize,
+    /// How volumes are read.
+    pub io: IoMode,
+    /// stdout.
+    pub out: Output,
+    /// stderr and the log.
+    pub talk: Talk,
+    /// The words of the command line, for `NAME.run.json`.
+    pub argv: Vec<String>,
+}
+
+impl Context {
+    /// What may differ between two runs with the same result: the command line, the origins of values, the machine.
+    pub fn run_record(&self) -> Json {
+        let text = |s: &str| Json::Str(s.to_string());
+        let origins = self.settings.origins();
+        let origins = origins
+            .iter()
+            .map(|(name, value, origin)| (*name, Json::obj([("value", text(value)), ("origin", text(origin))])));
+        Json::obj([
+            ("command_line", Json::Arr(self.argv.iter().map(|w| text(w)).collect())),
+            ("options", Json::obj(origins)),
+            ("isa", text(self.isa.name())),
+            ("threads", Json::Int(self.threads as i64)),
+        ])
+    }
+}
+
+/// Runs the program: the words of the command line, the first being the program, and the environment.
+/// Returns the exit code. Never panics.
+pub fn main(argv: Vec<OsString>, environment: BTreeMap<OsString, OsString>) -> u8 {
+    std::panic::set_hook(Box::new(|info| {
+        let payload = info.payload();
+        let text = payload.downcast_ref::<&str>().copied();
+        let message = text.or_else(|| payload.downcast_ref::<String>().map(String::as_str)).unwrap_or("no message");
+        let place = info.location().map_or_else(String::new, |l| format!(" at {}:{}", l.file(), l.line()));
+        output::to_stderr(&format!(
+            "error: internal error in tomolith {}: {}{place}; this is our bug, please report this line and the command\n",
+            env!("CARGO_PKG_VERSION"),
+            output::printable(message)
+        ));
+    }));
+    crate::os::install_interrupt_handler();
+    guard(|| run(argv, environment))
+}
+
+/// Turns a panic, which the hook has reported, into the exit code of a bug.
+fn guard(work: impl FnOnce() -> u8) -> u8 {
+    std::panic::catch_unwind(std::panic::AssertUnwindSafe(work)).unwrap_or(Fault::Bug.exit_code())
+}
+
+fn run(argv: Vec<OsString>, environment: BTreeMap<OsString, OsString>) -> u8 {
+    let matches = match tree().try_get_matches_from(&argv) {
+        Ok(matches) => matches,
+        Err(e) => return usage(&e),
+    };
+    // Down the tree to the command: every word has been checked by clap.
+    let mut words = Vec::new();
+    let mut matches = &matches;
+    while let Some((word, inner)) = matches.subcommand() {
+        words.push(word);
+        matches = inner;
+    }
+    let Some(command) = COMMANDS.iter().find(|c| c.path == words.as_slice()) else {
+        output::print_error(&Error::bug(format!("no command '{}'", words.join(" "))));
+        return Fault::Bug.exit_code();
+    };
+    let argv = argv.iter().map(|a| a.to_string_lossy().into_owned()).collect();
+    let settings = match settings(command, matches, &environment) {
+        Ok(settings) => settings,
+        Err(e) => return report(&e),
+    };
+    let context = match context(settings, argv) {
+        Ok(context) => context,
+        Err(e) => return report(&e),
+    };
+    let work = |context: &Context| match context.settings.is_on("show-config")? {
+        true => context.out.text(&context.settings.to_toml(&command.name(), GLOBAL, &command.options())),
+        false => (command.run)(context),
+    };
+    match in_pool(&context, work) {
+        Ok(()) => context.out.exit_code(),
+        Err(e) => {
+            context.talk.error(&e);
+            e.fault().exit_code()
+        }
+    }
+}
+
+fn report(error: &Error) -> u8 {
+    output::print_error(error);
+    error.fault().exit_code()
+}
+
+/// `--help` and `--version` are data and fine; everything else that clap says is a usage error.
+fn usage(error: &clap::Error) -> u8 {
+    let text = error.render().to_string();
+    match error.kind() {
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
+            let out = Output::default();
+            match out.text(&text) {
+                Ok(()) => out.exit_code(),
+                Err(e) => report(&e),
+            }
+        }
+        _ => {
+            output::to_stderr(&text);
+            Fault::Usage.exit_code()
+        }
+    }
+}
+
+/// The tree of commands as clap knows it.
+fn tree() -> clap::Command {
+    let global = GLOBAL.iter().map(|o| o.to_clap().global(true).help_heading("Options of every command"));
+    let mut tree = clap::Command::new("tomolith")
+        .version(env!("CARGO_PKG_VERSION"))
+        .about("Operando X-ray micro-CT, from raw projections to numbers, the same bits everywhere.")
+        .after_help(AFTER_HELP)
+        .subcommand_required(true)
+        .arg_required_else_help(true)
+        .args(global);
+    let mut groups: Vec<clap::Command> = GROUPS
+        .iter()
+        .filter(|(word, _)| COMMANDS.iter().any(|c| c.path.len() == 2 && c.path[0] == *word))
+        .map(|&(word, about)| {
+            clap::Command::new(word).about(about).subcommand_required(true).arg_required_else_help(true)
+        })
+        .collect();
+    for command in COMMANDS {
+        match groups.iter_mut().find(|g| command.path.len() == 2 && g.get_name() == command.path[0]) {
+            Some(group) => *group = std::mem::take(group).subcommand(command.to_clap()),
+            None => tree = tree.subcommand(command.to_clap()),
+        }
+    }
+    tree.subcommands(groups)
+}
+
+const AFTER_HELP: &str = "\
+Start here:
+  tomolith doctor                          is this machine fit?
+  tomolith demo                            a synthetic scan, reconstructed and checked against its truth
+  tomolith recon tooth.h5 -o out/tooth     a real scan in, slices out
+  tomolith verify out                      are the bytes what they were?
+
+Values come from: flag, else environment TOMOLITH_NAME, else --config FILE.toml, else default.
+Exit codes: 0 fine · 1 our bug · 2 usage · 3 verify found a difference · 65 bad data · 66 missing file ·
+            69 device or feature missing · 73 cannot create · 74 read or write failed · 75 interrupted: run again ·
+            77 forbidden path · 141 the reader of the output went away";
+
+/// Resolves every option of `command`.
+fn settings(
+    command: &Command,
+    matches: &clap::ArgMatches,
+    environment: &BTreeMap<OsString, OsString>,
+) -> Result<Settings> {
+    let own = command.options();
+    let everything: Vec<Opt> = GLOBAL.iter().copied().chain(COMMANDS.iter().flat_map(Command::options)).collect();
+    options::check_environment(environment, &everything)?;
+    let where_from: Vec<Opt> = GLOBAL.iter().copied().filter(|o| o.name == "config").collect();
+    let config = match Settings::resolve(&where_from, matches, environment, None)?.path("config")? {
+        Some(path) => Some(Config::read(&path, GLOBAL, COMMANDS, command)?),
+        None => None,
+    };
+    let all: Vec<Opt> = GLOBAL.iter().copied().chain(own).collect();
+    Settings::resolve(&all, matches, environment, config.as_ref())
+}
+
+fn context(settings: Settings, argv: Vec<String>) -> Result<Context> {
+    let loudness = match (settings.is_on("quiet")?, settings.is_on("verbose")?) {
+        (true, true) => return Err(Error::usage("--quiet and --verbose exclude each other").help("give one of them")),
+        (true, false) => Loudness::Quiet,
+        (false, true) => Loudness::Verbose,
+        (false, false) => Loudness::Normal,
+    };
+    // Showing the configuration leaves no trace.
+    let log = if settings.is_on("show-config")? { None } else { settings.path("log-json")? };
+    Ok(Context {
+        isa: settings.parsed("isa", Isa::parse)?,
+        threads: settings.parsed("threads", values::threads)?,
+        io: settings.parsed("io", |name| Ok(if name == "pread" { IoMode::Pread } else { IoMode::Mmap }))?,
+        out: Output::default(),
+        talk: Talk::new(loudness, log.as_deref().map(Path::new))?,
+        argv,
+        settings,
+    })
+}
+
+/// Runs a command inside a pool of its own with the threads asked for: nothing depends on a global pool.
+fn in_pool(context: &Context, work: impl Fn(&Context) -> Result<()> + Sync) -> Result<()> {
+    let pool = rayon::ThreadPoolBuilder::new()
+        .num_threads(context.threads)
+        .thread_name(|i| format!("tomolith-{i}"))
+        .build()
+        .map_err(|e| {
+            Error::device(format!("cannot start {} threads: {e}", context.threads))
+                .help("ask for fewer with --threads N")
+        })?;
+    pool.install(|| work(context))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_tree_is_sound() {
+        tree().debug_assert();
+    }
+
+    #[test]
+    fn a_panic_becomes_the_exit_code_of_a_bug() {
+        assert_eq!(guard(|| std::panic::panic_any("on purpose")), 1);
+        assert_eq!(guard(|| 0), 0);
+    }
+}

@@ -12,7 +12,10 @@
 //! | `neon` | four 128-bit registers | `fmla` |
 //! | `scalar` | an array | `f32::mul_add`: correct, and slow where the target has no FMA |
 //!
-//! Lanes never meet: there is no horizontal operation here. What one lane computes does not depend on the others,
+//! Two rules keep a kernel fast: every function on its way to the lanes is `#[inline(always)]`, and none of them is a
+//! closure or a function passed as a value, because those are compiled without the caller's instruction set.
+//!
+//! Lanes never meet: there is no horizontal operation here, but for [`F32x16::transpose`], which moves bits only. What one lane computes does not depend on the others,
 //! so a result is the same whichever lane, and in whatever company, it is computed in.
 #![allow(unsafe_code)]
 // An operator would hide where a rounding happens; methods show it.
@@ -85,6 +88,20 @@ pub trait F32x16: Copy + sealed::Sealed {
     fn split_binary(self) -> (Self, Self);
     /// `2^self` for integral lanes in −126..=127, and some number for others: [`exp2_integral`] per lane.
     fn exp2_integral(self) -> Self;
+    /// Hints that `items` will be read soon. Changes nothing but time; the hint is dropped where there is none.
+    #[inline(always)]
+    fn prefetch<T>(items: &[T]) {
+        let _ = items;
+    }
+    /// Turns 16 lanes × 16 numbers about the diagonal: number j of lane i becomes number i of lane j. Moves bits only.
+    #[inline(always)]
+    fn transpose(block: &mut [Lane; LANES]) {
+        for i in 0..LANES {
+            for j in i + 1..LANES {
+                (block[i].0[j], block[j].0[i]) = (block[j].0[i], block[i].0[j]);
+            }
+        }
+    }
 }
 
 /// Bits of √½ rounded down: the least mantissa that [`split_binary`] returns.
@@ -425,5 +442,28 @@ mod tests {
         assert!(Isa::parse("auto").is_ok());
         assert_eq!(Isa::parse("avx3").unwrap_err().fault().exit_code(), 2);
         assert!(Isa::parse("avx51").unwrap_err().to_string().contains("avx512"));
+    }
+
+    struct Transpose<'a>(&'a mut [Lane; LANES]);
+
+    impl Kernel for Transpose<'_> {
+        type Out = ();
+        #[inline(always)]
+        fn run<V: F32x16>(self) {
+            V::transpose(self.0);
+        }
+    }
+
+    #[test]
+    fn transposing_turns_about_the_diagonal() {
+        for isa in Isa::available() {
+            let mut block: [Lane; LANES] = std::array::from_fn(|i| Lane(std::array::from_fn(|j| (100 * i + j) as f32)));
+            isa.run(Transpose(&mut block));
+            for i in 0..LANES {
+                for j in 0..LANES {
+                    assert_eq!(block[i].0[j], (100 * j + i) as f32, "{} {i} {j}", isa.name());
+                }
+            }
+        }
     }
 }

@@ -1,1 +1,3 @@
-//! Being written.
+//! L3. Objects whose projections and truth are known exactly.
+
+pub mod discs;

@@ -1,1 +1,9 @@
-//! Being written.
+//! L3. Reconstruction: from counts to attenuation slices.
+
+pub mod engine;
+pub mod filter;
+pub mod geometry;
+pub mod gridrec;
+pub mod gridrec_compat;
+pub mod kernel;
+pub mod samples;

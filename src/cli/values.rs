@@ -1,0 +1,246 @@
+//! Values as people write them: lengths with their unit, ranges of rows, windows, the rotation axis.
+//!
+//! Every parser takes the text of one option and says in its error what it wanted. Nothing is guessed: a length
+//! without a unit is refused, because a bare 1.33 has been micrometres in one laboratory and millimetres in another.
+
+use crate::error::{Error, Result};
+use crate::units::Micrometre;
+use std::ops::Range;
+use std::path::PathBuf;
+
+/// Length units with their size in micrometres. Both code points of µ are accepted: keyboards differ.
+const LENGTH_UNITS: [(&str, f64); 7] =
+    [("nm", 1e-3), ("um", 1.0), ("µm", 1.0), ("μm", 1.0), ("mm", 1e3), ("cm", 1e4), ("m", 1e6)];
+
+/// A length with its unit: `1.33um`, `0.5mm`, `6cm`. Positive and finite.
+pub fn length(text: &str) -> Result<Micrometre> {
+    let example = "write a number and its unit without a comma: 1.33um, 650nm, 0.5mm, 6cm";
+    let text = text.trim();
+    let digits = text.trim_end_matches(|c: char| c.is_alphabetic());
+    let unit = &text[digits.len()..];
+    // `1e3` ends in a digit, `nan` and `inf` leave no digits: both are caught below.
+    if unit.is_empty() {
+        let micrometres = text.parse::<f64>().is_ok();
+        let what = if micrometres { "has no unit" } else { "is not a length" };
+        let advice = if micrometres { format!("did you mean {text}um? {example}") } else { example.to_string() };
+        return Err(Error::usage(format!("'{text}' {what}")).help(advice));
+    }
+    let Some(&(_, scale)) = LENGTH_UNITS.iter().find(|(name, _)| *name == unit) else {
+        return Err(Error::usage(format!("'{text}' has an unknown unit '{unit}'")).help(example));
+    };
+    let number: f64 =
+        digits.trim_end().parse().map_err(|_| Error::usage(format!("'{text}' is not a length")).help(example))?;
+    let micrometres = number * scale;
+    if !(micrometres > 0.0 && micrometres.is_finite()) {
+        return Err(Error::usage(format!("'{text}' is not a positive length")).help(example));
+    }
+    Ok(Micrometre(micrometres))
+}
+
+/// A finite number.
+pub fn number(text: &str) -> Result<f64> {
+    text.trim().parse::<f64>().ok().filter(|v| v.is_finite()).ok_or_else(|| {
+        Error::usage(format!("'{text}' is not a number")).help("write a plain number such as 0.5 or 1e-3")
+    })
+}
+
+/// A finite number above zero.
+pub fn positive(text: &str) -> Result<f64> {
+    number(text).and_then(|v| match v > 0.0 {
+        true => Ok(v),
+        false => Err(Error::usage(format!("'{text}' is not above zero")).help("write a positive number")),
+    })
+}
+
+/// Numbers separated by commas.
+pub fn numbers(text: &str) -> Result<Vec<f64>> {
+    text.split(',').map(number).collect()
+}
+
+/// A whole number from 0.
+pub fn index(text: &str) -> Result<usize> {
+    text.trim().parse().map_err(|_| {
+        Error::usage(format!("'{text}' is not a whole number from 0")).help("the first one has the number 0")
+    })
+}
+
+/// A whole number from 1.
+pub fn count(text: &str) -> Result<usize> {
+    match text.trim().parse() {
+        Ok(n) if n > 0 => Ok(n),
+        _ => Err(Error::usage(format!("'{text}' is not a whole number from 1")).help("write 1, 2, 3 …")),
+    }
+}
+
+/// A number of threads: `auto` (as many as this process may use) or a whole number from 1.
+pub fn threads(text: &str) -> Result<usize> {
+    /// More threads than any machine of today has processors is a typing error.
+    const MOST: usize = 4096;
+    if text == "auto" {
+        return Ok(std::thread::available_parallelism().map_or(1, usize::from));
+    }
+    count(text).ok().filter(|&n| n <= MOST).ok_or_else(|| {
+        Error::usage(format!("'{text}' is not a number of threads")).help(format!("write 1 to {MOST}, or auto"))
+    })
+}
+
+/// Bytes of memory with their unit: `8GiB`, `512MiB`, `16GB`.
+pub fn memory(text: &str) -> Result<u64> {
+    let units = [("GiB", 1u64 << 30), ("MiB", 1 << 20), ("TiB", 1 << 40), ("GB", 1_000_000_000), ("MB", 1_000_000)];
+    let example = "write a number and its unit: 8GiB, 512MiB, 16GB";
+    units
+        .iter()
+        .find_map(|(unit, scale)| text.trim().strip_suffix(unit).map(|digits| (digits, *scale)))
+        .and_then(|(digits, scale)| digits.trim().parse::<u64>().ok()?.checked_mul(scale))
+        .filter(|&bytes| bytes > 0)
+        .ok_or_else(|| Error::usage(format!("'{text}' is not an amount of memory")).help(example))
+}
+
+/// A half-open range `a:b`: a is in it, b is not. Either end may be left out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rows {
+    first: usize,
+    end: Option<usize>,
+}
+
+impl Rows {
+    /// Parses `a:b`, `a:`, `:b`.
+    pub fn parse(text: &str) -> Result<Rows> {
+        let wrong = || {
+            Error::usage(format!("'{text}' is not a range of rows"))
+                .help("write first:end, the end not included: 0:64 are the rows 0 to 63")
+        };
+        let (a, b) = text.split_once(':').ok_or_else(wrong)?;
+        let end_of = |s: &str| if s.is_empty() { Ok(None) } else { s.parse().map(Some).map_err(|_| wrong()) };
+        let (first, end) = (end_of(a.trim())?.unwrap_or(0), end_of(b.trim())?);
+        if end.is_some_and(|end| end <= first) {
+            return Err(
+                Error::usage(format!("'{text}' holds no row")).help("the end is not included: write 5:6 for row 5")
+            );
+        }
+        Ok(Rows { first, end })
+    }
+
+    /// The range on a detector of `height` rows; an error if it leaves it.
+    pub fn within(self, height: usize) -> Result<Range<usize>> {
+        let end = self.end.unwrap_or(height);
+        if self.first >= end || end > height {
+            return Err(Error::usage(format!("rows {}:{end} leave the detector", self.first))
+                .help(format!("the scan has the rows 0:{height}")));
+        }
+        Ok(self.first..end)
+    }
+}
+
+/// Grey window of a picture.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum GreyWindow {
+    /// From the slice itself.
+    Auto,
+    /// This value is black, that one white.
+    Values(f64, f64),
+}
+
+impl GreyWindow {
+    /// Parses `auto` or `low,high`.
+    pub fn parse(text: &str) -> Result<GreyWindow> {
+        if text == "auto" {
+            return Ok(GreyWindow::Auto);
+        }
+        let help = "write auto, or the values that shall be black and white: 0,0.02";
+        match numbers(text).map_err(|_| Error::usage(format!("'{text}' is not a window")).help(help))?[..] {
+            [low, high] if low < high => Ok(GreyWindow::Values(low, high)),
+            [_, _] => Err(Error::usage(format!("'{text}' is an empty window")).help("the first value must be smaller")),
+            _ => Err(Error::usage(format!("'{text}' is not a window")).help(help)),
+        }
+    }
+}
+
+/// Where the rotation axis comes from.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Center {
+    /// Found by Vo's method.
+    Vo,
+    /// This pixel index, the first pixel being 0, for every row.
+    Pixel(f64),
+    /// A file with one pixel index per row.
+    File(PathBuf),
+}
+
+impl Center {
+    /// Parses `auto`, `vo`, a pixel index or the name of a file.
+    pub fn parse(text: &str) -> Result<Center> {
+        if text == "auto" || text == "vo" {
+            return Ok(Center::Vo);
+        }
+        if let Ok(pixel) = text.trim().parse::<f64>() {
+            return match pixel.is_finite() {
+                true => Ok(Center::Pixel(pixel)),
+                false => Err(Error::usage(format!("'{text}' is no place on the detector")).help("write a pixel index")),
+            };
+        }
+        let is_file = text.contains(['.', '/']);
+        if is_file {
+            return Ok(Center::File(PathBuf::from(text)));
+        }
+        let hint =
+            crate::error::nearest(text, ["auto", "vo"]).map_or(String::new(), |n| format!("did you mean '{n}'? "));
+        Err(Error::usage(format!("'{text}' is neither a method nor a pixel nor a file"))
+            .help(format!("{hint}write auto, vo, a pixel index such as 295.5, or a file of one index per row")))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lengths_need_a_unit() {
+        for (text, micrometres) in
+            [("1.33um", 1.33), ("1.33 µm", 1.33), ("0.5mm", 500.0), ("6cm", 6e4), ("650nm", 0.65)]
+        {
+            let got = length(text).unwrap().0;
+            // One multiplication by the unit: at most one rounding away.
+            assert!((got - micrometres).abs() <= f64::EPSILON * micrometres, "{text}: {got}");
+        }
+        for text in ["1.33", "um", "", "-1um", "0mm", "nanum", "inf", "1,33um", "1.33 parsec", "1e400m"] {
+            assert_eq!(length(text).unwrap_err().fault().exit_code(), 2, "{text}");
+        }
+        assert!(length("1.33").unwrap_err().to_string().contains("did you mean 1.33um"));
+    }
+
+    #[test]
+    fn ranges_are_half_open_and_inside() {
+        assert_eq!(Rows::parse("2:5").unwrap().within(5).unwrap(), 2..5);
+        assert_eq!(Rows::parse(":").unwrap().within(5).unwrap(), 0..5);
+        assert_eq!(Rows::parse("3:").unwrap().within(5).unwrap(), 3..5);
+        for text in ["5", "5:5", "6:5", "-1:2", "a:b", "0:1:2"] {
+            assert!(Rows::parse(text).is_err(), "{text}");
+        }
+        assert!(Rows::parse("2:6").unwrap().within(5).is_err());
+        assert!(Rows::parse("5:").unwrap().within(5).is_err());
+    }
+
+    #[test]
+    fn windows_memory_threads_and_axes() {
+        assert_eq!(GreyWindow::parse("-1,2.5").unwrap(), GreyWindow::Values(-1.0, 2.5));
+        assert_eq!(GreyWindow::parse("auto").unwrap(), GreyWindow::Auto);
+        for text in ["1", "2,1", "1,1", "a,b", "0,nan", "1,2,3"] {
+            assert!(GreyWindow::parse(text).is_err(), "{text}");
+        }
+        assert_eq!(memory("8GiB").unwrap(), 8 << 30);
+        for text in ["8", "0GiB", "-1GB", "99999999999999999999GB", "18446744073709551615GiB"] {
+            assert!(memory(text).is_err(), "{text}");
+        }
+        assert_eq!(threads("3").unwrap(), 3);
+        for text in ["0", "-1", "two", "1000000"] {
+            assert!(threads(text).is_err(), "{text}");
+        }
+        assert_eq!(Center::parse("295.5").unwrap(), Center::Pixel(295.5));
+        assert_eq!(Center::parse("auto").unwrap(), Center::Vo);
+        assert_eq!(Center::parse("axis.npy").unwrap(), Center::File("axis.npy".into()));
+        for text in ["nan", "inf", "vu", "center"] {
+            assert!(Center::parse(text).is_err(), "{text}");
+        }
+    }
+}
