@@ -191,7 +191,11 @@ pub fn ln_lanes<V: F32x16>(x: V) -> V {
     let (m, k) = x.select_less(normal_from, x.mul(V::splat(SUBNORMAL_SCALE)), x).split_binary();
     let k = x.select_less(normal_from, k.sub(V::splat(SUBNORMAL_SHIFT)), k);
     let f = m.sub(V::splat(1.0));
-    let p = LN_P[..8].iter().rev().fold(V::splat(LN_P[8]), |sum, &c| sum.mul_add(f, V::splat(c)));
+    // A loop and not a fold: closures lose the instruction set (see `lanes`).
+    let mut p = V::splat(LN_P[8]);
+    for &c in LN_P[..8].iter().rev() {
+        p = p.mul_add(f, V::splat(c));
+    }
     let t = f.mul(f).mul(f.mul_add(p, V::splat(-0.5)));
     let k_ln2 = k.mul(V::splat(LN2_HIGH));
     let high = k_ln2.add(f);
@@ -254,7 +258,10 @@ pub fn exp_lanes<V: F32x16>(x: V) -> V {
     let near = k.neg_mul_add(V::splat(LN2_HIGH), inside);
     let r = k.neg_mul_add(V::splat(LN2_LOW), near);
     let r_low = k.neg_mul_add(V::splat(LN2_LOW), near.sub(r));
-    let q = EXP_Q[..5].iter().rev().fold(V::splat(EXP_Q[5]), |sum, &c| sum.mul_add(r, V::splat(c)));
+    let mut q = V::splat(EXP_Q[5]);
+    for &c in EXP_Q[..5].iter().rev() {
+        q = q.mul_add(r, V::splat(c));
+    }
     let high = V::splat(1.0).add(r);
     let low = r.sub(high.sub(V::splat(1.0)));
     let y = high.add(low.add(r.mul(r).mul_add(q, r_low)));

@@ -1,0 +1,53 @@
+use super::*;
+use crate::error::Fault;
+use crate::testing::Scratch;
+
+fn scan_error(path: &Path) -> Error {
+    open_scan(path, IoMode::Pread).err().unwrap_or_else(|| panic!("{} was read", path.display()))
+}
+
+#[test]
+fn the_first_bytes_decide_not_the_name() {
+    let dir = Scratch::new("sniff");
+    let npy = npy::bytes_of("<f4", "(2, 1, 3)", &[0; 24]);
+    let scan = open_scan(&put(&dir, "scan.h5", &npy), IoMode::Mmap).unwrap();
+    assert_eq!(scan.projections.dims(), crate::volume::Dims::new(2, 1, 3).unwrap());
+    assert_eq!(scan.projections.inputs().unwrap()[0].role, "projections");
+    assert!(scan.flats.is_none() && scan.darks.is_none() && scan.theta.is_none() && scan.pixel.is_none());
+    assert_eq!(open_stack(&put(&dir, "b", &npy), IoMode::Pread).unwrap().dims().nx, 3);
+    let wide = npy::bytes_of("<f8", "(2, 1, 3)", &[0; 48]);
+    assert_eq!(open_scan(&put(&dir, "c", &wide), IoMode::Pread).unwrap().notes.len(), 1);
+}
+
+#[test]
+fn other_formats_are_named_and_nothing_is_guessed() {
+    let dir = Scratch::new("sniff-bad");
+    let table: [(&[u8], &str); 7] = [
+        (b"II*\0 and so on", "TIFF"),
+        (b"MM\0*", "TIFF"),
+        (b"PK\x03\x04", "zip"),
+        (b"\x1f\x8b", "gzip"),
+        (b"\xd0\xcf\x11\xe0", "OLE"),
+        (b"", "not a format"),
+        (&[0; 5000], "not a format"),
+    ];
+    for (bytes, what) in table {
+        let path = put(&dir, "a.npy", bytes);
+        for e in [scan_error(&path), open_stack(&path, IoMode::Pread).err().unwrap()] {
+            assert_eq!((e.fault(), e.path()), (Fault::Data, Some(&*path)));
+            assert!(e.what().contains(what) && e.advice().is_some(), "{e}");
+        }
+    }
+    assert_eq!(scan_error(&dir.join("none")).fault(), Fault::Missing);
+    assert_eq!(scan_error(dir.path()).fault(), Fault::Missing);
+    // Behind a user block, at byte 512 or 1024, an HDF5 file is still one.
+    for place in [512, 1024] {
+        let path = put(&dir, "user-block", &[&vec![1; place], HDF5_SIGNATURE].concat());
+        let file = OpenFile::open(&path).unwrap();
+        assert_eq!(Format::of(&file).unwrap(), Format::Hdf5);
+    }
+    let path = put(&dir, "b.h5", HDF5_SIGNATURE);
+    assert_eq!(open_stack(&path, IoMode::Pread).err().unwrap().fault(), Fault::Data);
+    let expected = if cfg!(feature = "hdf5") { Fault::Data } else { Fault::Device };
+    assert_eq!(scan_error(&path).fault(), expected);
+}
