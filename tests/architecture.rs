@@ -65,7 +65,9 @@ const ABSENT: [Absent; 8] = [
             let of_float = reads(t, i, "f32 ::") || reads(t, i, "f64 ::") || reads(t, i, "libm ::");
             let called = t[i].text == "." && t.get(i + 2).is_some_and(|t| t.text == "(");
             let name = t.get(i + if of_float { 2 } else { 1 });
-            let forbidden = name.is_some_and(|n| PLATFORM_FUNCTIONS.contains(&n.text.as_str()));
+            // The logger's `log("…", …)` is not the logarithm.
+            let forbidden =
+                name.is_some_and(|n| PLATFORM_FUNCTIONS.contains(&n.text.as_str())) && !reads(t, i, ". log ( \"");
             reads(t, i, "libm ::") || (of_float || called) && forbidden
         },
     },
@@ -120,7 +122,8 @@ const ABSENT: [Absent; 8] = [
     Absent {
         what: "a thread's number",
         why: "a result does not depend on who computed it",
-        except: &[],
+        // Picks the scratch memory of a thread, which holds nothing between two uses.
+        except: &["src/recon/engine.rs"],
         found: |t, i| ["current_thread_index", "ThreadId"].contains(&t[i].text.as_str()),
     },
 ];
@@ -446,6 +449,7 @@ mod planted {
             found(&format!("x.map(f64::{name})"));
         }
         found("libm::sin(x)");
+        left("talk.log(\"stage\", x)");
         left("elementary::sin(x) + x.sqrt().mul_add(a, b) + x.sines() // x.sin()");
         left("#[cfg(test)] mod tests { fn f() { 1.0.sin(); println!(); std::env::var(a); } }");
         assert_eq!(at("src/num/elementary.rs", "libm::sin(x)"), 0);
