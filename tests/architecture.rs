@@ -65,10 +65,10 @@ const ABSENT: [Absent; 8] = [
             let of_float = reads(t, i, "f32 ::") || reads(t, i, "f64 ::") || reads(t, i, "libm ::");
             let called = t[i].text == "." && t.get(i + 2).is_some_and(|t| t.text == "(");
             let name = t.get(i + if of_float { 2 } else { 1 });
-            // The logger's `log("…", …)` is not the logarithm.
-            let forbidden =
-                name.is_some_and(|n| PLATFORM_FUNCTIONS.contains(&n.text.as_str())) && !reads(t, i, ". log ( \"");
-            reads(t, i, "libm ::") || (of_float || called) && forbidden
+            let forbidden = name.is_some_and(|n| PLATFORM_FUNCTIONS.contains(&n.text.as_str()));
+            // The logger's `log` is not the logarithm.
+            let logger = i > 0 && ["self", "talk"].contains(&t[i - 1].text.as_str()) && reads(t, i, ". log");
+            reads(t, i, "libm ::") || (of_float || called) && forbidden && !logger
         },
     },
     Absent {
@@ -449,7 +449,7 @@ mod planted {
             found(&format!("x.map(f64::{name})"));
         }
         found("libm::sin(x)");
-        left("talk.log(\"stage\", x)");
+        left("talk.log(\"stage\", x); self.log(kind, y)");
         left("elementary::sin(x) + x.sqrt().mul_add(a, b) + x.sines() // x.sin()");
         left("#[cfg(test)] mod tests { fn f() { 1.0.sin(); println!(); std::env::var(a); } }");
         assert_eq!(at("src/num/elementary.rs", "libm::sin(x)"), 0);
