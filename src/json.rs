@@ -219,25 +219,24 @@ fn write_text(out: &mut String, text: &str) {
     out.push('"');
 }
 
-impl From<bool> for Json {
-    fn from(b: bool) -> Json {
-        Json::Bool(b)
-    }
+/// Conversions that lose nothing.
+macro_rules! from {
+    ($($from:ty => $make:expr;)*) => {$(
+        impl From<$from> for Json {
+            fn from(value: $from) -> Json {
+                $make(value)
+            }
+        }
+    )*};
 }
-impl From<i64> for Json {
-    fn from(i: i64) -> Json {
-        Json::Int(i)
-    }
-}
-impl From<i32> for Json {
-    fn from(i: i32) -> Json {
-        Json::Int(i.into())
-    }
-}
-impl From<u32> for Json {
-    fn from(i: u32) -> Json {
-        Json::Int(i.into())
-    }
+from! {
+    bool => Json::Bool;
+    i64 => Json::Int;
+    i32 => |i| Json::Int(i64::from(i));
+    u32 => |i| Json::Int(i64::from(i));
+    f32 => |v| Json::from(f64::from(v));
+    &str => |s: &str| Json::Str(s.to_owned());
+    String => Json::Str;
 }
 impl From<u64> for Json {
     /// An integer; beyond i64 its decimal digits as a text, because rounding would change it.
@@ -258,21 +257,6 @@ impl From<f64> for Json {
             v if v.is_nan() => Json::Str("nan".into()),
             v => Json::Str(if v > 0.0 { "inf" } else { "-inf" }.into()),
         }
-    }
-}
-impl From<f32> for Json {
-    fn from(v: f32) -> Json {
-        f64::from(v).into()
-    }
-}
-impl From<&str> for Json {
-    fn from(s: &str) -> Json {
-        Json::Str(s.to_owned())
-    }
-}
-impl From<String> for Json {
-    fn from(s: String) -> Json {
-        Json::Str(s)
     }
 }
 impl<T: Into<Json>> From<Vec<T>> for Json {

@@ -20,9 +20,19 @@ use crate::provenance::InputFile;
 use crate::units::Micrometre;
 use std::ops::Range;
 
+mod claim;
+mod codec;
+#[cfg(test)]
+mod crash_tests;
+mod disk;
 pub mod header;
+#[cfg(test)]
+mod header_tests;
 pub mod journal;
+pub mod manifest;
+mod nrrd;
 pub mod reader;
+pub mod slabs;
 pub mod verify;
 pub mod writer;
 
