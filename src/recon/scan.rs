@@ -162,12 +162,8 @@ impl Plan {
                     let centers: Vec<f64> = (first_row + start..first_row + start + slices)
                         .map(|row| axis.at(if *paired { row - row % 2 } else { row }))
                         .collect();
-                    let sinograms = Sinograms {
-                        data: &block[start * n..],
-                        angle_stride: row_length,
-                        slice_stride: n,
-                        slices,
-                    };
+                    let sinograms =
+                        Sinograms { data: &block[start * n..], angle_stride: row_length, slice_stride: n, slices };
                     engine.run(isa, workspace, sinograms, &centers, images);
                 }
             }
