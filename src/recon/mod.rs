@@ -6,4 +6,7 @@ pub mod geometry;
 pub mod gridrec;
 pub mod gridrec_compat;
 pub mod kernel;
+pub mod normalize;
 pub mod samples;
+
+pub use normalize::InputKind;
