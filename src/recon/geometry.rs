@@ -20,6 +20,7 @@
 //!   [`WIDE_GAP`] typical gaps counts as a typical one, and is reported in [`Angles::notes`].
 
 use crate::error::{Error, Result};
+use crate::num::elementary::{cos, sin};
 use std::f64::consts::PI;
 
 /// A gap wider than this many typical gaps is a hole in the data.
@@ -133,11 +134,11 @@ impl Angles {
         &self.radians
     }
     /// cos θ_i.
-    pub fn cos(&self) -> &[f64] {
+    pub fn cosines(&self) -> &[f64] {
         &self.cos
     }
     /// sin θ_i.
-    pub fn sin(&self) -> &[f64] {
+    pub fn sines(&self) -> &[f64] {
         &self.sin
     }
     /// w_i in radians; see the [module](self).
@@ -310,16 +311,6 @@ pub fn axis_pixel(n: usize) -> (usize, usize) {
     (n - 1 - column, column)
 }
 
-/// cos x of f64, the same bits on every machine.
-pub(crate) fn cos(x: f64) -> f64 {
-    libm::cos(x)
-}
-
-/// sin x of f64, the same bits on every machine.
-pub(crate) fn sin(x: f64) -> f64 {
-    libm::sin(x)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -425,8 +416,8 @@ mod tests {
             assert_eq!((a.unit(), a.notes()[0].contains("unknown unit")), (settled, true));
         }
         let same = Angles::new(&ramp(180.0), deg).unwrap();
-        assert!((same.radians()[50] - PI / 2.0).abs() < 1e-15 && same.cos()[50].abs() < 1e-15);
-        assert_eq!((same.sin()[50], same.cos()[0]), (1.0, 1.0));
+        assert!((same.radians()[50] - PI / 2.0).abs() < 1e-15 && same.cosines()[50].abs() < 1e-15);
+        assert_eq!((same.sines()[50], same.cosines()[0]), (1.0, 1.0));
     }
 
     #[test]
