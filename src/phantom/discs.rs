@@ -7,14 +7,16 @@
 //! p(s) = 2 µ √(r² − t²),  t = s − s₀,  |t| < r
 //! ```
 //!
-//! A detector pixel j sees its mean over j − ½ … j + ½, from the antiderivative t √(r² − t²) + r² asin(t/r).
+//! A detector pixel j sees its mean over j − ½ … j + ½, from the antiderivative t √(r² − t²) + r² asin(t/r);
+//! asin(t/r) is the angle of the point (√(r² − t²), t).
 //! Lengths are detector pixels, attenuation is per pixel.
 //!
 //! In a slice of n × n pixels the axis lands where the reconstructions put it: column ⌈n/2⌉, row n − 1 − ⌈n/2⌉
 //! (for even n column n/2, row n/2 − 1); column = axis column + X, row = axis row − Y.
 
 use crate::error::{Error, Result};
-use std::f64::consts::PI;
+use crate::num::elementary::{atan2, sincos};
+use crate::num::philox::Stream;
 
 /// A disc: centre relative to the axis (Y upward), radius, in pixels; attenuation per pixel.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -28,6 +30,9 @@ pub struct Disc {
     /// Attenuation per pixel.
     pub mu: f64,
 }
+
+/// Stream of the random places of discs.
+const PLACES: u32 = 0x6469_7363;
 
 /// What a detector pixel measures.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,7 +49,7 @@ pub enum Sampling {
 pub fn sinogram(discs: &[Disc], theta: &[f64], columns: usize, center: f64, sampling: Sampling) -> Vec<f64> {
     let mut rows = vec![0.0; theta.len() * columns];
     for (row, &angle) in rows.chunks_exact_mut(columns.max(1)).zip(theta) {
-        let (sin, cos) = (libm::sin(angle), libm::cos(angle));
+        let (sin, cos) = sincos(angle);
         for d in discs {
             let s0 = d.x * cos + d.y * sin + center;
             let first = (s0 - d.radius - 1.0).ceil().max(0.0) as usize;
@@ -67,7 +72,8 @@ pub fn sinogram(discs: &[Disc], theta: &[f64], columns: usize, center: f64, samp
 /// The area of a disc of radius r left of t, up to a constant: t √(r² − t²) + r² asin(t/r), t clamped to ±r.
 fn chord_area(t: f64, r: f64) -> f64 {
     let t = t.clamp(-r, r);
-    t * (r * r - t * t).sqrt() + r * r * libm::asin(t / r)
+    let height = (r * r - t * t).sqrt();
+    t * height + r * r * atan2(t, height)
 }
 
 /// The slice `[row][column]` of n × n pixels that a perfect reconstruction returns: each pixel the mean of
@@ -84,8 +90,8 @@ pub fn truth(discs: &[Disc], n: usize, oversampling: usize) -> Vec<f32> {
                 let mut inside = 0usize;
                 for i in 0..oversampling {
                     for j in 0..oversampling {
-                        let (dx, dy) = (x + offset(i) - d.x, y + offset(j) - d.y);
-                        inside += usize::from(dx * dx + dy * dy < d.radius * d.radius);
+                        let distance = squared(x + offset(i) - d.x, y + offset(j) - d.y);
+                        inside += usize::from(distance < d.radius * d.radius);
                     }
                 }
                 image[row * n + column] += d.mu * inside as f64 / points;
@@ -103,7 +109,7 @@ pub fn mean_inside(image: &[f32], n: usize, disc: &Disc, within: f64) -> Option<
     for row in rows {
         for column in columns.clone() {
             let (x, y) = position(row, column, n);
-            if (x - disc.x) * (x - disc.x) + (y - disc.y) * (y - disc.y) <= within * within {
+            if squared(x - disc.x, y - disc.y) <= within * within {
                 sum += f64::from(image[row * n + column]);
                 count += 1;
             }
@@ -118,6 +124,7 @@ pub fn mean_inside(image: &[f32], n: usize, disc: &Disc, within: f64) -> Option<
 /// Usage error: they do not fit (100,000 places tried for one of them).
 pub fn random(seed: u64, count: usize, radius: f64, mu: f64, field: f64, gap: f64) -> Result<Vec<Disc>> {
     const TRIES: u64 = 100_000;
+    let uniform = Stream::new(seed, PLACES);
     let reach = field - radius;
     if !(radius > 0.0 && reach >= 0.0) {
         return Err(Error::usage(format!("discs of radius {radius} in a field of radius {field}"))
@@ -127,11 +134,11 @@ pub fn random(seed: u64, count: usize, radius: f64, mu: f64, field: f64, gap: f6
     let mut index = 0;
     while discs.len() < count {
         let next = (0..TRIES).find_map(|_| {
-            let x = reach * (2.0 * uniform(seed, index) - 1.0);
-            let y = reach * (2.0 * uniform(seed, index + 1) - 1.0);
+            let x = reach * (2.0 * uniform.uniform_f64(index) - 1.0);
+            let y = reach * (2.0 * uniform.uniform_f64(index + 1) - 1.0);
             index += 2;
-            let far = |d: &Disc| (d.x - x).hypot_squared(d.y - y) >= (2.0 * radius + gap) * (2.0 * radius + gap);
-            (x.hypot_squared(y) <= reach * reach && discs.iter().all(far)).then_some(Disc { x, y, radius, mu })
+            let far = |d: &Disc| squared(d.x - x, d.y - y) >= (2.0 * radius + gap) * (2.0 * radius + gap);
+            (squared(x, y) <= reach * reach && discs.iter().all(far)).then_some(Disc { x, y, radius, mu })
         });
         discs.push(next.ok_or_else(|| {
             Error::usage(format!("only {} of {count} discs fit into the field", discs.len()))
@@ -141,15 +148,9 @@ pub fn random(seed: u64, count: usize, radius: f64, mu: f64, field: f64, gap: f6
     Ok(discs)
 }
 
-/// a² + b².
-trait HypotSquared {
-    fn hypot_squared(self, b: f64) -> f64;
-}
-
-impl HypotSquared for f64 {
-    fn hypot_squared(self, b: f64) -> f64 {
-        self * self + b * b
-    }
+/// x² + y².
+fn squared(x: f64, y: f64) -> f64 {
+    x * x + y * y
 }
 
 /// (X, Y) of a pixel of an n × n slice; see the [module](self).
@@ -168,17 +169,10 @@ fn bounding_box(disc: &Disc, n: usize, reach: f64) -> (std::ops::Range<usize>, s
     (range(n as f64 - 1.0 - axis_column - disc.y), range(axis_column + disc.x))
 }
 
-/// A number in [0, 1) that depends on `seed` and `index` only (SplitMix64, Steele, Lea & Flood 2014).
-fn uniform(seed: u64, index: u64) -> f64 {
-    let mut z = seed.wrapping_add((index.wrapping_add(1)).wrapping_mul(0x9e37_79b9_7f4a_7c15));
-    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    ((z ^ (z >> 31)) >> 11) as f64 / (1u64 << 53) as f64
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::f64::consts::PI;
 
     const TWO: [Disc; 2] =
         [Disc { x: 7.3, y: -4.1, radius: 5.2, mu: 0.01 }, Disc { x: -11.0, y: 9.5, radius: 3.0, mu: 0.02 }];

@@ -32,7 +32,7 @@
 //! strength again at Nyquist. Here p₀ = 1, the textbook window, and windows stay 0 beyond their first minimum.
 
 use crate::error::{Error, Result, nearest};
-use crate::recon::geometry::{cos, sin};
+use crate::num::elementary::{cos, pow, sin};
 use std::f64::consts::PI;
 
 /// A filter by name.
@@ -215,7 +215,7 @@ impl Filter {
             FilterName::Hann => 2.0 * x * 0.5 * (1.0 + cos(2.0 * PI * x / par[0])),
             FilterName::Hamming => 2.0 * x * (0.54 + 0.46 * cos(2.0 * PI * x / par[0])),
             FilterName::Parzen => 2.0 * x * cube(1.0 - x / par[0]),
-            FilterName::Butterworth => 2.0 * x / (1.0 + libm::pow(x / par[0], 2.0 * par[1])),
+            FilterName::Butterworth => 2.0 * x / (1.0 + pow(x / par[0], 2.0 * par[1])),
         };
         Ok((0..half).map(|j| f(j as f64 / padded as f64)).collect())
     }
@@ -231,7 +231,7 @@ impl Filter {
             FilterName::Hann => 0.5 * (1.0 + cos(2.0 * PI * x / par[0])),
             FilterName::Hamming => 0.54 + 0.46 * cos(2.0 * PI * x / par[0]),
             FilterName::Parzen => cube(1.0 - x / par[0]),
-            FilterName::Butterworth => 1.0 / (1.0 + libm::pow(x / par[0], 2.0 * par[1])),
+            FilterName::Butterworth => 1.0 / (1.0 + pow(x / par[0], 2.0 * par[1])),
         }
     }
 

@@ -20,6 +20,7 @@
 //!   [`WIDE_GAP`] typical gaps counts as a typical one, and is reported in [`Angles::notes`].
 
 use crate::error::{Error, Result};
+use crate::num::elementary::{cos, sin};
 use std::f64::consts::PI;
 
 /// A gap wider than this many typical gaps is a hole in the data.
@@ -308,16 +309,6 @@ impl Axis {
 pub fn axis_pixel(n: usize) -> (usize, usize) {
     let column = n.div_ceil(2).min(n - 1);
     (n - 1 - column, column)
-}
-
-/// cos x of f64, the same bits on every machine.
-pub(crate) fn cos(x: f64) -> f64 {
-    libm::cos(x)
-}
-
-/// sin x of f64, the same bits on every machine.
-pub(crate) fn sin(x: f64) -> f64 {
-    libm::sin(x)
 }
 
 #[cfg(test)]
