@@ -7,7 +7,7 @@
 //! | NumPy `.npy` ([`npy`]) | [`open_scan`], [`open_stack`], [`open_vector`] | [`npy::NpyWriter`], [`npy::write_array`] |
 //! | native volumes (`.mhd`, `.nhdr`) | [`open_scan`], [`open_stack`] | [`volume::writer`](crate::volume::writer) |
 //! | text | [`open_vector`] | |
-//! | PNG ([`png`], [`window`]) | | [`window::Picture`] |
+//! | PNG ([`png`], [`window`], labels by [`font`]) | | [`window::Picture`] |
 //!
 //! What a file is, its first bytes decide, not its name. Nothing is guessed: a unit or a pixel size that a file does
 //! not state stays unknown, and what the user should know about the reading stands in [`Scan::notes`].
@@ -22,6 +22,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 mod file;
+pub mod font;
 #[cfg(feature = "hdf5")]
 pub mod hdf5;
 mod native;

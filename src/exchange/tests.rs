@@ -1,6 +1,7 @@
 use super::*;
 use crate::error::Fault;
-use crate::testing::Scratch;
+use crate::testing::{self, Scratch};
+use crate::volume::Dims;
 
 fn scan_error(path: &Path) -> Error {
     open_scan(path, IoMode::Pread).err().unwrap_or_else(|| panic!("{} was read", path.display()))
@@ -11,7 +12,7 @@ fn the_first_bytes_decide_not_the_name() {
     let dir = Scratch::new("sniff");
     let npy = npy::bytes_of("<f4", "(2, 1, 3)", &[0; 24]);
     let scan = open_scan(&put(&dir, "scan.h5", &npy), IoMode::Mmap).unwrap();
-    assert_eq!(scan.projections.dims(), crate::volume::Dims::new(2, 1, 3).unwrap());
+    assert_eq!(scan.projections.dims(), Dims::new(2, 1, 3).unwrap());
     assert_eq!(scan.projections.inputs().unwrap()[0].role, "projections");
     assert!(scan.flats.is_none() && scan.darks.is_none() && scan.theta.is_none() && scan.pixel.is_none());
     assert_eq!(open_stack(&put(&dir, "b", &npy), IoMode::Pread).unwrap().dims().nx, 3);
@@ -50,4 +51,26 @@ fn other_formats_are_named_and_nothing_is_guessed() {
     assert_eq!(open_stack(&path, IoMode::Pread).err().unwrap().fault(), Fault::Data);
     let expected = if cfg!(feature = "hdf5") { Fault::Data } else { Fault::Device };
     assert_eq!(scan_error(&path).fault(), expected);
+}
+
+#[test]
+fn files_of_other_programs_are_read() {
+    if let Some(dir) = testing::data("tomopy-fixtures") {
+        let dims = |name: &str| open_stack(&dir.join(name), IoMode::Pread).unwrap().dims();
+        assert_eq!(dims("proj.npy"), Dims::new(16, 8, 48).unwrap());
+        assert_eq!(dims("gridrec_shepp.npy"), Dims::new(8, 48, 48).unwrap());
+        let angles = open_vector(&dir.join("angle.npy")).unwrap();
+        assert_eq!(angles.len(), 16);
+        assert!(angles.iter().all(|a| (0.0..=std::f64::consts::PI).contains(a)), "{angles:?}");
+        assert!(open_vector(&dir.join("proj.npy")).unwrap_err().what().contains("[16, 8, 48]"));
+    }
+    if let Some(path) = testing::data("savu/image_test/angles.txt") {
+        let angles = open_vector(&path).unwrap();
+        // Ten flats and darks at each end repeat the end's angle.
+        assert_eq!((angles.len(), angles[0], angles[9]), (111, angles[9], angles[0]));
+        assert!((angles[110] - angles[0] - 180.0).abs() < 0.01, "{} to {}", angles[0], angles[110]);
+    }
+    if let Some(path) = testing::data("savu/image_test/flat_00001.tiff") {
+        assert!(scan_error(&path).what().contains("TIFF"));
+    }
 }
