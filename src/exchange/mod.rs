@@ -9,7 +9,8 @@
 //! | text | [`open_vector`] | |
 //! | PNG ([`png`], [`window`], labels by [`font`]) | | [`window::Picture`] |
 //!
-//! What a file is, its first bytes decide, not its name. Nothing is guessed: a unit or a pixel size that a file does
+//! What a file is, its first bytes decide, not its name; where they say nothing, as those of a `.raw`, the name of a
+//! native volume's file leads to its header. Nothing is guessed: a unit or a pixel size that a file does
 //! not state stays unknown, and what the user should know about the reading stands in [`Scan::notes`].
 //!
 //! Left out: NXtomo, TIFF, MRC, Xradia; they are named in the error.
@@ -76,6 +77,10 @@ impl Format {
         /// Enough for every magic below, and for the first words of a native header.
         const HEAD: usize = 256;
         const AS_NPY: &str = "convert the images to one .npy of shape (theta, row, column)";
+        let extension = file.path().extension().and_then(|e| e.to_str()).unwrap_or_default();
+        if extension == "raw" {
+            return Ok(Format::Native);
+        }
         let head = file.head(HEAD)?;
         let magics: [(&[u8], Format); 9] = [
             (HDF5_SIGNATURE, Format::Hdf5),
@@ -106,7 +111,7 @@ impl Format {
             }
             place *= 2;
         }
-        Ok(Format::Unknown)
+        Ok(if ["mhd", "nhdr", "json"].contains(&extension) { Format::Native } else { Format::Unknown })
     }
 }
 

@@ -1,19 +1,11 @@
-//! The seam to the native volumes of [`crate::volume`].
+//! Native volumes as projections, flats and darks.
 
-use crate::error::{Error, Result};
-use crate::volume::Source;
+use crate::error::Result;
+pub use crate::volume::reader::IoMode;
+use crate::volume::{Source, reader::Reader};
 use std::path::Path;
 
-/// How the blocks of a native volume are read; the values are the same.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum IoMode {
-    /// Through a memory map.
-    Mmap,
-    /// By positioned reads.
-    Pread,
-}
-
 /// Opens the native volume of the header `path`.
-pub(super) fn open(path: &Path, _io: IoMode) -> Result<Box<dyn Source>> {
-    Err(Error::device("native volumes are not read by this build").at(path))
+pub(super) fn open(path: &Path, io: IoMode) -> Result<Box<dyn Source>> {
+    Ok(Box::new(Reader::open(path, io)?))
 }

@@ -246,7 +246,7 @@ mod tests {
         assert_eq!(h, Header { number: Number { kind: Kind::F32, big_endian: false }, shape: vec![16, 8, 48] });
         let h = header("{\"shape\":(7,),\"fortran_order\":False,\"descr\":\">u2\"}").unwrap();
         assert_eq!(h, Header { number: Number { kind: Kind::U16, big_endian: true }, shape: vec![7] });
-        assert_eq!(header("{'descr': '|u1', 'fortran_order': False, 'shape': ()}").unwrap().shape, []);
+        assert_eq!(header("{'descr': '|u1', 'fortran_order': False, 'shape': ()}").unwrap().shape, [0; 0]);
     }
 
     #[test]

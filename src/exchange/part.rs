@@ -1,15 +1,14 @@
 //! A file that has its name only when it is complete: written as `NAME.part`, synced, renamed, its folder synced.
 
 use crate::error::{Error, Result};
-use crate::os;
-use std::fs::File;
+use crate::os::{self, LockedFile};
 use std::io::{self, Write};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 /// An output on its way.
 pub(super) struct PartFile {
-    file: File,
+    file: LockedFile,
     part: PathBuf,
     path: PathBuf,
     overwrite: bool,
@@ -40,7 +39,7 @@ impl PartFile {
 
     /// Appends bytes.
     pub(super) fn write(&mut self, bytes: &[u8]) -> Result<()> {
-        self.file.write_all(bytes).map_err(|e| Error::writing(&self.part, &e))
+        (&*self.file).write_all(bytes).map_err(|e| Error::writing(&self.part, &e))
     }
 
     /// Gives the file its name.
@@ -64,7 +63,7 @@ impl Drop for PartFile {
 }
 
 /// Creates `part`, or takes it over from a run that was killed: the lock tells the two from the work of a living one.
-fn claim(part: &Path) -> Result<File> {
+fn claim(part: &Path) -> Result<LockedFile> {
     let writing = |e: io::Error| Error::writing(part, &e);
     let file = match os::create_new(part) {
         Err(e) if e.kind() == io::ErrorKind::AlreadyExists => os::open_own(part).map_err(writing)?,
@@ -72,9 +71,7 @@ fn claim(part: &Path) -> Result<File> {
     };
     let busy = || Error::again("another process is writing it").help("wait until it has ended").at(part);
     let file = file.ok_or_else(busy)?;
-    if !os::lock_exclusive(&file).map_err(writing)? {
-        return Err(busy());
-    }
+    let file = os::lock_exclusive(file).map_err(writing)?.ok_or_else(busy)?;
     // Before the lock was ours its holder may have finished and given this very file its final name.
     let id = |m: std::fs::Metadata| (m.dev(), m.ino());
     let named = std::fs::symlink_metadata(part).ok().map(id);

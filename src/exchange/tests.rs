@@ -54,6 +54,30 @@ fn other_formats_are_named_and_nothing_is_guessed() {
 }
 
 #[test]
+fn native_volumes_are_scans_whichever_of_their_files_is_named() {
+    let dir = Scratch::new("native");
+    let text = "ObjectType = Image\nNDims = 3\nBinaryData = True\nBinaryDataByteOrderMSB = False\n\
+                DimSize = 3 1 2\nElementType = MET_USHORT\nDistanceUnits = um\nElementSpacing = 1.3 1.3 1.3\n\
+                ElementDataFile = a.raw\n";
+    let header = put(&dir, "a.mhd", text.as_bytes());
+    // The first bytes of these counts are gzip's: a .raw has no magic, so they are not looked at.
+    let raw = put(&dir, "a.raw", &[0x1f, 0x8b, 2, 0, 3, 0, 4, 0, 5, 0, 6, 0]);
+    for path in [&header, &raw] {
+        for io in [IoMode::Mmap, IoMode::Pread] {
+            let scan = open_scan(path, io).unwrap();
+            assert_eq!(scan.pixel, Some(crate::units::Micrometre(1.3)));
+            let mut out = [0f32; 6];
+            scan.projections.read(0..2, 0..1, &mut out).unwrap();
+            assert_eq!(out, [35615.0, 2.0, 3.0, 4.0, 5.0, 6.0]);
+            assert_eq!(open_stack(path, io).unwrap().dims(), Dims::new(2, 1, 3).unwrap());
+        }
+    }
+    let lonely = put(&dir, "b.raw", &[0; 12]);
+    assert_eq!(scan_error(&lonely).fault(), Fault::Missing);
+    assert_eq!(scan_error(&put(&dir, "c.mhd", b"")).fault(), Fault::Data);
+}
+
+#[test]
 fn files_of_other_programs_are_read() {
     if let Some(dir) = testing::data("tomopy-fixtures") {
         let dims = |name: &str| open_stack(&dir.join(name), IoMode::Pread).unwrap().dims();

@@ -44,12 +44,7 @@ use crate::num::lanes::Isa;
 /// # Errors
 /// If the sinogram's length is no multiple of the number of angles, the axis lies outside the detector, or the
 /// detector has fewer than 2 columns.
-pub fn slice(
-    sinogram: &[f32],
-    angles: &geometry::Angles,
-    center: f64,
-    filter: &filter::Filter,
-) -> Result<Vec<f32>> {
+pub fn slice(sinogram: &[f32], angles: &geometry::Angles, center: f64, filter: &filter::Filter) -> Result<Vec<f32>> {
     let columns = sinogram.len() / angles.len();
     if columns * angles.len() != sinogram.len() {
         return Err(Error::usage(format!("a sinogram of {} values for {} angles", sinogram.len(), angles.len())));
@@ -57,8 +52,7 @@ pub fn slice(
     geometry::Axis::Fixed(center).check(1, columns)?;
     let engine = gridrec::plan(columns, angles, filter, gridrec::DEFAULT_ERROR)?.engine;
     let mut image = vec![0.0; columns * columns];
-    let sinograms =
-        engine::Sinograms { data: sinogram, angle_stride: columns, slice_stride: 0, slices: 1 };
+    let sinograms = engine::Sinograms { data: sinogram, angle_stride: columns, slice_stride: 0, slices: 1 };
     engine.run(Isa::detect(), &mut engine.workspace(), sinograms, &[center], &mut image);
     Ok(image)
 }

@@ -142,25 +142,6 @@ impl NonFinite {
     }
 }
 
-/// Non-finite absorption values of a block: how many, and where the first lies as (angle, row, column).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Spoiled {
-    /// Their number.
-    pub count: u64,
-    /// The first, in order of angle, row and column.
-    pub first: Option<[usize; 3]>,
-}
-
-impl Spoiled {
-    fn add(&mut self, other: Spoiled) {
-        self.count += other.count;
-        self.first = match (self.first, other.first) {
-            (Some(a), Some(b)) => Some(a.min(b)),
-            (a, b) => a.or(b),
-        };
-    }
-}
-
 /// Dark and inverse gain of every pixel of some detector rows.
 struct FlatField {
     dark: Vec<f32>,
@@ -174,8 +155,6 @@ pub struct Input<'a> {
     non_finite: NonFinite,
     rows: Range<usize>,
     flat_field: Option<FlatField>,
-    /// What was turned into zero or kept so far.
-    pub spoiled: Spoiled,
 }
 
 impl<'a> Input<'a> {
@@ -222,7 +201,7 @@ impl<'a> Input<'a> {
             }
             (_, None) => None,
         };
-        Ok(Input { projections, kind, non_finite, rows, flat_field, spoiled: Spoiled::default() })
+        Ok(Input { projections, kind, non_finite, rows, flat_field })
     }
 
     /// Reads the detector rows `rows` of all projections as they are stored, `[angle][row][column]`, into `block`.
@@ -231,54 +210,70 @@ impl<'a> Input<'a> {
     }
 
     /// Turns a block from [`read`](Self::read) into absorption, in place, and applies the policy for what is not finite.
-    pub fn to_absorption(&mut self, isa: Isa, rows: Range<usize>, block: &mut [f32]) -> Result<()> {
+    /// Returns how many values of each row were not.
+    ///
+    /// # Errors
+    /// With [`NonFinite::Error`], if there is one: how many there are and where the first lies, in order of angle, row
+    /// and column.
+    pub fn to_absorption(&self, isa: Isa, rows: Range<usize>, block: &mut [f32]) -> Result<Vec<u64>> {
         let columns = self.projections.dims().nx;
         let first_pixel = (rows.start - self.rows.start) * columns;
         let width = rows.len() * columns;
-        let (kind, non_finite, flat_field) = (self.kind, self.non_finite, &self.flat_field);
-        let spoiled: Vec<Spoiled> = block
+        let spoiled: Vec<Vec<u32>> = block
             .par_chunks_mut(width)
-            .enumerate()
             .map_init(
                 || vec![0.0f32; width],
-                |transmission, (angle, values)| {
-                    if let Some(field) = flat_field {
+                |transmission, values| {
+                    if let Some(field) = &self.flat_field {
                         let dark = &field.dark[first_pixel..first_pixel + width];
                         let gain = &field.inverse_gain[first_pixel..first_pixel + width];
                         for (((t, &p), &d), &g) in transmission.iter_mut().zip(&*values).zip(dark).zip(gain) {
                             *t = (p - d) * g;
                         }
                         neg_ln_slice(isa, transmission, values);
-                    } else if kind == InputKind::Transmission {
+                    } else if self.kind == InputKind::Transmission {
                         transmission.copy_from_slice(values);
                         neg_ln_slice(isa, transmission, values);
                     }
-                    let mut spoiled = Spoiled::default();
-                    if values.iter().all(|v| v.is_finite()) {
-                        return spoiled;
-                    }
-                    for (i, value) in values.iter_mut().enumerate().filter(|(_, v)| !v.is_finite()) {
-                        let place = [angle, rows.start + i / columns, i % columns];
-                        spoiled.add(Spoiled { count: 1, first: Some(place) });
-                        if non_finite == NonFinite::Zero {
-                            *value = 0.0;
-                        }
-                    }
-                    spoiled
+                    self.places_not_finite(values)
                 },
             )
             .collect();
-        let mut here = Spoiled::default();
-        spoiled.into_iter().for_each(|s| here.add(s));
-        self.spoiled.add(here);
-        match here.first {
-            Some([angle, row, column]) if non_finite == NonFinite::Error => Err(Error::data(format!(
-                "{} absorption value(s) in rows {}:{} are not finite; the first: projection {angle}, row {row}, column {column}",
-                here.count, rows.start, rows.end
-            ))
-            .help("opaque or dead pixels have no logarithm: --nonfinite zero makes them air and counts them, --nonfinite keep spoils their slices")),
-            _ => Ok(()),
+        let mut per_row = vec![0u64; rows.len()];
+        for &place in spoiled.iter().flatten() {
+            per_row[place as usize / columns] += 1;
         }
+        let first = spoiled.iter().enumerate().find_map(|(angle, places)| places.first().map(|&p| (angle, p as usize)));
+        match first {
+            Some((angle, place)) if self.non_finite == NonFinite::Error => Err(Error::data(format!(
+                "{} absorption value(s) in rows {}:{} are not finite; the first: projection {angle}, row {}, column {}",
+                per_row.iter().sum::<u64>(),
+                rows.start,
+                rows.end,
+                rows.start + place / columns,
+                place % columns
+            ))
+            .help(
+                "opaque or dead pixels have no logarithm: --nonfinite zero makes them air and counts them, \
+                 --nonfinite keep spoils their slices",
+            )),
+            _ => Ok(per_row),
+        }
+    }
+
+    /// Places in one projection's rows that are not finite, ascending; they become 0 if the policy says so.
+    fn places_not_finite(&self, values: &mut [f32]) -> Vec<u32> {
+        if values.iter().all(|v| v.is_finite()) {
+            return Vec::new();
+        }
+        let mut places = Vec::new();
+        for (place, value) in values.iter_mut().enumerate().filter(|(_, v)| !v.is_finite()) {
+            places.push(place as u32);
+            if self.non_finite == NonFinite::Zero {
+                *value = 0.0;
+            }
+        }
+        places
     }
 }
 
@@ -326,7 +321,7 @@ mod tests {
         Memory::new(Dims::new(frames, rows, columns).unwrap(), values).unwrap()
     }
 
-    fn absorption(input: &mut Input, rows: Range<usize>, angles: usize, columns: usize) -> Result<Vec<f32>> {
+    fn absorption(input: &Input, rows: Range<usize>, angles: usize, columns: usize) -> Result<Vec<f32>> {
         let mut block = vec![f32::NAN; angles * rows.len() * columns];
         input.read(rows.clone(), &mut block)?;
         input.to_absorption(Isa::detect(), rows, &mut block)?;
@@ -341,10 +336,10 @@ mod tests {
         let darks = stack(3, 2, 4, |_, _| 5.0);
         for average in [Average::Mean, Average::Median] {
             let frames: Option<(&dyn Source, &dyn Source)> = Some((&flats, &darks));
-            let mut input = Input::new(&counts, InputKind::Counts, frames, average, NonFinite::Error, 0..2).unwrap();
+            let input = Input::new(&counts, InputKind::Counts, frames, average, NonFinite::Error, 0..2).unwrap();
             // One row alone and both rows give the same values.
-            let both = absorption(&mut input, 0..2, 3, 4).unwrap();
-            let second = absorption(&mut input, 1..2, 3, 4).unwrap();
+            let both = absorption(&input, 0..2, 3, 4).unwrap();
+            let second = absorption(&input, 1..2, 3, 4).unwrap();
             for angle in 0..3 {
                 for i in 0..8 {
                     let got = both[angle * 8 + i];
@@ -367,13 +362,14 @@ mod tests {
     fn what_has_no_logarithm_is_counted_located_and_refused() {
         let bad = stack(2, 2, 3, |f, i| if (f, i) == (1, 4) { -1.0 } else { 0.5 });
         let make = |policy| Input::new(&bad, InputKind::Transmission, None, Average::Mean, policy, 0..2).unwrap();
-        let error = absorption(&mut make(NonFinite::Error), 0..2, 2, 3).unwrap_err();
+        let error = absorption(&make(NonFinite::Error), 0..2, 2, 3).unwrap_err();
         assert!(error.to_string().contains("projection 1, row 1, column 1"), "{error}");
-        let mut zero = make(NonFinite::Zero);
-        let values = absorption(&mut zero, 0..2, 2, 3).unwrap();
-        assert_eq!(values[10], 0.0);
-        assert_eq!(zero.spoiled, Spoiled { count: 1, first: Some([1, 1, 1]) });
-        assert!(absorption(&mut make(NonFinite::Keep), 0..2, 2, 3).unwrap()[10].is_nan());
+        let zero = make(NonFinite::Zero);
+        assert_eq!(absorption(&zero, 0..2, 2, 3).unwrap()[10], 0.0);
+        let mut block = vec![0.0; 12];
+        zero.read(0..2, &mut block).unwrap();
+        assert_eq!(zero.to_absorption(Isa::detect(), 0..2, &mut block).unwrap(), [0, 1]);
+        assert!(absorption(&make(NonFinite::Keep), 0..2, 2, 3).unwrap()[10].is_nan());
     }
 
     #[test]

@@ -162,12 +162,8 @@ impl Plan {
                     let centers: Vec<f64> = (first_row + start..first_row + start + slices)
                         .map(|row| axis.at(if *paired { row - row % 2 } else { row }))
                         .collect();
-                    let sinograms = Sinograms {
-                        data: &block[start * n..],
-                        angle_stride: row_length,
-                        slice_stride: n,
-                        slices,
-                    };
+                    let sinograms =
+                        Sinograms { data: &block[start * n..], angle_stride: row_length, slice_stride: n, slices };
                     engine.run(isa, workspace, sinograms, &centers, images);
                 }
             }
@@ -187,7 +183,7 @@ impl Plan {
 /// # Errors
 /// Those of the input and the sink; [`crate::error::Fault::Again`] when interrupted.
 pub fn reconstruct(
-    input: &mut Input,
+    input: &Input,
     job: &Job,
     plan: &Plan,
     isa: Isa,
@@ -204,10 +200,7 @@ pub fn reconstruct(
     let middle = job.rows.start + total / 2;
     let one = middle..middle + 1;
     input.read(one.clone(), &mut block[..angles * n])?;
-    // The middle slice is looked at now and counted with its slab.
-    let counted = input.spoiled;
     input.to_absorption(isa, one, &mut block[..angles * n])?;
-    input.spoiled = counted;
     plan.slices(isa, &mut workspace, &job.axis, middle, 1, &block[..angles * n], &mut images[..n * n]);
     watch.middle(middle, &images[..n * n])?;
 
@@ -222,13 +215,14 @@ pub fn reconstruct(
         let rows = rows_from(done);
         let after = rows_from(done + rows.len());
         let values = &mut block[..angles * rows.len() * n];
-        input.to_absorption(isa, rows.clone(), values)?;
-        let reader: &Input = input;
+        for (row, &spoiled) in input.to_absorption(isa, rows.clone(), values)?.iter().enumerate() {
+            sink.count(done + row, "absorption_not_finite", spoiled)?;
+        }
         let images = &mut images[..rows.len() * n * n];
         std::thread::scope(|scope| -> Result<()> {
             let ahead = (!after.is_empty()).then(|| {
                 let next = &mut next[..angles * after.len() * n];
-                scope.spawn(move || reader.read(after, next))
+                scope.spawn(move || input.read(after, next))
             });
             plan.slices(isa, &mut workspace, &job.axis, rows.start, rows.len(), values, images);
             let written = sink.write(images);

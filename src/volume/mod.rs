@@ -131,6 +131,11 @@ pub trait Sink: Send {
     fn next_slice(&self) -> usize;
     /// Appends `slices.len() / dims.slice()` whole slices of f32.
     fn write(&mut self, slices: &[f32]) -> Result<()>;
+    /// Adds `n` to the count `name` of slice `z`, which is not written yet; for the manifest, if there is one.
+    fn count(&mut self, z: usize, name: &str, n: u64) -> Result<()> {
+        let _ = (z, name, n);
+        Ok(())
+    }
 }
 
 /// An array in memory, as [`Source`]: for tests and library users.

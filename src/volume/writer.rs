@@ -261,6 +261,10 @@ impl Sink for Writer {
         self.next
     }
 
+    fn count(&mut self, z: usize, name: &str, n: u64) -> Result<()> {
+        Writer::count(self, z, name, n)
+    }
+
     /// Appends whole slices. An error of the disk may show only at a later call, or in [`Writer::finish`].
     fn write(&mut self, slices: &[f32]) -> Result<()> {
         if let Some(error) = &self.failed {
