@@ -494,7 +494,7 @@ mod tests {
         let text = String::from_utf8_lossy(&output.stderr).into_owned();
         assert_eq!(output.status.code(), Some(EXIT_IO), "{text}");
         assert!(text.contains("victim.raw: a mapped file was truncated while it was read"), "{text}");
-        assert_eq!(EXIT_IO, Fault::Io.exit_code().into());
+        assert_eq!(EXIT_IO, i32::from(Fault::Io.exit_code()));
         // A fault elsewhere stays what it was: death by signal.
         assert_eq!(in_own_process("child_touches_a_lost_page_unguarded").status.signal(), Some(libc::SIGBUS));
     }

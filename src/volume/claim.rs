@@ -15,7 +15,7 @@
 //! Starting or going on where finished files stand needs `overwrite`; they stay until they are replaced.
 
 use super::codec::Codec;
-use super::disk::Disk;
+use super::disk::{Disk, missing_folders};
 use super::journal::{self, Entry, Found, Journal};
 use super::reader::{check_committed, with_suffix};
 use super::slabs::{Layout, SlabRecord};
@@ -99,11 +99,15 @@ impl Wanted<'_> {
             self.refuse_part(Found::Empty)?;
         }
         let folder = paths.folder();
-        let made = disk.create_folders(folder).map_err(|e| Error::writing(folder, &e))?;
-        self.lock_journal(disk).and_then(|(file, created)| self.take(disk, file, created)).inspect_err(|_| {
-            // Only empty folders can be removed: nothing is left behind, and nothing of anybody's is lost.
-            made.iter().rev().for_each(|folder| drop(disk.remove_folder(folder)));
-        })
+        let made = missing_folders(folder);
+        disk.create_folders(folder, &made)
+            .map_err(|e| Error::writing(folder, &e))
+            .and_then(|()| self.lock_journal(disk))
+            .and_then(|(file, created)| self.take(disk, file, created))
+            .inspect_err(|_| {
+                // Only empty folders can be removed: nothing is left behind, and nothing of anybody's is lost.
+                made.iter().rev().for_each(|folder| drop(disk.remove_folder(folder)));
+            })
     }
 
     /// Opens or creates the journal and locks it.
@@ -141,7 +145,7 @@ impl Wanted<'_> {
             },
             other => self.refuse_part(other).and_then(|()| self.refuse_finished()),
         };
-        match claim.and_then(|()| self.check_space()) {
+        match claim.and_then(|()| self.check_space()).and_then(|()| self.remove_old_part(disk)) {
             Ok(()) => self.start(disk, file),
             Err(refused) => {
                 if created || nothing_claimed {
@@ -190,10 +194,6 @@ impl Wanted<'_> {
     /// Starts from nothing: journal with its first line, then `.part` with all its space.
     fn start(&self, disk: &Disk, file: LockedFile) -> Result<Claim> {
         let Paths { part, journal, .. } = self.paths;
-        if let Some(old) = disk.open_own(part).map_err(|e| not_own(part, &e))? {
-            let _held = lock(old, part)?;
-            disk.remove(part).map_err(|e| Error::writing(part, &e))?;
-        }
         let begun = || -> Result<Claim> {
             let failed = |e: io::Error| Error::writing(journal, &e);
             let journal = Journal::start(disk, file, self.key).map_err(failed)?;
@@ -207,6 +207,16 @@ impl Wanted<'_> {
             let _ = disk.remove(part);
             let _ = disk.remove(journal);
         })
+    }
+
+    /// Removes the `.part` of another job, unless another process writes it.
+    fn remove_old_part(&self, disk: &Disk) -> Result<()> {
+        let part = &self.paths.part;
+        if let Some(old) = disk.open_own(part).map_err(|e| not_own(part, &e))? {
+            let _held = lock(old, part)?;
+            disk.remove(part).map_err(|e| Error::writing(part, &e))?;
+        }
+        Ok(())
     }
 
     fn preallocate(&self, disk: &Disk, file: &File) -> Result<()> {

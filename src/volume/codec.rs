@@ -82,11 +82,12 @@ impl Codec {
     }
 
     /// The whole number 0..=`max` whose physical value is `value`.
-    fn stored(&self, value: f32, max: f64) -> Option<f64> {
-        let stored =
-            if self.identity() { f64::from(value) } else { ((f64::from(value) - self.intercept) / self.slope).round() };
-        let inside = stored >= 0.0 && stored <= max && stored == stored.trunc();
-        (inside && self.physical(stored) == value).then_some(stored)
+    fn stored(&self, value: f32, max: i32) -> Option<i32> {
+        // The nearest whole number by a conversion that truncates (a call of `round` costs more than all the rest).
+        // NaN becomes 0 and what lies outside saturates; whether the guess is right is decided by reading it back.
+        let guess = ((f64::from(value) - self.intercept) / self.slope + 0.5) as i32;
+        let inside = (0..=max).contains(&guess);
+        (inside && self.physical(guess.into()) == value).then_some(guess)
     }
 }
 

@@ -31,6 +31,9 @@ fn job(seed: u32) -> (Job, Layout) {
     (job, Layout::with_slab_bytes(dims, Dtype::F32, 300))
 }
 
+/// Steps of claiming a fresh output in a new folder, of which the last is the sync of the folder.
+const CLAIM_STEPS: usize = 12;
+
 fn values(seed: u32) -> Vec<f32> {
     (0..175u32).map(|i| (i.wrapping_mul(2_654_435_761) ^ seed) as f32 * 1e-7).collect()
 }
@@ -54,6 +57,13 @@ fn run(base: &Path, seed: u32, height: usize, overwrite: bool, disk: Disk) -> Re
     Ok(first)
 }
 
+/// A second look at what failed while the process lived on: the error is that of a full disk, and when not even the
+/// claim succeeded, nothing is left behind.
+fn check_full_disk(error: &Error, base: &Path, steps_of_claim: bool) {
+    assert_eq!(error.fault(), Fault::Io, "{error}");
+    assert!(!steps_of_claim || !base.parent().unwrap().exists(), "{error}: files are left behind");
+}
+
 /// The files of a folder that may not differ between runs, and no other file.
 fn outputs(folder: &Path) -> BTreeMap<String, Vec<u8>> {
     outputs_and(folder, false)
@@ -75,7 +85,7 @@ fn dying_at_any_step_and_running_again_gives_the_same_bytes() {
     run(&scratch.join("whole/v"), 1, 2, false, Disk::default()).unwrap();
     let expected = outputs(&scratch.join("whole"));
     let mut resumed = 0;
-    for death in [Death::Before, Death::Torn, Death::PowerLoss] {
+    for death in [Death::Before, Death::Torn, Death::PowerLoss, Death::Full] {
         let mut steps = 0;
         loop {
             let folder = scratch.join(&format!("{death:?}-{steps}"));
@@ -86,6 +96,9 @@ fn dying_at_any_step_and_running_again_gives_the_same_bytes() {
                 first.unwrap();
                 assert_eq!(outputs(&folder), expected);
                 break;
+            }
+            if death == Death::Full {
+                check_full_disk(&first.unwrap_err(), &base, steps < CLAIM_STEPS);
             }
             // Death in the very last step, the sync behind the commit, leaves nothing to do.
             let committed = base.with_extension("json").exists() && !base.with_extension("raw.journal").exists();
@@ -166,4 +179,57 @@ fn dying_again_and_again_still_ends() {
     }
     assert_eq!(furthest, 5);
     assert_eq!(outputs(&scratch.join("d")), outputs(&scratch.join("whole")));
+}
+
+/// Writes 24 slices of one slab each, slowly; the folder comes from the parent process.
+fn write_slowly(base: &Path, pause: std::time::Duration) {
+    let (mut job, _) = job(1);
+    job.dims = Dims::new(24, 5, 7).unwrap();
+    let layout = Layout::with_slab_bytes(job.dims, Dtype::F32, 1);
+    let slice = job.dims.slice();
+    let mut writer = Writer::create_on(Disk::default(), base, job, layout, false).unwrap();
+    for z in writer.next_slice()..24 {
+        std::thread::sleep(pause);
+        let values: Vec<f32> = (0..slice).map(|i| (z * slice + i) as f32).collect();
+        writer.write(&values).unwrap();
+    }
+    writer.finish(Json::obj::<&str>([]), Json::Null).unwrap();
+}
+
+const KILL_FOLDER: &str = "TOMOLITH_TEST_KILL_FOLDER";
+
+#[test]
+#[ignore = "runs in a process of its own, which killed_processes_are_taken_up kills"]
+fn child_writes_slowly() {
+    let folder = std::env::var_os(KILL_FOLDER).expect("started by its parent");
+    write_slowly(&Path::new(&folder).join("v"), std::time::Duration::from_millis(5));
+}
+
+#[test]
+fn killed_processes_are_taken_up() {
+    let scratch = Scratch::new();
+    write_slowly(&scratch.join("whole/v"), std::time::Duration::ZERO);
+    let folder = scratch.join("killed");
+    let mut kills = 0;
+    for attempt in 0..40 {
+        let mut child = std::process::Command::new(std::env::current_exe().unwrap())
+            .args(["volume::crash_tests::child_writes_slowly", "--exact", "--ignored"])
+            .env(KILL_FOLDER, &folder)
+            .stdout(std::process::Stdio::null())
+            .stderr(std::process::Stdio::null())
+            .spawn()
+            .unwrap();
+        // Different moments, from before the claim to somewhere in the slabs.
+        std::thread::sleep(std::time::Duration::from_millis(20 + 17 * (attempt % 5)));
+        child.kill().unwrap();
+        if child.wait().unwrap().success() || folder.join("v.json").exists() {
+            break;
+        }
+        kills += 1;
+    }
+    if !folder.join("v.json").exists() || folder.join("v.raw.journal").exists() {
+        write_slowly(&folder.join("v"), std::time::Duration::ZERO);
+    }
+    assert!(kills > 0, "no process was killed while it wrote");
+    assert_eq!(outputs(&folder), outputs(&scratch.join("whole")));
 }

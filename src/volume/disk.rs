@@ -9,6 +9,14 @@ use std::io;
 use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
+/// The folders on the way to `path` that do not exist, outermost first.
+pub(super) fn missing_folders(path: &Path) -> Vec<PathBuf> {
+    let missing = |p: &&Path| !p.as_os_str().is_empty() && std::fs::symlink_metadata(p).is_err();
+    let mut folders: Vec<PathBuf> = path.ancestors().take_while(missing).map(Path::to_path_buf).collect();
+    folders.reverse();
+    folders
+}
+
 /// Access to the file system.
 #[derive(Clone, Default)]
 pub(super) struct Disk {
@@ -26,19 +34,13 @@ impl Disk {
         Ok(())
     }
 
-    /// Creates a folder and those above it; the ones that were missing, outermost first.
-    pub fn create_folders(&self, path: &Path) -> io::Result<Vec<PathBuf>> {
-        let missing = |p: &&Path| !p.as_os_str().is_empty() && std::fs::symlink_metadata(p).is_err();
-        let mut made: Vec<PathBuf> = path.ancestors().take_while(missing).map(Path::to_path_buf).collect();
-        made.reverse();
-        if !made.is_empty() {
+    /// Creates a folder and the `missing` ones above it, which are synced too.
+    pub fn create_folders(&self, path: &Path, missing: &[PathBuf]) -> io::Result<()> {
+        if !missing.is_empty() {
             self.step()?;
         }
         std::fs::create_dir_all(path)?;
-        for folder in &made {
-            self.sync_folder_of(folder)?;
-        }
-        Ok(made)
+        missing.iter().try_for_each(|folder| self.sync_folder_of(folder))
     }
 
     pub fn create_new(&self, path: &Path) -> io::Result<File> {
@@ -139,6 +141,8 @@ pub(super) enum Death {
     Torn,
     /// As `Torn`, and what was written since the file's last sync is lost (read back as zeros).
     PowerLoss,
+    /// Not at all: the step fails because the disk is full, those behind it work again.
+    Full,
 }
 
 /// Lets `left` steps pass, then none.
@@ -174,7 +178,7 @@ impl Fuse {
     fn step(&self) -> io::Result<()> {
         let mut state = self.state.lock().unwrap();
         if state.blown {
-            return Err(Fuse::dead());
+            return if self.death == Death::Full { Ok(()) } else { Err(Fuse::dead()) };
         }
         if state.left > 0 {
             state.left -= 1;
@@ -186,7 +190,7 @@ impl Fuse {
                 file.write_all_at(&vec![0; length], offset).unwrap();
             }
         }
-        Err(Fuse::dead())
+        Err(if self.death == Death::Full { io::ErrorKind::StorageFull.into() } else { Fuse::dead() })
     }
 
     fn write_at(&self, file: &File, bytes: &[u8], offset: u64) -> io::Result<()> {

@@ -100,7 +100,8 @@ impl Header {
     /// As [`Header::read`].
     pub fn parse(path: &Path, text: &str) -> Result<Header> {
         let nhdr = path.extension().is_some_and(|e| e == "nhdr");
-        if nhdr { parse_nhdr(text) } else { parse_mhd(text) }.map_err(|e| e.at(path))
+        if nhdr { parse_nhdr(text) } else { parse_mhd(text) }
+            .map_err(|e| e.at(path).help("correct the header, or restore it from a copy"))
     }
 
     /// The `.mhd` text of the volume `name`. Keys stand in the order that SimpleITK, VTK and Fiji were seen to read,
@@ -231,7 +232,9 @@ pub fn read_text(path: &Path) -> Result<String> {
     let text = String::from_utf8(bytes)
         .map_err(|_| Error::data("the header is not text").at(path).help("name the .mhd or .nhdr file"))?;
     match text.chars().find(|&c| c.is_control() && !matches!(c, '\n' | '\r' | '\t')) {
-        Some(c) => Err(Error::data(format!("the header holds the control character {:?}", c)).at(path)),
+        Some(c) => Err(Error::data(format!("the header holds the control character {c:?}"))
+            .at(path)
+            .help("restore the header from a copy")),
         None => Ok(text),
     }
 }
@@ -474,6 +477,8 @@ pub fn check_data_file(name: &str) -> Result<()> {
     let why = match first.as_str() {
         "" => "no name",
         "LIST" | "SKIPLIST" => "a list of files is not read",
+        // Other readers look at these four letters only.
+        _ if name.starts_with("LIST") => "a list of files is not read",
         "LOCAL" => "data behind their header are not read",
         _ if name.contains('%') => "a pattern of file names is not read",
         _ if name.len() > MAX_NAME => "longer than a file name can be",

@@ -33,6 +33,8 @@ pub mod manifest;
 mod nrrd;
 pub mod reader;
 pub mod slabs;
+#[cfg(test)]
+mod tests;
 pub mod verify;
 pub mod writer;
 

@@ -201,7 +201,8 @@ fn find_manifest(base: &Path, header: &Header) -> Result<Option<(PathBuf, Manife
     if !path.exists() {
         return check_committed(base, None).map(|()| None);
     }
-    let manifest = Manifest::read(&path)?;
+    let manifest = Manifest::read(&path)
+        .map_err(|e| e.help("restore the manifest from a copy: it was changed after it was written"))?;
     check_committed(base, Some(&manifest))?;
     manifest.check_header(header).map_err(|e| e.at(&path))?;
     Ok(Some((path, manifest)))

@@ -12,6 +12,8 @@
 use super::codec::Codec;
 use super::{Dims, Dtype};
 use crate::json::Json;
+use crate::num::lanes::LANES;
+use crate::num::sum::BLOCK;
 use crate::provenance::{Digest, Hasher};
 use std::fs::File;
 use std::io;
@@ -20,9 +22,6 @@ use std::os::unix::fs::FileExt as _;
 
 /// Target size of a digest slab in bytes.
 pub const SLAB_BYTES: u64 = 64 << 20;
-/// Voxels of a summation block, and lanes within it: rule 2 of the arithmetic contract.
-const BLOCK: usize = 4096;
-const LANES: usize = 16;
 /// Bytes that are read at once: a whole number of blocks of every type.
 const CHUNK: usize = 1 << 20;
 
