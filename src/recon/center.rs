@@ -18,8 +18,8 @@
 //! Each pass works on a sinogram smoothed by a Gaussian, of another width, lest both meet the same false minimum.
 //!
 //! The void is the one of TomoPy's `find_center_vo`, cell for cell: its origin lies one cell before the DC where an
-//! extent is even, its slope is 2A rows per turn against `ratio` · n/2 pixels, and it leaves out `drop` rows and one
-//! column on either side of its origin.
+//! extent is even, its edge is k_x R = k_θ for an object of R = `ratio` · n/2 pixels, and it leaves out `drop` rows and
+//! one column on either side of its origin.
 //!
 //! **Cost.** For a candidate only the lower half is transformed along x; the transforms along θ run over those k_x ≥ 0
 //! that the void has (the stack is real, so |DFT₂| is symmetric). Candidates are independent: threads take whole ones.
@@ -27,6 +27,9 @@
 //! **Deviations from TomoPy.** The ends of the search are errors, not remarks in a log. Nothing is clamped but the
 //! search to the detector. For large sinograms, whose coarse pass runs on columns averaged by four, the axis is mapped
 //! back as 4c + 1.5, the centre of the four pixels, not as 4c; the fine candidates are the same numbers.
+//!
+//! **What it cannot tell.** An axis far outside the search may leave a false minimum inside it; a minimum at the end of
+//! the search is the usual sign of it, and an error, but not the only one.
 //!
 //! Left out: 360° scans with the axis off the middle, and the choice of the row.
 
@@ -285,7 +288,7 @@ mod tests {
 
     #[test]
     fn an_axis_outside_the_search_is_an_error_that_says_what_to_do() {
-        let sinogram = sinogram(180, 256, 150.0);
+        let sinogram = sinogram(180, 256, 141.0);
         let error = find(&sinogram, 180, 256, &NARROW).unwrap_err();
         assert_eq!(error.fault(), Fault::Data);
         assert!(error.what().contains("116 and 140"), "{error}");
