@@ -1,6 +1,7 @@
 //! L3. Reconstruction: from counts to attenuation slices.
 
 pub mod engine;
+pub mod fbp;
 pub mod filter;
 pub mod geometry;
 pub mod gridrec;
