@@ -18,15 +18,32 @@ use std::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering};
 
 // ---- files ----
 
-/// Takes the exclusive lock (`flock`) of an open file without waiting; `false` when another process holds it.
-/// The lock ends with the process at the latest, so that none is ever left behind.
+/// A file whose exclusive lock this process holds. The lock ends with it, or with the process: none is left behind.
+#[derive(Debug)]
+pub struct LockedFile(File);
+
+impl std::ops::Deref for LockedFile {
+    type Target = File;
+    fn deref(&self) -> &File {
+        &self.0
+    }
+}
+
+impl Drop for LockedFile {
+    fn drop(&mut self) {
+        // Closing is not enough: a process that is just being started may hold a copy of the descriptor.
+        let _ = self.0.unlock();
+    }
+}
+
+/// Takes the exclusive lock (`flock`) of an open file without waiting; `None` when another process holds it.
 ///
 /// # Errors
 /// What the operating system says, for example on a file system without locks.
-pub fn lock_exclusive(file: &File) -> io::Result<bool> {
+pub fn lock_exclusive(file: File) -> io::Result<Option<LockedFile>> {
     match file.try_lock() {
-        Ok(()) => Ok(true),
-        Err(TryLockError::WouldBlock) => Ok(false),
+        Ok(()) => Ok(Some(LockedFile(file))),
+        Err(TryLockError::WouldBlock) => Ok(None),
         Err(TryLockError::Error(e)) => Err(e),
     }
 }
@@ -196,8 +213,9 @@ extern "C" fn on_interrupt(signal: libc::c_int) {
 }
 
 /// From now on SIGINT and SIGTERM only set a flag, which work looks at between slabs ([`check_interrupt`]).
-/// A SIGINT after that ends the process at once.
+/// A SIGINT after that ends the process at once. A file-size limit (`ulimit -f`) becomes an ordinary write error.
 pub fn install_interrupt_handler() {
+    install(libc::SIGXFSZ, libc::SIG_IGN, 0);
     let handler: extern "C" fn(libc::c_int) = on_interrupt;
     for signal in [libc::SIGINT, libc::SIGTERM] {
         // A system call in progress is restarted: the work notices the flag at its next look.
@@ -375,13 +393,12 @@ mod tests {
     fn a_second_lock_is_refused_and_ends_with_its_file() {
         let scratch = Scratch::new();
         let path = scratch.join("lock");
-        let first = create_new(&path).unwrap();
-        assert!(lock_exclusive(&first).unwrap());
-        let second = open_own(&path).unwrap().unwrap();
-        assert!(!lock_exclusive(&second).unwrap());
-        // Unlocked, not only closed: a process that another test is just starting still holds a copy of the descriptor.
-        first.unlock().unwrap();
-        assert!(lock_exclusive(&second).unwrap());
+        let first = lock_exclusive(create_new(&path).unwrap()).unwrap();
+        assert!(first.is_some());
+        let second = || lock_exclusive(open_own(&path).unwrap().unwrap()).unwrap();
+        assert!(second().is_none());
+        drop(first);
+        assert!(second().is_some());
     }
 
     #[test]
@@ -477,7 +494,7 @@ mod tests {
         let text = String::from_utf8_lossy(&output.stderr).into_owned();
         assert_eq!(output.status.code(), Some(EXIT_IO), "{text}");
         assert!(text.contains("victim.raw: a mapped file was truncated while it was read"), "{text}");
-        assert_eq!(EXIT_IO, Fault::Io.exit_code().into());
+        assert_eq!(EXIT_IO, i32::from(Fault::Io.exit_code()));
         // A fault elsewhere stays what it was: death by signal.
         assert_eq!(in_own_process("child_touches_a_lost_page_unguarded").status.signal(), Some(libc::SIGBUS));
     }

@@ -1,1 +1,198 @@
-//! Being written.
+//! L3. Foreign formats, in and out: a scan comes in as [`Scan`], whatever file it lay in; arrays and pictures go out
+//! as `.npy` and PNG.
+//!
+//! | what | in | out |
+//! |---|---|---|
+//! | Data Exchange HDF5 ([`hdf5`], a feature) | [`open_scan`] | |
+//! | NumPy `.npy` ([`npy`]) | [`open_scan`], [`open_stack`], [`open_vector`] | [`npy::NpyWriter`], [`npy::write_array`] |
+//! | native volumes (`.mhd`, `.nhdr`) | [`open_scan`], [`open_stack`] | [`volume::writer`](crate::volume::writer) |
+//! | text | [`open_vector`] | |
+//! | PNG ([`png`], [`window`], labels by [`font`]) | | [`window::Picture`] |
+//!
+//! What a file is, its first bytes decide, not its name; where they say nothing, as those of a `.raw`, the name of a
+//! native volume's file leads to its header. Nothing is guessed: a unit or a pixel size that a file does
+//! not state stays unknown, and what the user should know about the reading stands in [`Scan::notes`].
+//!
+//! Left out: NXtomo, TIFF, MRC, Xradia; they are named in the error.
+
+use crate::error::{Error, Result};
+use crate::units::Micrometre;
+use crate::volume::Source;
+use file::OpenFile;
+use std::path::Path;
+use std::sync::Arc;
+
+mod file;
+pub mod font;
+#[cfg(feature = "hdf5")]
+pub mod hdf5;
+mod native;
+pub mod npy;
+mod npy_header;
+mod number;
+mod part;
+mod plain;
+pub mod png;
+mod theta;
+pub mod window;
+
+pub use native::IoMode;
+pub use theta::{AngleUnit, Theta, open_theta, open_vector};
+
+/// A measured scan as its file holds it: nothing is corrected, nothing is checked against anything else.
+pub struct Scan {
+    /// The projections, (theta, row, column).
+    pub projections: Box<dyn Source>,
+    /// Images of the beam without the sample, (n, row, column), of the projections' rows and columns.
+    pub flats: Option<Box<dyn Source>>,
+    /// Images without beam, of the projections' rows and columns.
+    pub darks: Option<Box<dyn Source>>,
+    /// The angles, if the file has them.
+    pub theta: Option<Theta>,
+    /// Pixel size at the sample, if the file has it.
+    pub pixel: Option<Micrometre>,
+    /// What was found, missing or converted, each in one sentence for the user.
+    pub notes: Vec<String>,
+}
+
+/// What the first bytes of a file say that it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Format {
+    Hdf5,
+    Npy,
+    Native,
+    /// A format that is known by name only, and how to come from it to one that is read.
+    Unread(&'static str, &'static str),
+    Unknown,
+}
+
+/// Signature of HDF5, at byte 0, 512, 1024, 2048 … of the file.
+const HDF5_SIGNATURE: &[u8] = b"\x89HDF\r\n\x1a\n";
+
+/// First place of the HDF5 signature after byte 0; each next one is twice as far.
+const HDF5_USER_BLOCK: u64 = 512;
+
+impl Format {
+    fn of(file: &OpenFile) -> Result<Format> {
+        /// Enough for every magic below, and for the first words of a native header.
+        const HEAD: usize = 256;
+        const AS_NPY: &str = "convert the images to one .npy of shape (theta, row, column)";
+        let extension = file.path().extension().and_then(|e| e.to_str()).unwrap_or_default();
+        if extension == "raw" {
+            return Ok(Format::Native);
+        }
+        let head = file.head(HEAD)?;
+        let magics: [(&[u8], Format); 9] = [
+            (HDF5_SIGNATURE, Format::Hdf5),
+            (npy_header::MAGIC, Format::Npy),
+            (b"NRRD000", Format::Native),
+            (b"II*\0", Format::Unread("a TIFF image", AS_NPY)),
+            (b"MM\0*", Format::Unread("a TIFF image", AS_NPY)),
+            (b"II+\0", Format::Unread("a BigTIFF image", AS_NPY)),
+            (b"PK\x03\x04", Format::Unread("a zip archive (.npz?)", "save one array with numpy.save")),
+            (b"\x1f\x8b", Format::Unread("a gzip file", "unpack it first")),
+            (b"\xd0\xcf\x11\xe0", Format::Unread("an OLE file (Xradia .txrm?)", AS_NPY)),
+        ];
+        if let Some((_, format)) = magics.iter().find(|(magic, _)| head.starts_with(magic)) {
+            return Ok(*format);
+        }
+        // Headers of .mhd files begin with one of these keys, whatever the order of the others.
+        let text = String::from_utf8_lossy(&head);
+        let first_key = text.trim_start().split(['=', '\n']).next().unwrap_or_default().trim();
+        if ["ObjectType", "NDims", "DimSize", "Comment"].contains(&first_key) {
+            return Ok(Format::Native);
+        }
+        let mut place = HDF5_USER_BLOCK;
+        let mut signature = [0; HDF5_SIGNATURE.len()];
+        while place + signature.len() as u64 <= file.bytes() {
+            file.read_at(place, &mut signature)?;
+            if signature == HDF5_SIGNATURE {
+                return Ok(Format::Hdf5);
+            }
+            place *= 2;
+        }
+        Ok(if ["mhd", "nhdr", "json"].contains(&extension) { Format::Native } else { Format::Unknown })
+    }
+}
+
+/// Opens a scan: Data Exchange HDF5, `.npy` or native projections.
+///
+/// The last two hold projections only. `io` chooses how native volumes are read; the values are the same.
+///
+/// # Errors
+/// [`Fault::Data`](crate::error::Fault::Data) where the file is damaged or not a scan, with what it is instead;
+/// [`Fault::Missing`](crate::error::Fault::Missing) where it is not there;
+/// [`Fault::Policy`](crate::error::Fault::Policy) where it leads to another file out of its folder;
+/// [`Fault::Device`](crate::error::Fault::Device) for HDF5 in a build without the feature `hdf5`.
+pub fn open_scan(path: &Path, io: IoMode) -> Result<Scan> {
+    let file = Arc::new(OpenFile::open(path)?);
+    match Format::of(&file)? {
+        Format::Hdf5 => open_hdf5(file),
+        Format::Npy => {
+            let source = npy::NpySource::from_file(file, "projections")?;
+            let notes = source.notes("the stack of projections");
+            Ok(Scan { notes, ..projections_only(Box::new(source)) })
+        }
+        Format::Native => {
+            let source = native::open(path, io)?;
+            let pixel = source.spacing().map(|[x, _, _]| x);
+            Ok(Scan { pixel, ..projections_only(source) })
+        }
+        other => Err(unread(path, other)),
+    }
+}
+
+/// Opens one stack, `.npy` or native: projections, flats, darks or a volume. Among the inputs of a result its role
+/// is `stack`; who opens it knows better.
+///
+/// # Errors
+/// As [`open_scan`]; an HDF5 file holds several stacks and is refused.
+pub fn open_stack(path: &Path, io: IoMode) -> Result<Box<dyn Source>> {
+    let file = Arc::new(OpenFile::open(path)?);
+    match Format::of(&file)? {
+        Format::Npy => Ok(Box::new(npy::NpySource::from_file(file, "stack")?)),
+        Format::Native => native::open(path, io),
+        Format::Hdf5 => Err(Error::data("an HDF5 file is read as a whole scan, not as one stack")
+            .help("give one stack as .npy or as a native volume (.mhd)")
+            .at(path)),
+        other => Err(unread(path, other)),
+    }
+}
+
+fn projections_only(projections: Box<dyn Source>) -> Scan {
+    Scan { projections, flats: None, darks: None, theta: None, pixel: None, notes: Vec::new() }
+}
+
+#[cfg(feature = "hdf5")]
+fn open_hdf5(file: Arc<OpenFile>) -> Result<Scan> {
+    hdf5::open(file)
+}
+
+#[cfg(not(feature = "hdf5"))]
+fn open_hdf5(file: Arc<OpenFile>) -> Result<Scan> {
+    Err(Error::device("is an HDF5 file, and this program was built without hdf5")
+        .help("build with the feature hdf5 (it is a default one), or convert the data to .npy")
+        .at(file.path()))
+}
+
+fn unread(path: &Path, format: Format) -> Error {
+    match format {
+        Format::Unread(what, way_out) => {
+            Error::data(format!("is {what}, which is not read by this version")).help(way_out)
+        }
+        _ => Error::data("is not a format that is read (Data Exchange HDF5, .npy, .mhd, .nhdr)")
+            .help("name the scan's file, or the header of a native volume rather than its .raw"),
+    }
+    .at(path)
+}
+
+/// Writes a file into a folder of a test.
+#[cfg(test)]
+fn put(dir: &crate::testing::Scratch, name: &str, bytes: &[u8]) -> std::path::PathBuf {
+    let path = dir.join(name);
+    std::fs::write(&path, bytes).unwrap();
+    path
+}
+
+#[cfg(test)]
+mod tests;

@@ -126,11 +126,7 @@ impl ComplexPlan {
     /// Transforms `x` in place, inside a [`Kernel`]; output `k` lies at `positions()[k]`.
     #[inline(always)]
     pub fn run_scrambled<V: F32x16>(&self, x: &mut [ComplexLane]) {
-        let x = &mut x[..self.n];
-        match self.direction {
-            Direction::Forward => recurse::<V, false>(&self.passes, x),
-            Direction::Inverse => recurse::<V, true>(&self.passes, x),
-        }
+        V::call(Scrambled { plan: self, x });
     }
 }
 
@@ -143,7 +139,11 @@ impl Kernel for Scrambled<'_> {
     type Out = ();
     #[inline(always)]
     fn run<V: F32x16>(self) {
-        self.plan.run_scrambled::<V>(self.x);
+        let x = &mut self.x[..self.plan.n];
+        match self.plan.direction {
+            Direction::Forward => recurse::<V, false>(&self.plan.passes, x),
+            Direction::Inverse => recurse::<V, true>(&self.plan.passes, x),
+        }
     }
 }
 

@@ -13,7 +13,7 @@
 //! |---|---|---|
 //! | `exp`, `ln`, `sin`, `cos` (f64) | < 1 | stated by the authors; sampled here against double-double series |
 //! | `sin_pi`, `cos_pi` (f64) | < 1 | sampled here against double-double series |
-//! | `ln_f32`, `exp_f32` | 0.75, 0.75 | all 2³² arguments, against the f64 functions |
+//! | `ln_f32`, `exp_f32` | 0.857, 0.765 | all 2³² arguments against the f64 functions |
 //!
 //! Left out: f32 sine and cosine, for which nothing per-voxel asks; tables are made in f64 and narrowed.
 
@@ -191,7 +191,11 @@ pub fn ln_lanes<V: F32x16>(x: V) -> V {
     let (m, k) = x.select_less(normal_from, x.mul(V::splat(SUBNORMAL_SCALE)), x).split_binary();
     let k = x.select_less(normal_from, k.sub(V::splat(SUBNORMAL_SHIFT)), k);
     let f = m.sub(V::splat(1.0));
-    let p = LN_P[..8].iter().rev().fold(V::splat(LN_P[8]), |sum, &c| sum.mul_add(f, V::splat(c)));
+    // A loop and not a fold: closures lose the instruction set (see `lanes`).
+    let mut p = V::splat(LN_P[8]);
+    for &c in LN_P[..8].iter().rev() {
+        p = p.mul_add(f, V::splat(c));
+    }
     let t = f.mul(f).mul(f.mul_add(p, V::splat(-0.5)));
     let k_ln2 = k.mul(V::splat(LN2_HIGH));
     let high = k_ln2.add(f);
@@ -254,7 +258,10 @@ pub fn exp_lanes<V: F32x16>(x: V) -> V {
     let near = k.neg_mul_add(V::splat(LN2_HIGH), inside);
     let r = k.neg_mul_add(V::splat(LN2_LOW), near);
     let r_low = k.neg_mul_add(V::splat(LN2_LOW), near.sub(r));
-    let q = EXP_Q[..5].iter().rev().fold(V::splat(EXP_Q[5]), |sum, &c| sum.mul_add(r, V::splat(c)));
+    let mut q = V::splat(EXP_Q[5]);
+    for &c in EXP_Q[..5].iter().rev() {
+        q = q.mul_add(r, V::splat(c));
+    }
     let high = V::splat(1.0).add(r);
     let low = r.sub(high.sub(V::splat(1.0)));
     let y = high.add(low.add(r.mul(r).mul_add(q, r_low)));
@@ -451,9 +458,11 @@ mod tests {
         assert!([f64::NAN, f64::INFINITY].iter().all(|&x| sin_pi(x).is_nan() && cos_pi(x).is_nan()));
     }
 
-    /// Every STRIDE-th of all f32 bit patterns. With STRIDE = 1, run once by hand, the worst errors are those of the
-    /// table above, and all instruction sets agree.
+    /// Every STRIDE-th of all f32 bit patterns. With STRIDE = 1, run once by hand in 16 minutes, the worst errors are
+    /// 0.8568 ulp for the logarithm and 0.7644 ulp for the exponential, and scalar, avx2 and avx512 agree everywhere.
     const STRIDE: usize = 1009;
+    const WORST_LN: f64 = 0.857;
+    const WORST_EXP: f64 = 0.765;
 
     fn sweep(scalar: fn(f32) -> f32, slice: fn(Isa, &[f32], &mut [f32]), reference: fn(f64) -> f64) -> f64 {
         let mut worst = 0f64;
@@ -488,14 +497,14 @@ mod tests {
     fn f32_logarithm_is_within_one_ulp_and_equal_on_every_set() {
         let worst = sweep(|x| -ln_f32(x), neg_ln_slice, |x| -ln(x));
         println!("worst error of ln_f32: {worst} ulp");
-        assert!(worst < 0.8, "{worst} ulp");
+        assert!(worst < WORST_LN, "{worst} ulp");
     }
 
     #[test]
     fn f32_exponential_is_within_one_ulp_and_equal_on_every_set() {
         let worst = sweep(exp_f32, exp_slice, exp);
         println!("worst error of exp_f32: {worst} ulp");
-        assert!(worst < 0.8, "{worst} ulp");
+        assert!(worst < WORST_EXP, "{worst} ulp");
     }
 
     #[test]

@@ -88,6 +88,9 @@ pub trait F32x16: Copy + sealed::Sealed {
     fn split_binary(self) -> (Self, Self);
     /// `2^self` for integral lanes in −126..=127, and some number for others: [`exp2_integral`] per lane.
     fn exp2_integral(self) -> Self;
+    /// Runs another kernel on this instruction set as a function call, not inlined: what many kernels share is compiled
+    /// once.
+    fn call<K: Kernel>(kernel: K) -> K::Out;
     /// Hints that `items` will be read soon. Changes nothing but time; the hint is dropped where there is none.
     #[inline(always)]
     fn prefetch<T>(items: &[T]) {
@@ -297,6 +300,14 @@ impl Array {
 }
 
 impl F32x16 for Array {
+    #[inline(always)]
+    fn call<K: Kernel>(kernel: K) -> K::Out {
+        #[inline(never)]
+        fn out_of_line<K: Kernel>(kernel: K) -> K::Out {
+            kernel.run::<Array>()
+        }
+        out_of_line(kernel)
+    }
     #[inline(always)]
     fn load(from: &Lane) -> Self {
         Array(from.0)

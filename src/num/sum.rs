@@ -91,7 +91,11 @@ impl Kernel for SumBlock<'_> {
     #[inline(always)]
     fn run<V: F32x16>(self) -> [f32; LANES] {
         let (groups, rest) = self.0.as_chunks::<LANES>();
-        let lanes = groups.iter().fold(V::splat(0.0), |lanes, x| lanes.add(V::load_array(x)));
+        // Loops and not folds: closures lose the instruction set (see `lanes`).
+        let mut lanes = V::splat(0.0);
+        for x in groups {
+            lanes = lanes.add(V::load_array(x));
+        }
         let mut out = padded(rest);
         lanes.add(V::load_array(&out)).store_array(&mut out);
         out
@@ -108,8 +112,10 @@ impl Kernel for DotBlock<'_> {
     fn run<V: F32x16>(self) -> [f32; LANES] {
         let (a, a_rest) = self.0.as_chunks::<LANES>();
         let (b, b_rest) = self.1.as_chunks::<LANES>();
-        let lanes =
-            a.iter().zip(b).fold(V::splat(0.0), |lanes, (a, b)| V::load_array(a).mul_add(V::load_array(b), lanes));
+        let mut lanes = V::splat(0.0);
+        for (a, b) in a.iter().zip(b) {
+            lanes = V::load_array(a).mul_add(V::load_array(b), lanes);
+        }
         let mut out = padded(a_rest);
         V::load_array(&out).mul_add(V::load_array(&padded(b_rest)), lanes).store_array(&mut out);
         out

@@ -103,6 +103,11 @@ impl Engine {
         })
     }
 
+    /// Multiplies all values by `factor`: a change of unit, at no cost.
+    pub(super) fn scale(&mut self, factor: f64) {
+        self.correction_x.iter_mut().for_each(|d| *d = (f64::from(*d) * factor) as f32);
+    }
+
     /// Columns N of the detector and of the image.
     pub fn columns(&self) -> usize {
         self.columns

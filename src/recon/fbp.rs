@@ -1,225 +1,221 @@
-//! `fbp`: filtered back-projection in f64, evaluated as it is defined. Slow; the oracle of the others.
+//! `fbp`: filtered back-projection, term by term in f64: slow, and what `gridrec` is held against.
 //!
 //! ```text
-//! image(X, Y) = Σ_θ w_θ q_θ(X cos θ + Y sin θ + c)
-//! q_θ(s) = (1/P) Σ_k B_k F_θ[k] e^(2πi ks/P),    k = −P/2 … P/2, the two ends with half weight each
+//! image(X, Y) = Σ_θ w_θ q_θ(X cos θ + Y sin θ + c)                                    θ in the order of the projections
+//! q_θ(s)      = (1/P) Σ_k B_k F_θ[k] e^(2πi ks/P),   k = −P/2 … P/2, the two ends with half weight each
+//! F_θ[k]      = Σ_j p[θ][j] e^(−2πi jk/P)
 //! ```
 //!
-//! F_θ is the transform of the projection padded with zeros to P ≥ 2N − 1 samples (P even and 2^a 3^b 5^c), so B, the
-//! filter, acts as a linear convolution; w_θ are the angle weights. q_θ is a trigonometric polynomial, known between
-//! the samples as well as on them: nothing is interpolated linearly, which would blur.
+//! p: sinogram; c: axis; w: angle weights; B: [`Filter::response`]; P: smallest even 2^a 3^b 5^c ≥ 2N − 1, so that
+//! the filter acts as a linear convolution of the N samples. q has the period P, and the corners of the image, which
+//! look past the detector's ends, take it as it is. Orientation: [`axis_pixel`]; values per detector pixel.
 //!
-//! **Evaluation.** q_θ and its first derivatives are computed on R = 4 nodes per detector pixel, exactly, from the
-//! spectrum; between nodes a Taylor series of 8 terms about the nearest one is summed. For the highest frequency,
-//! half a cycle per pixel, the first term left out is (π/(2R))^8/8! = 1.4e-8 of its amplitude, so an image is within
-//! 2e-8 of the sum above, relative to the sum of the amplitudes. A node's 8 coefficients are one cache line.
+//! **Interpolation.** q is no table to be interpolated linearly but a trigonometric polynomial of degree P/2. It is
+//! computed exactly at [`UPSAMPLING`] points per pixel, by padding its spectrum with zeros, and taken between them by
+//! the polynomial of degree 5 through the 6 nearest. Bernstein's inequality bounds the sixth derivative by π⁶ max|q|,
+//! so that
 //!
-//! Each pixel has one accumulator and adds the angles in order, so the bits do not depend on threads.
-//! Units and orientation are those of `gridrec`; see [`super::geometry`].
+//! ```text
+//! |error| ≤ π⁶ max|q| / 6! · (½ · ³⁄₂ · ⁵⁄₂)² / 16⁶ = 2.8e-7 max|q|
+//! ```
+//!
+//! The transforms are this file's own, so that the oracle shares no arithmetic with what it judges.
+//!
+//! **Cost.** N² T interpolations of 6 points: seconds for 640 columns × 1500 angles. **Memory.** 8 bytes per pixel and
+//! [`BATCH`] upsampled projections. A NaN or infinity in a slice makes all of its image NaN.
 
 use super::filter::Filter;
 use super::geometry::{Angles, axis_pixel};
-use crate::error::{Error, Result};
-use crate::fft::{next_even_smooth, root_of_unity};
+use super::gridrec::check_columns;
+use crate::error::Result;
+use crate::fft::{Direction, next_even_smooth, root_of_unity};
 use rayon::prelude::*;
-use std::f64::consts::PI;
 
-/// Nodes per detector pixel.
-const NODES: usize = 4;
-/// Terms of the Taylor series about a node; even, for two are transformed together.
-const TERMS: usize = 8;
-/// Angles whose tables are held at a time: 16 × 1 MiB for 2048 columns.
-const ANGLES: usize = 16;
+/// Points per detector pixel at which q is computed exactly.
+pub const UPSAMPLING: usize = 16;
+/// Bound of the interpolation's error relative to max|q|, derived in the [module](self).
+pub const INTERPOLATION_ERROR: f64 = 2.8e-7;
+/// Upsampled projections held at a time; even.
+const BATCH: usize = 64;
+/// Points of a table before its first interval's left end, and after its last interval's left end.
+const BEFORE: usize = 2;
+const AFTER: usize = 3;
 
-/// Of the lengths that are transformed.
-const LARGEST_PRIME: usize = 5;
-
-/// Taylor coefficients of q about a node, by power of the distance in nodes.
-#[derive(Clone, Copy)]
-#[repr(align(64))]
-struct Node([f64; TERMS]);
-
-/// A planned reconstruction; everything that depends on the geometry only.
+/// Filtered back-projection for one geometry.
 pub struct Fbp {
     columns: usize,
     padded: usize,
-    angles: Angles,
+    /// cos θ, sin θ, w by angle.
+    directions: Vec<[f64; 3]>,
     response: Vec<f64>,
-    forward: Fourier,
-    inverse: Fourier,
+    forward: Transform,
+    inverse: Transform,
 }
 
 impl Fbp {
-    /// Plans slices of `columns` × `columns` pixels.
+    /// Prepares `columns` detector columns, one projection per angle.
     ///
     /// # Errors
-    /// Bad data: fewer than 2 columns, or more than can be reconstructed.
+    /// If there are fewer than 2 or too many columns.
     pub fn new(columns: usize, angles: &Angles, filter: &Filter) -> Result<Fbp> {
-        super::gridrec::check_columns(columns)?;
+        check_columns(columns)?;
         let padded = next_even_smooth(2 * columns - 1);
+        let directions = (0..angles.len()).map(|i| [angles.cos()[i], angles.sin()[i], angles.weights()[i]]).collect();
         Ok(Fbp {
             columns,
             padded,
-            angles: angles.clone(),
+            directions,
             response: filter.response(padded),
-            forward: Fourier::new(padded, -1.0),
-            inverse: Fourier::new(padded * NODES, 1.0),
+            forward: Transform::new(padded, Direction::Forward),
+            inverse: Transform::new(padded * UPSAMPLING, Direction::Inverse),
         })
     }
 
-    /// Padded length P of a projection.
-    pub fn padded(&self) -> usize {
-        self.padded
-    }
-
-    /// Reconstructs one slice into `image` (N × N, row-major) in units of the sinogram per detector pixel.
+    /// Reconstructs one slice with the axis `center` (pixel index) into `image` (N × N, row-major); column j of
+    /// projection θ is `data[θ·angle_stride + j]`.
     ///
-    /// The projection of angle i starts at `data[i · angle_stride]`; `center` is the axis, first pixel centre = 0.
-    ///
-    /// # Errors
-    /// A caller's bug: a length that does not fit the geometry, or an axis that is not finite.
-    pub fn run(&self, data: &[f32], angle_stride: usize, center: f64, image: &mut [f64]) -> Result<()> {
-        let (n, angles) = (self.columns, self.angles.len());
-        if image.len() != n * n || data.len() < (angles - 1) * angle_stride + n || !center.is_finite() {
-            return Err(Error::bug(format!(
-                "{} values, stride {angle_stride}, axis {center}, for {angles} angles and {n} columns",
-                data.len()
-            )));
-        }
-        image.fill(0.0);
+    /// # Panics
+    /// If a length does not fit the geometry: a caller's bug.
+    pub fn run(&self, data: &[f32], angle_stride: usize, center: f64, image: &mut [f32]) {
+        let n = self.columns;
+        let needed = (self.directions.len() - 1) * angle_stride + n;
+        assert!(data.len() >= needed, "sinogram of {} values, {needed} needed", data.len());
+        assert_eq!(image.len(), n * n, "an image of {n} × {n}");
+        // s stays within one period of 0 … P, which is all that `Row::at` undoes.
+        let center = center.rem_euclid(self.padded as f64);
         let (axis_row, axis_column) = axis_pixel(n);
-        for first in (0..angles).step_by(ANGLES) {
-            let block = first..(first + ANGLES).min(angles);
-            let tables: Vec<Vec<Node>> =
-                block.clone().into_par_iter().map(|i| self.table(&data[i * angle_stride..][..n])).collect();
-            image.par_chunks_mut(n).enumerate().for_each(|(row, pixels)| {
-                let y = axis_row as f64 - row as f64;
-                for (table, i) in tables.iter().zip(block.clone()) {
-                    let (cos, weight) = (self.angles.cos()[i], self.angles.weights()[i]);
-                    let start = y * self.angles.sin()[i] + center;
-                    for (column, pixel) in pixels.iter_mut().enumerate() {
-                        let s = (column as f64 - axis_column as f64) * cos + start;
-                        *pixel += weight * evaluate(table, s);
+        let mut sums = vec![0.0f64; n * n];
+        for (batch, directions) in self.directions.chunks(BATCH).enumerate() {
+            let row = |i: usize| (i < directions.len()).then(|| &data[(batch * BATCH + i) * angle_stride..][..n]);
+            let pairs: Vec<[Vec<f64>; 2]> = (0..directions.len().div_ceil(2))
+                .into_par_iter()
+                .map(|pair| self.filtered(row(2 * pair).unwrap_or(&[]), row(2 * pair + 1).unwrap_or(&[])))
+                .collect();
+            sums.par_chunks_mut(n).enumerate().for_each(|(r, sums)| {
+                let y = axis_row as f64 - r as f64;
+                for (&[cos, sin, weight], table) in directions.iter().zip(pairs.iter().flatten()) {
+                    let s_y = y * sin + center;
+                    for (column, sum) in sums.iter_mut().enumerate() {
+                        let x = column as f64 - axis_column as f64;
+                        *sum += weight * at(table, x * cos + s_y);
                     }
                 }
             });
         }
-        Ok(())
+        for (value, &sum) in image.iter_mut().zip(&sums) {
+            *value = sum as f32;
+        }
     }
 
-    /// The nodes of q for one projection.
-    fn table(&self, projection: &[f32]) -> Vec<Node> {
-        let (p, half) = (self.padded, self.padded / 2);
-        let mut row = vec![[0.0; 2]; p];
-        row.iter_mut().zip(projection).for_each(|(r, &v)| r[0] = f64::from(v));
+    /// Two filtered projections, `table[BEFORE + i]` = q(i/16) over one period and a few points to either side.
+    ///
+    /// The two rows are the real and the imaginary part of one complex row: filter and transforms are linear and the
+    /// filter is real and even, so the parts stay apart.
+    fn filtered(&self, real: &[f32], imaginary: &[f32]) -> [Vec<f64>; 2] {
+        let (p, length) = (self.padded, self.padded * UPSAMPLING);
+        let value = |row: &[f32], j: usize| row.get(j).map_or(0.0, |&v| f64::from(v));
+        let samples: Vec<[f64; 2]> = (0..p).map(|j| [value(real, j), value(imaginary, j)]).collect();
         let mut spectrum = vec![[0.0; 2]; p];
-        self.forward.run(&row, &mut spectrum);
+        self.forward.run(&samples, &mut spectrum);
 
-        let length = p * NODES;
-        let mut nodes = vec![Node([0.0; TERMS]); length];
-        let (mut pair, mut values) = (vec![[0.0; 2]; length], vec![[0.0; 2]; length]);
-        // (B_k F_k / P) (iω)^m / m!, ω = 2πk/(P R) the phase per node, for two m at a time.
-        let mut terms: Vec<[f64; 2]> = (0..=half)
-            .map(|k| {
-                let scale = self.response[k] / p as f64 * if k == half { 0.5 } else { 1.0 };
-                [spectrum[k][0] * scale, spectrum[k][1] * scale]
-            })
-            .collect();
-        let omega = 2.0 * PI / length as f64;
-        for m in (0..TERMS).step_by(2) {
-            pair.fill([0.0; 2]);
-            for (k, term) in terms.iter_mut().enumerate() {
-                // The next term: times iω/(m + 1); the one after: times iω/(m + 2) once more.
-                let [re, im] = *term;
-                let w = omega * k as f64;
-                let next = [-im * w / (m + 1) as f64, re * w / (m + 1) as f64];
-                *term = [-next[1] * w / (m + 2) as f64, next[0] * w / (m + 2) as f64];
-                // Two real signals a, b in one transform: A + iB at k, and conj(A) + i conj(B) at −k.
-                pair[k] = [re - next[1], im + next[0]];
-                if k > 0 {
-                    pair[length - k] = [re + next[1], next[0] - im];
-                }
-            }
-            self.inverse.run(&pair, &mut values);
-            for (node, v) in nodes.iter_mut().zip(&values) {
-                node.0[m] = v[0];
-                node.0[m + 1] = v[1];
+        let mut wide = vec![[0.0; 2]; length];
+        let half = p / 2;
+        for k in 0..=half {
+            let ends = if k == half { 0.5 } else { 1.0 };
+            let scale = ends * self.response[k] / p as f64;
+            let scaled = |[re, im]: [f64; 2]| [scale * re, scale * im];
+            wide[k] = scaled(spectrum[k]);
+            if k > 0 {
+                wide[length - k] = scaled(spectrum[p - k]);
             }
         }
-        nodes
+        let mut fine = vec![[0.0; 2]; length];
+        self.inverse.run(&wide, &mut fine);
+        [0, 1].map(|part| (0..BEFORE + length + AFTER).map(|i| fine[(i + length - BEFORE) % length][part]).collect())
     }
 }
 
-/// q(s) from the nearest node; q has period P.
-#[inline]
-fn evaluate(nodes: &[Node], s: f64) -> f64 {
-    let u = s * NODES as f64;
-    // ⌊u + ½⌋ through the integers: on baseline x86-64 `floor` is a function call.
-    let mut place = (u + 0.5) as isize;
-    place -= isize::from(place as f64 > u + 0.5);
-    let t = u - place as f64;
-    let node = match nodes.get(place as usize) {
-        Some(node) => node,
-        None => &nodes[place.rem_euclid(nodes.len() as isize) as usize],
-    };
-    node.0[..TERMS - 1].iter().rev().fold(node.0[TERMS - 1], |sum, c| sum * t + c)
+/// q(s) from its table, −P ≤ s < 2P, by the polynomial through the points i − 2 … i + 3 for i ≤ 16 s < i + 1.
+///
+/// With t = 16 s − i the weight of point m is Π (t − m')/(m − m') over the other five points m'.
+#[inline(always)]
+fn at(table: &[f64], s: f64) -> f64 {
+    let period = (table.len() - BEFORE - AFTER) as isize;
+    let position = s * UPSAMPLING as f64;
+    let below = position.floor();
+    let t = position - below;
+    let mut i = below as isize;
+    if i < 0 {
+        i += period;
+    } else if i >= period {
+        i -= period;
+    }
+    let i = i as usize;
+    let q = &table[i..i + BEFORE + 1 + AFTER];
+    let (a, b, c, d, e, f) = (t + 2.0, t + 1.0, t, t - 1.0, t - 2.0, t - 3.0);
+    let (ab, cd, ef) = (a * b, c * d, e * f);
+    (q[5] * (ab * cd * e) - q[0] * (b * cd * ef)) / 120.0
+        + (q[1] * (a * cd * ef) - q[4] * (ab * cd * f)) / 24.0
+        + (q[3] * (ab * c * ef) - q[2] * (ab * d * ef)) / 12.0
 }
 
-/// Complex transforms in f64, by recursion over the prime factors of the length: X[k] = Σ_j x[j] e^(±2πi jk/n).
-///
-/// Decimation in time: with n = p·m, the p subsequences x[pj + r] are transformed (length m), turned by
-/// e^(±2πi rk/n), and combined by the p-point sum. Lengths are 2^a 3^b 5^c.
-struct Fourier {
+/// `X[k] = Σ_j x[j] e^(∓2πi jk/n)` for complex f64 `[re, im]`, n = 2^a 3^b 5^c, not normalised.
+struct Transform {
+    /// Radices, the first splits the whole length.
+    radices: Vec<usize>,
+    /// e^(∓2πi k/n).
     roots: Vec<[f64; 2]>,
 }
 
-impl Fourier {
-    fn new(n: usize, sign: f64) -> Fourier {
-        Fourier {
-            roots: (0..n)
-                .map(|k| {
-                    let [c, s] = root_of_unity(k, n);
-                    [c, sign * s]
-                })
-                .collect(),
+impl Transform {
+    fn new(n: usize, direction: Direction) -> Transform {
+        let mut radices = Vec::new();
+        let mut rest = n;
+        for radix in [4, 2, 3, 5] {
+            while rest.is_multiple_of(radix) {
+                radices.push(radix);
+                rest /= radix;
+            }
         }
+        assert_eq!(rest, 1, "a length of 2^a 3^b 5^c");
+        let sign = if direction == Direction::Forward { -1.0 } else { 1.0 };
+        let roots = (0..n).map(|k| root_of_unity(k, n)).map(|[c, s]| [c, sign * s]).collect();
+        Transform { radices, roots }
     }
 
-    fn run(&self, x: &[[f64; 2]], out: &mut [[f64; 2]]) {
-        self.recurse(x, 1, out);
+    fn run(&self, from: &[[f64; 2]], to: &mut [[f64; 2]]) {
+        self.split(&self.radices, from, 1, to);
     }
 
-    /// Transforms every `step`-th number of `x` into `out`; the roots of the shorter length are every `step`-th.
-    fn recurse(&self, x: &[[f64; 2]], step: usize, out: &mut [[f64; 2]]) {
-        let n = out.len();
-        if n == 1 {
-            out[0] = x[0];
+    /// Decimation in time: the transform of every `stride`-th value of `from`. With n = r·m, the r transforms of
+    /// length m of the values j ≡ i (mod r) come first, then
+    ///
+    /// ```text
+    /// X[k + q m] = Σ_i e^(∓2πi iq/r) · (e^(∓2πi ik/n) X_i[k]),   k = 0 … m − 1, q = 0 … r − 1
+    /// ```
+    fn split(&self, radices: &[usize], from: &[[f64; 2]], stride: usize, to: &mut [[f64; 2]]) {
+        let Some((&radix, rest)) = radices.split_first() else {
+            to[0] = from[0];
             return;
+        };
+        let m = to.len() / radix;
+        for (i, part) in to.chunks_exact_mut(m).enumerate() {
+            self.split(rest, &from[i * stride..], stride * radix, part);
         }
-        let p = (2..).find(|p| n.is_multiple_of(*p)).unwrap_or(n);
-        let m = n / p;
-        for (r, part) in out.chunks_exact_mut(m).enumerate() {
-            self.recurse(&x[r * step..], step * p, part);
-        }
-        let mut buffer = [[0.0; 2]; LARGEST_PRIME];
-        let turned = &mut buffer[..p];
+        let mut turned = [[0.0; 2]; 5];
+        let of_radix: [[f64; 2]; 5] = std::array::from_fn(|i| self.roots[i % radix * (self.roots.len() / radix)]);
         for k in 0..m {
-            for (r, t) in turned.iter_mut().enumerate() {
-                *t = multiply(out[r * m + k], self.roots[r * k * step]);
+            for i in 0..radix {
+                // roots belong to the whole length n·stride.
+                turned[i] = multiply(to[i * m + k], self.roots[i * k * stride]);
             }
-            if p == 2 {
-                let [a, b] = [turned[0], turned[1]];
-                out[k] = [a[0] + b[0], a[1] + b[1]];
-                out[k + m] = [a[0] - b[0], a[1] - b[1]];
-                continue;
-            }
-            for q in 0..p {
+            for q in 0..radix {
                 let mut sum = turned[0];
-                for (r, &t) in turned.iter().enumerate().skip(1) {
-                    let v = multiply(t, self.roots[(r * q % p) * m * step]);
-                    sum = [sum[0] + v[0], sum[1] + v[1]];
+                for i in 1..radix {
+                    let [re, im] = multiply(turned[i], of_radix[i * q % radix]);
+                    sum = [sum[0] + re, sum[1] + im];
                 }
-                out[k + q * m] = sum;
+                to[q * m + k] = sum;
             }
         }
     }
@@ -231,179 +227,199 @@ fn multiply(a: [f64; 2], b: [f64; 2]) -> [f64; 2] {
 
 #[cfg(test)]
 mod tests {
-    use super::super::geometry::AngleUnit;
     use super::*;
     use crate::error::Fault;
-    use crate::fft::{Direction, dft::dft};
+    use crate::fft::dft::dft;
+    use crate::num::elementary::{cos_pi, sincos};
+    use crate::phantom::discs::{Disc, Sampling, mean_inside, sinogram};
+    use std::f64::consts::PI;
 
-    /// Numbers in −1 … 1 without a pattern.
-    fn value(i: usize) -> f32 {
-        ((i * 7919 + 13) % 1009) as f32 / 504.5 - 1.0
+    /// Numbers in −1 … 1 without a pattern (a linear congruence, Knuth's constants).
+    fn noise(count: usize, seed: u64) -> Vec<f32> {
+        let mut state = seed;
+        (0..count)
+            .map(|_| {
+                state = state.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+                ((state >> 40) as f64 / f64::from(1 << 23) - 1.0) as f32
+            })
+            .collect()
+    }
+
+    /// q(s) as the sum stands, with no fast transform and no symmetry.
+    fn exact(row: &[f32], response: &[f64], p: usize, s: f64) -> f64 {
+        let x: Vec<[f64; 2]> = (0..p).map(|j| [row.get(j).map_or(0.0, |&v| f64::from(v)), 0.0]).collect();
+        let spectrum = dft(&x, Direction::Forward);
+        let half = (p / 2) as i64;
+        (-half..=half)
+            .map(|k| {
+                let [re, im] = spectrum[k.rem_euclid(p as i64) as usize];
+                let (sin, cos) = sincos(2.0 * PI * k as f64 * s / p as f64);
+                let ends = if k.abs() == half { 0.5 } else { 1.0 };
+                ends * response[k.unsigned_abs() as usize] * (re * cos - im * sin) / p as f64
+            })
+            .sum()
     }
 
     #[test]
     fn the_transform_is_its_definition() {
-        for n in [1usize, 2, 3, 4, 5, 30, 100, 128] {
-            let x: Vec<[f64; 2]> = (0..n).map(|i| [value(i).into(), value(i + 500).into()]).collect();
-            for (sign, direction) in [(-1.0, Direction::Forward), (1.0, Direction::Inverse)] {
-                let mut got = vec![[0.0; 2]; n];
-                Fourier::new(n, sign).run(&x, &mut got);
-                for (g, w) in got.iter().zip(dft(&x, direction)) {
-                    assert!((g[0] - w[0]).abs() + (g[1] - w[1]).abs() < 1e-13 * n as f64, "n {n}");
+        for n in [1, 2, 3, 4, 5, 6, 8, 10, 12, 15, 16, 30, 36, 48, 60, 64, 75, 80, 135, 240, 1280] {
+            let x: Vec<[f64; 2]> =
+                noise(n, 3).iter().zip(noise(n, 4)).map(|(&a, b)| [f64::from(a), f64::from(b)]).collect();
+            for direction in [Direction::Forward, Direction::Inverse] {
+                let mut got = vec![[f64::NAN; 2]; n];
+                Transform::new(n, direction).run(&x, &mut got);
+                // Both sum n terms of size about 1 in f64; the fast one in log n steps.
+                let tolerance = 1e-15 * (n as f64 + 2.0);
+                for (k, (g, w)) in got.iter().zip(dft(&x, direction)).enumerate() {
+                    let far = (g[0] - w[0]).abs().max((g[1] - w[1]).abs());
+                    assert!(far < tolerance, "n {n} k {k}: {g:?} {w:?}");
                 }
             }
         }
     }
 
-    /// q(s) as the sum in the head of this file.
-    fn exact(fbp: &Fbp, projection: &[f32], s: f64) -> f64 {
-        let p = fbp.padded;
-        let mut row = vec![[0.0; 2]; p];
-        row.iter_mut().zip(projection).for_each(|(r, &v)| r[0] = v.into());
-        let f = dft(&row, Direction::Forward);
-        let mut sum = 0.0;
-        for k in 0..=p / 2 {
-            // k and −k together; at the end each has half weight.
-            let both = if k == 0 || 2 * k == p { 1.0 } else { 2.0 };
-            let phase = 2.0 * PI * k as f64 * s / p as f64;
-            sum += both * fbp.response[k] / p as f64 * (f[k][0] * phase.cos() - f[k][1] * phase.sin());
-        }
-        sum
-    }
-
     #[test]
-    fn between_the_samples_it_is_the_trigonometric_polynomial() {
-        let angles = Angles::half_turn(3).unwrap();
-        // `none` keeps the highest frequency at full strength: the worst case.
-        for (n, name) in [(2, "none"), (16, "none"), (31, "ramlak"), (31, "none")] {
-            let fbp = Fbp::new(n, &angles, &Filter::parse(name, &[]).unwrap()).unwrap();
-            let projection: Vec<f32> = (0..n).map(value).collect();
-            let table = fbp.table(&projection);
-            // 1.4e-8 of the amplitude of each frequency, Σ|B_k F_k|/P ≤ √n for |x| ≤ 1 (Parseval, Cauchy-Schwarz).
-            let tolerance = 2e-8 * (n as f64).sqrt();
-            for i in 0..500 {
-                let s = -1.5 * n as f64 + i as f64 * (4.0 * n as f64 / 500.0);
-                let (got, want) = (evaluate(&table, s), exact(&fbp, &projection, s));
-                assert!((got - want).abs() < tolerance, "{name} {n} at {s}: {got} {want}");
-            }
-        }
-    }
-
-    #[test]
-    fn on_the_samples_it_is_the_linear_convolution_with_the_ramp() {
-        let n = 21;
-        let fbp = Fbp::new(n, &Angles::half_turn(2).unwrap(), &Filter::parse("ramlak", &[]).unwrap()).unwrap();
-        let projection: Vec<f32> = (0..n).map(value).collect();
-        let table = fbp.table(&projection);
-        for i in 0..n {
-            let mut want = 0.0;
-            for (j, &v) in projection.iter().enumerate() {
-                let d = i.abs_diff(j);
-                let r = if d == 0 { 0.25 } else { -((d % 2) as f64) / (PI * d as f64).powi(2) };
-                want += r * f64::from(v);
-            }
-            assert!((evaluate(&table, i as f64) - want).abs() < 1e-13, "{i}");
-        }
-    }
-
-    #[test]
-    fn the_image_is_the_weighted_sum_over_angles() {
-        let (n, stride) = (9, 11);
-        let degrees: Vec<f64> = [3.0, 20.0, 55.0, 90.0, 140.0, 141.0].to_vec();
-        let angles = Angles::new(&degrees, Some(AngleUnit::Degree)).unwrap();
-        let fbp = Fbp::new(n, &angles, &Filter::default()).unwrap();
-        let data: Vec<f32> = (0..6 * stride).map(value).collect();
-        let mut image = vec![f64::NAN; n * n];
-        fbp.run(&data, stride, 3.3, &mut image).unwrap();
-        let (axis_row, axis_column) = (3.0, 5.0);
-        for row in 0..n {
-            for column in 0..n {
-                let (x, y) = (column as f64 - axis_column, axis_row - row as f64);
-                let mut want = 0.0;
-                for i in 0..6 {
-                    let s = x * angles.cos()[i] + y * angles.sin()[i] + 3.3;
-                    want += angles.weights()[i] * exact(&fbp, &data[i * stride..][..n], s);
+    fn a_filtered_projection_is_its_trigonometric_sum_everywhere() {
+        // White noise holds as much of the highest frequency as a row can.
+        for (columns, name) in [(2, "ramlak"), (13, "ramlak"), (16, "none"), (37, "shepp"), (40, "ramlak")] {
+            let angles = Angles::half_turn(3).unwrap();
+            let fbp = Fbp::new(columns, &angles, &Filter::parse(name, &[]).unwrap()).unwrap();
+            let p = fbp.padded;
+            assert!(p >= 2 * columns - 1);
+            let rows = [noise(columns, 5), noise(columns, 6)];
+            let tables = fbp.filtered(&rows[0], &rows[1]);
+            let alone = fbp.filtered(&rows[0], &[]);
+            let (mut worst, mut largest) = (0.0f64, 0.0f64);
+            for i in 0..160 {
+                // Three periods, a different place within the pixel and between two points of the table each time.
+                let s = -(p as f64) + 3.0 * p as f64 * (f64::from(i) + 0.37) / 160.0;
+                for (row, table) in rows.iter().zip(&tables) {
+                    let want = exact(row, &fbp.response, p, s);
+                    worst = worst.max((at(table, s) - want).abs());
+                    largest = largest.max(want.abs());
                 }
-                let got = image[row * n + column];
-                assert!((got - want).abs() < 2e-7, "{row} {column}: {got} {want}");
+                assert!((at(&tables[0], s) - at(&alone[0], s)).abs() < 1e-13, "the partner does not matter");
             }
+            assert!(worst <= INTERPOLATION_ERROR * largest, "{name} {columns}: {worst:e} of {largest}");
+            assert!(alone[1].iter().all(|v| v.abs() < 1e-13));
         }
-    }
-
-    /// Pixel means of the projections of a disc at (x, y) of radius r, attenuation 1.
-    fn disc(angles: &Angles, n: usize, center: f64, x: f64, y: f64, r: f64) -> Vec<f32> {
-        let area = |t: f64| {
-            let t = t.clamp(-r, r);
-            t * (r * r - t * t).sqrt() + r * r * (t / r).asin()
-        };
-        let mut data = Vec::new();
-        for (cos, sin) in angles.cos().iter().zip(angles.sin()) {
-            let s0 = x * cos + y * sin + center;
-            data.extend((0..n).map(|j| (area(j as f64 + 0.5 - s0) - area(j as f64 - 0.5 - s0)) as f32));
-        }
-        data
+        let bound = PI.powi(6) / 720.0 * (0.5f64 * 1.5 * 2.5).powi(2) / (UPSAMPLING as f64).powi(6);
+        assert!(bound <= INTERPOLATION_ERROR && INTERPOLATION_ERROR < 1.01 * bound, "{bound}");
     }
 
     #[test]
-    fn a_disc_has_its_attenuation_wherever_it_lies_and_nothing_lies_around_it() {
-        let n = 128;
-        for (degrees, count, center) in [(180.0, 202, 63.5), (360.0, 403, 60.2), (180.0, 203, 70.0)] {
-            let theta: Vec<f64> = (0..count).map(|i| degrees * f64::from(i) / f64::from(count)).collect();
-            let angles = Angles::new(&theta, Some(AngleUnit::Degree)).unwrap();
-            let fbp = Fbp::new(n, &angles, &Filter::parse("ramlak", &[]).unwrap()).unwrap();
-            for (x, y) in [(0.0, 0.0), (40.3, -20.0), (-10.0, 45.5)] {
-                let mut image = vec![0.0; n * n];
-                fbp.run(&disc(&angles, n, center, x, y, 8.0), n, center, &mut image).unwrap();
-                let (mut inside, mut outside) = ((0.0, 0.0), (0.0, 0.0));
-                for row in 0..n {
-                    for column in 0..n {
-                        let (px, py) = (column as f64 - 64.0, 63.0 - row as f64);
-                        let distance = (px - x).hypot(py - y);
-                        let mean = if distance < 5.0 {
-                            &mut inside
-                        } else if distance > 12.0 && px.hypot(py) < 55.0 {
-                            &mut outside
-                        } else {
-                            continue;
-                        };
-                        *mean = (mean.0 + image[row * n + column], mean.1 + 1.0);
-                    }
+    fn the_interpolation_is_as_wrong_as_its_bound_allows() {
+        // The bound is met by the highest frequency, cos πs, half-way between two points near its peak: a lower order
+        // or coarser table would show here.
+        let p = 48;
+        let length = p * UPSAMPLING;
+        let q = |i: usize| cos_pi((i + length - BEFORE) as f64 / UPSAMPLING as f64);
+        let table: Vec<f64> = (0..BEFORE + length + AFTER).map(q).collect();
+        let worst = (0..20 * length)
+            .map(|i| (f64::from(i as u32) + 0.5) / (20 * UPSAMPLING) as f64)
+            .map(|s| (at(&table, s) - cos_pi(s)).abs())
+            .fold(0.0, f64::max);
+        assert!(worst <= INTERPOLATION_ERROR && worst > 0.9 * INTERPOLATION_ERROR, "{worst:e}");
+    }
+
+    #[test]
+    fn at_the_detectors_pixels_the_filter_is_a_linear_convolution() {
+        // q(s) = Σ_j p[j] r[s − j] with r the ramp's samples in space: no period, no transform.
+        let columns = 32;
+        let fbp = Fbp::new(columns, &Angles::half_turn(2).unwrap(), &Filter::parse("ramlak", &[]).unwrap()).unwrap();
+        let row = noise(columns, 8);
+        let table = &fbp.filtered(&row, &[])[0];
+        for s in 0..columns {
+            let want: f64 = (0..columns)
+                .map(|j| {
+                    let n = s.abs_diff(j);
+                    let r = match n {
+                        0 => 0.25,
+                        _ if n % 2 == 1 => -1.0 / (PI * n as f64).powi(2),
+                        _ => 0.0,
+                    };
+                    f64::from(row[j]) * r
+                })
+                .sum();
+            assert!((at(table, s as f64) - want).abs() < 1e-13);
+        }
+    }
+
+    #[test]
+    fn the_image_is_the_double_sum() {
+        // Angles with unequal gaps, odd and even widths, an axis off centre and one off the detector, strided rows.
+        let angles = Angles::new(&[0.1, 0.5, 0.7, 1.6, 2.2, 2.9, 3.1], Some(super::super::geometry::AngleUnit::Radian));
+        let angles = angles.unwrap();
+        for (columns, center) in [(12, 5.5), (13, 6.0), (12, 7.81), (13, -20.0), (2, 0.5)] {
+            let stride = columns + 3;
+            let data = noise(angles.len() * stride, 9);
+            let fbp = Fbp::new(columns, &angles, &Filter::default()).unwrap();
+            let mut image = vec![f32::NAN; columns * columns];
+            fbp.run(&data, stride, center, &mut image);
+            let (axis_row, axis_column) = axis_pixel(columns);
+            for r in 0..columns {
+                for c in 0..columns {
+                    let (x, y) = (c as f64 - axis_column as f64, axis_row as f64 - r as f64);
+                    let want: f64 = (0..angles.len())
+                        .map(|i| {
+                            let s = x * angles.cos()[i] + y * angles.sin()[i] + center;
+                            let row = &data[i * stride..i * stride + columns];
+                            angles.weights()[i] * exact(row, &fbp.response, fbp.padded, s)
+                        })
+                        .sum();
+                    // Σ w max|q| is about π; f32 rounds the result.
+                    let far = (f64::from(image[r * columns + c]) - want).abs();
+                    assert!(far < PI * INTERPOLATION_ERROR + 1e-7, "{columns} ({r}, {c}): {far:e}");
                 }
-                // What aliasing and the band limit leave after a mean over 5 px. A disc on the axis is seen at one
-                // phase of the pixels by every view, so its aliasing adds up; elsewhere the phases differ.
-                let tolerance = if x == 0.0 { 8e-3 } else { 1.5e-3 };
-                let (inside, outside) = (inside.0 / inside.1, outside.0 / outside.1);
-                assert!((inside - 1.0).abs() < tolerance, "({x}, {y}) in {degrees}: {inside}");
-                assert!(outside.abs() < 1e-4, "({x}, {y}) in {degrees}: {outside}");
             }
         }
     }
 
     #[test]
-    fn threads_do_not_change_a_bit() {
-        let n = 33;
-        let angles = Angles::half_turn(40).unwrap();
-        let fbp = Fbp::new(n, &angles, &Filter::default()).unwrap();
-        let data: Vec<f32> = (0..40 * n).map(value).collect();
-        let run = |threads| {
-            let mut image = vec![0.0; n * n];
+    fn a_disc_comes_out_at_its_place_with_its_attenuation() {
+        let disc = Disc { x: 9.0, y: -14.0, radius: 8.0, mu: 0.01 };
+        let angles = Angles::half_turn(180).unwrap();
+        let columns = 64;
+        let rows = sinogram(&[disc], angles.radians(), columns, 30.2, Sampling::Pixel);
+        let rows: Vec<f32> = rows.iter().map(|&v| v as f32).collect();
+        let mut image = vec![0.0; columns * columns];
+        Fbp::new(columns, &angles, &Filter::parse("ramlak", &[]).unwrap())
+            .unwrap()
+            .run(&rows, columns, 30.2, &mut image);
+        let mean = mean_inside(&image, columns, &disc, 6.0).unwrap();
+        assert!((mean / disc.mu - 1.0).abs() < 0.005, "{mean}");
+    }
+
+    #[test]
+    fn the_bits_do_not_depend_on_the_threads() {
+        let angles = Angles::half_turn(BATCH + 3).unwrap();
+        let columns = 30;
+        let data = noise(angles.len() * columns, 10);
+        let fbp = Fbp::new(columns, &angles, &Filter::default()).unwrap();
+        let image = |threads: usize| -> Vec<u32> {
             let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
-            pool.install(|| fbp.run(&data, n, 16.0, &mut image)).unwrap();
-            image.into_iter().map(f64::to_bits).collect::<Vec<_>>()
+            let mut image = vec![0.0; columns * columns];
+            pool.install(|| fbp.run(&data, columns, 14.3, &mut image));
+            image.iter().map(|v| v.to_bits()).collect()
         };
-        let one = run(1);
-        assert!(run(2) == one && run(5) == one);
+        let one = image(1);
+        assert!(one == image(2) && one == image(5));
     }
 
     #[test]
-    fn wrong_shapes_are_refused() {
-        let angles = Angles::half_turn(4).unwrap();
-        assert_eq!(Fbp::new(1, &angles, &Filter::default()).err().unwrap().fault(), Fault::Data);
+    fn what_is_not_a_number_fills_its_image_and_odd_detectors_are_refused() {
+        let angles = Angles::half_turn(5).unwrap();
         let fbp = Fbp::new(8, &angles, &Filter::default()).unwrap();
-        let run = |values: usize, center, pixels: usize| fbp.run(&vec![0.0; values], 8, center, &mut vec![0.0; pixels]);
-        assert!(run(32, 3.0, 64).is_ok());
-        for bad in [run(31, 3.0, 64), run(32, 3.0, 63), run(32, f64::NAN, 64)] {
-            assert_eq!(bad.unwrap_err().fault(), Fault::Bug);
+        let mut image = [0.0; 64];
+        let mut data = [1.0; 40];
+        data[11] = f32::NAN;
+        fbp.run(&data, 8, 4.0, &mut image);
+        assert!(image.iter().all(|v| v.is_nan()));
+        fbp.run(&[1.0; 40], 8, f64::INFINITY, &mut image);
+        assert!(image.iter().all(|v| v.is_nan()));
+        for columns in [0, 1, usize::MAX] {
+            let refused = Fbp::new(columns, &angles, &Filter::default()).err();
+            assert_eq!(refused.map(|e| e.fault()), Some(Fault::Data));
         }
     }
 }

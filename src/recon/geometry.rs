@@ -134,11 +134,11 @@ impl Angles {
         &self.radians
     }
     /// cos θ_i.
-    pub fn cos(&self) -> &[f64] {
+    pub fn cosines(&self) -> &[f64] {
         &self.cos
     }
     /// sin θ_i.
-    pub fn sin(&self) -> &[f64] {
+    pub fn sines(&self) -> &[f64] {
         &self.sin
     }
     /// w_i in radians; see the [module](self).
@@ -416,8 +416,8 @@ mod tests {
             assert_eq!((a.unit(), a.notes()[0].contains("unknown unit")), (settled, true));
         }
         let same = Angles::new(&ramp(180.0), deg).unwrap();
-        assert!((same.radians()[50] - PI / 2.0).abs() < 1e-15 && same.cos()[50].abs() < 1e-15);
-        assert_eq!((same.sin()[50], same.cos()[0]), (1.0, 1.0));
+        assert!((same.radians()[50] - PI / 2.0).abs() < 1e-15 && same.cosines()[50].abs() < 1e-15);
+        assert_eq!((same.sines()[50], same.cosines()[0]), (1.0, 1.0));
     }
 
     #[test]

@@ -53,7 +53,7 @@ pub fn plan(columns: usize, angles: &Angles, filter: &Filter, error: f64) -> Res
     let table = choice.kernel.table();
     let step = m as f64 / padded as f64;
 
-    let direction: Vec<[f64; 2]> = angles.cos().iter().zip(angles.sin()).map(|(&c, &s)| [c, s]).collect();
+    let direction: Vec<[f64; 2]> = angles.cosines().iter().zip(angles.sines()).map(|(&c, &s)| [c, s]).collect();
     let samples = Samples::new(
         m,
         0..half + 1,

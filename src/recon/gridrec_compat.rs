@@ -13,7 +13,7 @@
 //! W is the prolate spheroidal wave function of order 0 by its Legendre series. Consequences, all reproduced: values
 //! 11.9 % too high at the centre and rising outward, different gains at +X and −X, a negative background, wrap-around
 //! when N is a power of two. TomoPy transforms slices in pairs, one as real and one as imaginary part, with the axis
-//! of the first; the pair (2k, 2k+1) by absolute slice index shares an axis here too ([`paired_axes`]), but each
+//! of the first; the pair (2k, 2k+1) by absolute slice index shares an axis here too ([`super::scan`]), but each
 //! slice is transformed alone, so that a NaN stays in its slice.
 //!
 //! Two things are undefined there and defined here: d(M/2 − 1) of a full-width image, beyond the end of its table,
@@ -70,18 +70,6 @@ fn kernel_table() -> Vec<f32> {
     };
     let peak = at(0.0);
     (0..=TABLE).map(|i| at(i as f32 / TABLE as f32) / peak).collect()
-}
-
-/// The axes TomoPy uses: that of the even slice of each pair, by absolute slice index. `first` is the index of
-/// `axes[0]`; `before` is the axis of slice `first − 1`, needed when `first` is odd.
-pub fn paired_axes(first: usize, axes: &[f64], before: f64) -> Vec<f64> {
-    (0..axes.len())
-        .map(|i| match (first + i) % 2 {
-            0 => axes[i],
-            _ if i == 0 => before,
-            _ => axes[i - 1],
-        })
-        .collect()
 }
 
 /// Plans `gridrec-compat` for `columns` detector columns.

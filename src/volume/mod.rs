@@ -20,9 +20,21 @@ use crate::provenance::InputFile;
 use crate::units::Micrometre;
 use std::ops::Range;
 
+mod claim;
+mod codec;
+#[cfg(test)]
+mod crash_tests;
+mod disk;
 pub mod header;
+#[cfg(test)]
+mod header_tests;
 pub mod journal;
+pub mod manifest;
+mod nrrd;
 pub mod reader;
+pub mod slabs;
+#[cfg(test)]
+mod tests;
 pub mod verify;
 pub mod writer;
 
@@ -121,6 +133,11 @@ pub trait Sink: Send {
     fn next_slice(&self) -> usize;
     /// Appends `slices.len() / dims.slice()` whole slices of f32.
     fn write(&mut self, slices: &[f32]) -> Result<()>;
+    /// Adds `n` to the count `name` of slice `z`, which is not written yet; for the manifest, if there is one.
+    fn count(&mut self, z: usize, name: &str, n: u64) -> Result<()> {
+        let _ = (z, name, n);
+        Ok(())
+    }
 }
 
 /// An array in memory, as [`Source`]: for tests and library users.

@@ -1,6 +1,6 @@
 //! [`F32x16`] on aarch64: NEON, which is part of the baseline.
 
-use super::{EXPONENT_BIAS, EXPONENT_BITS, F32x16, LANES, Lane, MANTISSA_WIDTH, SQRT_HALF_BITS, sealed};
+use super::{EXPONENT_BIAS, EXPONENT_BITS, F32x16, Kernel, LANES, Lane, MANTISSA_WIDTH, SQRT_HALF_BITS, sealed};
 use std::arch::aarch64::*;
 
 /// Four 128-bit registers; NEON is part of the aarch64 baseline.
@@ -10,6 +10,14 @@ pub struct Neon([float32x4_t; 4]);
 impl sealed::Sealed for Neon {}
 
 impl F32x16 for Neon {
+    #[inline(always)]
+    fn call<K: Kernel>(kernel: K) -> K::Out {
+        #[inline(never)]
+        fn out_of_line<K: Kernel>(kernel: K) -> K::Out {
+            kernel.run::<Neon>()
+        }
+        out_of_line(kernel)
+    }
     #[inline(always)]
     fn load(from: &Lane) -> Self {
         Self::load_array(&from.0)

@@ -5,11 +5,13 @@ use super::{EXPONENT_BIAS, EXPONENT_BITS, F32x16, Kernel, LANES, Lane, MANTISSA_
 use std::arch::x86_64::*;
 
 #[target_feature(enable = "avx2,fma")]
+#[inline(never)]
 pub(super) fn run_avx2<K: Kernel>(kernel: K) -> K::Out {
     kernel.run::<Avx2>()
 }
 
 #[target_feature(enable = "avx512f,avx2,fma")]
+#[inline(never)]
 pub(super) fn run_avx512<K: Kernel>(kernel: K) -> K::Out {
     kernel.run::<Avx512>()
 }
@@ -34,6 +36,11 @@ pub struct Avx512(__m512);
 impl sealed::Sealed for Avx512 {}
 
 impl F32x16 for Avx512 {
+    #[inline(always)]
+    fn call<K: Kernel>(kernel: K) -> K::Out {
+        // SAFETY: a value of this type exists only where its instruction set is present (see `Isa::run`).
+        unsafe { run_avx512(kernel) }
+    }
     #[inline(always)]
     fn load(from: &Lane) -> Self {
         Self::load_array(&from.0)
@@ -203,6 +210,11 @@ pub struct Avx2([__m256; 2]);
 impl sealed::Sealed for Avx2 {}
 
 impl F32x16 for Avx2 {
+    #[inline(always)]
+    fn call<K: Kernel>(kernel: K) -> K::Out {
+        // SAFETY: a value of this type exists only where its instruction set is present (see `Isa::run`).
+        unsafe { run_avx2(kernel) }
+    }
     #[inline(always)]
     fn load(from: &Lane) -> Self {
         Self::load_array(&from.0)

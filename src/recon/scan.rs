@@ -1,0 +1,239 @@
+//! A whole scan: detector rows in, slices out, one slab after the other.
+//!
+//! While a slab is computed the next one is read. Slabs are a matter of memory only: a slice's bits depend on its own
+//! row (and, for `gridrec-compat`, on the axis of its pair).
+
+use super::engine::{Engine, Sinograms, Workspace};
+use super::fbp::Fbp;
+use super::filter::Filter;
+use super::geometry::{Angles, Axis};
+use super::normalize::Input;
+use super::{gridrec, gridrec_compat};
+use crate::error::{Error, Result, nearest};
+use crate::num::lanes::{Isa, LANES};
+use crate::os::check_interrupt;
+use crate::units::Micrometre;
+use crate::volume::Sink;
+use std::ops::Range;
+
+/// How slices are computed.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Algorithm {
+    /// [`gridrec`] with this gridding error.
+    Gridrec(f64),
+    /// [`gridrec_compat`].
+    GridrecCompat,
+    /// [`super::fbp`].
+    Fbp,
+}
+
+impl Algorithm {
+    /// The algorithm of a name; `error` is the gridding error of `gridrec`.
+    pub fn parse(name: &str, error: f64) -> Result<Algorithm> {
+        const NAMES: [&str; 3] = ["gridrec", "gridrec-compat", "fbp"];
+        match name {
+            "gridrec" => Ok(Algorithm::Gridrec(error)),
+            "gridrec-compat" => Ok(Algorithm::GridrecCompat),
+            "fbp" => Ok(Algorithm::Fbp),
+            _ => {
+                let hint = nearest(name, NAMES).map(|n| format!("did you mean '{n}'? ")).unwrap_or_default();
+                Err(Error::usage(format!("unknown algorithm '{name}'"))
+                    .help(format!("{hint}known: {}", NAMES.join(", "))))
+            }
+        }
+    }
+    /// Its name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Algorithm::Gridrec(_) => "gridrec",
+            Algorithm::GridrecCompat => "gridrec-compat",
+            Algorithm::Fbp => "fbp",
+        }
+    }
+    /// Version of its bits: raised whenever they change.
+    pub fn version(self) -> u32 {
+        1
+    }
+}
+
+/// What is to be reconstructed, and how.
+#[derive(Clone, Debug)]
+pub struct Job {
+    /// One angle per projection.
+    pub angles: Angles,
+    /// The rotation axis.
+    pub axis: Axis,
+    /// The filter.
+    pub filter: Filter,
+    /// The algorithm.
+    pub algorithm: Algorithm,
+    /// Detector rows to reconstruct.
+    pub rows: Range<usize>,
+    /// Pixel size; values are cm⁻¹ if it is known and per pixel if not.
+    pub pixel: Option<Micrometre>,
+    /// Rows that are read and computed together: memory, not bits.
+    pub slab: usize,
+}
+
+/// Told about slices while they are made.
+pub trait Watch {
+    /// The middle slice, before the volume begins.
+    fn middle(&mut self, row: usize, image: &[f32]) -> Result<()>;
+    /// `done` of `total` slices are handed to the sink.
+    fn progress(&mut self, done: usize, total: usize);
+}
+
+/// A planned reconstruction: all that depends on the geometry alone, for every slice and every scan of that geometry.
+pub struct Plan {
+    columns: usize,
+    unit: f64,
+    method: Method,
+}
+
+enum Method {
+    Engine { engine: Box<Engine>, paired: bool },
+    Fbp(Box<Fbp>),
+}
+
+impl Plan {
+    /// Plans for `columns` detector columns.
+    ///
+    /// # Errors
+    /// Those of the algorithm.
+    pub fn new(
+        columns: usize,
+        angles: &Angles,
+        filter: &Filter,
+        algorithm: Algorithm,
+        pixel: Option<Micrometre>,
+    ) -> Result<Plan> {
+        // Per detector pixel → per centimetre.
+        let unit = pixel.map_or(1.0, |p| 1.0 / p.centimetres());
+        let method = match algorithm {
+            Algorithm::Gridrec(error) => {
+                let mut engine = gridrec::plan(columns, angles, filter, error)?.engine;
+                engine.scale(unit);
+                Method::Engine { engine: Box::new(engine), paired: false }
+            }
+            Algorithm::GridrecCompat => {
+                let mut engine = gridrec_compat::plan(columns, angles, filter)?;
+                engine.scale(unit);
+                Method::Engine { engine: Box::new(engine), paired: true }
+            }
+            Algorithm::Fbp => Method::Fbp(Box::new(Fbp::new(columns, angles, filter)?)),
+        };
+        Ok(Plan { columns, unit, method })
+    }
+
+    /// Grid and padded length, where there are such.
+    pub fn lengths(&self) -> Option<[usize; 2]> {
+        match &self.method {
+            Method::Engine { engine, .. } => Some([engine.grid(), engine.padded()]),
+            Method::Fbp(_) => None,
+        }
+    }
+
+    /// Buffers for [`slices`](Self::slices).
+    pub fn workspace(&self) -> Option<Workspace> {
+        match &self.method {
+            Method::Engine { engine, .. } => Some(engine.workspace()),
+            Method::Fbp(_) => None,
+        }
+    }
+
+    /// Reconstructs detector rows `first_row …` from `block` (`[angle][row][column]`, `rows` rows) into `images`.
+    pub fn slices(
+        &self,
+        isa: Isa,
+        workspace: &mut Option<Workspace>,
+        axis: &Axis,
+        first_row: usize,
+        rows: usize,
+        block: &[f32],
+        images: &mut [f32],
+    ) {
+        let (n, row_length) = (self.columns, rows * self.columns);
+        match &self.method {
+            Method::Engine { engine, paired } => {
+                let workspace = workspace.get_or_insert_with(|| engine.workspace());
+                for (group, images) in images.chunks_mut(LANES * n * n).enumerate() {
+                    let (start, slices) = (group * LANES, images.len() / (n * n));
+                    // In compat mode a pair (2k, 2k+1) has the axis of 2k.
+                    let centers: Vec<f64> = (first_row + start..first_row + start + slices)
+                        .map(|row| axis.at(if *paired { row - row % 2 } else { row }))
+                        .collect();
+                    let sinograms =
+                        Sinograms { data: &block[start * n..], angle_stride: row_length, slice_stride: n, slices };
+                    engine.run(isa, workspace, sinograms, &centers, images);
+                }
+            }
+            Method::Fbp(fbp) => {
+                for (slice, image) in images.chunks_exact_mut(n * n).enumerate() {
+                    fbp.run(&block[slice * n..], row_length, axis.at(first_row + slice), image);
+                    let unit = self.unit as f32;
+                    image.iter_mut().for_each(|v| *v *= unit);
+                }
+            }
+        }
+    }
+}
+
+/// Reconstructs a scan into `sink`, from the slice on that it wants next.
+///
+/// # Errors
+/// Those of the input and the sink; [`crate::error::Fault::Again`] when interrupted.
+pub fn reconstruct(
+    input: &Input,
+    job: &Job,
+    plan: &Plan,
+    isa: Isa,
+    sink: &mut dyn Sink,
+    watch: &mut dyn Watch,
+) -> Result<()> {
+    let (n, angles, total) = (plan.columns, job.angles.len(), job.rows.len());
+    let mut workspace = plan.workspace();
+    let slab = job.slab.clamp(1, total);
+    let mut images = vec![0.0f32; slab * n * n];
+    let mut block = vec![0.0f32; angles * slab * n];
+    let mut next = block.clone();
+
+    let middle = job.rows.start + total / 2;
+    let one = middle..middle + 1;
+    input.read(one.clone(), &mut block[..angles * n])?;
+    input.to_absorption(isa, one, &mut block[..angles * n])?;
+    plan.slices(isa, &mut workspace, &job.axis, middle, 1, &block[..angles * n], &mut images[..n * n]);
+    watch.middle(middle, &images[..n * n])?;
+
+    let rows_from = |done: usize| job.rows.start + done..job.rows.start + (done + slab).min(total);
+    let mut done = sink.next_slice().min(total);
+    if done < total {
+        let rows = rows_from(done);
+        input.read(rows.clone(), &mut block[..angles * rows.len() * n])?;
+    }
+    while done < total {
+        check_interrupt()?;
+        let rows = rows_from(done);
+        let after = rows_from(done + rows.len());
+        let values = &mut block[..angles * rows.len() * n];
+        for (row, &spoiled) in input.to_absorption(isa, rows.clone(), values)?.iter().enumerate() {
+            sink.count(done + row, "absorption_not_finite", spoiled)?;
+        }
+        let images = &mut images[..rows.len() * n * n];
+        std::thread::scope(|scope| -> Result<()> {
+            let ahead = (!after.is_empty()).then(|| {
+                let next = &mut next[..angles * after.len() * n];
+                scope.spawn(move || input.read(after, next))
+            });
+            plan.slices(isa, &mut workspace, &job.axis, rows.start, rows.len(), values, images);
+            let written = sink.write(images);
+            let read = ahead.map_or(Ok(()), |thread| {
+                thread.join().unwrap_or_else(|_| Err(Error::bug("the reading thread panicked")))
+            });
+            written.and(read)
+        })?;
+        std::mem::swap(&mut block, &mut next);
+        done += rows.len();
+        watch.progress(done, total);
+    }
+    Ok(())
+}
