@@ -60,7 +60,7 @@ impl Fbp {
     pub fn new(columns: usize, angles: &Angles, filter: &Filter) -> Result<Fbp> {
         check_columns(columns)?;
         let padded = next_even_smooth(2 * columns - 1);
-        let directions = (0..angles.len()).map(|i| [angles.cos()[i], angles.sin()[i], angles.weights()[i]]).collect();
+        let directions = (0..angles.len()).map(|i| [angles.cosines()[i], angles.sines()[i], angles.weights()[i]]).collect();
         Ok(Fbp {
             columns,
             padded,
