@@ -60,7 +60,8 @@ impl Fbp {
     pub fn new(columns: usize, angles: &Angles, filter: &Filter) -> Result<Fbp> {
         check_columns(columns)?;
         let padded = next_even_smooth(2 * columns - 1);
-        let directions = (0..angles.len()).map(|i| [angles.cosines()[i], angles.sines()[i], angles.weights()[i]]).collect();
+        let directions =
+            (0..angles.len()).map(|i| [angles.cosines()[i], angles.sines()[i], angles.weights()[i]]).collect();
         Ok(Fbp {
             columns,
             padded,
@@ -362,7 +363,7 @@ mod tests {
                     let (x, y) = (c as f64 - axis_column as f64, axis_row as f64 - r as f64);
                     let want: f64 = (0..angles.len())
                         .map(|i| {
-                            let s = x * angles.cos()[i] + y * angles.sin()[i] + center;
+                            let s = x * angles.cosines()[i] + y * angles.sines()[i] + center;
                             let row = &data[i * stride..i * stride + columns];
                             angles.weights()[i] * exact(row, &fbp.response, fbp.padded, s)
                         })
