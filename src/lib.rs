@@ -41,7 +41,8 @@
 //!
 //! - A module of layer n names modules of lower layers only; siblings do not know each other. `recon` sees scans
 //!   through [`volume::Source`] and knows no file format; `exchange` knows no tomography. Only `cli` joins them.
-//! - Only `cli` prints and reads the environment. There is no global state but one flag, set by an interrupt.
+//! - Only `cli` prints and reads the environment. There is no global state but two of `os`: the flag that an
+//!   interrupt sets, and the table by which a truncated memory map is named before the program ends.
 //! - `unsafe` stands in `num/lanes` (intrinsics), `volume/reader.rs` (memory maps) and `os.rs`, each block with the
 //!   check that makes it sound.
 //! - No result depends on time, threads, hash order or the platform's libm: [`num`] says how.
