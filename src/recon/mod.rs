@@ -23,6 +23,7 @@
 //! # Ok::<(), tomolith::error::Error>(())
 //! ```
 
+pub mod center;
 pub mod engine;
 pub mod fbp;
 pub mod filter;
