@@ -9,11 +9,12 @@ fn the_phantom_is_traced_and_nothing_is_replaced_untold() {
     let output = run(&folder.0, "trace gridrec -o steps/of/phantom");
     expect(&output, 0, &[], "trace");
     let table = stdout(&output);
-    // The table's last column but one is the relative L2 error: f32's rounding for each step, gridding for the whole.
+    // The table's last column but one is the relative L2 error: gridding for the whole, f32's rounding for each step,
+    // 6e-8 times a few tens where the filter takes away what was large or many numbers of one sign are added.
     let errors: Vec<f64> =
         table.lines().skip(1).map(|l| l.split_whitespace().rev().nth(1).unwrap().parse().unwrap()).collect();
     let (whole, steps) = errors.split_last().unwrap();
-    assert!(steps.len() >= 10 && steps.iter().all(|&e| e < 1e-6), "{table}");
+    assert!(steps.len() >= 10 && steps.iter().all(|&e| e < 1e-5), "{table}");
     assert!(*whole < 2e-3 && *whole > 1e-7, "{table}");
 
     let steps = folder.0.join("steps/of/phantom");

@@ -16,7 +16,7 @@ const FONT_SCALE: usize = 2;
 const MARGIN: usize = 8;
 /// Magnitudes more decades below the largest one are drawn as if they were so many below: zeros have no logarithm.
 const DECADES: f64 = 8.0;
-/// Percentiles that are black and white where magnitudes are shown.
+/// Percentiles of the magnitudes above zero that are black and white.
 const LOG_PERCENTILES: (f64, f64) = (5.0, 100.0);
 
 const WHITE: u8 = 255;
@@ -38,18 +38,22 @@ impl Picture {
 
     /// `values` `[row][column]`, black to white between percentiles, with a caption that says which values those are.
     pub fn linear(values: &[f32], width: usize, caption: &str) -> Result<Picture> {
-        Picture::of(values, width, DEFAULT_PERCENTILES, caption)
+        let window = Window::of_percentiles(values, DEFAULT_PERCENTILES.0, DEFAULT_PERCENTILES.1)?;
+        Picture::of(values, width, window, caption)
     }
 
-    /// The same for log10 of magnitudes.
+    /// The same for log10 of magnitudes; zeros are black.
     pub fn logarithmic(magnitudes: &[f64], width: usize, caption: &str) -> Result<Picture> {
-        Picture::of(&decades(magnitudes), width, LOG_PERCENTILES, caption)
+        // A plane is empty beyond the spokes: those zeros say nothing about the window.
+        let above: Vec<f64> = magnitudes.iter().copied().filter(|&v| v > 0.0).collect();
+        let window = Window::of_percentiles(&decades(&above), LOG_PERCENTILES.0, LOG_PERCENTILES.1)?;
+        Picture::of(&decades(magnitudes), width, window, caption)
     }
 
-    fn of(values: &[f32], width: usize, percentiles: (f64, f64), caption: &str) -> Result<Picture> {
+    fn of(values: &[f32], width: usize, window: Option<Window>, caption: &str) -> Result<Picture> {
         let height = values.len() / width;
-        let Some(window) = Window::of_percentiles(values, percentiles.0, percentiles.1)? else {
-            return Ok(Picture::blank(width, height).captioned(&format!("{caption}: no finite value")));
+        let Some(window) = window else {
+            return Ok(Picture::blank(width, height).captioned(&format!("{caption}: nothing to show")));
         };
         let small = to_grey(values, width, height, window)?;
         let factor = (SIDE / width.max(height)).max(1);
