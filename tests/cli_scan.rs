@@ -12,7 +12,7 @@ fn scan(name: &str) -> Scratch {
     folder.write("darks.npy", npy(&[1, 2, 5], &flat(10, 1.0)));
     folder.write("wide.npy", npy(&[1, 2, 6], &flat(12, 100.0)));
     let degrees: Vec<String> = (0..6).map(|i| format!("{}\n", 30 * i)).collect();
-    let radians: Vec<String> = (0..6).map(|i| format!("{}\n", 0.5236 * i as f64)).collect();
+    let radians: Vec<String> = (0..6).map(|i| format!("{}\n", 0.5 * i as f64)).collect();
     folder.write("deg.txt", degrees.concat());
     folder.write("rad.txt", radians.concat());
     folder.write("five.txt", degrees[..5].concat());

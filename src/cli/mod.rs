@@ -32,6 +32,7 @@ pub mod output;
 pub mod peek;
 pub mod progress;
 pub mod recon;
+pub mod reconstruct;
 pub mod scan;
 pub mod stats;
 pub mod trace;

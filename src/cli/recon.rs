@@ -1,7 +1,8 @@
 //! `tomolith recon`: a scan in, attenuation slices out.
 
 use crate::cli::options::{Opt, Settings, Takes};
-use crate::cli::scan::{METHOD_OPTIONS, OpenScan, SCAN_OPTIONS, ScanArgs};
+use crate::cli::reconstruct;
+use crate::cli::scan::{METHOD_OPTIONS, SCAN_OPTIONS, ScanArgs};
 use crate::cli::values::{self, Rows};
 use crate::cli::{Command, Context};
 use crate::error::{Error, Result};
@@ -29,7 +30,6 @@ pub const COMMAND: Command = Command {
                     .short('o'),
                 Opt::new("rows", Takes::Number("A:B"), "Detector rows A to B, B not included [default: all]"),
                 Opt::new("slab", Takes::Number("N"), "Slices computed and written at a time; the results are the same"),
-                Opt::new("memory", Takes::Value("BYTES"), "Memory to stay below, such as 8GiB"),
                 Opt::new("overwrite", Takes::Switch, "Replace an existing output"),
             ],
         ),
@@ -59,10 +59,8 @@ pub struct ReconArgs {
     pub how: ScanArgs,
     /// Detector rows, all if `None`.
     pub rows: Option<Rows>,
-    /// Slices at a time, chosen by memory if `None`.
+    /// Slices at a time, 16 if `None`.
     pub slab: Option<usize>,
-    /// Bytes of memory to stay below.
-    pub memory: Option<u64>,
     /// Whether an existing output may be replaced.
     pub overwrite: bool,
 }
@@ -78,7 +76,6 @@ impl ReconArgs {
             how: ScanArgs::from_settings(settings, settings.text("algorithm")?.unwrap_or_default())?,
             rows: settings.parse("rows", Rows::parse)?,
             slab: settings.parse("slab", values::count)?,
-            memory: settings.parse("memory", values::memory)?,
             overwrite: settings.is_on("overwrite")?,
         })
     }
@@ -102,11 +99,6 @@ pub fn check_base(base: &Path) -> Result<()> {
 fn run(context: &Context) -> Result<()> {
     let args = ReconArgs::from_settings(&context.settings)?;
     let scan = args.how.open(&args.scan, args.rows, context)?;
-    reconstruct(context, &args, scan)
-}
-
-/// Where the computing begins: everything is parsed, opened and checked.
-fn reconstruct(_context: &Context, args: &ReconArgs, scan: OpenScan) -> Result<()> {
-    let what = format!("{} rows of {} are checked", scan.rows.len(), args.scan.display());
-    Err(Error::device(format!("{what}, but this build does not reconstruct")).help("use a build that does"))
+    let manifest = reconstruct::run(context, &args, scan)?;
+    context.out.line(reconstruct::summary(&args.output, &manifest)?)
 }

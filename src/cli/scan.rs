@@ -10,10 +10,10 @@ use crate::cli::values::{self, Center, Rows};
 use crate::error::{Error, Result};
 use crate::exchange::{self, Scan};
 use crate::recon::filter::Filter;
-use crate::recon::geometry::{AngleUnit, Angles, Axis};
+use crate::recon::geometry::{Angles, Axis};
 use crate::recon::normalize::{Average, InputKind, NonFinite};
 use crate::recon::scan::Algorithm;
-use crate::units::Micrometre;
+use crate::units::{AngleUnit, Micrometre};
 use crate::volume::Source;
 use std::ops::Range;
 use std::path::PathBuf;
@@ -292,10 +292,6 @@ impl ScanArgs {
                     .at(path));
             }
         };
-        let stored_unit = stored_unit.map(|unit| match unit {
-            exchange::AngleUnit::Degree => AngleUnit::Degree,
-            exchange::AngleUnit::Radian => AngleUnit::Radian,
-        });
         if let (Some(said), Some(stored)) = (self.theta_unit, stored_unit)
             && said != stored
         {

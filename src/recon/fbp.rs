@@ -37,6 +37,8 @@ pub const UPSAMPLING: usize = 16;
 pub const INTERPOLATION_ERROR: f64 = 2.8e-7;
 /// Upsampled projections held at a time; even.
 const BATCH: usize = 64;
+/// Image rows that use one table before the next is loaded.
+const ROWS: usize = 16;
 /// Points of a table before its first interval's left end, and after its last interval's left end.
 const BEFORE: usize = 2;
 const AFTER: usize = 3;
@@ -60,7 +62,8 @@ impl Fbp {
     pub fn new(columns: usize, angles: &Angles, filter: &Filter) -> Result<Fbp> {
         check_columns(columns)?;
         let padded = next_even_smooth(2 * columns - 1);
-        let directions = (0..angles.len()).map(|i| [angles.cosines()[i], angles.sines()[i], angles.weights()[i]]).collect();
+        let directions =
+            (0..angles.len()).map(|i| [angles.cosines()[i], angles.sines()[i], angles.weights()[i]]).collect();
         Ok(Fbp {
             columns,
             padded,
@@ -81,8 +84,8 @@ impl Fbp {
         let needed = (self.directions.len() - 1) * angle_stride + n;
         assert!(data.len() >= needed, "sinogram of {} values, {needed} needed", data.len());
         assert_eq!(image.len(), n * n, "an image of {n} × {n}");
-        // s stays within one period of 0 … P, which is all that `Row::at` undoes.
-        let center = center.rem_euclid(self.padded as f64);
+        // A pixel lies less than 0.71 N from the axis: s stays within 0 … 3P, where `at` wants it.
+        let center = center.rem_euclid(self.padded as f64) + self.padded as f64;
         let (axis_row, axis_column) = axis_pixel(n);
         let mut sums = vec![0.0f64; n * n];
         for (batch, directions) in self.directions.chunks(BATCH).enumerate() {
@@ -91,13 +94,15 @@ impl Fbp {
                 .into_par_iter()
                 .map(|pair| self.filtered(row(2 * pair).unwrap_or(&[]), row(2 * pair + 1).unwrap_or(&[])))
                 .collect();
-            sums.par_chunks_mut(n).enumerate().for_each(|(r, sums)| {
-                let y = axis_row as f64 - r as f64;
+            sums.par_chunks_mut(ROWS * n).enumerate().for_each(|(block, sums)| {
                 for (&[cos, sin, weight], table) in directions.iter().zip(pairs.iter().flatten()) {
-                    let s_y = y * sin + center;
-                    for (column, sum) in sums.iter_mut().enumerate() {
-                        let x = column as f64 - axis_column as f64;
-                        *sum += weight * at(table, x * cos + s_y);
+                    for (i, sums) in sums.chunks_exact_mut(n).enumerate() {
+                        let y = axis_row as f64 - (block * ROWS + i) as f64;
+                        let s_y = y * sin + center;
+                        for (column, sum) in sums.iter_mut().enumerate() {
+                            let x = column as f64 - axis_column as f64;
+                            *sum += weight * at(table, x * cos + s_y);
+                        }
                     }
                 }
             });
@@ -135,22 +140,19 @@ impl Fbp {
     }
 }
 
-/// q(s) from its table, −P ≤ s < 2P, by the polynomial through the points i − 2 … i + 3 for i ≤ 16 s < i + 1.
+/// q(s) from its table, 0 ≤ s < 3P, by the polynomial through the points i − 2 … i + 3 for i ≤ 16 s < i + 1.
 ///
 /// With t = 16 s − i the weight of point m is Π (t − m')/(m − m') over the other five points m'.
 #[inline(always)]
 fn at(table: &[f64], s: f64) -> f64 {
-    let period = (table.len() - BEFORE - AFTER) as isize;
+    let period = table.len() - BEFORE - AFTER;
     let position = s * UPSAMPLING as f64;
-    let below = position.floor();
-    let t = position - below;
-    let mut i = below as isize;
-    if i < 0 {
-        i += period;
-    } else if i >= period {
+    // Truncation is the floor of what is not negative, and costs less.
+    let mut i = position as usize;
+    let t = position - i as f64;
+    while i >= period {
         i -= period;
     }
-    let i = i as usize;
     let q = &table[i..i + BEFORE + 1 + AFTER];
     let (a, b, c, d, e, f) = (t + 2.0, t + 1.0, t, t - 1.0, t - 2.0, t - 3.0);
     let (ab, cd, ef) = (a * b, c * d, e * f);
@@ -292,7 +294,7 @@ mod tests {
             let (mut worst, mut largest) = (0.0f64, 0.0f64);
             for i in 0..160 {
                 // Three periods, a different place within the pixel and between two points of the table each time.
-                let s = -(p as f64) + 3.0 * p as f64 * (f64::from(i) + 0.37) / 160.0;
+                let s = 3.0 * p as f64 * (f64::from(i) + 0.37) / 160.0;
                 for (row, table) in rows.iter().zip(&tables) {
                     let want = exact(row, &fbp.response, p, s);
                     worst = worst.max((at(table, s) - want).abs());
@@ -348,7 +350,7 @@ mod tests {
     #[test]
     fn the_image_is_the_double_sum() {
         // Angles with unequal gaps, odd and even widths, an axis off centre and one off the detector, strided rows.
-        let angles = Angles::new(&[0.1, 0.5, 0.7, 1.6, 2.2, 2.9, 3.1], Some(super::super::geometry::AngleUnit::Radian));
+        let angles = Angles::new(&[0.1, 0.5, 0.7, 1.6, 2.2, 2.9, 3.1], Some(crate::units::AngleUnit::Radian));
         let angles = angles.unwrap();
         for (columns, center) in [(12, 5.5), (13, 6.0), (12, 7.81), (13, -20.0), (2, 0.5)] {
             let stride = columns + 3;
@@ -362,7 +364,7 @@ mod tests {
                     let (x, y) = (c as f64 - axis_column as f64, axis_row as f64 - r as f64);
                     let want: f64 = (0..angles.len())
                         .map(|i| {
-                            let s = x * angles.cos()[i] + y * angles.sin()[i] + center;
+                            let s = x * angles.cosines()[i] + y * angles.sines()[i] + center;
                             let row = &data[i * stride..i * stride + columns];
                             angles.weights()[i] * exact(row, &fbp.response, fbp.padded, s)
                         })

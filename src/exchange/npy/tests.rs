@@ -126,7 +126,7 @@ fn whole_numbers_keep_their_type_and_refuse_what_they_are_not() {
     for (dtype, values, wrong) in
         [(Dtype::U8, [0.0, 7.0, 255.0], 256.0), (Dtype::U16, [0.0, 300.0, 65535.0], -1.0), (Dtype::U16, [1.0; 3], 0.5)]
     {
-        let path = dir.join(&format!("{}_{wrong}.npy", dtype.name()));
+        let path = dir.join(format!("{}_{wrong}.npy", dtype.name()));
         let mut writer = NpyWriter::create(&path, dims, dtype, false).unwrap();
         writer.write(&values).unwrap();
         writer.finish().unwrap();
