@@ -20,8 +20,6 @@
 
 mod stages;
 
-pub(super) use stages::Stages;
-
 use super::geometry::axis_pixel;
 use super::samples::{Image, Run, STRIP, Samples};
 use crate::error::Result;
