@@ -1,6 +1,89 @@
 //! # tomolith
 //!
-//! The architecture document (map, layers, invariants) grows here.
+//! Operando X-ray micro-CT of lithium-metal cells, from raw projections to numbers, in one auditable program. Today it
+//! reads a scan, finds its rotation axis and reconstructs it in true attenuation units, with every output hashed and
+//! every bit the same for any thread count, instruction set, slab height and way of reading. What this file promises
+//! is tested by `tests/architecture.rs` and named tests; what is not built yet is not mentioned.
+//!
+//! ```text
+//! scan ── exchange ── normalize ── center ── gridrec ── volume writer ── NAME.raw .mhd .nhdr .json
+//!         (Source)    −ln          axis      16 slices   (Sink)           └─ verify
+//! ```
+//!
+//! ## Five lines
+//!
+//! ```
+//! use tomolith::recon::{filter::Filter, geometry::Angles, slice};
+//! let angles = Angles::half_turn(90)?;
+//! let sinogram = vec![0.5f32; 90 * 64];               // [angle][column], absorption
+//! let image = slice(&sinogram, &angles, 31.5, &Filter::default())?;
+//! assert_eq!(image.len(), 64 * 64);                   // attenuation per detector pixel
+//! # Ok::<(), tomolith::error::Error>(())
+//! ```
+//!
+//! ## Map
+//!
+//! | layer | room | what a newcomer finds there |
+//! |---|---|---|
+//! | 0 | [`error`], [`units`] | one error type sorted by whose fault it is; micrometre, degree |
+//! | 1 | [`num`] | the arithmetic contract: lanes, fixed-order sums, elementary functions, random numbers |
+//! | 1 | [`json`], [`provenance`], [`os`] | canonical JSON, digests, what the operating system is asked for |
+//! | 2 | [`volume`] | volumes on disk, crash-safe, verifiable; the traits [`volume::Source`] and [`volume::Sink`] |
+//! | 2 | [`fft`] | Fourier transforms of sixteen signals at a time, and the naive sum they are tested against |
+//! | 3 | [`exchange`] | foreign formats: Data Exchange HDF5, `.npy`, angle lists, PNG |
+//! | 3 | [`phantom`] | discs whose projections are known in closed form |
+//! | 3 | [`recon`] | reconstruction, from counts to slices |
+//! | 9 | [`cli`] | the commands; `main` only calls it |
+//!
+//! ## Invariants
+//!
+//! What is *absent* cannot be seen in code, so it is written here and tested:
+//!
+//! - A module of layer n names modules of lower layers only; siblings do not know each other. `recon` sees scans
+//!   through [`volume::Source`] and knows no file format; `exchange` knows no tomography. Only `cli` joins them.
+//! - Only `cli` prints and reads the environment. There is no global state but two of `os`: the flag that an
+//!   interrupt sets, and the table by which a truncated memory map is named before the program ends.
+//! - `unsafe` stands in `num/lanes` (intrinsics), `volume/reader.rs` (memory maps) and `os.rs`, each block with the
+//!   check that makes it sound.
+//! - No result depends on time, threads, hash order or the platform's libm: [`num`] says how.
+//! - An output's name exists only when it is complete, synced and hashed; its manifest is written last ([`volume`]).
+//! - No file, however malformed, makes us allocate by its word or read outside its folder.
+//! - No float is reduced across threads; scatter is ownership ([`recon::engine`]).
+//!
+//! ## How a slice keeps its bits
+//!
+//! Sixteen slices run in the sixteen lanes of [`num::lanes::F32x16`]; lanes never meet, so a slice has the same bits
+//! in any lane, alone or in company, whichever slab it comes in. Threads divide projections, grid strips and image
+//! rows of one group, each output with one owner and one order. The instruction sets differ in nothing but speed:
+//! add, subtract, multiply and fused multiply-add are rounded alike everywhere.
+//!
+//! ## How to add
+//!
+//! - **a kernel**: write it once as a [`num::lanes::Kernel`], `#[inline(always)]`, without closures on the way to the
+//!   lanes; put the slow definition beside it and a test that compares them.
+//! - **a stage**: take a [`volume::Source`], feed a [`volume::Sink`]; everything that decides bits goes into the
+//!   [`volume::manifest::Job`]'s parameters; give it a version, and raise it when its bits change.
+//! - **a format**: implement [`volume::Source`] in `exchange`, recognise it by its first bytes, refuse what you do not
+//!   read by name, and add malformed files to the tests.
+//!
+//! ## Dependencies
+//!
+//! The lean build (`--no-default-features`) has at most 30 crates, no procedural macro and no C; CI counts them and
+//! builds it offline from vendored sources.
+//!
+//! - `rayon`: work stealing over projections, strips and rows. Never its float reductions.
+//! - `memmap2`: memory maps, and anonymous memory is left to the allocator. `libc`: what std lacks (`fallocate`,
+//!   `statvfs`, `sigaction`, `madvise`).
+//! - `sha2`: SHA-256 with the processor's own instructions. `half`, pinned: f16 in `.npy`. `byteorder`: big-endian
+//!   input.
+//! - `libm`, without its architecture-dependent parts: f64 functions with the same bits on every host.
+//! - `miniz_oxide`: the deflate inside PNG. `toml-span`: the configuration file, with line numbers in its errors.
+//! - `clap` without derive: flags, help and near misses. Its suggestions are worth four crates.
+//! - `hdf5-reader` (feature `hdf5`, default): the structure of HDF5 files in pure Rust; the elements are read here,
+//!   because the crate fills missing chunks silently.
+//! - JSON and PNG are written here (490 and 300 lines): the manifest needs canonical text and a parser with limits,
+//!   and the crates for both would break the lean bound.
+//! - `criterion`, `png`: tests and benches only.
 
 pub mod cli;
 pub mod error;

@@ -34,3 +34,30 @@ impl From<Radian> for Degree {
 /// A photon energy.
 #[derive(Clone, Copy, Debug, PartialEq, PartialOrd)]
 pub struct KiloElectronVolt(pub f64);
+
+/// Unit of angles.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AngleUnit {
+    /// 360 to the turn.
+    Degree,
+    /// 2π to the turn.
+    Radian,
+}
+
+impl AngleUnit {
+    /// The unit of this name, in upper or lower case: `deg`, `degree`, `degrees`, `°`; `rad`, `radian`, `radians`.
+    pub fn from_name(name: &str) -> Option<AngleUnit> {
+        match name.trim().to_lowercase().as_str() {
+            "deg" | "degs" | "degree" | "degrees" | "°" => Some(AngleUnit::Degree),
+            "rad" | "rads" | "radian" | "radians" => Some(AngleUnit::Radian),
+            _ => None,
+        }
+    }
+    /// `deg` or `rad`.
+    pub fn name(self) -> &'static str {
+        match self {
+            AngleUnit::Degree => "deg",
+            AngleUnit::Radian => "rad",
+        }
+    }
+}

@@ -1,67 +1,9 @@
 //! The program as a user meets it: words in, exit code and two streams out.
 
-use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
-
-/// A folder of this test alone, removed at its end.
-struct Scratch(PathBuf);
-
-impl Scratch {
-    fn new(name: &str) -> Scratch {
-        let path = std::env::temp_dir().join(format!("tomolith-cli-{name}-{}", std::process::id()));
-        let _ = std::fs::remove_dir_all(&path);
-        std::fs::create_dir_all(&path).unwrap();
-        Scratch(path)
-    }
-    fn write(&self, name: &str, content: impl AsRef<[u8]>) -> PathBuf {
-        let path = self.0.join(name);
-        std::fs::write(&path, content).unwrap();
-        path
-    }
-}
-
-impl Drop for Scratch {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
-    }
-}
-
-/// The program, without the environment of whoever runs the tests.
-fn tomolith(folder: &Path) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_tomolith"));
-    command.current_dir(folder).stdin(Stdio::null());
-    for (name, _) in std::env::vars_os().filter(|(n, _)| n.to_string_lossy().starts_with("TOMOLITH_")) {
-        command.env_remove(name);
-    }
-    command
-}
-
-fn run(folder: &Path, words: &str) -> Output {
-    tomolith(folder).args(words.split_whitespace()).output().unwrap()
-}
-
-fn stdout(output: &Output) -> String {
-    String::from_utf8_lossy(&output.stdout).into_owned()
-}
-
-fn stderr(output: &Output) -> String {
-    String::from_utf8_lossy(&output.stderr).into_owned()
-}
-
-/// What every failure owes: its code, no panic, nothing on stdout that could be taken for data, one error.
-#[track_caller]
-fn expect(output: &Output, code: i32, says: &[&str], case: &str) {
-    let (out, err) = (stdout(output), stderr(output));
-    assert_eq!(output.status.code(), Some(code), "{case}: stdout {out:?} stderr {err:?}");
-    assert!(!err.contains("panicked") && !err.contains("internal error"), "{case}: {err}");
-    if code != 0 {
-        assert_eq!(err.matches("error: ").count(), 1, "{case}: {err}");
-    }
-    let both = format!("{out}{err}");
-    for text in says {
-        assert!(both.contains(text), "{case}: no {text:?} in {both:?}");
-    }
-}
+mod common;
+use common::{Scratch, expect, run, stderr, stdout, tomolith};
+use std::path::Path;
+use std::process::{Output, Stdio};
 
 #[test]
 fn words_and_exit_codes() {
@@ -72,6 +14,8 @@ fn words_and_exit_codes() {
     folder.write("syntax.toml", "threads = \n");
     folder.write("bool.toml", "quiet = \"yes\"\n");
     folder.write("latin.toml", b"# \xe9\n");
+    folder.write("deep.toml", format!("threads = {}", "[".repeat(100_000)));
+    folder.write("long.toml", "#".repeat(2_000_000));
     std::fs::create_dir(folder.0.join("dir.toml")).unwrap();
     #[rustfmt::skip]
     let cases: &[(&str, i32, &[&str])] = &[
@@ -102,6 +46,8 @@ fn words_and_exit_codes() {
         ("doctor --config table.toml", 2, &["table.toml", "line 1", "did you mean 'doctor'"]),
         ("doctor --config syntax.toml", 2, &["syntax.toml", "line 1"]),
         ("doctor --config bool.toml", 2, &["bool.toml", "line 1", "true or false"]),
+        ("doctor --config deep.toml", 2, &["deep.toml", "line 1"]),
+        ("doctor --config long.toml", 65, &["long.toml", "too long"]),
         ("doctor --config latin.toml", 65, &["latin.toml", "UTF-8"]),
         ("doctor --log-json missing/log", 73, &["missing/log"]),
         ("doctor --show-config", 0, &["threads", "# default"]),
@@ -109,11 +55,16 @@ fn words_and_exit_codes() {
     for (words, code, says) in cases {
         expect(&run(&folder.0, words), *code, says, words);
     }
+    if cfg!(target_arch = "x86_64") {
+        expect(&run(&folder.0, "doctor --isa neon"), 69, &["--isa", "no neon", "scalar"], "a set of other machines");
+    }
     let help = run(&folder.0, "--help");
     assert!(help.stderr.is_empty(), "help is data: {}", stderr(&help));
-    let none = run(&folder.0, "");
-    assert_eq!(none.status.code(), Some(2));
-    assert!(none.stdout.is_empty() && stderr(&none).contains("Usage"), "{none:?}");
+    for words in ["", "trace"] {
+        let output = run(&folder.0, words);
+        assert_eq!(output.status.code(), Some(2), "{words}");
+        assert!(output.stdout.is_empty() && stderr(&output).contains("Usage"), "{words}: {output:?}");
+    }
 }
 
 #[test]

@@ -6,12 +6,16 @@
 //! instruction set, and the features of this build.
 
 use crate::cli::output::bytes_for_people;
-use crate::cli::seam::reading;
 use crate::cli::{Command, Context};
 use crate::error::{Error, Fault, Result};
+use crate::json::Json;
+use crate::num::CONTRACT;
 use crate::num::lanes::{F32x16, Isa, Kernel, LANES, Lane};
 use crate::os::free_space;
 use crate::provenance::Digest;
+use crate::volume::reader::{IoMode, Reader};
+use crate::volume::writer::{Job, Writer};
+use crate::volume::{Dims, Dtype, Sink, Source};
 use std::path::{Path, PathBuf};
 
 /// The command.
@@ -27,7 +31,7 @@ pub const COMMAND: Command = Command {
 };
 
 /// Outcome of a check.
-pub(crate) enum Verdict {
+enum Verdict {
     Fine(String),
     Note(String),
     Bad(Fault, String),
@@ -181,6 +185,55 @@ fn disk(folder: &Path) -> Verdict {
         }
         _ => Fine(line),
     }
+}
+
+/// Writes a tiny volume into the working folder, reads it both ways, and removes it.
+fn reading(folder: &Path) -> Verdict {
+    let scratch = folder.join(format!(".tomolith-doctor-{}", std::process::id()));
+    if let Err(e) = std::fs::create_dir(&scratch) {
+        return Note(format!("not tried: no folder can be created in {} ({e})", folder.display()));
+    }
+    let outcome = both_ways(&scratch);
+    let removed = std::fs::remove_dir_all(&scratch);
+    match (outcome, removed) {
+        (Err(e), _) => Bad(Fault::Device, format!("{}; {}", e.what(), e.advice().unwrap_or("use another disk"))),
+        (Ok(false), _) => {
+            Bad(Fault::Device, "a mapped file and a read one differ: use --io pread, or another disk".into())
+        }
+        (Ok(true), Err(e)) => Note(format!("mapped and plain reading agree; {} stays behind ({e})", scratch.display())),
+        (Ok(true), Ok(())) => Fine("mapped and plain reading agree".into()),
+    }
+}
+
+/// Whether a volume reads back the same mapped, read, and as it was written.
+fn both_ways(folder: &Path) -> Result<bool> {
+    let dims = Dims::new(3, 5, 7)?;
+    let values: Vec<f32> = (0..dims.voxels()).map(|i| i as f32 / 3.0).collect();
+    let job = Job {
+        dims,
+        dtype: Dtype::F32,
+        spacing: None,
+        slope: 1.0,
+        intercept: 0.0,
+        value_unit: "1".into(),
+        stage: "doctor".into(),
+        stage_version: 1,
+        params: Json::obj::<&str>([]),
+        inputs: Vec::new(),
+        contract: CONTRACT,
+    };
+    let base = folder.join("volume");
+    let mut writer = Writer::create(&base, job, false)?;
+    writer.write(&values)?;
+    writer.finish(Json::obj::<&str>([]), Json::obj::<&str>([]))?;
+    for mode in [IoMode::Mmap, IoMode::Pread] {
+        let mut read = vec![0.0; dims.voxels()];
+        Reader::open(&base.with_extension("mhd"), mode)?.read(0..dims.nz, 0..dims.ny, &mut read)?;
+        if read.iter().zip(&values).any(|(a, b)| a.to_bits() != b.to_bits()) {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 /// Type of the file system that holds `folder`: the longest mount point that is a prefix of it.

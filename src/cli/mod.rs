@@ -12,6 +12,7 @@
 use crate::error::{Error, Fault, Result};
 use crate::json::Json;
 use crate::num::lanes::Isa;
+use crate::volume::reader::IoMode;
 use clap::error::ErrorKind;
 use config::Config;
 use options::{Opt, Settings, Takes};
@@ -21,12 +22,22 @@ use std::ffi::OsString;
 use std::path::Path;
 
 pub mod config;
+pub mod convert;
+pub mod demo;
 pub mod doctor;
+pub mod info;
+pub mod open;
 pub mod options;
 pub mod output;
+pub mod peek;
 pub mod progress;
-mod seam;
+pub mod recon;
+pub mod reconstruct;
+pub mod scan;
+pub mod stats;
+pub mod trace;
 pub mod values;
+pub mod verify;
 
 /// Options of every command.
 pub const GLOBAL: &[Opt] = &[
@@ -46,10 +57,22 @@ pub const GLOBAL: &[Opt] = &[
 ];
 
 /// All commands, in the order of `--help`.
-pub const COMMANDS: &[Command] = &[doctor::COMMAND];
+pub const COMMANDS: &[Command] = &[
+    recon::COMMAND,
+    info::COMMAND,
+    verify::COMMAND,
+    peek::COMMAND,
+    convert::COMMAND,
+    trace::GRIDREC,
+    demo::COMMAND,
+    doctor::COMMAND,
+];
 
 /// Commands of two words have a first word; what it is about.
 const GROUPS: &[(&str, &str)] = &[("trace", "Look inside a method, step by step (for teaching)")];
+
+/// Columns of the running text in `--help`.
+const PAGE_WIDTH: usize = 100;
 
 /// A command.
 pub struct Command {
@@ -61,8 +84,8 @@ pub struct Command {
     pub details: &'static str,
     /// Lines to try, in its `--help`.
     pub examples: &'static str,
-    /// Its options, in groups that commands may share.
-    pub groups: &'static [&'static [Opt]],
+    /// Its options in groups with headings; commands may share groups.
+    pub groups: &'static [(&'static str, &'static [Opt])],
     /// What it does.
     pub run: fn(&Context) -> Result<()>,
 }
@@ -70,7 +93,7 @@ pub struct Command {
 impl Command {
     /// Its options without the global ones.
     pub fn options(&self) -> Vec<Opt> {
-        self.groups.iter().flat_map(|g| g.iter().copied()).collect()
+        self.groups.iter().flat_map(|(_, options)| options.iter().copied()).collect()
     }
     /// Its name as typed.
     pub fn name(&self) -> String {
@@ -79,20 +102,21 @@ impl Command {
 
     fn to_clap(&self) -> clap::Command {
         let last = self.path.last().copied().unwrap_or_default();
-        clap::Command::new(last)
-            .about(self.about)
-            .after_help(format!("{}\n\nExamples:\n{}", self.details, self.examples))
-            .args(self.options().into_iter().map(Opt::to_clap))
+        let mut command = clap::Command::new(last).about(self.about).after_help(format!(
+            "{}\n\nExamples:\n{}",
+            output::wrap(self.details, PAGE_WIDTH),
+            self.examples
+        ));
+        for (heading, options) in self.groups {
+            for option in options.iter() {
+                let arg = option.to_clap();
+                // An empty heading is clap's own: "Options", or "Arguments" for what has no flag.
+                let own = heading.is_empty() || arg.is_positional();
+                command = command.arg(if own { arg } else { arg.help_heading(*heading) });
+            }
+        }
+        command
     }
-}
-
-/// How volumes are read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum IoMode {
-    /// Mapped.
-    Mmap,
-    /// Read.
-    Pread,
 }
 
 /// What a command gets.
@@ -282,7 +306,7 @@ fn context(settings: Settings, argv: Vec<String>) -> Result<Context> {
     Ok(Context {
         isa: settings.parsed("isa", Isa::parse)?,
         threads: settings.parsed("threads", values::threads)?,
-        io: settings.parsed("io", |name| Ok(if name == "pread" { IoMode::Pread } else { IoMode::Mmap }))?,
+        io: settings.parsed("io", IoMode::parse)?,
         out: Output::default(),
         talk: Talk::new(loudness, log.as_deref().map(Path::new))?,
         argv,

@@ -6,6 +6,7 @@
 //! This is the only place of the program that reads environment variables.
 
 use crate::cli::config::Config;
+use crate::cli::output::wrap;
 use crate::error::{Error, Result, nearest};
 use clap::{Arg, ArgAction, ArgMatches, builder::OsStringValueParser};
 use std::collections::BTreeMap;
@@ -14,6 +15,9 @@ use std::path::PathBuf;
 
 /// Every environment variable of the program starts with this.
 pub const ENVIRONMENT_PREFIX: &str = "TOMOLITH_";
+
+/// Columns of the explanation of an option in `--help`.
+const HELP_WIDTH: usize = 72;
 
 /// Variables that begin like ours and belong to the test suite and the benches, not to the program.
 const FOREIGN_ENVIRONMENT: [&str; 3] = ["TOMOLITH_TEST_", "TOMOLITH_REQUIRE_", "TOMOLITH_BENCH_"];
@@ -87,7 +91,7 @@ impl Opt {
         if let Some(default) = self.default {
             help += &format!(" [default: {default}]");
         }
-        let arg = Arg::new(self.name).help(help);
+        let arg = Arg::new(self.name).help(wrap(&help, HELP_WIDTH));
         let arg = match self.takes {
             Takes::Argument(value) | Takes::Arguments(value) => arg.value_name(value),
             _ => arg.long(self.name),

@@ -137,6 +137,21 @@ pub fn printable(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { c.escape_default().to_string() } else { c.to_string() }).collect()
 }
 
+/// Text in lines of at most `width` characters, broken at blanks.
+pub fn wrap(text: &str, width: usize) -> String {
+    let mut lines: Vec<String> = Vec::new();
+    for word in text.split_whitespace() {
+        match lines.last_mut() {
+            Some(line) if line.chars().count() + 1 + word.chars().count() <= width => {
+                line.push(' ');
+                line.push_str(word);
+            }
+            _ => lines.push(word.to_string()),
+        }
+    }
+    lines.join("\n")
+}
+
 /// A number of bytes for people, in powers of 1000 as disks are sold.
 pub fn bytes_for_people(bytes: u64) -> String {
     let units = [("TB", 1e12), ("GB", 1e9), ("MB", 1e6), ("kB", 1e3)];
@@ -167,6 +182,13 @@ mod tests {
         assert_eq!(seconds_for_people(59.4), "59 s");
         assert_eq!(seconds_for_people(200.0), "3 min 20 s");
         assert_eq!(seconds_for_people(7500.0), "2 h 5 min");
+    }
+
+    #[test]
+    fn lines_break_at_blanks() {
+        assert_eq!(wrap("one two  three", 7), "one two\nthree");
+        assert_eq!(wrap("unbreakable", 3), "unbreakable");
+        assert_eq!(wrap("", 3), "");
     }
 
     #[test]

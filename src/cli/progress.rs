@@ -1,5 +1,5 @@
 //! Progress of a long job on stderr: one line that rewrites itself on a terminal, one line per 10 % otherwise,
-//! nothing with `-q`. Rate and remaining time appear when they mean something: after 2 % or 5 s.
+//! nothing with `-q`, and nothing in the first second: short jobs need no progress. Rate and remaining time appear when they mean something: after 2 % or 5 s.
 
 use crate::cli::output::{Loudness, Talk, bytes_for_people, seconds_for_people, to_stderr};
 use crate::json::Json;
@@ -11,6 +11,8 @@ use std::time::{Duration, Instant};
 const SHARE_BEFORE_ETA: f64 = 0.02;
 /// … or after this time.
 const TIME_BEFORE_ETA: Duration = Duration::from_secs(5);
+/// A job shorter than this shows nothing.
+const SILENCE: Duration = Duration::from_secs(1);
 /// A terminal line is rewritten at most this often.
 const REWRITE: Duration = Duration::from_millis(100);
 
@@ -89,6 +91,7 @@ impl Meter {
         let total = total.max(1);
         let tenth = done.min(total) * 10 / total;
         let due = match self.shown {
+            _ if now < SILENCE => false,
             None => self.terminal || tenth > 0,
             Some((at, last)) if self.terminal => now >= at + REWRITE || tenth > last,
             Some((_, last)) => tenth > last,
@@ -143,8 +146,8 @@ mod tests {
     #[test]
     fn a_terminal_is_rewritten_but_not_too_often() {
         let mut meter = Meter::new("recon", "slices", true);
-        let lines = (0..1000).filter_map(|i| meter.line(seconds(i as f64 * 0.001), i, 100_000, 0)).count();
-        assert_eq!(lines, 10, "one second at ten lines a second");
+        let lines = (0..2000).filter_map(|i| meter.line(seconds(i as f64 * 0.001), i, 100_000, 0)).count();
+        assert_eq!(lines, 10, "a silent second, then one at ten lines a second");
     }
 
     #[test]

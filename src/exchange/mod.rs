@@ -37,7 +37,7 @@ mod theta;
 pub mod window;
 
 pub use native::IoMode;
-pub use theta::{AngleUnit, Theta, open_theta, open_vector};
+pub use theta::{Theta, open_theta, open_vector};
 
 /// A measured scan as its file holds it: nothing is corrected, nothing is checked against anything else.
 pub struct Scan {

@@ -8,7 +8,7 @@
 //!
 //! The reader ([`header`](super::npy_header)) takes exactly this and nothing else; the file must end with the last
 //! element. Axes of a stack are (theta, row, column); a 2-D array is the stack of a one-row detector, (theta, column).
-//! Written is `<f4` in version 1.0. Left out: records, complex numbers, booleans, dates, objects, `.npz`.
+//! Written are `<f4`, `<u2` and `|u1` in version 1.0. Left out: records, complex numbers, booleans, dates, objects, `.npz`.
 //!
 //! Source: numpy.lib.format, "NPY format".
 
@@ -134,23 +134,25 @@ fn shape_text(shape: &[usize]) -> String {
     format!("{} elements", extents.join(" x "))
 }
 
-/// Writes a volume as `.npy`, slice by slice, `<f4`, shape (z, y, x).
+/// Writes a volume as `.npy`, slice by slice, shape (z, y, x).
 pub struct NpyWriter {
     part: PartFile,
     dims: Dims,
+    dtype: Dtype,
     next: usize,
 }
 
 impl NpyWriter {
-    /// Starts the file `path`, which exists only after [`NpyWriter::finish`].
+    /// Starts the file `path` of numbers of `dtype` (`|u1`, `<u2` or `<f4`), which exists only after
+    /// [`NpyWriter::finish`].
     ///
     /// # Errors
     /// [`Fault::CannotCreate`](crate::error::Fault::CannotCreate) where it exists and `overwrite` is not set, or its
     /// folder cannot be written; [`Fault::Again`](crate::error::Fault::Again) where another process is writing it.
-    pub fn create(path: &Path, dims: Dims, overwrite: bool) -> Result<NpyWriter> {
+    pub fn create(path: &Path, dims: Dims, dtype: Dtype, overwrite: bool) -> Result<NpyWriter> {
         let mut part = PartFile::create(path, overwrite)?;
-        part.write(&npy_header::write(&[dims.nz, dims.ny, dims.nx]))?;
-        Ok(NpyWriter { part, dims, next: 0 })
+        part.write(&npy_header::write(&[dims.nz, dims.ny, dims.nx], dtype))?;
+        Ok(NpyWriter { part, dims, dtype, next: 0 })
     }
 
     /// Syncs the file and gives it its name. All slices must have been written.
@@ -173,7 +175,7 @@ impl Sink for NpyWriter {
             let what = format!("{} values at slice {} of {:?}", slices.len(), self.next, self.dims);
             return Err(Error::bug(what).at(self.part.path()));
         }
-        write_values(&mut self.part, slices)?;
+        write_values(&mut self.part, self.dtype, slices)?;
         self.next += count;
         Ok(())
     }
@@ -188,18 +190,33 @@ pub fn write_array(path: &Path, shape: &[usize], values: &[f32], overwrite: bool
         return Err(Error::bug(format!("{} values of shape {shape:?}", values.len())).at(path));
     }
     let mut part = PartFile::create(path, overwrite)?;
-    part.write(&npy_header::write(shape))?;
-    write_values(&mut part, values)?;
+    part.write(&npy_header::write(shape, Dtype::F32))?;
+    write_values(&mut part, Dtype::F32, values)?;
     part.finish()
 }
 
-fn write_values(part: &mut PartFile, values: &[f32]) -> Result<()> {
+/// Appends values of `dtype`; one that the type does not hold is an error, not a rounding.
+fn write_values(part: &mut PartFile, dtype: Dtype, values: &[f32]) -> Result<()> {
     /// Values that are converted at a time.
     const PIECE: usize = 64 * 1024;
-    let mut bytes = Vec::with_capacity(PIECE.min(values.len()) * 4);
+    let mut bytes = Vec::with_capacity(PIECE.min(values.len()) * dtype.size());
     for piece in values.chunks(PIECE) {
         bytes.clear();
-        bytes.extend(piece.iter().flat_map(|v| v.to_le_bytes()));
+        let foreign = match dtype {
+            Dtype::U8 => piece.iter().find(|&&v| f32::from(v as u8) != v),
+            Dtype::U16 => piece.iter().find(|&&v| f32::from(v as u16) != v),
+            Dtype::F32 => None,
+        };
+        if let Some(v) = foreign {
+            return Err(Error::data(format!("the value {v} is not one of {}", dtype.name()))
+                .help("write the values as f32")
+                .at(part.path()));
+        }
+        match dtype {
+            Dtype::U8 => bytes.extend(piece.iter().map(|&v| v as u8)),
+            Dtype::U16 => bytes.extend(piece.iter().flat_map(|&v| (v as u16).to_le_bytes())),
+            Dtype::F32 => bytes.extend(piece.iter().flat_map(|v| v.to_le_bytes())),
+        }
         part.write(&bytes)?;
     }
     Ok(())

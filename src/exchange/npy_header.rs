@@ -13,6 +13,7 @@
 
 use super::number::{Kind, Number};
 use crate::error::{Error, Result};
+use crate::volume::Dtype;
 
 /// Bytes that are enough to find the header: magic, version, length.
 pub(super) const PREFIX: usize = 12;
@@ -103,15 +104,20 @@ pub(super) fn parse(text: &[u8]) -> Result<Header> {
     }
 }
 
-/// The header of an f32 array, padded as NumPy pads.
-pub(super) fn write(shape: &[usize]) -> Vec<u8> {
+/// The header of an array of `dtype`, padded as NumPy pads.
+pub(super) fn write(shape: &[usize], dtype: Dtype) -> Vec<u8> {
+    let descr = match dtype {
+        Dtype::U8 => "|u1",
+        Dtype::U16 => "<u2",
+        Dtype::F32 => "<f4",
+    };
     let extents: Vec<String> = shape.iter().map(|n| format!("{n},")).collect();
     let tuple = match extents.as_slice() {
         [] => "()".to_string(),
         [one] => format!("({one})"),
         many => format!("({})", many.join(" ").trim_end_matches(',')),
     };
-    let text = format!("{{'descr': '<f4', 'fortran_order': False, 'shape': {tuple}, }}");
+    let text = format!("{{'descr': '{descr}', 'fortran_order': False, 'shape': {tuple}, }}");
     let unpadded = MAGIC.len() + 4 + text.len() + 1;
     let length = text.len() + 1 + unpadded.next_multiple_of(ALIGNMENT) - unpadded;
     let mut bytes = MAGIC.to_vec();
@@ -252,7 +258,7 @@ mod tests {
     #[test]
     fn what_is_written_is_read_and_aligned() {
         for shape in [&[][..], &[3], &[640, 1], &[1500, 2160, 2560], &[1; 40]] {
-            let bytes = write(shape);
+            let bytes = write(shape, Dtype::F32);
             assert_eq!(bytes.len() % ALIGNMENT, 0);
             let (start, length) = extent(&bytes[..PREFIX]).unwrap();
             assert_eq!((start + length) as usize, bytes.len());
@@ -260,7 +266,7 @@ mod tests {
         }
         // Byte for byte what numpy 1.26 writes for numpy.zeros((3, 4), "<f4").
         let text = b"{'descr': '<f4', 'fortran_order': False, 'shape': (3, 4), }";
-        let bytes = write(&[3, 4]);
+        let bytes = write(&[3, 4], Dtype::F32);
         assert_eq!(&bytes[..10], b"\x93NUMPY\x01\x00\x76\x00");
         assert_eq!(&bytes[10..10 + text.len()], text);
         assert_eq!(bytes.last(), Some(&b'\n'));

@@ -7,6 +7,7 @@ use super::file::OpenFile;
 use super::{npy, npy_header};
 use crate::error::{Error, Result};
 use crate::provenance::InputFile;
+use crate::units::AngleUnit;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -15,33 +16,6 @@ pub(super) const MAX_NUMBERS: usize = 1 << 24;
 
 /// Longest text that is read.
 const MAX_TEXT: u64 = 256 << 20;
-
-/// Unit of angles.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum AngleUnit {
-    /// 360 to the turn.
-    Degree,
-    /// 2π to the turn.
-    Radian,
-}
-
-impl AngleUnit {
-    /// The unit of this name, in upper or lower case: `deg`, `degree`, `degrees`, `°`; `rad`, `radian`, `radians`.
-    pub fn from_name(name: &str) -> Option<AngleUnit> {
-        match name.trim().to_lowercase().as_str() {
-            "deg" | "degs" | "degree" | "degrees" | "°" => Some(AngleUnit::Degree),
-            "rad" | "rads" | "radian" | "radians" => Some(AngleUnit::Radian),
-            _ => None,
-        }
-    }
-    /// `deg` or `rad`.
-    pub fn name(self) -> &'static str {
-        match self {
-            AngleUnit::Degree => "deg",
-            AngleUnit::Radian => "rad",
-        }
-    }
-}
 
 /// The angles of a scan as they were found: in the file's unit, not checked against the projections.
 #[derive(Clone, Debug, PartialEq)]

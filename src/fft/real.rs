@@ -30,7 +30,7 @@ impl RealPlan {
     /// # Errors
     /// If `n` is odd, zero, or has a prime factor above 5.
     pub fn new(n: usize) -> Result<RealPlan> {
-        if n % 2 != 0 {
+        if !n.is_multiple_of(2) {
             return Err(Error::usage(format!("a real transform of odd length {n}")).help("pad to an even length"));
         }
         Ok(RealPlan {

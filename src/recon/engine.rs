@@ -18,6 +18,10 @@
 //! **Orientation** (TomoPy's): detector coordinate s − c = X cos θ + Y sin θ, Y upward, image column = X + ⌈N/2⌉,
 //! image row = N − 1 − ⌈N/2⌉ − Y: the axis lands on column N/2, row N/2 − 1 for even N.
 
+mod stages;
+
+pub(super) use stages::Stages;
+
 use super::geometry::axis_pixel;
 use super::samples::{Image, Run, STRIP, Samples};
 use crate::error::Result;
@@ -183,30 +187,59 @@ impl Engine {
         let last = (self.angles - 1) * sinograms.angle_stride + (sinograms.slices - 1) * sinograms.slice_stride + n;
         assert!(sinograms.data.len() >= last, "sinogram of {} values, {last} needed", sinograms.data.len());
         self.prepare_phase(workspace, centers);
-        let Workspace { spectra, half_plane, phase, scratch, .. } = workspace;
+        self.transform_projections(isa, workspace, sinograms);
+        self.grid_and_transform_columns(isa, workspace, &self.correction_y);
+        self.transform_rows(isa, workspace, &self.correction_x, sinograms.slices, images);
+    }
 
+    /// First stage: spectra of all projections.
+    fn transform_projections(&self, isa: Isa, workspace: &mut Workspace, sinograms: Sinograms) {
+        let Workspace { spectra, phase, scratch, .. } = workspace;
         let count = self.samples.used.len();
         spectra.par_chunks_mut(count).enumerate().for_each(|(angle, spectrum)| {
             let mut scratch = Workspace::mine(scratch);
             isa.run(SpectrumKernel { engine: self, angle, sinograms, phase, packed: &mut scratch, spectrum });
         });
+    }
 
+    /// Second stage: the half plane, transformed along v. `correction` is d by image row.
+    fn grid_and_transform_columns(&self, isa: Isa, workspace: &mut Workspace, correction: &[f32]) {
+        let Workspace { spectra, half_plane, scratch, .. } = workspace;
         let spectra: &[ComplexLane] = spectra;
         half_plane.par_chunks_mut(STRIP * self.row_stride()).enumerate().for_each(|(strip, columns)| {
             let mut scratch = Workspace::mine(scratch);
-            isa.run(StripKernel { engine: self, strip, spectra, grid: &mut scratch, columns });
+            isa.run(StripKernel { engine: self, strip, spectra, correction, grid: &mut scratch, columns });
         });
+    }
 
+    /// Third stage: the images. `correction` is d by image column.
+    fn transform_rows(
+        &self,
+        isa: Isa,
+        workspace: &mut Workspace,
+        correction: &[f32],
+        slices: usize,
+        images: &mut [f32],
+    ) {
+        let n = self.columns;
+        let Workspace { half_plane, scratch, .. } = workspace;
         let half_plane: &[ComplexLane] = half_plane;
         // Row r of every slice, side by side: the rows that one task owns.
-        let mut slices: Vec<_> = images.chunks_exact_mut(n * n).map(|image| image.chunks_exact_mut(n)).collect();
-        let mut rows: Vec<&mut [f32]> = Vec::with_capacity(n * sinograms.slices);
+        let mut whole: Vec<_> = images.chunks_exact_mut(n * n).map(|image| image.chunks_exact_mut(n)).collect();
+        let mut rows: Vec<&mut [f32]> = Vec::with_capacity(n * slices);
         for _ in 0..n {
-            rows.extend(slices.iter_mut().filter_map(Iterator::next));
+            rows.extend(whole.iter_mut().filter_map(Iterator::next));
         }
-        rows.par_chunks_mut(ROWS * sinograms.slices).enumerate().for_each(|(block, rows)| {
+        rows.par_chunks_mut(ROWS * slices).enumerate().for_each(|(block, rows)| {
             let mut scratch = Workspace::mine(scratch);
-            isa.run(RowKernel { engine: self, first: block * ROWS, half_plane, packed: &mut scratch, rows });
+            isa.run(RowKernel {
+                engine: self,
+                first: block * ROWS,
+                half_plane,
+                correction,
+                packed: &mut scratch,
+                rows,
+            });
         });
     }
 
@@ -305,6 +338,7 @@ struct StripKernel<'a> {
     engine: &'a Engine,
     strip: usize,
     spectra: &'a [ComplexLane],
+    correction: &'a [f32],
     grid: &'a mut [ComplexLane],
     columns: &'a mut [ComplexLane],
 }
@@ -315,8 +349,40 @@ impl Kernel for StripKernel<'_> {
     fn run<V: F32x16>(self) {
         let engine = self.engine;
         let (m, stride, row_stride) = (engine.grid(), engine.column_stride(), engine.row_stride());
-        let held = self.columns.len() / row_stride;
-        let grid = &mut self.grid[..held * stride];
+        let grid = &mut self.grid[..self.columns.len() / row_stride * stride];
+        V::call(GatherKernel { engine, strip: self.strip, spectra: self.spectra, grid: &mut *grid });
+        let places = engine.grid_columns.positions();
+        let n = engine.columns;
+        let (axis_row, _) = axis_pixel(n);
+        for (column, rows) in grid.chunks_exact_mut(stride).zip(self.columns.chunks_exact_mut(row_stride)) {
+            let column = unwrap_column::<V>(column, m);
+            engine.grid_columns.run_scrambled::<V>(column);
+            for r in 0..n {
+                // Y = axis_row − r, modulo M.
+                let y = if r <= axis_row { axis_row - r } else { m + axis_row - r };
+                let d = V::splat(self.correction[r]);
+                let value = Complex::<V>::load(&column[places[y] as usize]);
+                Complex { re: value.re.mul(d), im: value.im.mul(d) }.store(&mut rows[r]);
+            }
+        }
+    }
+}
+
+/// Adds all samples that touch a strip into its columns, `grid`.
+struct GatherKernel<'a> {
+    engine: &'a Engine,
+    strip: usize,
+    spectra: &'a [ComplexLane],
+    grid: &'a mut [ComplexLane],
+}
+
+impl Kernel for GatherKernel<'_> {
+    type Out = ();
+    #[inline(always)]
+    fn run<V: F32x16>(self) {
+        let GatherKernel { engine, spectra, grid, .. } = self;
+        let (m, stride) = (engine.grid(), engine.column_stride());
+        let held = grid.len() / stride;
         grid.fill(ComplexLane::ZERO);
         let mut strip = Strip { first: (self.strip * STRIP) as i32, held: held as i32, stride, m: m as i32, grid };
         let runs = &engine.samples.runs[self.strip];
@@ -325,37 +391,30 @@ impl Kernel for StripKernel<'_> {
             if let Some(ahead) = runs.get(i + RUNS_AHEAD) {
                 let row = ahead.angle as usize * engine.samples.used.len();
                 let at = |k: u32| row + k as usize - engine.samples.used.start;
-                V::prefetch(&self.spectra[at(ahead.samples.start)..at(ahead.samples.end)]);
+                V::prefetch(&spectra[at(ahead.samples.start)..at(ahead.samples.end)]);
                 let (first, weights) = engine.samples.stored(ahead);
                 V::prefetch(first);
                 V::prefetch(weights);
             }
             match engine.samples.width[run.angle as usize] {
-                4 => strip.add::<V, 4>(&engine.samples, run, self.spectra),
-                5 => strip.add::<V, 5>(&engine.samples, run, self.spectra),
-                6 => strip.add::<V, 6>(&engine.samples, run, self.spectra),
-                7 => strip.add::<V, 7>(&engine.samples, run, self.spectra),
-                _ => strip.add::<V, 8>(&engine.samples, run, self.spectra),
-            }
-        }
-        let places = engine.grid_columns.positions();
-        let n = engine.columns;
-        let (axis_row, _) = axis_pixel(n);
-        for (column, rows) in strip.grid.chunks_exact_mut(stride).zip(self.columns.chunks_exact_mut(row_stride)) {
-            let (column, wrapped) = column.split_at_mut(m);
-            for (cell, extra) in column.iter_mut().zip(wrapped) {
-                Complex::<V>::load(cell).add(Complex::load(extra)).store(cell);
-            }
-            engine.grid_columns.run_scrambled::<V>(column);
-            for r in 0..n {
-                // Y = axis_row − r, modulo M.
-                let y = if r <= axis_row { axis_row - r } else { m + axis_row - r };
-                let d = V::splat(engine.correction_y[r]);
-                let value = Complex::<V>::load(&column[places[y] as usize]);
-                Complex { re: value.re.mul(d), im: value.im.mul(d) }.store(&mut rows[r]);
+                4 => strip.add::<V, 4>(&engine.samples, run, spectra),
+                5 => strip.add::<V, 5>(&engine.samples, run, spectra),
+                6 => strip.add::<V, 6>(&engine.samples, run, spectra),
+                7 => strip.add::<V, 7>(&engine.samples, run, spectra),
+                _ => strip.add::<V, 8>(&engine.samples, run, spectra),
             }
         }
     }
+}
+
+/// The M cells of a column, after what wraps around has been added to its begin.
+#[inline(always)]
+fn unwrap_column<V: F32x16>(column: &mut [ComplexLane], m: usize) -> &mut [ComplexLane] {
+    let (column, wrapped) = column.split_at_mut(m);
+    for (cell, extra) in column.iter_mut().zip(wrapped) {
+        Complex::<V>::load(cell).add(Complex::load(extra)).store(cell);
+    }
+    column
 }
 
 /// Columns `first .. first + held` of the half plane, each `m` rows and [`WRAP_ROWS`] that wrap around.
@@ -427,6 +486,7 @@ struct RowKernel<'a, 'b> {
     engine: &'a Engine,
     first: usize,
     half_plane: &'a [ComplexLane],
+    correction: &'a [f32],
     packed: &'a mut [ComplexLane],
     rows: &'a mut [&'b mut [f32]],
 }
@@ -461,7 +521,7 @@ impl Kernel for RowKernel<'_, '_> {
                     let x = if column >= axis_column { column - axis_column } else { m + column - axis_column };
                     let pair = &z[engine.grid_rows.pair_position(x / 2)];
                     let value = V::load(if x % 2 == 0 { &pair.re } else { &pair.im });
-                    value.mul(V::splat(engine.correction_x[column])).store(&mut block[c]);
+                    value.mul(V::splat(self.correction[column])).store(&mut block[c]);
                 }
                 V::transpose(&mut block);
                 for (lane, row) in self.rows[r * slices..(r + 1) * slices].iter_mut().enumerate() {

@@ -350,7 +350,7 @@ mod tests {
     #[test]
     fn the_image_is_the_double_sum() {
         // Angles with unequal gaps, odd and even widths, an axis off centre and one off the detector, strided rows.
-        let angles = Angles::new(&[0.1, 0.5, 0.7, 1.6, 2.2, 2.9, 3.1], Some(super::super::geometry::AngleUnit::Radian));
+        let angles = Angles::new(&[0.1, 0.5, 0.7, 1.6, 2.2, 2.9, 3.1], Some(crate::units::AngleUnit::Radian));
         let angles = angles.unwrap();
         for (columns, center) in [(12, 5.5), (13, 6.0), (12, 7.81), (13, -20.0), (2, 0.5)] {
             let stride = columns + 3;

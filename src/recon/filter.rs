@@ -221,7 +221,7 @@ impl Filter {
     }
 
     /// W(x) of the table in the [module](self).
-    fn window(&self, x: f64) -> f64 {
+    pub(super) fn window(&self, x: f64) -> f64 {
         let par = self.parameters();
         match self.name {
             FilterName::None | FilterName::Ramlak | FilterName::Custom => 1.0,

@@ -21,6 +21,7 @@
 
 use crate::error::{Error, Result};
 use crate::num::elementary::{cos, sin};
+use crate::units::AngleUnit;
 use std::f64::consts::PI;
 
 /// A gap wider than this many typical gaps is a hole in the data.
@@ -39,25 +40,6 @@ const MIN_DEGREE_SPAN: f64 = 7.0;
 const MIN_CLEAR_RADIAN_SPAN: f64 = 2.5;
 /// Beyond so many turns a number is not an angle but something else (an encoder's counts, a time).
 const MAX_TURNS: f64 = 1000.0;
-
-/// Unit of given angles.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum AngleUnit {
-    /// 360 to the turn.
-    Degree,
-    /// 2π to the turn.
-    Radian,
-}
-
-impl AngleUnit {
-    /// `deg` or `rad`, as `--theta-unit` takes it.
-    pub fn name(self) -> &'static str {
-        match self {
-            AngleUnit::Degree => "deg",
-            AngleUnit::Radian => "rad",
-        }
-    }
-}
 
 /// Validated projection angles with all that depends on them alone.
 #[derive(Clone, Debug, PartialEq)]

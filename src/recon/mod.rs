@@ -10,6 +10,7 @@
 //! | [`engine`], [`samples`] | the machine behind both: sixteen slices in lanes |
 //! | [`fbp`] | filtered back-projection in f64: the oracle |
 //! | [`scan`] | a whole scan, slab by slab |
+//! | [`trace`] | one slice, every step held against its definition: for teaching |
 //!
 //! One slice from a sinogram in memory (`[angle][column]`, absorption):
 //!
@@ -22,6 +23,7 @@
 //! # Ok::<(), tomolith::error::Error>(())
 //! ```
 
+pub mod center;
 pub mod engine;
 pub mod fbp;
 pub mod filter;
@@ -32,6 +34,7 @@ pub mod kernel;
 pub mod normalize;
 pub mod samples;
 pub mod scan;
+pub mod trace;
 
 use crate::error::{Error, Result};
 use crate::num::lanes::Isa;

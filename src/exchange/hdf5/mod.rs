@@ -16,9 +16,10 @@
 
 use super::Scan;
 use super::file::OpenFile;
-use super::theta::{AngleUnit, MAX_NUMBERS, Theta};
+use super::theta::{MAX_NUMBERS, Theta};
 use crate::error::{Error, Result};
 use crate::provenance::InputFile;
+use crate::units::AngleUnit;
 use crate::units::Micrometre;
 use crate::volume::{Dims, Dtype, Source};
 use array::Array;

@@ -24,7 +24,7 @@ fn written_volumes_come_back_to_the_bit_in_any_grouping() {
     let mut files = Vec::new();
     for (name, group) in [("one.npy", 1), ("three.npy", 3), ("all.npy", 5)] {
         let path = dir.join(name);
-        let mut writer = NpyWriter::create(&path, dims, false).unwrap();
+        let mut writer = NpyWriter::create(&path, dims, Dtype::F32, false).unwrap();
         for slices in values.chunks(group * dims.slice()) {
             writer.write(slices).unwrap();
         }
@@ -106,7 +106,7 @@ fn a_writer_wants_all_slices_and_whole_ones() {
     let dir = Scratch::new("npy-writer");
     let path = dir.join("a.npy");
     let dims = Dims::new(2, 2, 2).unwrap();
-    let mut writer = NpyWriter::create(&path, dims, false).unwrap();
+    let mut writer = NpyWriter::create(&path, dims, Dtype::F32, false).unwrap();
     assert_eq!(writer.write(&[0.0; 3]).unwrap_err().fault(), Fault::Bug);
     writer.write(&[0.0; 4]).unwrap();
     assert_eq!(writer.next_slice(), 1);
@@ -114,7 +114,25 @@ fn a_writer_wants_all_slices_and_whole_ones() {
     assert_eq!(writer.finish().unwrap_err().fault(), Fault::Bug);
     assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
     put(&dir, "a.npy", b"mine");
-    assert_eq!(NpyWriter::create(&path, dims, false).err().unwrap().fault(), Fault::CannotCreate);
+    assert_eq!(NpyWriter::create(&path, dims, Dtype::F32, false).err().unwrap().fault(), Fault::CannotCreate);
     assert_eq!(write_array(&path, &[2], &[0.0; 2], false).unwrap_err().fault(), Fault::CannotCreate);
     assert_eq!(std::fs::read(&path).unwrap(), b"mine");
+}
+
+#[test]
+fn whole_numbers_keep_their_type_and_refuse_what_they_are_not() {
+    let dir = Scratch::new("npy-types");
+    let dims = Dims::new(1, 1, 3).unwrap();
+    for (dtype, values, wrong) in
+        [(Dtype::U8, [0.0, 7.0, 255.0], 256.0), (Dtype::U16, [0.0, 300.0, 65535.0], -1.0), (Dtype::U16, [1.0; 3], 0.5)]
+    {
+        let path = dir.join(format!("{}_{wrong}.npy", dtype.name()));
+        let mut writer = NpyWriter::create(&path, dims, dtype, false).unwrap();
+        writer.write(&values).unwrap();
+        writer.finish().unwrap();
+        let source = open(&path).unwrap();
+        assert_eq!((source.dtype(), read_all(&source)), (dtype, values.to_vec()));
+        let mut writer = NpyWriter::create(&path, dims, dtype, true).unwrap();
+        assert_eq!(writer.write(&[wrong; 3]).unwrap_err().fault(), Fault::Data);
+    }
 }

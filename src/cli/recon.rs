@@ -1,0 +1,104 @@
+//! `tomolith recon`: a scan in, attenuation slices out.
+
+use crate::cli::options::{Opt, Settings, Takes};
+use crate::cli::reconstruct;
+use crate::cli::scan::{METHOD_OPTIONS, SCAN_OPTIONS, ScanArgs};
+use crate::cli::values::{self, Rows};
+use crate::cli::{Command, Context};
+use crate::error::{Error, Result};
+use std::path::{Path, PathBuf};
+
+/// The command.
+pub const COMMAND: Command = Command {
+    path: &["recon"],
+    about: "Reconstruct a scan: projections in, attenuation slices out",
+    details: "SCAN is a Data Exchange HDF5 file with its flats, darks and angles, or a stack of projections \
+              (theta, row, column) as .npy or native volume with --flats, --darks and --theta. Written are NAME.raw \
+              with its headers NAME.mhd and NAME.nhdr, the manifest NAME.json, NAME.run.json, and a picture of the \
+              middle slice, NAME.png, which appears first. An interrupted run goes on where it stopped: run the same \
+              command again. Values are attenuation per pixel, or 1/cm when the pixel size is known.",
+    examples: "  tomolith recon tooth.h5 -o out/tooth\n  \
+               tomolith recon tooth.h5 -o out/tooth_hann --filter hann --rows 0:1 --pixel 1.33um\n  \
+               tomolith recon proj.npy --flats flats.npy --darks darks.npy --theta theta.txt --theta-unit deg -o out/scan\n  \
+               tomolith recon --config scan.toml --show-config",
+    groups: &[
+        (
+            "",
+            &[
+                Opt::new("scan", Takes::Argument("SCAN"), "The scan: .h5, .npy, .mhd"),
+                Opt::new("output", Takes::Value("DIR/NAME"), "Where to write, without extension; DIR is created")
+                    .short('o'),
+                Opt::new("rows", Takes::Number("A:B"), "Detector rows A to B, B not included [default: all]"),
+                Opt::new("slab", Takes::Number("N"), "Slices computed and written at a time; the results are the same"),
+                Opt::new("overwrite", Takes::Switch, "Replace an existing output"),
+            ],
+        ),
+        ("The scan", SCAN_OPTIONS),
+        (
+            "The method",
+            &[Opt::new(
+                "algorithm",
+                Takes::Choice(&["gridrec", "gridrec-compat", "fbp"]),
+                "gridrec is fast and right, gridrec-compat is TomoPy's to the digit, fbp is slow and exact",
+            )
+            .default("gridrec")],
+        ),
+        ("The method", METHOD_OPTIONS),
+    ],
+    run,
+};
+
+/// The resolved options of the command.
+#[derive(Clone, Debug)]
+pub struct ReconArgs {
+    /// The scan.
+    pub scan: PathBuf,
+    /// Folder and name of the output, without extension.
+    pub output: PathBuf,
+    /// What the scan is and how to reconstruct it.
+    pub how: ScanArgs,
+    /// Detector rows, all if `None`.
+    pub rows: Option<Rows>,
+    /// Slices at a time, 16 if `None`.
+    pub slab: Option<usize>,
+    /// Whether an existing output may be replaced.
+    pub overwrite: bool,
+}
+
+impl ReconArgs {
+    /// Parses the options; opens nothing.
+    pub fn from_settings(settings: &Settings) -> Result<ReconArgs> {
+        let output = settings.required_path("output")?;
+        check_base(&output).map_err(|e| settings.blame("output", e))?;
+        Ok(ReconArgs {
+            scan: settings.required_path("scan")?,
+            output,
+            how: ScanArgs::from_settings(settings, settings.text("algorithm")?.unwrap_or_default())?,
+            rows: settings.parse("rows", Rows::parse)?,
+            slab: settings.parse("slab", values::count)?,
+            overwrite: settings.is_on("overwrite")?,
+        })
+    }
+}
+
+/// An output is `DIR/NAME`: a name, and none of our extensions, which are added.
+pub fn check_base(base: &Path) -> Result<()> {
+    const OURS: [&str; 6] = ["raw", "mhd", "nhdr", "json", "png", "part"];
+    let text = base.to_string_lossy();
+    if base.file_name().is_none() || text.ends_with('/') {
+        return Err(Error::usage(format!("'{text}' names no file")).help("write DIR/NAME, such as out/tooth"));
+    }
+    if let Some(extension) = base.extension().and_then(|e| e.to_str()).filter(|e| OURS.contains(e)) {
+        let bare = base.with_extension("");
+        return Err(Error::usage(format!("'{text}' has the extension .{extension}"))
+            .help(format!("extensions are added: write {}", bare.display())));
+    }
+    Ok(())
+}
+
+fn run(context: &Context) -> Result<()> {
+    let args = ReconArgs::from_settings(&context.settings)?;
+    let scan = args.how.open(&args.scan, args.rows, context)?;
+    let manifest = reconstruct::run(context, &args, scan)?;
+    context.out.line(reconstruct::summary(&args.output, &manifest)?)
+}

@@ -1,0 +1,239 @@
+//! The computing behind `recon`: an opened scan in, a volume with its manifest and a picture out.
+
+use crate::cli::Context;
+use crate::cli::progress::Progress;
+use crate::cli::recon::ReconArgs;
+use crate::cli::scan::{OpenScan, ScanArgs};
+use crate::error::Result;
+use crate::exchange::window::{DEFAULT_PERCENTILES, Window, to_grey};
+use crate::json::Json;
+use crate::num::CONTRACT;
+use crate::num::lanes::LANES;
+use crate::provenance::{Digest, InputFile};
+use crate::recon::geometry::Axis;
+use crate::recon::normalize::{InputKind, NonFinite};
+use crate::recon::scan::{Algorithm, Job, Plan, Watch, reconstruct};
+use crate::recon::{center, normalize};
+use crate::volume::manifest::{self, Manifest};
+use crate::volume::reader::with_suffix;
+use crate::volume::writer::Writer;
+use crate::volume::{Dims, Dtype, Sink, Source};
+use std::ops::Range;
+use std::path::Path;
+
+/// Rows on either side of the middle one that are averaged to find the axis, on detectors of more than
+/// [`AXIS_MIN_HEIGHT`] rows (as TomoPy's `find_center_vo` does).
+const AXIS_ROWS: usize = 5;
+/// See [`AXIS_ROWS`].
+const AXIS_MIN_HEIGHT: usize = 10;
+
+/// Reconstructs `scan` into `args.output` and returns the manifest.
+pub fn run(context: &Context, args: &ReconArgs, scan: OpenScan) -> Result<Manifest> {
+    let dims = scan.scan.projections.dims();
+    let n = dims.nx;
+    let (axis, axis_found) = match &scan.axis {
+        Some(axis) => (axis.clone(), Json::Null),
+        None => find_axis(context, &args.how, &scan)?,
+    };
+    let input = input(&args.how, &scan, args.how.nonfinite, scan.rows.clone())?;
+    let plan = Plan::new(n, &scan.angles, &scan.filter, args.how.algorithm, scan.pixel)?;
+    let rows = scan.rows.len();
+    let volume = Dims::new(rows, n, n)?;
+    let job = manifest::Job {
+        dims: volume,
+        dtype: Dtype::F32,
+        spacing: scan.pixel.map(|p| [p; 3]),
+        slope: 1.0,
+        intercept: 0.0,
+        value_unit: if scan.pixel.is_some() { "1/cm" } else { "1/pixel" }.to_string(),
+        stage: "recon".to_string(),
+        stage_version: args.how.algorithm.version(),
+        params: params(args, &scan, &axis, &plan),
+        inputs: inputs(&scan)?,
+        contract: CONTRACT,
+    };
+    let mut writer = Writer::create(&args.output, job, args.overwrite)?;
+    if writer.next_slice() > 0 {
+        context.talk.note(format!("resumes at slice {} of {rows}", writer.next_slice()));
+    }
+    let mut watch = Show {
+        context,
+        picture: with_suffix(&args.output, ".png"),
+        side: n,
+        overwrite: args.overwrite,
+        progress: Progress::new(&context.talk, "recon", "slices"),
+        slice_bytes: (volume.slice() * Dtype::F32.size()) as u64,
+    };
+    let slab = args.slab.unwrap_or(LANES);
+    let recon_job = Job {
+        angles: scan.angles.clone(),
+        axis,
+        filter: scan.filter.clone(),
+        algorithm: args.how.algorithm,
+        rows: scan.rows.clone(),
+        pixel: scan.pixel,
+        slab,
+    };
+    reconstruct(&input, &recon_job, &plan, context.isa, &mut writer, &mut watch)?;
+    watch.progress.finish();
+    let results = Json::obj([("axis", axis_found)]);
+    writer.finish(results, context.run_record())
+}
+
+/// The projections of some detector rows, with what turns them into absorption.
+pub fn input<'a>(
+    how: &ScanArgs,
+    scan: &'a OpenScan,
+    non_finite: NonFinite,
+    rows: Range<usize>,
+) -> Result<normalize::Input<'a>> {
+    let frames: Option<(&dyn Source, &dyn Source)> = match (&scan.scan.flats, &scan.scan.darks) {
+        (Some(flats), Some(darks)) if scan.kind == InputKind::Counts => Some((flats.as_ref(), darks.as_ref())),
+        _ => None,
+    };
+    normalize::Input::new(scan.scan.projections.as_ref(), scan.kind, frames, how.flat_average, non_finite, rows)
+}
+
+/// The axis by Vo's method, from the middle of the detector whatever rows are asked for, and how it was found.
+pub fn find_axis(context: &Context, how: &ScanArgs, scan: &OpenScan) -> Result<(Axis, Json)> {
+    let dims = scan.scan.projections.dims();
+    let middle = dims.ny / 2;
+    let rows = if dims.ny > AXIS_MIN_HEIGHT { middle - AXIS_ROWS..middle + AXIS_ROWS } else { middle..middle + 1 };
+    // A dead pixel spoils its slice, not the search: kept values become air here.
+    let policy = if how.nonfinite == NonFinite::Keep { NonFinite::Zero } else { how.nonfinite };
+    let input = input(how, scan, policy, rows.clone())?;
+    let width = rows.len() * dims.nx;
+    let mut block = vec![0.0f32; dims.nz * width];
+    input.read(rows.clone(), &mut block)?;
+    input.to_absorption(context.isa, rows.clone(), &mut block)?;
+    let mut sinogram = vec![0.0f32; dims.nz * dims.nx];
+    for (mean, values) in sinogram.chunks_exact_mut(dims.nx).zip(block.chunks_exact(width)) {
+        for (column, mean) in mean.iter_mut().enumerate() {
+            let sum: f32 = (0..rows.len()).map(|row| values[row * dims.nx + column]).sum();
+            *mean = sum / rows.len() as f32;
+        }
+    }
+    let found = center::vo(context.isa, &sinogram, dims.nz, dims.nx, &center::Options::default())?;
+    context.talk.note(format!("rotation axis at {} (Vo's method, rows {}:{})", found.axis, rows.start, rows.end));
+    let how_found = Json::obj([
+        ("method", Json::from("vo")),
+        ("pixel", found.axis.into()),
+        ("coarse", found.coarse.into()),
+        ("first_row", rows.start.into()),
+        ("end_row", rows.end.into()),
+    ]);
+    Ok((Axis::Fixed(found.axis), how_found))
+}
+
+/// Every value that decides the bits.
+fn params(args: &ReconArgs, scan: &OpenScan, axis: &Axis, plan: &Plan) -> Json {
+    let how = &args.how;
+    let compat = how.algorithm == Algorithm::GridrecCompat;
+    let filter_par = if compat { scan.filter.compat_parameters() } else { scan.filter.parameters() };
+    let list = |values: &[f64]| Json::Arr(values.iter().map(|&v| v.into()).collect());
+    let axis = match axis {
+        Axis::Fixed(pixel) => Json::from(*pixel),
+        Axis::PerRow(pixels) => list(&pixels[scan.rows.clone()]),
+    };
+    let (gridding_error, lengths) = match how.algorithm {
+        Algorithm::Gridrec(error) => (Json::from(error), plan.lengths()),
+        _ => (Json::Null, plan.lengths()),
+    };
+    let length = |i: usize| lengths.map_or(Json::Null, |l| l[i].into());
+    let angles: Vec<u8> = scan.angles.radians().iter().flat_map(|a| a.to_le_bytes()).collect();
+    let counts = scan.kind == InputKind::Counts;
+    Json::obj([
+        ("algorithm", Json::from(how.algorithm.name())),
+        ("angles", scan.angles.len().into()),
+        ("angles_sha256", Digest::of(&angles).hex().as_str().into()),
+        ("angle_unit", scan.angles.unit().name().into()),
+        ("axis_pixel", axis),
+        ("filter", scan.filter.name().as_str().into()),
+        ("filter_par", list(filter_par)),
+        ("flat_average", if counts { how.flat_average.name().into() } else { Json::Null }),
+        ("grid", length(0)),
+        ("gridding_error", gridding_error),
+        ("input", scan.kind.name().into()),
+        ("nonfinite", how.nonfinite.name().into()),
+        ("padded", length(1)),
+        ("pixel_um", scan.pixel.map_or(Json::Null, |p| p.0.into())),
+        ("rows", Json::Arr(vec![scan.rows.start.into(), scan.rows.end.into()])),
+    ])
+}
+
+/// All files that numbers came from, each once.
+fn inputs(scan: &OpenScan) -> Result<Vec<InputFile>> {
+    let mut files = scan.scan.projections.inputs()?;
+    for (role, frames) in [("flats", &scan.scan.flats), ("darks", &scan.scan.darks)] {
+        if let Some(frames) = frames {
+            for file in frames.inputs()? {
+                // One HDF5 file holds all three: it is named once, as the projections.
+                if !files.iter().any(|f| f.digest == file.digest && f.name == file.name) {
+                    files.push(InputFile { role: role.to_string(), ..file });
+                }
+            }
+        }
+    }
+    for (role, path) in &scan.side_files {
+        files.push(InputFile::of(role, path)?);
+    }
+    Ok(files)
+}
+
+/// Shows the middle slice as soon as there is one, and the progress.
+struct Show<'a> {
+    context: &'a Context,
+    picture: std::path::PathBuf,
+    side: usize,
+    overwrite: bool,
+    progress: Progress<'a>,
+    slice_bytes: u64,
+}
+
+impl Watch for Show<'_> {
+    fn middle(&mut self, row: usize, image: &[f32]) -> Result<()> {
+        write_picture(&self.picture, image, self.side, self.overwrite)?;
+        self.context.talk.note(format!("{} shows row {row}", self.picture.display()));
+        Ok(())
+    }
+    fn progress(&mut self, done: usize, total: usize) {
+        self.progress.update(done as u64, total as u64, done as u64 * self.slice_bytes);
+    }
+}
+
+/// Writes a square image as PNG with a window from its own percentiles. A picture with the same bytes that is there
+/// already is what an interrupted run of this job left, and stays.
+pub fn write_picture(path: &Path, image: &[f32], side: usize, overwrite: bool) -> Result<()> {
+    let (low, high) = DEFAULT_PERCENTILES;
+    // An image without two different finite values has no window of its own.
+    let window = match Window::of_percentiles(image, low, high)? {
+        Some(window) => window,
+        None => Window::new(0.0, 1.0)?,
+    };
+    let picture = to_grey(image, side, side, window)?;
+    if !overwrite
+        && path.is_file()
+        && std::fs::read(path).is_ok_and(|bytes| Ok(bytes) == picture.encode().map_err(|_| ()))
+    {
+        return Ok(());
+    }
+    picture.write(path, overwrite).map_err(|e| match e.fault() {
+        crate::error::Fault::CannotCreate => e.help("choose another output name, or replace it with --overwrite"),
+        _ => e,
+    })
+}
+
+/// One line of data for stdout: where the volume is, what it is, and the digest of its voxels.
+pub fn summary(base: &Path, manifest: &Manifest) -> Result<String> {
+    let volume = manifest.json().need("volume")?;
+    let dims = volume.need("dims")?;
+    let unit = volume.need_str("unit")?;
+    Ok(format!(
+        "{}  {} x {} x {} f32 {unit}  {}",
+        with_suffix(base, ".mhd").display(),
+        dims.need_u64("nx")?,
+        dims.need_u64("ny")?,
+        dims.need_u64("nz")?,
+        manifest.digest().hex()
+    ))
+}

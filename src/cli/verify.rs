@@ -1,0 +1,70 @@
+//! `tomolith verify`: are the bytes what the manifest says they were?
+
+use crate::cli::open::is_native;
+use crate::cli::options::{Opt, Takes};
+use crate::cli::output::{bytes_for_people, printable};
+use crate::cli::{Command, Context};
+use crate::error::{Error, Fault, Result};
+use crate::volume::reader::Reader;
+use crate::volume::verify::{VerifyReport, examine};
+use std::path::Path;
+
+/// The command.
+pub const COMMAND: Command = Command {
+    path: &["verify"],
+    about: "Check that volumes are complete and unchanged since they were written",
+    details: "Checks headers, lengths, and the SHA-256 of every slab against the manifest NAME.json, and names the \
+              first slab that differs. A folder stands for all volumes in it. One line per volume, with its digest; \
+              exit code 0 when all are intact, 3 when bytes differ, otherwise that of the first error.",
+    examples: "  tomolith verify out/tooth.mhd\n  tomolith verify out",
+    groups: &[("", &[Opt::new("file", Takes::Arguments("FILE|DIR"), "Volumes, or folders of volumes")])],
+    run,
+};
+
+fn run(context: &Context) -> Result<()> {
+    let mut errors: Vec<Error> = Vec::new();
+    for path in context.settings.required_paths("file")? {
+        let report = match examine_or_explain(&path, context) {
+            Ok(report) => report,
+            Err(e) if e.fault() == Fault::Again => return Err(e),
+            Err(e) => VerifyReport { failures: vec![e.at(&path)], ..VerifyReport::default() },
+        };
+        for note in &report.notes {
+            context.talk.note(format!("{}: {note}", path.display()));
+        }
+        for volume in &report.volumes {
+            context.out.line(format!(
+                "ok    {}  {} slabs, {}, {}",
+                printable(&volume.manifest.to_string_lossy()),
+                volume.slabs,
+                bytes_for_people(volume.bytes),
+                volume.digest.hex()
+            ))?;
+        }
+        for failure in &report.failures {
+            let place = failure.path().unwrap_or(&path).to_string_lossy();
+            context.out.line(format!("FAIL  {}  {}", printable(&place), printable(failure.what())))?;
+        }
+        errors.extend(report.failures);
+    }
+    // One error is itself; of several, a difference outweighs the rest, and all stand in the lines above.
+    let count = errors.len();
+    let worst = errors.iter().position(|e| e.fault() == Fault::Mismatch).unwrap_or(0);
+    match errors.into_iter().nth(worst) {
+        None => Ok(()),
+        Some(e) => {
+            if count > 1 {
+                context.talk.warn(format!("{count} faults in all; the first that matters:"));
+            }
+            Err(e)
+        }
+    }
+}
+
+/// A volume without manifest cannot be verified; if it is not even a sound volume, that is the better answer.
+fn examine_or_explain(path: &Path, context: &Context) -> Result<VerifyReport> {
+    examine(path).map_err(|e| match e.fault() {
+        Fault::Missing if is_native(path) => Reader::open(path, context.io).err().unwrap_or(e),
+        _ => e,
+    })
+}

@@ -1,0 +1,89 @@
+//! What the tests of the program share.
+#![allow(dead_code)]
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+
+/// A folder of this test alone, removed at its end.
+pub struct Scratch(pub PathBuf);
+
+impl Scratch {
+    pub fn new(name: &str) -> Scratch {
+        let path = std::env::temp_dir().join(format!("tomolith-cli-{name}-{}", std::process::id()));
+        let _ = std::fs::remove_dir_all(&path);
+        std::fs::create_dir_all(&path).unwrap();
+        Scratch(path)
+    }
+    pub fn write(&self, name: &str, content: impl AsRef<[u8]>) -> PathBuf {
+        let path = self.0.join(name);
+        std::fs::write(&path, content).unwrap();
+        path
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+/// The program, without the environment of whoever runs the tests.
+pub fn tomolith(folder: &Path) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_tomolith"));
+    command.current_dir(folder).stdin(Stdio::null());
+    for (name, _) in std::env::vars_os().filter(|(n, _)| n.to_string_lossy().starts_with("TOMOLITH_")) {
+        command.env_remove(name);
+    }
+    command
+}
+
+pub fn run(folder: &Path, words: &str) -> Output {
+    tomolith(folder).args(words.split_whitespace()).output().unwrap()
+}
+
+pub fn stdout(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+pub fn stderr(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+/// What every failure owes: its code, no panic, nothing on stdout that could be taken for data, one error.
+#[track_caller]
+pub fn expect(output: &Output, code: i32, says: &[&str], case: &str) {
+    let (out, err) = (stdout(output), stderr(output));
+    assert_eq!(output.status.code(), Some(code), "{case}: stdout {out:?} stderr {err:?}");
+    assert!(!err.contains("panicked") && !err.contains("internal error"), "{case}: {err}");
+    if code != 0 {
+        assert_eq!(err.lines().filter(|l| l.starts_with("error: ")).count(), 1, "{case}: {err}");
+    }
+    let both = format!("{out}{err}");
+    for text in says {
+        assert!(both.contains(text), "{case}: no {text:?} in {both:?}");
+    }
+}
+
+/// A `.npy` file of f32.
+pub fn npy(shape: &[usize], values: &[f32]) -> Vec<u8> {
+    let bytes: Vec<u8> = values.iter().flat_map(|v| v.to_le_bytes()).collect();
+    npy_of("<f4", shape, &bytes)
+}
+
+/// A `.npy` file of any type.
+pub fn npy_of(descr: &str, shape: &[usize], data: &[u8]) -> Vec<u8> {
+    let extents: Vec<String> = shape.iter().map(usize::to_string).collect();
+    // As NumPy writes it: a tuple of one has a comma.
+    let comma = if shape.len() == 1 { "," } else { "" };
+    let mut text =
+        format!("{{'descr': '{descr}', 'fortran_order': False, 'shape': ({}{comma}), }}", extents.join(", "));
+    while (10 + text.len() + 1) % 64 != 0 {
+        text.push(' ');
+    }
+    text.push('\n');
+    let mut file = b"\x93NUMPY\x01\x00".to_vec();
+    file.extend((text.len() as u16).to_le_bytes());
+    file.extend(text.bytes());
+    file.extend(data);
+    file
+}
