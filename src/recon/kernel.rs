@@ -6,7 +6,7 @@
 //! ```
 //!
 //! (sin for sinh where the root is imaginary.) A pixel at x = X/M receives, besides itself, what lies at x ± 1, x ± 2 …
-//! weighted with φ̂(x+n)/φ̂(x): the alias ratio. β = π √(W²(1 − x_e)² − 0.8) with x_e = N/(2M), the field's edge
+//! weighted with φ̂(x+n)/φ̂(x): the alias ratio. β = π √(W²(1 − x_e)² − 0.8) with x_e = ⌈N/2⌉/M, the field's edge
 //! (Beatty, Nishimura, Pauly, IEEE Trans. Med. Imaging 24, 799, 2005), makes it nearly as small as it can be.
 //! What lies outside the field is streaks and noise, so the error of a measured image is far below the ratio.
 
@@ -142,7 +142,8 @@ pub fn choose(columns: usize, samples: usize, error: f64) -> Result<Choice> {
     for width in WIDTHS {
         // From an eighth of oversampling on, so that β stays real, to three times the field.
         let fitting = (first..=3 * columns + 32).step_by(2).filter(|&m| is_smooth(m)).find_map(|grid| {
-            let edge = columns as f64 / (2.0 * grid as f64);
+            // The axis lies on column ⌈N/2⌉: for odd N column 0 is half a pixel farther from it than N/2.
+            let edge = columns.div_ceil(2) as f64 / grid as f64;
             let kernel = KaiserBessel::new(width, edge);
             let alias = kernel.alias(edge);
             (alias <= error).then_some(Choice { kernel, grid, alias })
