@@ -16,8 +16,9 @@ use tomolith::phantom::discs::{Disc, Sampling, mean_inside, random, sinogram};
 use tomolith::recon::engine::{Engine, Sinograms};
 use tomolith::recon::fbp::Fbp;
 use tomolith::recon::filter::Filter;
-use tomolith::recon::geometry::{AngleUnit, Angles, axis_pixel};
+use tomolith::recon::geometry::{Angles, axis_pixel};
 use tomolith::recon::{gridrec, gridrec_compat};
+use tomolith::units::AngleUnit;
 
 const COLUMNS: usize = 640;
 const ANGLES: usize = 1500;
