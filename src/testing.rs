@@ -22,7 +22,8 @@ pub fn data(name: &str) -> Option<PathBuf> {
 
 fn find(root: &Path, name: &str, required: bool) -> Option<PathBuf> {
     let path = root.join(name);
-    if path.exists() {
+    // Absolute, because programs under test run in folders of their own.
+    if let Ok(path) = std::fs::canonicalize(&path) {
         return Some(path);
     }
     let why = format!("no {name} in {}; set {DATA} to the folder of measured data", root.display());
