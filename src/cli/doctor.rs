@@ -254,7 +254,7 @@ fn file_system(folder: &Path) -> Option<String> {
 }
 
 fn formats() -> Verdict {
-    let hdf5 = if cfg!(feature = "hdf5") { "HDF5 (Data Exchange, NXtomo)" } else { "no HDF5 (built without it)" };
+    let hdf5 = if cfg!(feature = "hdf5") { "HDF5 (Data Exchange)" } else { "no HDF5 (built without it)" };
     Fine(format!("native .mhd/.nhdr, .npy, {hdf5}"))
 }
 
