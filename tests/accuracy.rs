@@ -168,8 +168,7 @@ fn noise_in_any_geometry_is_reconstructed_as_fbp_does() {
             let image = run(&engine, &data, &[center]);
             let largest = worst(image.iter().zip(&want).map(|(&a, &b)| f64::from(a) - f64::from(b))) / peak;
             println!("{columns} columns, {views} views, {:?}, {error:e} asked: {largest:.1e}", filter.name());
-            // Both axes of the image fold, each by at most the error asked.
-            assert!(largest < 2.0 * error, "{columns} columns, {error:e} asked: {largest:e} of the peak");
+            assert!(largest < error, "{columns} columns, {error:e} asked: {largest:e} of the peak");
         }
     }
 }
@@ -184,11 +183,11 @@ fn unequal_dropped_and_repeated_views_do_not_change_the_scale() {
     // Steps of 0.1 degrees about the row's direction, of 0.25 elsewhere: by number its side gets 0.71 and not 0.5.
     let step = |i: i32| 0.1 * f64::from(i.clamp(0, 900)) + 0.25 * f64::from(i.min(0) + (i - 900).max(0));
     let dense_near_the_row: Vec<f64> = (-180..1080).map(|i| 45.0 + step(i)).collect();
-    let dropped: Vec<f64> = (0..1200).filter(|i| i % 7 != 3).map(|i| 0.15 * f64::from(i)).collect();
-    let whole_turn_with_both_ends: Vec<f64> = (0..=1200).map(|i| 0.3 * f64::from(i)).collect();
-    for (name, degrees) in
-        [("dense", dense_near_the_row), ("dropped", dropped), ("whole turn", whole_turn_with_both_ends)]
-    {
+    // Every second view lost about the row's direction; that side of the circle measured twice, 270 degrees in all.
+    let dropped: Vec<f64> =
+        (0..1200).filter(|i| i % 2 == 0 || !(300..900).contains(i)).map(|i| 0.15 * f64::from(i)).collect();
+    let repeated: Vec<f64> = (0..900).map(|i| 45.0 + 0.3 * f64::from(i)).collect();
+    for (name, degrees) in [("dense", dense_near_the_row), ("dropped", dropped), ("repeated", repeated)] {
         let angles = Angles::new(&degrees, Some(AngleUnit::Degree)).unwrap();
         let data = project(&discs, &angles, NARROW, 127.8);
         let engine = gridrec_engine(NARROW, &angles, gridrec::DEFAULT_ERROR);
@@ -206,9 +205,7 @@ fn unequal_dropped_and_repeated_views_do_not_change_the_scale() {
         let counted = off(&counted);
         println!("{name}: {weighed:.1e} off; with equal weights {counted:.1e}");
         assert!(weighed < 5e-3, "{name}: a disc is off by {weighed:e}");
-        if name == "dense" {
-            assert!(counted > 0.05, "equal weights would do as well ({counted:e}): the test shows nothing");
-        }
+        assert!(counted > 0.05, "{name}: equal weights would do as well ({counted:e}): the test shows nothing");
     }
 }
 

@@ -199,6 +199,12 @@ mod tests {
             let choice = choose(640, 1500 * 641, error).unwrap();
             assert!(choice.alias <= error && choice.grid >= 640 && is_smooth(choice.grid), "{choice:?}");
         }
+        // Column 0 of an odd detector is (N + 1)/2 from the axis.
+        for (columns, error) in [(3, 1e-4), (17, 1e-3), (17, 1e-5), (101, 1e-4), (640, 1e-3)] {
+            let choice = choose(columns, 1000 * columns, error).unwrap();
+            let farthest = columns.div_ceil(2) as f64 / choice.grid as f64;
+            assert!(choice.kernel.alias(farthest) <= error, "{columns}: {choice:?}");
+        }
         assert!(choose(640, 1, 1e-9).is_err());
         assert!(choose(640, 1, f64::NAN).is_err());
     }
