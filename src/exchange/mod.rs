@@ -39,6 +39,15 @@ pub mod window;
 pub use native::IoMode;
 pub use theta::{Theta, open_theta, open_vector};
 
+/// Writes a text as the file `path`, which appears only when complete.
+///
+/// # Errors
+/// [`Fault::CannotCreate`](crate::error::Fault::CannotCreate) where it exists and `overwrite` is not set, or its
+/// folder cannot be written.
+pub fn write_text(path: &Path, text: &str, overwrite: bool) -> Result<()> {
+    part::write_whole(path, overwrite, text.as_bytes())
+}
+
 /// A measured scan as its file holds it: nothing is corrected, nothing is checked against anything else.
 pub struct Scan {
     /// The projections, (theta, row, column).

@@ -20,8 +20,6 @@
 
 mod stages;
 
-pub(super) use stages::Stages;
-
 use super::geometry::axis_pixel;
 use super::samples::{Image, Run, STRIP, Samples};
 use crate::error::Result;
@@ -397,11 +395,11 @@ impl Kernel for GatherKernel<'_> {
                 V::prefetch(weights);
             }
             match engine.samples.width[run.angle as usize] {
-                4 => strip.add::<V, 4>(&engine.samples, run, spectra),
-                5 => strip.add::<V, 5>(&engine.samples, run, spectra),
-                6 => strip.add::<V, 6>(&engine.samples, run, spectra),
-                7 => strip.add::<V, 7>(&engine.samples, run, spectra),
-                _ => strip.add::<V, 8>(&engine.samples, run, spectra),
+                4 => V::call(AddRun::<4> { strip: &mut strip, samples: &engine.samples, run, spectra }),
+                5 => V::call(AddRun::<5> { strip: &mut strip, samples: &engine.samples, run, spectra }),
+                6 => V::call(AddRun::<6> { strip: &mut strip, samples: &engine.samples, run, spectra }),
+                7 => V::call(AddRun::<7> { strip: &mut strip, samples: &engine.samples, run, spectra }),
+                _ => V::call(AddRun::<8> { strip: &mut strip, samples: &engine.samples, run, spectra }),
             }
         }
     }
@@ -424,6 +422,22 @@ struct Strip<'a> {
     stride: usize,
     m: i32,
     grid: &'a mut [ComplexLane],
+}
+
+/// Adds one run to a strip. A kernel of its own, called and not inlined: one width at a time gets all registers.
+struct AddRun<'a, 'b, const W: usize> {
+    strip: &'a mut Strip<'b>,
+    samples: &'a Samples,
+    run: &'a Run,
+    spectra: &'a [ComplexLane],
+}
+
+impl<const W: usize> Kernel for AddRun<'_, '_, W> {
+    type Out = ();
+    #[inline(always)]
+    fn run<V: F32x16>(self) {
+        self.strip.add::<V, W>(self.samples, self.run, self.spectra);
+    }
 }
 
 impl Strip<'_> {

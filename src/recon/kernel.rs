@@ -6,7 +6,7 @@
 //! ```
 //!
 //! (sin for sinh where the root is imaginary.) A pixel at x = X/M receives, besides itself, what lies at x ± 1, x ± 2 …
-//! weighted with φ̂(x+n)/φ̂(x): the alias ratio. β = π √(W²(1 − x_e)² − 0.8) with x_e = N/(2M), the field's edge
+//! weighted with φ̂(x+n)/φ̂(x): the alias ratio. β = π √(W²(1 − x_e)² − 0.8) with x_e = ⌈N/2⌉/M, the field's edge
 //! (Beatty, Nishimura, Pauly, IEEE Trans. Med. Imaging 24, 799, 2005), makes it nearly as small as it can be.
 //! What lies outside the field is streaks and noise, so the error of a measured image is far below the ratio.
 
@@ -121,12 +121,10 @@ pub struct Choice {
     pub alias: f64,
 }
 
-/// Costs of one tap, and of one point of the 2-D transform per log2 of the grid, in the same arbitrary unit;
-/// fitted to timings of 1024 and 2048 columns (see the benchmark record in the README).
-const TAP_COST: f64 = 2.0;
-const POINT_COST: f64 = 0.65;
-/// Memory traffic of one grid point, in that unit.
-const TRAFFIC_COST: f64 = 6.0;
+/// Time of one point of the half plane (both transforms and its way through memory) in units of that of one tap
+/// (a sample's contribution to a cell). Fitted to widths 5 to 8 at 2048 columns × 1500 angles, one thread, AVX-512;
+/// the minimum is flat.
+const POINT_COST: f64 = 34.0;
 
 /// The cheapest kernel width and grid length whose alias ratio at the edge of `columns` pixels is at most `error`.
 ///
@@ -142,17 +140,17 @@ pub fn choose(columns: usize, samples: usize, error: f64) -> Result<Choice> {
     let first = (columns + columns / 8).next_multiple_of(2).max(16);
     let mut best: Option<(f64, Choice)> = None;
     for width in WIDTHS {
-        // Not below a third of oversampling of nothing: β stays real, and the loop ends at 3 N.
+        // From an eighth of oversampling on, so that β stays real, to three times the field.
         let fitting = (first..=3 * columns + 32).step_by(2).filter(|&m| is_smooth(m)).find_map(|grid| {
-            let edge = columns as f64 / (2.0 * grid as f64);
+            // The axis lies on column ⌈N/2⌉: for odd N column 0 is half a pixel farther from it than N/2.
+            let edge = columns.div_ceil(2) as f64 / grid as f64;
             let kernel = KaiserBessel::new(width, edge);
             let alias = kernel.alias(edge);
             (alias <= error).then_some(Choice { kernel, grid, alias })
         });
         if let Some(choice) = fitting {
             let points = (choice.grid * choice.grid) as f64 / 2.0;
-            let log2 = f64::from(usize::BITS - choice.grid.leading_zeros());
-            let cost = TAP_COST * (samples * width * width) as f64 + points * (POINT_COST * 2.0 * log2 + TRAFFIC_COST);
+            let cost = (samples * width * width) as f64 + POINT_COST * points;
             if best.is_none_or(|(least, _)| cost < least) {
                 best = Some((cost, choice));
             }

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`geometry`] | angles and their weights, the rotation axis |
 //! | [`normalize`] | flat field, −ln, what is not finite |
+//! | [`center`] | the rotation axis from a sinogram |
 //! | [`filter`] | the ramp and its windows |
 //! | [`gridrec`], [`kernel`] | the default: direct Fourier reconstruction, and its gridding kernel |
 //! | [`gridrec_compat`] | the same as TomoPy computes it |

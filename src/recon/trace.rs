@@ -439,15 +439,21 @@ impl Rays<'_> {
         let [u, v] = self.position(angle, k);
         let along = |position: f64, weight: f64| {
             let first = (position - self.kernel.width as f64 / 2.0).ceil();
-            (0..self.kernel.width).map(move |i| weight * self.kernel.at(first + i as f64 - position))
+            (0..self.kernel.width).map(move |i| weight * self.at(first + i as f64 - position))
         };
         along(u, self.angles.weights()[angle]).chain(along(v, 1.0)).collect()
     }
 
+    /// φ(t); a cell that rounding puts just beyond the end of the support is at its end, where φ jumps to 0.
+    fn at(&self, t: f64) -> f64 {
+        let reach = self.kernel.width as f64 / 2.0;
+        self.kernel.at(t.clamp(-reach, reach))
+    }
+
     /// H at the columns `columns`, `[column][v]`: every sample and its conjugate at the opposite frequency, added to
-    /// every cell within the kernel, in every period of the plane.
+    /// the W cells around it along either axis, in every period of the plane.
     fn grid(&self, columns: &[usize], value: impl Fn(usize, usize) -> [f64; 2] + Sync) -> Vec<[f64; 2]> {
-        let (m, reach) = (self.m as i64, self.kernel.width as f64 / 2.0);
+        let (m, width, reach) = (self.m as i64, self.kernel.width as i64, self.kernel.width as f64 / 2.0);
         let column = |&u: &usize| {
             let mut cells = vec![[0.0; 2]; self.m];
             for angle in 0..self.angles.len() {
@@ -455,24 +461,21 @@ impl Rays<'_> {
                 let reversed = self.angles.cosines()[angle] < 0.0;
                 for k in 0..=self.half {
                     let [pu, pv] = self.position(angle, k);
-                    for side in [1.0, -1.0] {
-                        for period in -1..=1 {
-                            // The support is −W/2 ≤ t < W/2 as seen from the sample, mirrored for the opposite one.
-                            let t = side * (u as i64 + period * m) as f64 - pu;
-                            if !(-reach <= t && t < reach) {
-                                continue;
-                            }
-                            let [re, im] = value(angle, k);
-                            // The sample is F where it lies at (U, V) itself, and F* at the opposite frequency.
-                            let im = if reversed == (side > 0.0) { -im } else { im };
-                            let a = weight * self.kernel.at(t);
-                            let first = (pv - reach).ceil();
-                            for i in 0..self.kernel.width {
-                                let b = self.kernel.at(first + i as f64 - pv);
-                                let v = (side as i64 * (first as i64 + i as i64)).rem_euclid(m) as usize;
-                                cells[v][0] += a * b * re;
-                                cells[v][1] += a * b * im;
-                            }
+                    let [first_u, first_v] = [pu, pv].map(|p| (p - reach).ceil() as i64);
+                    for (side, period) in [(1, -1), (1, 0), (1, 1), (-1, -1), (-1, 0), (-1, 1)] {
+                        let cell = side * (u as i64 + period * m);
+                        if !(first_u..first_u + width).contains(&cell) {
+                            continue;
+                        }
+                        let [re, im] = value(angle, k);
+                        // The sample is F where it lies at (U, V) itself, and F* at the opposite frequency.
+                        let im = if reversed == (side > 0) { -im } else { im };
+                        let a = weight * self.at(cell as f64 - pu);
+                        for v in first_v..first_v + width {
+                            let b = self.at(v as f64 - pv);
+                            let to = &mut cells[(side * v).rem_euclid(m) as usize];
+                            to[0] += a * b * re;
+                            to[1] += a * b * im;
                         }
                     }
                 }
@@ -601,8 +604,8 @@ mod tests {
             let last = trace.checks.len() - 1;
             for (i, check) in trace.checks.iter().enumerate() {
                 // f32 sums of up to some hundred terms: a few units of 6e-8 in the mean, more at a single one; taps
-                // come from a table that errs by 1e-7 of the kernel's peak. The last is the gridding error.
-                let bound = if i == last { 10.0 * trace.choice.alias } else { 1e-6 };
+                // come from a table that errs by up to 1e-7 of the kernel's peak. The last is the gridding error.
+                let bound = if i == last { 10.0 * trace.choice.alias } else { 3e-6 };
                 let Deviation { l2, max, count } = check.deviation;
                 assert!(count > 0 && l2 < bound && max < bound, "{filter}: {check:?}");
             }
@@ -654,6 +657,10 @@ mod tests {
         assert!(trace(Isa::detect(), &Subject { error: 1.0, ..subject }).is_err());
         // Nothing in, nothing out: the errors of zeros are zeros, not 0/0.
         let trace = trace(Isa::detect(), &subject).unwrap();
-        assert!(trace.checks.iter().all(|c| c.deviation.max < 1e-6), "{:?}", trace.checks);
+        let tables = [Step::Filter, Step::Weights, Step::Density, Step::Deapodisation];
+        for check in &trace.checks {
+            let bound = if tables.contains(&check.step) { 3e-6 } else { 0.0 };
+            assert!(check.deviation.max <= bound, "{check:?}");
+        }
     }
 }

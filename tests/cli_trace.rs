@@ -1,0 +1,49 @@
+//! `trace gridrec`: the phantom's steps as files, and what is refused.
+
+mod common;
+use common::{Scratch, expect, run, stdout};
+
+#[test]
+fn the_phantom_is_traced_and_nothing_is_replaced_untold() {
+    let folder = Scratch::new("trace");
+    let output = run(&folder.0, "trace gridrec -o steps/of/phantom");
+    expect(&output, 0, &[], "trace");
+    let table = stdout(&output);
+    // The table's last column but one is the relative L2 error: gridding for the whole, f32's rounding for each step,
+    // 6e-8 times a few tens where the filter takes away what was large or many numbers of one sign are added.
+    let errors: Vec<f64> =
+        table.lines().skip(1).map(|l| l.split_whitespace().rev().nth(1).unwrap().parse().unwrap()).collect();
+    let (whole, steps) = errors.split_last().unwrap();
+    assert!(steps.len() >= 10 && steps.iter().all(|&e| e < 1e-5), "{table}");
+    assert!(*whole < 2e-3 && *whole > 1e-7, "{table}");
+
+    let steps = folder.0.join("steps/of/phantom");
+    let mut names: Vec<String> =
+        std::fs::read_dir(&steps).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
+    names.sort();
+    assert_eq!(names.len(), 25, "{names:?}");
+    assert!(std::fs::read_to_string(steps.join("README.txt")).unwrap().ends_with(&table));
+
+    let image = std::fs::read(steps.join("11_image.npy")).unwrap();
+    let again = run(&folder.0, "trace gridrec -o steps/of/phantom");
+    expect(&again, 73, &["00_sinogram.png", "exists"], "again");
+    std::fs::remove_file(steps.join("00_sinogram.png")).unwrap();
+    expect(&run(&folder.0, "trace gridrec -o steps/of/phantom"), 73, &["00_sinogram.npy"], "half a set");
+    let ramlak = run(&folder.0, "trace gridrec -o steps/of/phantom --overwrite --filter ramlak --isa scalar");
+    expect(&ramlak, 0, &[], "overwrite");
+    assert_ne!(std::fs::read(steps.join("11_image.npy")).unwrap(), image);
+}
+
+#[test]
+fn options_of_a_scan_need_a_scan() {
+    let folder = Scratch::new("trace-options");
+    for (words, says) in
+        [("--row 1", "--row"), ("--center 3", "--center"), ("--pixel 1um", "--pixel"), ("--theta t.txt", "--theta")]
+    {
+        expect(&run(&folder.0, &format!("trace gridrec -o steps {words}")), 2, &[says, "scan"], words);
+    }
+    folder.write("file", "");
+    let taken = run(&folder.0, "trace gridrec -o file");
+    assert_ne!(taken.status.code(), Some(0));
+    assert!(!folder.0.join("steps").exists());
+}
