@@ -4,7 +4,7 @@ use crate::cli::Context;
 use crate::cli::progress::Progress;
 use crate::cli::recon::ReconArgs;
 use crate::cli::scan::{OpenScan, ScanArgs};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::exchange::window::{DEFAULT_PERCENTILES, Window, to_grey};
 use crate::json::Json;
 use crate::num::CONTRACT;
@@ -18,6 +18,7 @@ use crate::volume::manifest::{self, Manifest};
 use crate::volume::reader::with_suffix;
 use crate::volume::writer::Writer;
 use crate::volume::{Dims, Dtype, Sink, Source};
+use std::f64::consts::PI;
 use std::ops::Range;
 use std::path::Path;
 
@@ -26,6 +27,10 @@ use std::path::Path;
 const AXIS_ROWS: usize = 5;
 /// See [`AXIS_ROWS`].
 const AXIS_MIN_HEIGHT: usize = 10;
+/// A scan of less than this angle, in radians, is too far from the half turn that Vo's method needs (160°).
+const SHORTEST_TURN: f64 = 160.0 / 180.0 * PI;
+/// Of a scan of more than this (190°) the projections of the first half turn are taken.
+const LONGEST_HALF_TURN: f64 = 190.0 / 180.0 * PI;
 
 /// Reconstructs `scan` into `args.output` and returns the manifest.
 pub fn run(context: &Context, args: &ReconArgs, scan: OpenScan) -> Result<Manifest> {
@@ -113,7 +118,25 @@ pub fn find_axis(context: &Context, how: &ScanArgs, scan: &OpenScan) -> Result<(
             *mean = sum / rows.len() as f32;
         }
     }
-    let found = center::vo(context.isa, &sinogram, dims.nz, dims.nx, &center::Options::default())?;
+    // The method wants the projections of one half turn, evenly spaced.
+    let angles = scan.angles.radians();
+    let start = angles.iter().copied().fold(f64::MAX, f64::min);
+    let span = angles.iter().copied().fold(f64::MIN, f64::max) - start;
+    if span < SHORTEST_TURN {
+        return Err(Error::data(format!("no axis can be found in {:.0} degrees", span * 180.0 / PI))
+            .help("Vo's method needs a half turn: give the axis with --center PIXELS"));
+    }
+    if span > LONGEST_HALF_TURN {
+        let mut half = Vec::with_capacity(sinogram.len());
+        for (line, angle) in sinogram.chunks_exact(dims.nx).zip(angles) {
+            if angle - start < PI {
+                half.extend_from_slice(line);
+            }
+        }
+        sinogram = half;
+    }
+    let lines = sinogram.len() / dims.nx;
+    let found = center::vo(context.isa, &sinogram, lines, dims.nx, &center::Options::default())?;
     context.talk.note(format!("rotation axis at {} (Vo's method, rows {}:{})", found.axis, rows.start, rows.end));
     let how_found = Json::obj([
         ("method", Json::from("vo")),
