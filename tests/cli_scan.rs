@@ -89,7 +89,6 @@ fn recon_refuses_what_it_cannot_mean() {
         (format!("{absorption} --pixel 1.33"), 2, &["--pixel", "did you mean 1.33um"]),
         (format!("{absorption} --pixel -1um"), 2, &["--pixel", "positive"]),
         (format!("{absorption} --slab 0"), 2, &["--slab"]),
-        (format!("{absorption} --memory 8"), 2, &["--memory", "8GiB"]),
         (format!("{absorption} --nonfinite ignore"), 2, &["--nonfinite", "known: error, zero, keep"]),
         (format!("{absorption} --fliter hann"), 2, &["--fliter", "--filter"]),
         ("recon --config scan.toml".into(), 2, &["scan.toml", "line 4", "did you mean 'filter'"]),
