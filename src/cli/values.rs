@@ -84,18 +84,6 @@ pub fn threads(text: &str) -> Result<usize> {
     })
 }
 
-/// Bytes of memory with their unit: `8GiB`, `512MiB`, `16GB`.
-pub fn memory(text: &str) -> Result<u64> {
-    let units = [("GiB", 1u64 << 30), ("MiB", 1 << 20), ("TiB", 1 << 40), ("GB", 1_000_000_000), ("MB", 1_000_000)];
-    let example = "write a number and its unit: 8GiB, 512MiB, 16GB";
-    units
-        .iter()
-        .find_map(|(unit, scale)| text.trim().strip_suffix(unit).map(|digits| (digits, *scale)))
-        .and_then(|(digits, scale)| digits.trim().parse::<u64>().ok()?.checked_mul(scale))
-        .filter(|&bytes| bytes > 0)
-        .ok_or_else(|| Error::usage(format!("'{text}' is not an amount of memory")).help(example))
-}
-
 /// A half-open range `a:b`: a is in it, b is not. Either end may be left out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rows {
@@ -222,15 +210,11 @@ mod tests {
     }
 
     #[test]
-    fn windows_memory_threads_and_axes() {
+    fn windows_threads_and_axes() {
         assert_eq!(GreyWindow::parse("-1,2.5").unwrap(), GreyWindow::Values(-1.0, 2.5));
         assert_eq!(GreyWindow::parse("auto").unwrap(), GreyWindow::Auto);
         for text in ["1", "2,1", "1,1", "a,b", "0,nan", "1,2,3"] {
             assert!(GreyWindow::parse(text).is_err(), "{text}");
-        }
-        assert_eq!(memory("8GiB").unwrap(), 8 << 30);
-        for text in ["8", "0GiB", "-1GB", "99999999999999999999GB", "18446744073709551615GiB"] {
-            assert!(memory(text).is_err(), "{text}");
         }
         assert_eq!(threads("3").unwrap(), 3);
         for text in ["0", "-1", "two", "1000000"] {
