@@ -7,6 +7,7 @@ use std::process::Stdio;
 use tomolith::testing::data;
 
 /// The last word of `recon`'s line: the digest of the voxels.
+#[cfg(feature = "hdf5")]
 fn digest(output: &std::process::Output) -> String {
     stdout(output).split_whitespace().last().unwrap_or_default().to_string()
 }
