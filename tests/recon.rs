@@ -1,7 +1,7 @@
 //! Reconstruction as a user runs it: real scans, other programs' results, interruption, full disks, bad scans.
 
 mod common;
-use common::{Scratch, expect, npy, run, stderr, stdout, tomolith};
+use common::{Scratch, expect, npy, run, stderr, tomolith};
 use std::path::Path;
 use std::process::Stdio;
 use tomolith::testing::data;
@@ -9,7 +9,7 @@ use tomolith::testing::data;
 /// The last word of `recon`'s line: the digest of the voxels.
 #[cfg(feature = "hdf5")]
 fn digest(output: &std::process::Output) -> String {
-    stdout(output).split_whitespace().last().unwrap_or_default().to_string()
+    common::stdout(output).split_whitespace().last().unwrap_or_default().to_string()
 }
 
 fn f32s(path: &Path) -> Vec<f32> {
