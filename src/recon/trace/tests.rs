@@ -1,12 +1,5 @@
-<<<<<<< HEAD
-//! Every step against its definition, on small geometries.
-
-use super::super::slice;
-use super::*;
-=======
 use super::*;
 use crate::recon::slice;
->>>>>>> trace
 
 /// A sinogram of no particular object: a blob off the axis, and noise that is the same every time.
 fn sinogram(columns: usize, angles: &Angles) -> Vec<f32> {
