@@ -4,7 +4,9 @@ import json
 import os
 import pathlib
 import platform
+import resource
 import subprocess
+import time
 
 # The peers' libraries read these when they are loaded: import this module first.
 THREAD_SETTINGS = ("MKL_NUM_THREADS", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS")
@@ -27,13 +29,21 @@ def bench_binary(name):
 
 
 def ours(binary, *arguments):
-    """One run of our bench with --once: its line of JSON."""
+    """One run of our bench with --once: its line of JSON, and as `core` the share of a core that it was given."""
     # What was preloaded for the peer's sake stays with the peer.
     environment = {k: v for k, v in os.environ.items() if k != "LD_PRELOAD"}
     environment["TOMOLITH_BENCH_THREADS"] = "1"
     command = [binary, "--once", *map(str, arguments)]
+    before, start = children_seconds(), time.perf_counter()
     output = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, env=environment).stdout
-    return json.loads(output.splitlines()[-1])
+    core = (children_seconds() - before) / (time.perf_counter() - start)
+    return {**json.loads(output.splitlines()[-1]), "core": core}
+
+
+def children_seconds():
+    """Processor time of finished child processes."""
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return usage.ru_utime + usage.ru_stime
 
 
 def processor():

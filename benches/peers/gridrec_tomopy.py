@@ -12,6 +12,9 @@ Our planning (tables of the geometry) is excluded; its time is printed. TomoPy p
 each call, where it cannot be taken out; sixteen slices per call make it small.
 Padded means as TomoPy's command line pads: the edge value, N/4 columns on each side, then recon of 3N/2 columns.
 Only the call to recon is timed, not the copy into the padded array nor the crop, which is in the peer's favour.
+
+Each line also says how much of a core that side was given in its worst round: well below 1 means that the machine
+was busy with something else and the times, medians above all, are not to be quoted; above 1 that threads were used.
 """
 import argparse
 import statistics
@@ -56,36 +59,42 @@ class Peer:
         self.run()
 
     def run(self):
-        """Milliseconds per slice."""
-        start = time.perf_counter()
+        """Milliseconds per slice, and the share of a core that it was given."""
+        start, used = time.perf_counter(), time.process_time()
         tomopy.recon(self.data, self.theta, center=self.center, sinogram_order=True, algorithm="gridrec",
                      filter_name=FILTER, init_recon=self.images, ncore=1)
-        return 1e3 * (time.perf_counter() - start) / SLICES
+        wall = time.perf_counter() - start
+        return 1e3 * wall / SLICES, (time.process_time() - used) / wall
 
 
 def compare(binary, columns, angles, rounds):
     """One size: prints medians and ratios."""
     times = {"gridrec": [], "TomoPy": [], "gridrec-compat": [], "TomoPy padded": []}
+    cores = {name: [] for name in times}
     digests, planning = {}, {}
     peers = {"TomoPy": Peer(columns, angles, False), "TomoPy padded": Peer(columns, angles, True)}
     for _ in range(rounds):
         for name in times:
             if name in peers:
-                times[name].append(peers[name].run())
+                ms, core = peers[name].run()
+                times[name].append(ms)
+                cores[name].append(core)
                 continue
             result = common.ours(binary, f"{columns}x{angles}", name)
             times[name].append(result["ms_per_slice_median"])
+            cores[name].append(result["core"])
             planning[name] = result["planning_ms"]
             if digests.setdefault(name, result["digest"]) != result["digest"]:
                 sys.exit(f"{name} gave two digests for the same input")
     print(f"{columns} x {angles}, {SLICES} slices, ms per slice")
     for name, values in times.items():
         note = f"  planned once in {planning[name]:.0f} ms, digest {digests[name]}" if name in planning else ""
-        print(f"  {name:15} median {statistics.median(values):9.2f}  min {min(values):9.2f}{note}")
+        middle, least, core = statistics.median(values), min(values), min(cores[name])
+        print(f"  {name:15} median {middle:9.2f}  min {least:9.2f}  core {core:.2f}{note}")
     # Of neighbours in one round, so that what else the machine does falls on both.
     for mine, theirs in (("gridrec", "TomoPy"), ("gridrec", "TomoPy padded"), ("gridrec-compat", "TomoPy")):
         ratio = statistics.median(t / m for m, t in zip(times[mine], times[theirs]))
-        print(f"  {theirs} / {mine}: {ratio:.2f}")
+        print(f"  {theirs} / {mine}: {ratio:.2f}, of the minima {min(times[theirs]) / min(times[mine]):.2f}")
     print(flush=True)
 
 
