@@ -3,7 +3,8 @@
 //! **FMA peak**: independent chains of fused multiply-adds on registers, the best of several runs and numbers of
 //! chains. **Copy bandwidth**: 256 MiB copied, far beyond any cache; every byte is read once and written once, so
 //! 512 MiB are counted (a cache that first fetches the lines it will overwrite moves half as much again, which is
-//! not counted). The **roof** of a computation is the longer of flops/peak and bytes/bandwidth.
+//! not counted). The **roof** of a computation is the longer of flops/peak and bytes/bandwidth; transforms count with
+//! their nominal 5 n log2 n flops.
 #![allow(dead_code)] // Every bench uses its own part.
 
 use std::hint::black_box;
@@ -139,7 +140,7 @@ pub struct Roof {
 }
 
 impl Roof {
-    /// The least seconds that work of so many flops and bytes can take.
+    /// Seconds that work of so many flops and bytes takes at the longer of the two limits.
     pub fn seconds(&self, flops: f64, bytes: f64) -> f64 {
         (flops / self.flops).max(bytes / self.bytes)
     }
