@@ -91,10 +91,16 @@ impl Average {
         match self {
             Average::Mean => {
                 let mut sum = vec![0.0f64; pixels];
-                let mut frame = vec![0.0f32; pixels];
-                for i in 0..dims.nz {
-                    frames.read(i..i + 1, rows.clone(), &mut frame)?;
-                    sum.iter_mut().zip(&frame).for_each(|(s, &f)| *s += f64::from(f));
+                // Many frames at a time: a chunk of a compressed file may hold them all.
+                let depth = (BLOCK / pixels).clamp(1, dims.nz);
+                let mut block = vec![0.0f32; depth * pixels];
+                for first in (0..dims.nz).step_by(depth) {
+                    let some = first..(first + depth).min(dims.nz);
+                    let block = &mut block[..some.len() * pixels];
+                    frames.read(some, rows.clone(), block)?;
+                    for frame in block.chunks_exact(pixels) {
+                        sum.iter_mut().zip(frame).for_each(|(s, &f)| *s += f64::from(f));
+                    }
                 }
                 Ok(sum.iter().map(|s| (s / dims.nz as f64) as f32).collect())
             }
@@ -102,7 +108,7 @@ impl Average {
                 let mut median = Vec::with_capacity(pixels);
                 let mut values = vec![0.0f32; dims.nz];
                 // Many rows at a time: a compressed frame is decoded as a whole, however little of it is wanted.
-                let height = (MEDIAN_BLOCK / (dims.nz * dims.nx)).max(1);
+                let height = (BLOCK / (dims.nz * dims.nx)).max(1);
                 for first in rows.clone().step_by(height) {
                     let some = first..(first + height).min(rows.end);
                     let plane = some.len() * dims.nx;
@@ -121,8 +127,8 @@ impl Average {
     }
 }
 
-/// Numbers held at a time for medians: 64 MiB.
-const MEDIAN_BLOCK: usize = 1 << 24;
+/// Numbers of flats or darks held at a time: 64 MiB.
+const BLOCK: usize = 1 << 24;
 
 /// The median; NaN if one value is, for sorting would only move it out of the middle.
 fn median_of(values: &mut [f32]) -> f32 {
