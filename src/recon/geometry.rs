@@ -17,7 +17,8 @@
 //! - A full scan has Σ w = π, over half a turn and over any number of whole turns alike.
 //! - Directions that coincide modulo π (0° and 180°, the second half of a full turn) share one cell equally.
 //! - A gap without data (missing wedge) is not given to the two views at its border: a gap wider than
-//!   [`WIDE_GAP`] typical gaps counts as a typical one, and is reported in [`Angles::notes`].
+//!   [`WIDE_GAP`] typical gaps, and than as many of those around it, counts as such a one, and is reported in
+//!   [`Angles::notes`].
 
 use crate::error::{Error, Result};
 use crate::num::elementary::{cos, sin};
@@ -186,10 +187,12 @@ fn weights_from_gaps(radians: &[f64], notes: &mut Vec<String>) -> Result<Vec<f64
             .help("give the true angles with --theta FILE"));
     }
 
-    let wide: Vec<usize> = (0..n).filter(|&i| gap[i] > WIDE_GAP * typical).collect();
+    // What a gap is held against: the typical gap, or the gaps around it where those are wider.
+    let ordinary: Vec<f64> = surrounding_gaps(&gap, SAME_DIRECTION * typical).iter().map(|&g| g.max(typical)).collect();
+    let wide: Vec<usize> = (0..n).filter(|&i| gap[i] > WIDE_GAP * ordinary[i]).collect();
     if let Some(&largest) = wide.iter().max_by(|&&a, &&b| gap[a].total_cmp(&gap[b])) {
         let degrees = 180.0 / PI;
-        let missing: f64 = wide.iter().map(|&i| gap[i] - typical).sum();
+        let missing: f64 = wide.iter().map(|&i| gap[i] - ordinary[i]).sum();
         notes.push(format!(
             "{} gap(s) in the angles, {:.3} degrees without data in all, the widest from {:.3} to {:.3} degrees \
              (typical step {:.4}): not filled, so the slices lack what only those directions show",
@@ -202,7 +205,7 @@ fn weights_from_gaps(radians: &[f64], notes: &mut Vec<String>) -> Result<Vec<f64
     }
 
     // Walk the circle from behind a real gap, one group of coinciding directions after the other.
-    let counted = |i: usize| if gap[i] > WIDE_GAP * typical { typical } else { gap[i] };
+    let counted = |i: usize| if gap[i] > WIDE_GAP * ordinary[i] { ordinary[i] } else { gap[i] };
     let is_same = |i: usize| gap[i] <= SAME_DIRECTION * typical;
     let start = (0..n).find(|&i| !is_same(i)).map_or(0, |i| i + 1);
     let mut weights = vec![0.0; n];
@@ -237,6 +240,24 @@ fn typical_gap(gaps: &[f64]) -> f64 {
         }
     }
     0.0
+}
+
+/// For every gap the third smallest of the four real gaps around it, two on each side, on the circle: a part of the
+/// circle that is sampled sparsely throughout is no hole, and a lone view or two in a hole do not make it a sampled part.
+/// Gaps of at most `same` are not real; where fewer than five are real, 0.
+fn surrounding_gaps(gaps: &[f64], same: f64) -> Vec<f64> {
+    let real: Vec<usize> = (0..gaps.len()).filter(|&i| gaps[i] > same).collect();
+    let mut around = vec![0.0; gaps.len()];
+    let count = real.len();
+    if count < 5 {
+        return around;
+    }
+    for (place, &i) in real.iter().enumerate() {
+        let mut four = [count - 2, count - 1, 1, 2].map(|step| gaps[real[(place + step) % count]]);
+        four.sort_by(f64::total_cmp);
+        around[i] = four[2];
+    }
+    around
 }
 
 /// Where the rotation axis lies on the detector: pixel index, first pixel centre = 0.
@@ -339,6 +360,20 @@ mod tests {
         // Shuffled and negative angles keep their weights.
         let shuffled = degrees((0..181).map(|i| f64::from(i * 38 % 181 - 90) * 180.0 / 181.0));
         assert_near(shuffled.weights(), &[PI / 181.0; 181], 1e-14);
+    }
+
+    #[test]
+    fn a_sparse_part_is_no_hole_and_a_lone_view_does_not_fill_one() {
+        // Half of the circle in steps of 0.2 degrees, half in steps of 1: every view weighs what it covers.
+        let angles = degrees((0..450).map(|i| 0.2 * f64::from(i)).chain((90..180).map(f64::from)));
+        assert!(angles.notes().is_empty(), "{:?}", angles.notes());
+        assert!((angles.weights()[100] - 0.2 * PI / 180.0).abs() < 1e-12);
+        assert!((angles.weights()[500] - PI / 180.0).abs() < 1e-12);
+        assert!((angles.weights().iter().sum::<f64>() - PI).abs() < 1e-12);
+        // Steps of 1 degree, 40 degrees missing but for one view in their middle.
+        let angles = degrees((0..180).filter(|i| !(70..110).contains(i) || *i == 90).map(f64::from));
+        assert_eq!(angles.notes().len(), 1);
+        assert!(angles.weights().iter().all(|&w| (w - PI / 180.0).abs() < 1e-12));
     }
 
     #[test]
