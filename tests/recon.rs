@@ -116,8 +116,13 @@ fn a_nan_stays_in_its_slice_and_is_refused_by_default() {
     let bad = SMALL.replace("p.npy", "bad.npy");
     let places = ["bad.npy", "projection 3, row 5, column 7", "--nonfinite"];
     let output = run(&folder.0, &format!("{bad} -o refused"));
-    expect(&output, 65, &places[1..], "refused");
-    assert!(!folder.0.join("refused.raw").exists());
+    expect(&output, 65, &places, "refused");
+    let left: Vec<_> = std::fs::read_dir(&folder.0)
+        .unwrap()
+        .map(|e| e.unwrap().file_name().into_string().unwrap())
+        .filter(|name| name.starts_with("refused"))
+        .collect();
+    assert!(left.is_empty(), "{left:?}");
     for algorithm in ["gridrec", "gridrec-compat"] {
         let clean = format!("{SMALL} -o clean-{algorithm} --algorithm {algorithm}");
         expect(&run(&folder.0, &clean), 0, &[], &clean);
@@ -156,6 +161,10 @@ fn outputs_are_never_replaced_untold() {
     folder.write("mine.png", "a picture");
     expect(&run(&folder.0, &format!("{SMALL} -o mine")), 73, &["mine.png"], "picture");
     assert_eq!(std::fs::read(folder.0.join("mine.png")).unwrap(), b"a picture");
+    // A folder of the name of a file that is to be written; before anything is computed, so nothing is left.
+    std::fs::create_dir(folder.0.join("dir.json")).unwrap();
+    expect(&run(&folder.0, &format!("{SMALL} -o dir --overwrite")), 73, &["dir.json", "folder"], "folder in the way");
+    assert!(!folder.0.join("dir.raw.part").exists() && !folder.0.join("mine.raw.part").exists());
     // A file where a folder is needed.
     expect(&run(&folder.0, &format!("{SMALL} -o theta.txt/out")), 73, &["theta.txt"], "a file in the way");
 }
@@ -236,7 +245,7 @@ fn scans_that_cannot_be_right_are_refused() {
         (
             format!("recon p.npy -o x {theta} --flats flat.npy --darks flat.npy --center 16"),
             65,
-            &["not above the darks"],
+            &["p.npy", "not above the darks"],
         ),
         (format!("recon p.npy -o x {theta} --flats narrow.npy --darks flat.npy"), 65, &["narrow.npy"]),
         (format!("recon one.npy -o x {theta} --input absorption --center 0"), 65, &["1 columns"]),
@@ -249,6 +258,8 @@ fn scans_that_cannot_be_right_are_refused() {
         (format!("{SMALL} -o x --filter shep"), 2, &["did you mean 'shepp'"]),
         (format!("{SMALL} -o x --filter custom --filter-par 1,2 --algorithm gridrec-compat"), 2, &["at least"]),
         (format!("{SMALL} -o x --gridding-error 1e-9"), 2, &["gridding"]),
+        (format!("{SMALL} -o x --pixel 1e300m"), 2, &["--pixel"]),
+        (format!("{SMALL} -o x --filter hanning"), 2, &["did you mean 'hann'"]),
         (format!("{SMALL} -o x --rows 39:41"), 2, &["0:40"]),
     ];
     for (words, code, says) in cases {

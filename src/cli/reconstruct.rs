@@ -4,7 +4,7 @@ use crate::cli::Context;
 use crate::cli::progress::Progress;
 use crate::cli::recon::ReconArgs;
 use crate::cli::scan::{OpenScan, ScanArgs};
-use crate::error::{Error, Result};
+use crate::error::{Error, Fault, Result};
 use crate::exchange::window::{DEFAULT_PERCENTILES, Window, to_grey};
 use crate::json::Json;
 use crate::num::CONTRACT;
@@ -12,7 +12,7 @@ use crate::num::lanes::LANES;
 use crate::provenance::{Digest, InputFile};
 use crate::recon::geometry::Axis;
 use crate::recon::normalize::{InputKind, NonFinite};
-use crate::recon::scan::{Algorithm, Job, Plan, Watch, reconstruct};
+use crate::recon::scan::{Algorithm, Job, NOT_FINITE, Plan, Watch, reconstruct};
 use crate::recon::{center, normalize};
 use crate::volume::manifest::{self, Manifest};
 use crate::volume::reader::with_suffix;
@@ -36,11 +36,14 @@ const LONGEST_HALF_TURN: f64 = 190.0 / 180.0 * PI;
 pub fn run(context: &Context, args: &ReconArgs, scan: OpenScan) -> Result<Manifest> {
     let dims = scan.scan.projections.dims();
     let n = dims.nx;
+    refuse_outputs(&args.output, args.overwrite)?;
+    // What is wrong with the numbers is wrong with the scan.
+    let of_scan = |e: Error| if e.fault() == Fault::Data { e.at(&args.scan) } else { e };
     let (axis, axis_found) = match &scan.axis {
         Some(axis) => (axis.clone(), Json::Null),
-        None => find_axis(context, &args.how, &scan)?,
+        None => find_axis(context, &args.how, &scan).map_err(of_scan)?,
     };
-    let input = input(&args.how, &scan, args.how.nonfinite, scan.rows.clone())?;
+    let input = input(&args.how, &scan, args.how.nonfinite, scan.rows.clone()).map_err(of_scan)?;
     let plan = Plan::new(n, &scan.angles, &scan.filter, args.how.algorithm, scan.pixel)?;
     let rows = scan.rows.len();
     let volume = Dims::new(rows, n, n)?;
@@ -79,10 +82,53 @@ pub fn run(context: &Context, args: &ReconArgs, scan: OpenScan) -> Result<Manife
         pixel: scan.pixel,
         slab,
     };
-    reconstruct(&input, &recon_job, &plan, context.isa, &mut writer, &mut watch)?;
+    if let Err(e) = reconstruct(&input, &recon_job, &plan, context.isa, &mut writer, &mut watch) {
+        drop((watch, writer));
+        if e.fault() == Fault::Data {
+            discard(&args.output, args.overwrite);
+        }
+        return Err(of_scan(e));
+    }
     watch.progress.finish();
     let results = Json::obj([("axis", axis_found)]);
-    writer.finish(results, context.run_record())
+    let manifest = writer.finish(results, context.run_record())?;
+    let spoiled = manifest.json().need("results")?.need("counts")?.get(NOT_FINITE).and_then(Json::as_u64).unwrap_or(0);
+    if spoiled > 0 {
+        let policy = args.how.nonfinite.name();
+        context.talk.warn(format!("{spoiled} absorption value(s) were not finite (--nonfinite {policy})"));
+    }
+    Ok(manifest)
+}
+
+/// Removes what a run left that cannot be taken up: its numbers are refused, and will be refused again. What cannot be
+/// removed stays, and the next run says so.
+fn discard(base: &Path, overwrite: bool) {
+    for suffix in [".raw.part", ".raw.journal"] {
+        let _ = std::fs::remove_file(with_suffix(base, suffix));
+    }
+    if !overwrite {
+        let _ = std::fs::remove_file(with_suffix(base, ".png"));
+    }
+}
+
+/// Refuses, before anything is computed, outputs that stand in the way. An unfinished run has a journal, and is the
+/// writer's matter.
+fn refuse_outputs(base: &Path, overwrite: bool) -> Result<()> {
+    let unfinished = with_suffix(base, ".raw.journal").exists();
+    for suffix in [".json", ".raw", ".mhd", ".nhdr", ".run.json", ".png"] {
+        let path = with_suffix(base, suffix);
+        if path.is_dir() {
+            return Err(Error::cannot_create("is a folder, and a file of this name is to be written")
+                .help("choose another output name, or remove the folder")
+                .at(path));
+        }
+        if path.exists() && !overwrite && !unfinished {
+            return Err(Error::cannot_create("already exists")
+                .help("choose another output name, or replace it with --overwrite")
+                .at(path));
+        }
+    }
+    Ok(())
 }
 
 /// The projections of some detector rows, with what turns them into absorption.
@@ -240,10 +286,7 @@ pub fn write_picture(path: &Path, image: &[f32], side: usize, overwrite: bool) -
     {
         return Ok(());
     }
-    picture.write(path, overwrite).map_err(|e| match e.fault() {
-        crate::error::Fault::CannotCreate => e.help("choose another output name, or replace it with --overwrite"),
-        _ => e,
-    })
+    picture.write(path, overwrite)
 }
 
 /// One line of data for stdout: where the volume is, what it is, and the digest of its voxels.

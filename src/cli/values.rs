@@ -12,6 +12,9 @@ use std::path::PathBuf;
 const LENGTH_UNITS: [(&str, f64); 7] =
     [("nm", 1e-3), ("um", 1.0), ("µm", 1.0), ("μm", 1.0), ("mm", 1e3), ("cm", 1e4), ("m", 1e6)];
 
+/// Believable lengths in micrometres: 1 nm to 1 km.
+const LENGTHS: std::ops::RangeInclusive<f64> = 1e-3..=1e9;
+
 /// A length with its unit: `1.33um`, `0.5mm`, `6cm`. Positive and finite.
 pub fn length(text: &str) -> Result<Micrometre> {
     let example = "write a number and its unit without a comma: 1.33um, 650nm, 0.5mm, 6cm";
@@ -33,6 +36,9 @@ pub fn length(text: &str) -> Result<Micrometre> {
     let micrometres = number * scale;
     if !(micrometres > 0.0 && micrometres.is_finite()) {
         return Err(Error::usage(format!("'{text}' is not a positive length")).help(example));
+    }
+    if !LENGTHS.contains(&micrometres) {
+        return Err(Error::usage(format!("'{text}' is no length that a detector or a beamline has")).help(example));
     }
     Ok(Micrometre(micrometres))
 }

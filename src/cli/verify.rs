@@ -5,7 +5,7 @@ use crate::cli::options::{Opt, Takes};
 use crate::cli::output::{bytes_for_people, printable};
 use crate::cli::{Command, Context};
 use crate::error::{Error, Fault, Result};
-use crate::volume::reader::Reader;
+use crate::volume::reader::{Reader, base_of, with_suffix};
 use crate::volume::verify::{VerifyReport, examine};
 use std::path::Path;
 
@@ -63,7 +63,11 @@ fn run(context: &Context) -> Result<()> {
 
 /// A volume without manifest cannot be verified; if it is not even a sound volume, that is the better answer.
 fn examine_or_explain(path: &Path, context: &Context) -> Result<VerifyReport> {
+    let unfinished = with_suffix(&base_of(path), ".raw.part");
     examine(path).map_err(|e| match e.fault() {
+        Fault::Missing if unfinished.exists() => Error::again("is unfinished: a run was interrupted or is at work")
+            .help("wait for it, or run the command that wrote it again")
+            .at(&unfinished),
         Fault::Missing if is_native(path) => Reader::open(path, context.io).err().unwrap_or(e),
         _ => e,
     })

@@ -136,7 +136,15 @@ impl Filter {
     pub fn parse(name: &str, par: &[f64]) -> Result<Filter> {
         let known = FilterName::ALL.map(FilterName::as_str);
         let Some(filter) = FilterName::ALL.into_iter().find(|f| f.as_str() == name) else {
-            let hint = nearest(name, known).map_or(String::new(), |n| format!("did you mean '{n}'? "));
+            // What other programs call it, before what is spelled most like it.
+            let alias = match name.to_lowercase().as_str() {
+                "hanning" => Some("hann"),
+                "ramp" | "ram-lak" => Some("ramlak"),
+                "shepp-logan" => Some("shepp"),
+                _ => None,
+            };
+            let hint =
+                alias.or_else(|| nearest(name, known)).map_or(String::new(), |n| format!("did you mean '{n}'? "));
             return Err(Error::usage(format!("unknown filter '{name}'"))
                 .help(format!("{hint}known filters: {}", known.join(", "))));
         };

@@ -145,6 +145,11 @@ fn settle_unit(span: f64, unit: Option<AngleUnit>, notes: &mut Vec<String>) -> R
             "the angles are said to be degrees, but they span {span:.4}: they look like radians"
         ))
         .help("say --theta-unit rad if they are radians; fewer than 7 degrees are not a tomogram")),
+        Some(AngleUnit::Radian) if span * (180.0 / PI) < MIN_DEGREE_SPAN => Err(Error::usage(format!(
+            "the angles are said to be radians, and span {span:.4}: {:.2} degrees",
+            span * (180.0 / PI)
+        ))
+        .help("check --theta-unit and the angles: fewer than 7 degrees are not a tomogram")),
         Some(AngleUnit::Radian) if span > MAX_RADIAN_SPAN => Err(Error::usage(format!(
             "the angles are said to be radians, but they span {span:.4}: they look like degrees"
         ))

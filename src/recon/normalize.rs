@@ -11,6 +11,7 @@
 use crate::error::{Error, Result, nearest};
 use crate::num::elementary::neg_ln_slice;
 use crate::num::lanes::Isa;
+use crate::os::check_interrupt;
 use crate::volume::Source;
 use rayon::prelude::*;
 use std::ops::Range;
@@ -95,6 +96,7 @@ impl Average {
                 let depth = (BLOCK / pixels).clamp(1, dims.nz);
                 let mut block = vec![0.0f32; depth * pixels];
                 for first in (0..dims.nz).step_by(depth) {
+                    check_interrupt()?;
                     let some = first..(first + depth).min(dims.nz);
                     let block = &mut block[..some.len() * pixels];
                     frames.read(some, rows.clone(), block)?;
@@ -110,6 +112,7 @@ impl Average {
                 // Many rows at a time: a compressed frame is decoded as a whole, however little of it is wanted.
                 let height = (BLOCK / (dims.nz * dims.nx)).max(1);
                 for first in rows.clone().step_by(height) {
+                    check_interrupt()?;
                     let some = first..(first + height).min(rows.end);
                     let plane = some.len() * dims.nx;
                     let mut block = vec![0.0f32; dims.nz * plane];
@@ -318,7 +321,7 @@ impl FlatField {
         }
         match first {
             Some([row, column]) if non_finite == NonFinite::Error => Err(Error::data(format!(
-                "the flats are not above the darks in {dead} of {} pixels; the first: row {row}, column {column}",
+                "the flats are not above the darks, or not numbers, in {dead} of {} pixels; the first: row {row}, column {column}",
                 dark.len()
             ))
             .help("check that flats and darks are not swapped or equal; --nonfinite zero treats such pixels as air")),
@@ -403,7 +406,7 @@ mod tests {
         let make = |flats: &dyn Source, darks: &dyn Source, kind| {
             Input::new(&counts, kind, Some((flats, darks)), Average::Mean, NonFinite::Error, 0..1).map(|_| ())
         };
-        assert!(make(&equal, &equal, InputKind::Counts).unwrap_err().to_string().contains("not above the darks in 2"));
+        assert!(make(&equal, &equal, InputKind::Counts).unwrap_err().to_string().contains("in 2 of 2 pixels"));
         assert!(make(&small, &equal, InputKind::Counts).unwrap_err().to_string().contains("flats of 3 x 1"));
         assert_eq!(make(&equal, &equal, InputKind::Absorption).unwrap_err().fault().exit_code(), 2);
         let none = Input::new(&counts, InputKind::Counts, None, Average::Mean, NonFinite::Error, 0..1);

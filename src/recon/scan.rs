@@ -16,6 +16,9 @@ use crate::units::Micrometre;
 use crate::volume::Sink;
 use std::ops::Range;
 
+/// The count of absorption values that were not finite, in a manifest's results.
+pub const NOT_FINITE: &str = "absorption_not_finite";
+
 /// How slices are computed.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Algorithm {
@@ -216,7 +219,7 @@ pub fn reconstruct(
         let after = rows_from(done + rows.len());
         let values = &mut block[..angles * rows.len() * n];
         for (row, &spoiled) in input.to_absorption(isa, rows.clone(), values)?.iter().enumerate() {
-            sink.count(done + row, "absorption_not_finite", spoiled)?;
+            sink.count(done + row, NOT_FINITE, spoiled)?;
         }
         let images = &mut images[..rows.len() * n * n];
         std::thread::scope(|scope| -> Result<()> {
