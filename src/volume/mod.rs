@@ -123,6 +123,11 @@ pub trait Source: Sync + Send {
     /// Reads the block `z` × `y` × all x into `out`, z slowest, x fastest, physical value as f32
     /// (slope and intercept applied). `out.len()` is `z.len() · y.len() · nx`; both ranges lie inside the shape.
     fn read(&self, z: Range<usize>, y: Range<usize>, out: &mut [f32]) -> Result<()>;
+    /// Bytes that [`read`](Self::read) of this block takes from the disk: more than the block holds where a compressed
+    /// piece is decoded as a whole. For planning; 0 for what lies in memory.
+    fn cost(&self, z: Range<usize>, y: Range<usize>) -> u64 {
+        (z.len() * y.len() * self.dims().nx * self.dtype().size()) as u64
+    }
     /// The file or files behind it, hashed, for the manifest.
     fn inputs(&self) -> Result<Vec<InputFile>>;
 }
@@ -174,6 +179,9 @@ impl Source for Memory {
             block.copy_from_slice(&self.values[first..first + y.len() * nx]);
         }
         Ok(())
+    }
+    fn cost(&self, _: Range<usize>, _: Range<usize>) -> u64 {
+        0
     }
     fn inputs(&self) -> Result<Vec<InputFile>> {
         Ok(Vec::new())
