@@ -10,14 +10,17 @@ use crate::json::Json;
 use crate::num::CONTRACT;
 use crate::num::lanes::LANES;
 use crate::provenance::{Digest, InputFile};
+use crate::recon::field::Field;
+use crate::recon::flat::Frames;
 use crate::recon::geometry::Axis;
 use crate::recon::normalize::{InputKind, NonFinite};
-use crate::recon::scan::{Algorithm, Job, NOT_FINITE, Plan, Watch, reconstruct};
+use crate::recon::prepare::{Chain, NOT_FINITE, Until};
+use crate::recon::scan::{Algorithm, Job, Plan, Watch, reconstruct};
 use crate::recon::{center, normalize};
 use crate::volume::manifest::{self, Manifest};
 use crate::volume::reader::with_suffix;
 use crate::volume::writer::Writer;
-use crate::volume::{Dims, Dtype, Sink, Source};
+use crate::volume::{Dims, Dtype, Sink};
 use std::f64::consts::PI;
 use std::ops::Range;
 use std::path::Path;
@@ -43,8 +46,8 @@ pub fn run(context: &Context, args: &ReconArgs, scan: OpenScan) -> Result<Manife
         Some(axis) => (axis.clone(), Json::Null),
         None => find_axis(context, &args.how, &scan).map_err(of_scan)?,
     };
-    let input = input(&args.how, &scan, args.how.nonfinite, scan.rows.clone()).map_err(of_scan)?;
-    let plan = Plan::new(n, &scan.angles, &scan.filter, args.how.algorithm, scan.pixel)?;
+    let chain = chain(&args.how, &scan, args.how.nonfinite, scan.rows.clone()).map_err(of_scan)?;
+    let plan = Plan::new(&Field::plain(n), &scan.angles, &scan.filter, args.how.algorithm, scan.pixel)?;
     let rows = scan.rows.len();
     let volume = Dims::new(rows, n, n)?;
     let job = manifest::Job {
@@ -82,7 +85,7 @@ pub fn run(context: &Context, args: &ReconArgs, scan: OpenScan) -> Result<Manife
         pixel: scan.pixel,
         slab,
     };
-    if let Err(e) = reconstruct(&input, &recon_job, &plan, context.isa, &mut writer, &mut watch) {
+    if let Err(e) = reconstruct(&chain, &recon_job, &plan, context.isa, &mut writer, &mut watch) {
         drop((watch, writer));
         if e.fault() == Fault::Data {
             discard(&args.output, args.overwrite);
@@ -132,17 +135,15 @@ fn refuse_outputs(base: &Path, overwrite: bool) -> Result<()> {
 }
 
 /// The projections of some detector rows, with what turns them into absorption.
-pub fn input<'a>(
-    how: &ScanArgs,
-    scan: &'a OpenScan,
-    non_finite: NonFinite,
-    rows: Range<usize>,
-) -> Result<normalize::Input<'a>> {
-    let frames: Option<(&dyn Source, &dyn Source)> = match (&scan.scan.flats, &scan.scan.darks) {
-        (Some(flats), Some(darks)) if scan.kind == InputKind::Counts => Some((flats.as_ref(), darks.as_ref())),
+pub fn chain<'a>(how: &ScanArgs, scan: &'a OpenScan, non_finite: NonFinite, rows: Range<usize>) -> Result<Chain<'a>> {
+    let frames = match (&scan.scan.flats, &scan.scan.darks) {
+        (Some(flats), Some(darks)) if scan.kind == InputKind::Counts => {
+            Some(Frames::new(flats.as_ref(), darks.as_ref(), how.flat_average))
+        }
         _ => None,
     };
-    normalize::Input::new(scan.scan.projections.as_ref(), scan.kind, frames, how.flat_average, non_finite, rows)
+    let input = normalize::Input::new(scan.scan.projections.as_ref(), scan.kind, frames, non_finite, rows)?;
+    Ok(Chain::new(input, Until::Absorption))
 }
 
 /// The axis by Vo's method, from the middle of the detector whatever rows are asked for, and how it was found.
@@ -152,11 +153,11 @@ pub fn find_axis(context: &Context, how: &ScanArgs, scan: &OpenScan) -> Result<(
     let rows = if dims.ny > AXIS_MIN_HEIGHT { middle - AXIS_ROWS..middle + AXIS_ROWS } else { middle..middle + 1 };
     // A dead pixel spoils its slice, not the search: kept values become air here.
     let policy = if how.nonfinite == NonFinite::Keep { NonFinite::Zero } else { how.nonfinite };
-    let input = input(how, scan, policy, rows.clone())?;
+    let chain = chain(how, scan, policy, rows.clone())?;
     let width = rows.len() * dims.nx;
     let mut block = vec![0.0f32; dims.nz * width];
-    input.read(rows.clone(), &mut block)?;
-    input.to_absorption(context.isa, rows.clone(), &mut block)?;
+    chain.read(0..dims.nz, rows.clone(), &mut block)?;
+    chain.finish(context.isa, 0..dims.nz, rows.clone(), &mut block)?;
     let mut sinogram = vec![0.0f32; dims.nz * dims.nx];
     for (mean, values) in sinogram.chunks_exact_mut(dims.nx).zip(block.chunks_exact(width)) {
         for (column, mean) in mean.iter_mut().enumerate() {

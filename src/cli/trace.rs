@@ -147,11 +147,12 @@ impl Slice {
             Some(axis) => axis.clone(),
             None => reconstruct::find_axis(context, &args.how, &scan)?.0,
         };
-        let input = reconstruct::input(&args.how, &scan, args.how.nonfinite, row..row + 1)?;
+        let chain = reconstruct::chain(&args.how, &scan, args.how.nonfinite, row..row + 1)?;
         let dims = scan.scan.projections.dims();
-        let mut sinogram = vec![0.0; dims.nz * dims.nx];
-        input.read(row..row + 1, &mut sinogram)?;
-        input.to_absorption(context.isa, row..row + 1, &mut sinogram)?;
+        let mut sinogram = vec![0.0; chain.length(dims.nz, 1)];
+        chain.read(0..dims.nz, row..row + 1, &mut sinogram)?;
+        chain.finish(context.isa, 0..dims.nz, row..row + 1, &mut sinogram)?;
+        sinogram.truncate(dims.nz * dims.nx);
         Ok(Slice {
             what: format!("row {row} of {}", path.display()),
             sinogram,

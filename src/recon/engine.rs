@@ -12,6 +12,8 @@
 //! Slices run along the lanes and never meet, so a slice's bits do not depend on what it is computed with, and a NaN
 //! stays in its slice. Threads share one group: projections, strips and rows are dealt out.
 //!
+//! Which columns a row of the detector fills, and with which weights, the [`Field`] says.
+//!
 //! **Memory.** 128 bytes for every spectral sample and every (column, image row) of the half plane: 16 slices of
 //! 2048 columns × 1500 angles take 0.4 + 0.35 GB, whatever the number of threads.
 //!
@@ -20,6 +22,7 @@
 
 mod stages;
 
+use super::field::Field;
 use super::geometry::axis_pixel;
 use super::samples::{Image, Run, STRIP, Samples};
 use crate::error::Result;
@@ -53,7 +56,7 @@ pub struct Sinograms<'a> {
 
 /// Everything that depends on the geometry only.
 pub struct Engine {
-    columns: usize,
+    field: Field,
     angles: usize,
     padded: RealPlan,
     grid_columns: ComplexPlan,
@@ -93,7 +96,7 @@ impl Engine {
         correction_y: Vec<f32>,
     ) -> Result<Engine> {
         Ok(Engine {
-            columns,
+            field: Field::plain(columns),
             angles: samples.reversed.len(),
             padded: RealPlan::new(padded)?,
             grid_columns: ComplexPlan::new(samples.grid, Direction::Inverse)?,
@@ -110,9 +113,26 @@ impl Engine {
         self.correction_x.iter_mut().for_each(|d| *d = (f64::from(*d) * factor) as f32);
     }
 
-    /// Columns N of the detector and of the image.
+    /// Takes rows as `field` says, which has as many columns as were planned for.
+    ///
+    /// # Panics
+    /// If it has not: a caller's bug.
+    pub(super) fn see(&mut self, field: &Field) {
+        assert_eq!(field.columns, self.field.columns, "a field of the columns planned for");
+        // The axis pixel of the smaller image is that of the larger one.
+        let [full, cut] = [self.field.image, field.image].map(axis_pixel);
+        self.correction_y = self.correction_y[full.0 - cut.0..][..field.image].to_vec();
+        self.correction_x = self.correction_x[full.1 - cut.1..][..field.image].to_vec();
+        self.field = field.clone();
+    }
+
+    /// Columns of the detector.
     pub fn columns(&self) -> usize {
-        self.columns
+        self.field.measured
+    }
+    /// Side N of the image.
+    pub fn image(&self) -> usize {
+        self.field.image
     }
     /// Number of projections.
     pub fn angles(&self) -> usize {
@@ -140,7 +160,7 @@ impl Engine {
     }
 
     fn row_stride(&self) -> usize {
-        self.columns + ROW_PADDING
+        self.field.image + ROW_PADDING
     }
     fn column_stride(&self) -> usize {
         self.grid() + WRAP_ROWS
@@ -178,11 +198,13 @@ impl Engine {
     /// # Panics
     /// If a slice or a length does not fit the geometry: a caller's bug.
     pub fn run(&self, isa: Isa, workspace: &mut Workspace, sinograms: Sinograms, centers: &[f64], images: &mut [f32]) {
-        let n = self.columns;
+        let n = self.field.image;
         assert!((1..=LANES).contains(&sinograms.slices), "1 to 16 slices at a time");
         assert_eq!(centers.len(), sinograms.slices, "one axis per slice");
         assert_eq!(images.len(), sinograms.slices * n * n, "one image per slice");
-        let last = (self.angles - 1) * sinograms.angle_stride + (sinograms.slices - 1) * sinograms.slice_stride + n;
+        let last = (self.angles - 1) * sinograms.angle_stride
+            + (sinograms.slices - 1) * sinograms.slice_stride
+            + self.field.measured;
         assert!(sinograms.data.len() >= last, "sinogram of {} values, {last} needed", sinograms.data.len());
         self.prepare_phase(workspace, centers);
         self.transform_projections(isa, workspace, sinograms);
@@ -219,7 +241,7 @@ impl Engine {
         slices: usize,
         images: &mut [f32],
     ) {
-        let n = self.columns;
+        let n = self.field.image;
         let Workspace { half_plane, scratch, .. } = workspace;
         let half_plane: &[ComplexLane] = half_plane;
         // Row r of every slice, side by side: the rows that one task owns.
@@ -243,7 +265,7 @@ impl Engine {
 
     /// B_k e^(2πi kc/P) for the axes of this group; kept when the axes are those of the last group.
     fn prepare_phase(&self, workspace: &mut Workspace, centers: &[f64]) {
-        let all: [f64; LANES] = std::array::from_fn(|lane| centers[lane.min(centers.len() - 1)]);
+        let all: [f64; LANES] = std::array::from_fn(|lane| self.field.axis(centers[lane.min(centers.len() - 1)]));
         if workspace.phase_of == Some(all) {
             return;
         }
@@ -281,7 +303,7 @@ impl Kernel for SpectrumKernel<'_> {
         let plan = &self.engine.padded;
         let h = plan.len() / 2;
         let packed = &mut self.packed[..h];
-        load_rows::<V>(&self.sinograms, self.angle, self.engine.columns, packed);
+        load_rows::<V>(&self.sinograms, self.angle, &self.engine.field, packed);
         plan.forward_packed::<V>(packed);
         let used = &self.engine.samples.used;
         let reversed = self.engine.samples.reversed[self.angle];
@@ -303,31 +325,27 @@ fn place<V: F32x16>(x: Complex<V>, phase: &ComplexLane, reversed: bool, to: &mut
     if reversed { f.conj().store(to) } else { f.store(to) }
 }
 
-/// The rows of one projection, lane by slice, as packed pairs, zero from column N on and in unused lanes.
+/// The rows of one projection, lane by slice, as packed pairs, zero beyond the last column and in unused lanes.
 #[inline(always)]
-fn load_rows<V: F32x16>(sinograms: &Sinograms, angle: usize, columns: usize, packed: &mut [ComplexLane]) {
-    let whole = columns / LANES * LANES;
+fn load_rows<V: F32x16>(sinograms: &Sinograms, angle: usize, field: &Field, packed: &mut [ComplexLane]) {
     let mut block = [Lane::ZERO; LANES];
-    for first in (0..whole).step_by(LANES) {
+    let held = field.columns.div_ceil(LANES) * LANES;
+    for first in (0..held).step_by(LANES) {
         for lane in 0..sinograms.slices {
-            let start = angle * sinograms.angle_stride + lane * sinograms.slice_stride + first;
-            block[lane].0.copy_from_slice(&sinograms.data[start..start + LANES]);
+            let start = angle * sinograms.angle_stride + lane * sinograms.slice_stride;
+            field.copy(&sinograms.data[start..start + field.measured], first, &mut block[lane].0);
         }
         for lane in sinograms.slices..LANES {
             block[lane] = Lane::ZERO;
         }
         V::transpose(&mut block);
-        for (pair, cell) in block.chunks_exact(2).zip(&mut packed[first / 2..]) {
+        // The last pairs may lie beyond the padded length; they are zero.
+        for (pair, cell) in block.chunks_exact(2).zip(packed.iter_mut().skip(first / 2)) {
             (cell.re, cell.im) = (pair[0], pair[1]);
         }
     }
-    packed[whole / 2..].fill(ComplexLane::ZERO);
-    for column in whole..columns {
-        let cell = &mut packed[column / 2];
-        let half = if column % 2 == 0 { &mut cell.re } else { &mut cell.im };
-        for lane in 0..sinograms.slices {
-            half.0[lane] = sinograms.data[angle * sinograms.angle_stride + lane * sinograms.slice_stride + column];
-        }
+    if held / 2 < packed.len() {
+        packed[held / 2..].fill(ComplexLane::ZERO);
     }
 }
 
@@ -350,7 +368,7 @@ impl Kernel for StripKernel<'_> {
         let grid = &mut self.grid[..self.columns.len() / row_stride * stride];
         V::call(GatherKernel { engine, strip: self.strip, spectra: self.spectra, grid: &mut *grid });
         let places = engine.grid_columns.positions();
-        let n = engine.columns;
+        let n = engine.field.image;
         let (axis_row, _) = axis_pixel(n);
         for (column, rows) in grid.chunks_exact_mut(stride).zip(self.columns.chunks_exact_mut(row_stride)) {
             let column = unwrap_column::<V>(column, m);
@@ -510,7 +528,7 @@ impl Kernel for RowKernel<'_, '_> {
     #[inline(always)]
     fn run<V: F32x16>(self) {
         let engine = self.engine;
-        let (n, m, row_stride) = (engine.columns, engine.grid(), engine.row_stride());
+        let (n, m, row_stride) = (engine.field.image, engine.grid(), engine.row_stride());
         let h = m / 2;
         let held = ROWS.min(n - self.first);
         let slices = self.rows.len() / held;

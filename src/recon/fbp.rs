@@ -74,6 +74,17 @@ impl Fbp {
         })
     }
 
+    /// Number of projections.
+    pub fn angles(&self) -> usize {
+        self.directions.len()
+    }
+
+    /// Bytes of tables, and of what one slice takes while it is computed.
+    pub fn bytes(&self) -> [usize; 2] {
+        let (long, pixels) = (self.padded * UPSAMPLING, self.columns * self.columns);
+        [40 * long, BATCH * (long + BEFORE + AFTER) * 8 + 12 * pixels + 4 * self.angles() * self.columns]
+    }
+
     /// Reconstructs one slice with the axis `center` (pixel index) into `image` (N × N, row-major); column j of
     /// projection θ is `data[θ·angle_stride + j]`.
     ///

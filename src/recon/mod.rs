@@ -3,7 +3,9 @@
 //! | file | holds |
 //! |---|---|
 //! | [`geometry`] | angles and their weights, the rotation axis |
-//! | [`normalize`] | flat field, −ln, what is not finite |
+//! | [`field`] | the detector's columns in the reconstruction: padding, half acquisition |
+//! | [`flat`], [`normalize`] | flat field, −ln, what is not finite |
+//! | [`prepare`] | what is done to a block of projections, step by step |
 //! | [`center`] | the rotation axis from a sinogram |
 //! | [`filter`] | the ramp and its windows |
 //! | [`gridrec`], [`kernel`] | the default: direct Fourier reconstruction, and its gridding kernel |
@@ -27,12 +29,15 @@
 pub mod center;
 pub mod engine;
 pub mod fbp;
+pub mod field;
 pub mod filter;
+pub mod flat;
 pub mod geometry;
 pub mod gridrec;
 pub mod gridrec_compat;
 pub mod kernel;
 pub mod normalize;
+pub mod prepare;
 pub mod samples;
 pub mod scan;
 pub mod trace;

@@ -1,17 +1,20 @@
 //! From detector counts to absorption, the line integral that reconstruction inverts.
 //!
 //! ```text
-//! T = (P − D) / (F − D)        transmission; P counts, D mean or median of the darks, F of the flats, per pixel
+//! T = (P − D) / (F − D)        transmission; see `flat`
 //! p = −ln T                    absorption
 //! ```
 //!
 //! in f32. Nothing is clipped: noise around T = 1 stays symmetric, which weak absorbers such as lithium need. What has
 //! no logarithm (T ≤ 0, NaN) is counted and located, and refused unless asked otherwise ([`NonFinite`]).
+//!
+//! A block is `[projection][row][column]`: any range of projections and of detector rows. Its values do not depend on
+//! how a scan is cut into blocks.
 
+use super::flat::{FlatField, Frames};
 use crate::error::{Error, Result, nearest};
 use crate::num::elementary::neg_ln_slice;
 use crate::num::lanes::Isa;
-use crate::os::check_interrupt;
 use crate::volume::Source;
 use rayon::prelude::*;
 use std::ops::Range;
@@ -27,15 +30,6 @@ pub enum InputKind {
     Absorption,
 }
 
-/// How the frames of flats and of darks are combined.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Average {
-    /// The mean, summed in f64 in the order of the frames.
-    Mean,
-    /// The median; the mean of the middle two for an even number of frames.
-    Median,
-}
-
 /// What is done with absorption values that are not finite.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NonFinite {
@@ -48,7 +42,7 @@ pub enum NonFinite {
 }
 
 /// A name among known ones, or a usage error that suggests the nearest.
-fn named<T: Copy>(what: &str, name: &str, known: &[(&str, T)]) -> Result<T> {
+pub(super) fn named<T: Copy>(what: &str, name: &str, known: &[(&str, T)]) -> Result<T> {
     if let Some((_, value)) = known.iter().find(|(n, _)| *n == name) {
         return Ok(*value);
     }
@@ -73,76 +67,6 @@ impl InputKind {
     }
 }
 
-impl Average {
-    /// The average of a name.
-    pub fn parse(name: &str) -> Result<Average> {
-        named("average", name, &[("mean", Average::Mean), ("median", Average::Median)])
-    }
-    /// Its name.
-    pub fn name(self) -> &'static str {
-        match self {
-            Average::Mean => "mean",
-            Average::Median => "median",
-        }
-    }
-    /// Averages `frames` for each of their pixels in `rows` × all columns.
-    fn of(self, frames: &dyn Source, rows: &Range<usize>) -> Result<Vec<f32>> {
-        let dims = frames.dims();
-        let pixels = rows.len() * dims.nx;
-        match self {
-            Average::Mean => {
-                let mut sum = vec![0.0f64; pixels];
-                // Many frames at a time: a chunk of a compressed file may hold them all.
-                let depth = (BLOCK / pixels).clamp(1, dims.nz);
-                let mut block = vec![0.0f32; depth * pixels];
-                for first in (0..dims.nz).step_by(depth) {
-                    check_interrupt()?;
-                    let some = first..(first + depth).min(dims.nz);
-                    let block = &mut block[..some.len() * pixels];
-                    frames.read(some, rows.clone(), block)?;
-                    for frame in block.chunks_exact(pixels) {
-                        sum.iter_mut().zip(frame).for_each(|(s, &f)| *s += f64::from(f));
-                    }
-                }
-                Ok(sum.iter().map(|s| (s / dims.nz as f64) as f32).collect())
-            }
-            Average::Median => {
-                let mut median = Vec::with_capacity(pixels);
-                let mut values = vec![0.0f32; dims.nz];
-                // Many rows at a time: a compressed frame is decoded as a whole, however little of it is wanted.
-                let height = (BLOCK / (dims.nz * dims.nx)).max(1);
-                for first in rows.clone().step_by(height) {
-                    check_interrupt()?;
-                    let some = first..(first + height).min(rows.end);
-                    let plane = some.len() * dims.nx;
-                    let mut block = vec![0.0f32; dims.nz * plane];
-                    frames.read(0..dims.nz, some, &mut block)?;
-                    for pixel in 0..plane {
-                        for (value, frame) in values.iter_mut().zip(block.chunks_exact(plane)) {
-                            *value = frame[pixel];
-                        }
-                        median.push(median_of(&mut values));
-                    }
-                }
-                Ok(median)
-            }
-        }
-    }
-}
-
-/// Numbers of flats or darks held at a time: 64 MiB.
-const BLOCK: usize = 1 << 24;
-
-/// The median; NaN if one value is, for sorting would only move it out of the middle.
-fn median_of(values: &mut [f32]) -> f32 {
-    if values.iter().any(|v| v.is_nan()) {
-        return f32::NAN;
-    }
-    values.sort_unstable_by(f32::total_cmp);
-    let middle = values.len() / 2;
-    if values.len() % 2 == 1 { values[middle] } else { 0.5 * values[middle - 1] + 0.5 * values[middle] }
-}
-
 impl NonFinite {
     /// The policy of a name.
     pub fn parse(name: &str) -> Result<NonFinite> {
@@ -162,12 +86,6 @@ impl NonFinite {
     }
 }
 
-/// Dark and inverse gain of every pixel of some detector rows.
-struct FlatField {
-    dark: Vec<f32>,
-    inverse_gain: Vec<f32>,
-}
-
 /// Projections and what is needed to turn them into absorption.
 pub struct Input<'a> {
     projections: &'a dyn Source,
@@ -177,9 +95,12 @@ pub struct Input<'a> {
     flat_field: Option<FlatField>,
 }
 
+/// Values of a chunk of −ln, which is not computed in place.
+const CHUNK: usize = 1024;
+
 impl<'a> Input<'a> {
-    /// Prepares the detector rows `rows` of `projections` (angle, row, column). `frames` are (flats, darks), needed for
-    /// counts and refused otherwise.
+    /// Prepares the detector rows `rows` of `projections` (angle, row, column). `frames` are needed for counts and
+    /// refused otherwise.
     ///
     /// # Errors
     /// Flats or darks missing, of another size, or not above one another in some pixel (unless non-finite values are
@@ -187,8 +108,7 @@ impl<'a> Input<'a> {
     pub fn new(
         projections: &'a dyn Source,
         kind: InputKind,
-        frames: Option<(&dyn Source, &dyn Source)>,
-        average: Average,
+        frames: Option<Frames>,
         non_finite: NonFinite,
         rows: Range<usize>,
     ) -> Result<Input<'a>> {
@@ -202,8 +122,8 @@ impl<'a> Input<'a> {
                 return Err(Error::usage("counts need flats and darks")
                     .help("give --flats FILE and --darks FILE, or say --input transmission or absorption"));
             }
-            (InputKind::Counts, Some((flats, darks))) => {
-                for (name, frames) in [("flats", flats), ("darks", darks)] {
+            (InputKind::Counts, Some(frames)) => {
+                for (name, frames) in [("flats", frames.flats), ("darks", frames.darks)] {
                     let d = frames.dims();
                     if (d.ny, d.nx) != (dims.ny, dims.nx) {
                         return Err(Error::data(format!(
@@ -213,7 +133,7 @@ impl<'a> Input<'a> {
                         .help("give the flats and darks of this scan's detector and region"));
                     }
                 }
-                Some(FlatField::new(flats, darks, average, non_finite, &rows, dims.nx)?)
+                Some(FlatField::new(&frames, non_finite, &rows, dims.nx)?)
             }
             (_, Some(_)) => {
                 return Err(Error::usage(format!("flats and darks given for {} values", kind.name()))
@@ -224,46 +144,68 @@ impl<'a> Input<'a> {
         Ok(Input { projections, kind, non_finite, rows, flat_field })
     }
 
-    /// Reads the detector rows `rows` of all projections as they are stored, `[angle][row][column]`, into `block`.
-    pub fn read(&self, rows: Range<usize>, block: &mut [f32]) -> Result<()> {
-        self.projections.read(0..self.projections.dims().nz, rows, block)
+    /// The projections as they are stored.
+    pub fn source(&self) -> &'a dyn Source {
+        self.projections
     }
 
-    /// Turns a block from [`read`](Self::read) into absorption, in place, and applies the policy for what is not finite.
+    /// Reads a block as it is stored.
+    pub fn read(&self, which: Range<usize>, rows: Range<usize>, block: &mut [f32]) -> Result<()> {
+        self.projections.read(which, rows, block)
+    }
+
+    /// Turns a block of counts from [`read`](Self::read) into transmission, in place; other kinds stay.
+    pub fn flat_field(&self, which: Range<usize>, rows: Range<usize>, block: &mut [f32]) {
+        let Some(field) = &self.flat_field else { return };
+        let columns = self.projections.dims().nx;
+        let first_pixel = (rows.start - self.rows.start) * columns;
+        block
+            .par_chunks_mut(rows.len() * columns)
+            .zip(which)
+            .for_each(|(values, projection)| field.apply(projection, first_pixel, values));
+    }
+
+    /// Turns a block of transmission into absorption, in place, and applies the policy for what is not finite.
     /// Returns how many values of each row were not.
     ///
     /// # Errors
     /// With [`NonFinite::Error`], if there is one: how many there are and where the first lies, in order of angle, row
     /// and column.
-    pub fn to_absorption(&self, isa: Isa, rows: Range<usize>, block: &mut [f32]) -> Result<Vec<u64>> {
+    pub fn to_absorption(
+        &self,
+        isa: Isa,
+        which: Range<usize>,
+        rows: Range<usize>,
+        block: &mut [f32],
+    ) -> Result<Vec<u64>> {
+        if self.kind != InputKind::Absorption {
+            block.par_chunks_mut(rows.len() * self.projections.dims().nx).for_each(|values| {
+                let mut transmission = [0.0f32; CHUNK];
+                for values in values.chunks_mut(CHUNK) {
+                    let transmission = &mut transmission[..values.len()];
+                    transmission.copy_from_slice(values);
+                    neg_ln_slice(isa, transmission, values);
+                }
+            });
+        }
+        self.accept(which, rows, block, 0.0)
+    }
+
+    /// Applies the policy for what is not finite to a block: `air` is what it becomes with [`NonFinite::Zero`].
+    /// Returns how many values of each row were not finite.
+    ///
+    /// # Errors
+    /// As [`to_absorption`](Self::to_absorption).
+    pub fn accept(&self, which: Range<usize>, rows: Range<usize>, block: &mut [f32], air: f32) -> Result<Vec<u64>> {
         let columns = self.projections.dims().nx;
-        let first_pixel = (rows.start - self.rows.start) * columns;
-        let width = rows.len() * columns;
-        let spoiled: Vec<Vec<u32>> = block
-            .par_chunks_mut(width)
-            .map_init(
-                || vec![0.0f32; width],
-                |transmission, values| {
-                    if let Some(field) = &self.flat_field {
-                        let dark = &field.dark[first_pixel..first_pixel + width];
-                        let gain = &field.inverse_gain[first_pixel..first_pixel + width];
-                        for (((t, &p), &d), &g) in transmission.iter_mut().zip(&*values).zip(dark).zip(gain) {
-                            *t = (p - d) * g;
-                        }
-                        neg_ln_slice(isa, transmission, values);
-                    } else if self.kind == InputKind::Transmission {
-                        transmission.copy_from_slice(values);
-                        neg_ln_slice(isa, transmission, values);
-                    }
-                    self.places_not_finite(values)
-                },
-            )
-            .collect();
+        let replace = (self.non_finite == NonFinite::Zero).then_some(air);
+        let spoiled: Vec<Vec<u32>> =
+            block.par_chunks_mut(rows.len() * columns).map(|values| places_not_finite(values, replace)).collect();
         let mut per_row = vec![0u64; rows.len()];
         for &place in spoiled.iter().flatten() {
             per_row[place as usize / columns] += 1;
         }
-        let first = spoiled.iter().enumerate().find_map(|(angle, places)| places.first().map(|&p| (angle, p as usize)));
+        let first = spoiled.iter().zip(which).find_map(|(places, angle)| places.first().map(|&p| (angle, p as usize)));
         match first {
             Some((angle, place)) if self.non_finite == NonFinite::Error => Err(Error::data(format!(
                 "{} absorption value(s) in rows {}:{} are not finite; the first: projection {angle}, row {}, column {}",
@@ -280,59 +222,27 @@ impl<'a> Input<'a> {
             _ => Ok(per_row),
         }
     }
-
-    /// Places in one projection's rows that are not finite, ascending; they become 0 if the policy says so.
-    fn places_not_finite(&self, values: &mut [f32]) -> Vec<u32> {
-        if values.iter().all(|v| v.is_finite()) {
-            return Vec::new();
-        }
-        let mut places = Vec::new();
-        for (place, value) in values.iter_mut().enumerate().filter(|(_, v)| !v.is_finite()) {
-            places.push(place as u32);
-            if self.non_finite == NonFinite::Zero {
-                *value = 0.0;
-            }
-        }
-        places
-    }
 }
 
-impl FlatField {
-    fn new(
-        flats: &dyn Source,
-        darks: &dyn Source,
-        average: Average,
-        non_finite: NonFinite,
-        rows: &Range<usize>,
-        columns: usize,
-    ) -> Result<FlatField> {
-        let dark = average.of(darks, rows)?;
-        let mut inverse_gain = average.of(flats, rows)?;
-        let (mut dead, mut first) = (0usize, None);
-        for (i, (gain, &d)) in inverse_gain.iter_mut().zip(&dark).enumerate() {
-            let difference = *gain - d;
-            // The comparison is false for NaN.
-            let lives = difference > 0.0 && difference.is_finite();
-            if !lives {
-                dead += 1;
-                first.get_or_insert([rows.start + i / columns, i % columns]);
-            }
-            *gain = if lives { 1.0 / difference } else { f32::NAN };
-        }
-        match first {
-            Some([row, column]) if non_finite == NonFinite::Error => Err(Error::data(format!(
-                "the flats are not above the darks, or not numbers, in {dead} of {} pixels; the first: row {row}, column {column}",
-                dark.len()
-            ))
-            .help("check that flats and darks are not swapped or equal; --nonfinite zero treats such pixels as air")),
-            _ => Ok(FlatField { dark, inverse_gain }),
+/// Places in one projection's rows that are not finite, ascending; they become `replace` if it is given.
+fn places_not_finite(values: &mut [f32], replace: Option<f32>) -> Vec<u32> {
+    if values.iter().all(|v| v.is_finite()) {
+        return Vec::new();
+    }
+    let mut places = Vec::new();
+    for (place, value) in values.iter_mut().enumerate().filter(|(_, v)| !v.is_finite()) {
+        places.push(place as u32);
+        if let Some(air) = replace {
+            *value = air;
         }
     }
+    places
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::recon::flat::Average;
     use crate::volume::{Dims, Memory};
 
     fn stack(frames: usize, rows: usize, columns: usize, value: impl Fn(usize, usize) -> f32) -> Memory {
@@ -343,8 +253,9 @@ mod tests {
 
     fn absorption(input: &Input, rows: Range<usize>, angles: usize, columns: usize) -> Result<Vec<f32>> {
         let mut block = vec![f32::NAN; angles * rows.len() * columns];
-        input.read(rows.clone(), &mut block)?;
-        input.to_absorption(Isa::detect(), rows, &mut block)?;
+        input.read(0..angles, rows.clone(), &mut block)?;
+        input.flat_field(0..angles, rows.clone(), &mut block);
+        input.to_absorption(Isa::detect(), 0..angles, rows, &mut block)?;
         Ok(block)
     }
 
@@ -355,8 +266,8 @@ mod tests {
         let flats = stack(2, 2, 4, |f, _| if f == 0 { 10.0 } else { 30.0 });
         let darks = stack(3, 2, 4, |_, _| 5.0);
         for average in [Average::Mean, Average::Median] {
-            let frames: Option<(&dyn Source, &dyn Source)> = Some((&flats, &darks));
-            let input = Input::new(&counts, InputKind::Counts, frames, average, NonFinite::Error, 0..2).unwrap();
+            let frames = Frames::new(&flats, &darks, average);
+            let input = Input::new(&counts, InputKind::Counts, Some(frames), NonFinite::Error, 0..2).unwrap();
             // One row alone and both rows give the same values.
             let both = absorption(&input, 0..2, 3, 4).unwrap();
             let second = absorption(&input, 1..2, 3, 4).unwrap();
@@ -371,30 +282,16 @@ mod tests {
     }
 
     #[test]
-    fn medians_of_odd_and_even_numbers_of_frames() {
-        let odd = stack(3, 1, 2, |f, _| [9.0, 1.0, 2.0][f]);
-        let even = stack(4, 1, 2, |f, _| [9.0, 1.0, 2.0, 4.0][f]);
-        assert_eq!(Average::Median.of(&odd, &(0..1)).unwrap(), [2.0, 2.0]);
-        assert_eq!(Average::Median.of(&even, &(0..1)).unwrap(), [3.0, 3.0]);
-        // Pixels stay in their places over several rows, and a frame that is not a number is not sorted away.
-        let rows = stack(3, 4, 2, |f, i| if (f, i) == (1, 5) { f32::NAN } else { (10 * i + f) as f32 });
-        let median = Average::Median.of(&rows, &(1..4)).unwrap();
-        assert_eq!(median[..3], [21.0, 31.0, 41.0]);
-        assert!(median[3].is_nan());
-        assert_eq!(median[4..], [61.0, 71.0]);
-    }
-
-    #[test]
     fn what_has_no_logarithm_is_counted_located_and_refused() {
         let bad = stack(2, 2, 3, |f, i| if (f, i) == (1, 4) { -1.0 } else { 0.5 });
-        let make = |policy| Input::new(&bad, InputKind::Transmission, None, Average::Mean, policy, 0..2).unwrap();
+        let make = |policy| Input::new(&bad, InputKind::Transmission, None, policy, 0..2).unwrap();
         let error = absorption(&make(NonFinite::Error), 0..2, 2, 3).unwrap_err();
         assert!(error.to_string().contains("projection 1, row 1, column 1"), "{error}");
         let zero = make(NonFinite::Zero);
         assert_eq!(absorption(&zero, 0..2, 2, 3).unwrap()[10], 0.0);
         let mut block = vec![0.0; 12];
-        zero.read(0..2, &mut block).unwrap();
-        assert_eq!(zero.to_absorption(Isa::detect(), 0..2, &mut block).unwrap(), [0, 1]);
+        zero.read(0..2, 0..2, &mut block).unwrap();
+        assert_eq!(zero.to_absorption(Isa::detect(), 0..2, 0..2, &mut block).unwrap(), [0, 1]);
         assert!(absorption(&make(NonFinite::Keep), 0..2, 2, 3).unwrap()[10].is_nan());
     }
 
@@ -404,14 +301,15 @@ mod tests {
         let equal = stack(1, 1, 2, |_, _| 5.0);
         let small = stack(1, 1, 3, |_, _| 5.0);
         let make = |flats: &dyn Source, darks: &dyn Source, kind| {
-            Input::new(&counts, kind, Some((flats, darks)), Average::Mean, NonFinite::Error, 0..1).map(|_| ())
+            Input::new(&counts, kind, Some(Frames::new(flats, darks, Average::Mean)), NonFinite::Error, 0..1)
+                .map(|_| ())
         };
         assert!(make(&equal, &equal, InputKind::Counts).unwrap_err().to_string().contains("in 2 of 2 pixels"));
         assert!(make(&small, &equal, InputKind::Counts).unwrap_err().to_string().contains("flats of 3 x 1"));
         assert_eq!(make(&equal, &equal, InputKind::Absorption).unwrap_err().fault().exit_code(), 2);
-        let none = Input::new(&counts, InputKind::Counts, None, Average::Mean, NonFinite::Error, 0..1);
+        let none = Input::new(&counts, InputKind::Counts, None, NonFinite::Error, 0..1);
         assert_eq!(none.map(|_| ()).unwrap_err().fault().exit_code(), 2);
-        let rows = Input::new(&counts, InputKind::Absorption, None, Average::Mean, NonFinite::Error, 0..2);
+        let rows = Input::new(&counts, InputKind::Absorption, None, NonFinite::Error, 0..2);
         assert!(rows.map(|_| ()).unwrap_err().to_string().contains("--rows 0:1"));
     }
 }

@@ -5,9 +5,10 @@
 
 use super::engine::{Engine, Sinograms, Workspace};
 use super::fbp::Fbp;
+use super::field::Field;
 use super::filter::Filter;
-use super::geometry::{Angles, Axis};
-use super::normalize::Input;
+use super::geometry::{Angles, Axis, axis_pixel};
+use super::prepare::Chain;
 use super::{gridrec, gridrec_compat};
 use crate::error::{Error, Result, nearest};
 use crate::num::lanes::{Isa, LANES};
@@ -15,9 +16,6 @@ use crate::os::check_interrupt;
 use crate::units::Micrometre;
 use crate::volume::Sink;
 use std::ops::Range;
-
-/// The count of absorption values that were not finite, in a manifest's results.
-pub const NOT_FINITE: &str = "absorption_not_finite";
 
 /// How slices are computed.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -88,7 +86,7 @@ pub trait Watch {
 
 /// A planned reconstruction: all that depends on the geometry alone, for every slice and every scan of that geometry.
 pub struct Plan {
-    columns: usize,
+    field: Field,
     unit: f64,
     method: Method,
 }
@@ -99,12 +97,12 @@ enum Method {
 }
 
 impl Plan {
-    /// Plans for `columns` detector columns.
+    /// Plans for the columns of `field`.
     ///
     /// # Errors
     /// Those of the algorithm.
     pub fn new(
-        columns: usize,
+        field: &Field,
         angles: &Angles,
         filter: &Filter,
         algorithm: Algorithm,
@@ -112,20 +110,23 @@ impl Plan {
     ) -> Result<Plan> {
         // Per detector pixel → per centimetre.
         let unit = pixel.map_or(1.0, |p| 1.0 / p.centimetres());
+        let columns = field.columns;
         let method = match algorithm {
             Algorithm::Gridrec(error) => {
                 let mut engine = gridrec::plan(columns, angles, filter, error)?.engine;
                 engine.scale(unit);
+                engine.see(field);
                 Method::Engine { engine: Box::new(engine), paired: false }
             }
             Algorithm::GridrecCompat => {
                 let mut engine = gridrec_compat::plan(columns, angles, filter)?;
                 engine.scale(unit);
+                engine.see(field);
                 Method::Engine { engine: Box::new(engine), paired: true }
             }
             Algorithm::Fbp => Method::Fbp(Box::new(Fbp::new(columns, angles, filter)?)),
         };
-        Ok(Plan { columns, unit, method })
+        Ok(Plan { field: field.clone(), unit, method })
     }
 
     /// Grid and padded length, where there are such.
@@ -144,6 +145,19 @@ impl Plan {
         }
     }
 
+    /// The columns.
+    pub fn field(&self) -> &Field {
+        &self.field
+    }
+
+    /// Bytes of tables, and of one workspace for `threads` threads.
+    pub fn bytes(&self, threads: usize) -> [usize; 2] {
+        match &self.method {
+            Method::Engine { engine, .. } => engine.bytes(threads),
+            Method::Fbp(fbp) => fbp.bytes(),
+        }
+    }
+
     /// Reconstructs detector rows `first_row …` from `block` (`[angle][row][column]`, `rows` rows) into `images`.
     pub fn slices(
         &self,
@@ -155,7 +169,8 @@ impl Plan {
         block: &[f32],
         images: &mut [f32],
     ) {
-        let (n, row_length) = (self.columns, rows * self.columns);
+        let (measured, n) = (self.field.measured, self.field.image);
+        let row_length = rows * measured;
         match &self.method {
             Method::Engine { engine, paired } => {
                 let workspace = workspace.get_or_insert_with(|| engine.workspace());
@@ -165,14 +180,19 @@ impl Plan {
                     let centers: Vec<f64> = (first_row + start..first_row + start + slices)
                         .map(|row| axis.at(if *paired { row - row % 2 } else { row }))
                         .collect();
-                    let sinograms =
-                        Sinograms { data: &block[start * n..], angle_stride: row_length, slice_stride: n, slices };
+                    let sinograms = Sinograms {
+                        data: &block[start * measured..],
+                        angle_stride: row_length,
+                        slice_stride: measured,
+                        slices,
+                    };
                     engine.run(isa, workspace, sinograms, &centers, images);
                 }
             }
             Method::Fbp(fbp) => {
                 for (slice, image) in images.chunks_exact_mut(n * n).enumerate() {
-                    fbp.run(&block[slice * n..], row_length, axis.at(first_row + slice), image);
+                    let row = |angle: usize| &block[angle * row_length + slice * measured..][..measured];
+                    fbp_slice(fbp, &self.field, row, axis.at(first_row + slice), image);
                     let unit = self.unit as f32;
                     image.iter_mut().for_each(|v| *v *= unit);
                 }
@@ -181,53 +201,69 @@ impl Plan {
     }
 }
 
+/// One slice by [`Fbp`]: the rows are widened one by one and the image is cut, which nobody is in a hurry for.
+fn fbp_slice<'a>(fbp: &Fbp, field: &Field, row: impl Fn(usize) -> &'a [f32], axis: f64, image: &mut [f32]) {
+    let (columns, n) = (field.columns, field.image);
+    let mut wide = vec![0.0f32; fbp.angles() * columns];
+    for (angle, wide) in wide.chunks_exact_mut(columns).enumerate() {
+        field.copy(row(angle), 0, wide);
+    }
+    let mut whole = vec![0.0f32; columns * columns];
+    fbp.run(&wide, columns, field.axis(axis), &mut whole);
+    let [full, cut] = [columns, n].map(axis_pixel);
+    for (r, line) in image.chunks_exact_mut(n).enumerate() {
+        line.copy_from_slice(&whole[(r + full.0 - cut.0) * columns + full.1 - cut.1..][..n]);
+    }
+}
+
 /// Reconstructs a scan into `sink`, from the slice on that it wants next.
 ///
 /// # Errors
-/// Those of the input and the sink; [`crate::error::Fault::Again`] when interrupted.
+/// Those of the chain and the sink; [`crate::error::Fault::Again`] when interrupted.
 pub fn reconstruct(
-    input: &Input,
+    chain: &Chain,
     job: &Job,
     plan: &Plan,
     isa: Isa,
     sink: &mut dyn Sink,
     watch: &mut dyn Watch,
 ) -> Result<()> {
-    let (n, angles, total) = (plan.columns, job.angles.len(), job.rows.len());
+    let (n, all, total) = (plan.field.image, 0..job.angles.len(), job.rows.len());
     let mut workspace = plan.workspace();
     let slab = job.slab.clamp(1, total);
     let mut images = vec![0.0f32; slab * n * n];
-    let mut block = vec![0.0f32; angles * slab * n];
-    let mut next = block.clone();
+    let mut block = vec![0.0f32; chain.length(all.len(), slab)];
 
     let middle = job.rows.start + total / 2;
     let one = middle..middle + 1;
-    input.read(one.clone(), &mut block[..angles * n])?;
-    input.to_absorption(isa, one, &mut block[..angles * n])?;
-    plan.slices(isa, &mut workspace, &job.axis, middle, 1, &block[..angles * n], &mut images[..n * n]);
+    chain.read(all.clone(), one.clone(), &mut block)?;
+    chain.finish(isa, all.clone(), one, &mut block)?;
+    plan.slices(isa, &mut workspace, &job.axis, middle, 1, &block, &mut images[..n * n]);
     watch.middle(middle, &images[..n * n])?;
 
     let rows_from = |done: usize| job.rows.start + done..job.rows.start + (done + slab).min(total);
     let mut done = sink.next_slice().min(total);
+    let mut next = vec![0.0f32; if done + slab < total { block.len() } else { 0 }];
     if done < total {
-        let rows = rows_from(done);
-        input.read(rows.clone(), &mut block[..angles * rows.len() * n])?;
+        chain.read(all.clone(), rows_from(done), &mut block)?;
     }
     while done < total {
         check_interrupt()?;
         let rows = rows_from(done);
         let after = rows_from(done + rows.len());
-        let values = &mut block[..angles * rows.len() * n];
-        for (row, &spoiled) in input.to_absorption(isa, rows.clone(), values)?.iter().enumerate() {
-            sink.count(done + row, NOT_FINITE, spoiled)?;
+        for (name, counts) in chain.finish(isa, all.clone(), rows.clone(), &mut block)?.by_row {
+            for (row, &n) in counts.iter().enumerate() {
+                sink.count(done + row, name, n)?;
+            }
         }
         let images = &mut images[..rows.len() * n * n];
+        let block_now = &block;
         std::thread::scope(|scope| -> Result<()> {
             let ahead = (!after.is_empty()).then(|| {
-                let next = &mut next[..angles * after.len() * n];
-                scope.spawn(move || input.read(after, next))
+                let (next, all) = (&mut next, all.clone());
+                scope.spawn(move || chain.read(all, after, next))
             });
-            plan.slices(isa, &mut workspace, &job.axis, rows.start, rows.len(), values, images);
+            plan.slices(isa, &mut workspace, &job.axis, rows.start, rows.len(), block_now, images);
             let written = sink.write(images);
             let read = ahead.map_or(Ok(()), |thread| {
                 thread.join().unwrap_or_else(|_| Err(Error::bug("the reading thread panicked")))

@@ -2,7 +2,7 @@
 //!
 //! The kernels are those of the run; only the loops that copy what they leave behind are this file's.
 
-use super::{Engine, GatherKernel, STRIP, Sinograms, Workspace, load_rows, unwrap_column};
+use super::{Engine, Field, GatherKernel, STRIP, Sinograms, Workspace, load_rows, unwrap_column};
 use crate::fft::cells;
 use crate::num::lanes::{ComplexLane, F32x16, Isa, Kernel, LANES, Lane};
 use rayon::prelude::*;
@@ -28,14 +28,14 @@ pub struct Stages {
 impl Engine {
     /// Reconstructs one slice stage by stage, with the kernels of [`run`](Self::run), and keeps what is between them.
     pub(in crate::recon) fn run_stages(&self, isa: Isa, sinogram: Sinograms, center: f64) -> Stages {
-        let (n, m) = (self.columns, self.grid());
+        let (n, m) = (self.field.image, self.grid());
         let first_lane = |cells: &[ComplexLane]| cells.iter().map(|c| [c.re.0[0], c.im.0[0]]).collect();
         let mut workspace = self.workspace();
 
         let mut packed = cells(self.padded() / 2);
         let rows = (0..self.angles)
             .flat_map(|angle| {
-                isa.run(LoadKernel { sinogram, angle, columns: n, packed: &mut packed });
+                isa.run(LoadKernel { sinogram, angle, field: &self.field, packed: &mut packed });
                 packed.iter().flat_map(|pair| [pair.re.0[0], pair.im.0[0]]).collect::<Vec<f32>>()
             })
             .collect();
@@ -82,7 +82,7 @@ impl Engine {
 struct LoadKernel<'a> {
     sinogram: Sinograms<'a>,
     angle: usize,
-    columns: usize,
+    field: &'a Field,
     packed: &'a mut [ComplexLane],
 }
 
@@ -90,7 +90,7 @@ impl Kernel for LoadKernel<'_> {
     type Out = ();
     #[inline(always)]
     fn run<V: F32x16>(self) {
-        load_rows::<V>(&self.sinogram, self.angle, self.columns, self.packed);
+        load_rows::<V>(&self.sinogram, self.angle, self.field, self.packed);
     }
 }
 
