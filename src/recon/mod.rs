@@ -5,6 +5,7 @@
 //! | [`geometry`] | angles and their weights, the rotation axis |
 //! | [`field`] | the detector's columns in the reconstruction: padding, half acquisition |
 //! | [`flat`], [`normalize`] | flat field, −ln, what is not finite |
+//! | [`stripe`] | stripes of a sinogram, rings of a slice |
 //! | [`prepare`] | what is done to a block of projections, step by step |
 //! | [`center`] | the rotation axis from a sinogram |
 //! | [`filter`] | the ramp and its windows |
@@ -40,6 +41,7 @@ pub mod normalize;
 pub mod prepare;
 pub mod samples;
 pub mod scan;
+pub mod stripe;
 pub mod trace;
 
 use crate::error::{Error, Result};
