@@ -30,6 +30,7 @@
 //! | 1 | [`json`], [`provenance`], [`os`] | canonical JSON, digests, what the operating system is asked for |
 //! | 2 | [`volume`] | volumes on disk, crash-safe, verifiable; the traits [`volume::Source`] and [`volume::Sink`] |
 //! | 2 | [`fft`] | Fourier transforms of sixteen signals at a time, and the naive sum they are tested against |
+//! | 2 | [`optics`] | free space and phase retrieval as functions of spatial frequency |
 //! | 3 | [`exchange`] | foreign formats: Data Exchange HDF5, `.npy`, angle lists, PNG |
 //! | 3 | [`phantom`] | discs whose projections are known in closed form |
 //! | 3 | [`recon`] | reconstruction, from counts to slices |
@@ -91,6 +92,7 @@ pub mod exchange;
 pub mod fft;
 pub mod json;
 pub mod num;
+pub mod optics;
 pub mod os;
 pub mod phantom;
 pub mod provenance;

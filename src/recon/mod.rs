@@ -5,6 +5,7 @@
 //! | [`geometry`] | angles and their weights, the rotation axis |
 //! | [`field`] | the detector's columns in the reconstruction: padding, half acquisition |
 //! | [`flat`], [`normalize`] | flat field, −ln, what is not finite |
+//! | [`zinger`], [`background`], [`phase`] | what is done to projections: stray photons, a drifting beam, phase retrieval |
 //! | [`stripe`] | stripes of a sinogram, rings of a slice |
 //! | [`prepare`] | what is done to a block of projections, step by step |
 //! | [`center`] | the rotation axis from a sinogram |
@@ -27,6 +28,7 @@
 //! # Ok::<(), tomolith::error::Error>(())
 //! ```
 
+pub mod background;
 pub mod center;
 pub mod engine;
 pub mod fbp;
@@ -38,11 +40,13 @@ pub mod gridrec;
 pub mod gridrec_compat;
 pub mod kernel;
 pub mod normalize;
+pub mod phase;
 pub mod prepare;
 pub mod samples;
 pub mod scan;
 pub mod stripe;
 pub mod trace;
+pub mod zinger;
 
 use crate::error::{Error, Result};
 use crate::num::lanes::Isa;

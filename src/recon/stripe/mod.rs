@@ -17,7 +17,7 @@ mod titarenko;
 mod wavelet;
 
 pub use fourier_wavelet::{Damping, Pad};
-pub use wavelet::Wavelet;
+pub use wavelet::{Wavelet, mirrored};
 
 use crate::error::{Error, Result, nearest};
 use crate::json::Json;
