@@ -6,7 +6,7 @@ use tomolith::num::lanes::Isa;
 use tomolith::recon::center::{self, Options};
 use tomolith::recon::flat::{Average, Frames};
 use tomolith::recon::normalize::{Input, InputKind, NonFinite};
-use tomolith::recon::prepare::{Chain, Until};
+use tomolith::recon::prepare::{Chain, Steps, Until};
 use tomolith::testing;
 
 /// TomoPy finds 295.0 by `find_center_vo` for either row, of transmission as of absorption.
@@ -19,7 +19,7 @@ fn the_tooth_turns_about_column_295() {
     let frames = Some(Frames::new(&*flats, &*darks, Average::Mean));
     let rows = 0..dims.ny;
     let input = Input::new(&*scan.projections, InputKind::Counts, frames, NonFinite::Error, rows.clone()).unwrap();
-    let chain = Chain::new(input, Until::Absorption);
+    let chain = Chain::new(input, &Steps::default(), Until::Absorption).unwrap();
     for row in rows {
         let mut absorption = vec![0.0; chain.length(dims.nz, 1)];
         chain.read(0..dims.nz, row..row + 1, &mut absorption).unwrap();

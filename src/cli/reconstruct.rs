@@ -14,7 +14,7 @@ use crate::recon::field::Field;
 use crate::recon::flat::Frames;
 use crate::recon::geometry::Axis;
 use crate::recon::normalize::{InputKind, NonFinite};
-use crate::recon::prepare::{Chain, NOT_FINITE, Until};
+use crate::recon::prepare::{Chain, NOT_FINITE, Steps, Until};
 use crate::recon::scan::{Algorithm, Job, Plan, Watch, reconstruct};
 use crate::recon::{center, normalize};
 use crate::volume::manifest::{self, Manifest};
@@ -143,7 +143,7 @@ pub fn chain<'a>(how: &ScanArgs, scan: &'a OpenScan, non_finite: NonFinite, rows
         _ => None,
     };
     let input = normalize::Input::new(scan.scan.projections.as_ref(), scan.kind, frames, non_finite, rows)?;
-    Ok(Chain::new(input, Until::Absorption))
+    Chain::new(input, &Steps::default(), Until::Absorption)
 }
 
 /// The axis by Vo's method, from the middle of the detector whatever rows are asked for, and how it was found.

@@ -221,10 +221,9 @@ impl FlatField {
         }
     }
 
-    #[allow(dead_code)]
-    /// Bytes of the tables for `pixels` pixels and `groups` groups.
-    pub fn bytes(pixels: usize, groups: usize) -> usize {
-        (1 + groups) * pixels * size_of::<f32>()
+    /// Bytes of the tables.
+    pub fn bytes(&self) -> usize {
+        (1 + self.groups.len()) * self.dark.len() * size_of::<f32>()
     }
 
     /// Counts of projection `projection` to transmission, from the pixel `first` of the tables on, in place.

@@ -5,8 +5,10 @@
 //! | [`geometry`] | angles and their weights, the rotation axis |
 //! | [`field`] | the detector's columns in the reconstruction: padding, half acquisition |
 //! | [`flat`], [`normalize`] | flat field, −ln, what is not finite |
+//! | [`select`] | binning, cropping, blocked views |
 //! | [`zinger`], [`background`], [`phase`] | what is done to projections: stray photons, a drifting beam, phase retrieval |
 //! | [`stripe`] | stripes of a sinogram, rings of a slice |
+//! | [`passes`] | passes over a scan larger than memory |
 //! | [`prepare`] | what is done to a block of projections, step by step |
 //! | [`center`] | the rotation axis from a sinogram |
 //! | [`filter`] | the ramp and its windows |
@@ -40,10 +42,12 @@ pub mod gridrec;
 pub mod gridrec_compat;
 pub mod kernel;
 pub mod normalize;
+pub mod passes;
 pub mod phase;
 pub mod prepare;
 pub mod samples;
 pub mod scan;
+pub mod select;
 pub mod stripe;
 pub mod trace;
 pub mod zinger;

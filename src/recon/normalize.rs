@@ -149,12 +149,27 @@ impl<'a> Input<'a> {
         self.projections
     }
 
-    /// Reads a block as it is stored.
-    pub fn read(&self, which: Range<usize>, rows: Range<usize>, block: &mut [f32]) -> Result<()> {
-        self.projections.read(which, rows, block)
+    /// What the projections hold.
+    pub fn kind(&self) -> InputKind {
+        self.kind
     }
 
-    /// Turns a block of counts from [`read`](Self::read) into transmission, in place; other kinds stay.
+    /// The value of air before −ln.
+    pub fn air(&self) -> f32 {
+        if self.kind == InputKind::Absorption { 0.0 } else { 1.0 }
+    }
+
+    /// Whether what is not finite stays.
+    pub fn keeps(&self) -> bool {
+        self.non_finite == NonFinite::Keep
+    }
+
+    /// Bytes of the flat field.
+    pub fn bytes(&self) -> usize {
+        self.flat_field.as_ref().map_or(0, FlatField::bytes)
+    }
+
+    /// Turns a block of counts into transmission, in place; other kinds stay.
     pub fn flat_field(&self, which: Range<usize>, rows: Range<usize>, block: &mut [f32]) {
         let Some(field) = &self.flat_field else { return };
         let columns = self.projections.dims().nx;
@@ -253,7 +268,7 @@ mod tests {
 
     fn absorption(input: &Input, rows: Range<usize>, angles: usize, columns: usize) -> Result<Vec<f32>> {
         let mut block = vec![f32::NAN; angles * rows.len() * columns];
-        input.read(0..angles, rows.clone(), &mut block)?;
+        input.source().read(0..angles, rows.clone(), &mut block)?;
         input.flat_field(0..angles, rows.clone(), &mut block);
         input.to_absorption(Isa::detect(), 0..angles, rows, &mut block)?;
         Ok(block)
@@ -290,7 +305,7 @@ mod tests {
         let zero = make(NonFinite::Zero);
         assert_eq!(absorption(&zero, 0..2, 2, 3).unwrap()[10], 0.0);
         let mut block = vec![0.0; 12];
-        zero.read(0..2, 0..2, &mut block).unwrap();
+        zero.source().read(0..2, 0..2, &mut block).unwrap();
         assert_eq!(zero.to_absorption(Isa::detect(), 0..2, 0..2, &mut block).unwrap(), [0, 1]);
         assert!(absorption(&make(NonFinite::Keep), 0..2, 2, 3).unwrap()[10].is_nan());
     }

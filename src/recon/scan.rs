@@ -9,10 +9,9 @@ use super::field::Field;
 use super::filter::Filter;
 use super::geometry::{Angles, Axis, axis_pixel};
 use super::prepare::Chain;
-use super::{gridrec, gridrec_compat};
+use super::{gridrec, gridrec_compat, passes};
 use crate::error::{Error, Result, nearest};
 use crate::num::lanes::{Isa, LANES};
-use crate::os::check_interrupt;
 use crate::units::Micrometre;
 use crate::volume::Sink;
 use std::ops::Range;
@@ -232,47 +231,25 @@ pub fn reconstruct(
     let mut workspace = plan.workspace();
     let slab = job.slab.clamp(1, total);
     let mut images = vec![0.0f32; slab * n * n];
-    let mut block = vec![0.0f32; chain.length(all.len(), slab)];
 
     let middle = job.rows.start + total / 2;
     let one = middle..middle + 1;
+    let mut block = vec![0.0f32; chain.length(all.len(), 1)];
     chain.read(all.clone(), one.clone(), &mut block)?;
     chain.finish(isa, all.clone(), one, &mut block)?;
     plan.slices(isa, &mut workspace, &job.axis, middle, 1, &block, &mut images[..n * n]);
+    drop(block);
     watch.middle(middle, &images[..n * n])?;
 
-    let rows_from = |done: usize| job.rows.start + done..job.rows.start + (done + slab).min(total);
-    let mut done = sink.next_slice().min(total);
-    let mut next = vec![0.0f32; if done + slab < total { block.len() } else { 0 }];
-    if done < total {
-        chain.read(all.clone(), rows_from(done), &mut block)?;
-    }
-    while done < total {
-        check_interrupt()?;
-        let rows = rows_from(done);
-        let after = rows_from(done + rows.len());
-        for (name, counts) in chain.finish(isa, all.clone(), rows.clone(), &mut block)?.by_row {
-            for (row, &n) in counts.iter().enumerate() {
-                sink.count(done + row, name, n)?;
-            }
-        }
-        let images = &mut images[..rows.len() * n * n];
-        let block_now = &block;
-        std::thread::scope(|scope| -> Result<()> {
-            let ahead = (!after.is_empty()).then(|| {
-                let (next, all) = (&mut next, all.clone());
-                scope.spawn(move || chain.read(all, after, next))
-            });
-            plan.slices(isa, &mut workspace, &job.axis, rows.start, rows.len(), block_now, images);
-            let written = sink.write(images);
-            let read = ahead.map_or(Ok(()), |thread| {
-                thread.join().unwrap_or_else(|_| Err(Error::bug("the reading thread panicked")))
-            });
-            written.and(read)
-        })?;
-        std::mem::swap(&mut block, &mut next);
-        done += rows.len();
-        watch.progress(done, total);
-    }
-    Ok(())
+    let rows = |slices: Range<usize>| job.rows.start + slices.start..job.rows.start + slices.end;
+    let read = |slices: Range<usize>, block: &mut [f32]| chain.read(all.clone(), rows(slices), block);
+    passes::blocks(sink.next_slice(), total, slab, chain.length(all.len(), slab), read, |slices, block| {
+        let counts = chain.finish(isa, all.clone(), rows(slices.clone()), block)?;
+        passes::count(sink, slices.start, &counts)?;
+        let images = &mut images[..slices.len() * n * n];
+        plan.slices(isa, &mut workspace, &job.axis, rows(slices.clone()).start, slices.len(), block, images);
+        sink.write(images)?;
+        watch.progress(slices.end, total);
+        Ok(())
+    })
 }
