@@ -96,6 +96,27 @@ fn reserve(_file: &File, _length: u64) -> io::Result<bool> {
     Ok(false)
 }
 
+/// Bytes of memory that this process may still take: what the machine has available, and what its control group leaves.
+/// Where neither says, 4 GiB.
+pub fn free_memory() -> u64 {
+    let number = |path: &str| std::fs::read_to_string(path).ok().and_then(|t| t.trim().parse::<u64>().ok());
+    let machine = std::fs::read_to_string("/proc/meminfo").ok().and_then(|text| {
+        let line = text.lines().find(|l| l.starts_with("MemAvailable:"))?;
+        line.split_whitespace().nth(1)?.parse::<u64>().ok().map(|kib| kib << 10)
+    });
+    // Version 2 of control groups, then version 1; inside a container the group is at the root.
+    let group = [
+        ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current"),
+        ("/sys/fs/cgroup/memory/memory.limit_in_bytes", "/sys/fs/cgroup/memory/memory.usage_in_bytes"),
+    ];
+    let left = group.iter().filter_map(|(max, used)| Some(number(max)?.saturating_sub(number(used)?))).min();
+    match (machine, left) {
+        (Some(a), Some(b)) => a.min(b),
+        (Some(a), None) | (None, Some(a)) => a,
+        (None, None) => 4 << 30,
+    }
+}
+
 /// Bytes that this user may still write on the file system of `path`.
 ///
 /// # Errors

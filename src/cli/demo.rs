@@ -4,6 +4,7 @@
 //! an axis off the middle), reconstructed by the same code as any scan, and compared with the discs.
 
 use crate::cli::options::{Opt, Settings, Takes};
+use crate::cli::prepare::PrepareArgs;
 use crate::cli::recon::ReconArgs;
 use crate::cli::scan::ScanArgs;
 use crate::cli::values::Center;
@@ -104,6 +105,7 @@ fn run(context: &Context) -> Result<()> {
             darks: Some(files.darks),
             flat_average: Average::Mean,
             theta: Some(files.theta),
+            theta_range: None,
             theta_unit: Some(AngleUnit::Degree),
             center: Center::Vo,
             pixel: None,
@@ -111,9 +113,12 @@ fn run(context: &Context) -> Result<()> {
             algorithm: Algorithm::Gridrec(DEFAULT_ERROR),
             filter: Some(Filter::default()),
             filter_file: None,
+            prepare: PrepareArgs::default(),
         },
         rows: None,
         slab: None,
+        memory: None,
+        keep: false,
         overwrite: args.overwrite,
     };
     let scan = recon.how.open(&recon.scan, None, context)?;

@@ -1,6 +1,7 @@
 //! `tomolith recon`: a scan in, attenuation slices out.
 
 use crate::cli::options::{Opt, Settings, Takes};
+use crate::cli::prepare::{PREPARE_OPTIONS, PrepareArgs};
 use crate::cli::reconstruct;
 use crate::cli::scan::{METHOD_OPTIONS, SCAN_OPTIONS, ScanArgs};
 use crate::cli::values::{self, Rows};
@@ -30,10 +31,22 @@ pub const COMMAND: Command = Command {
                     .short('o'),
                 Opt::new("rows", Takes::Number("A:B"), "Detector rows A to B, B not included [default: all]"),
                 Opt::new("slab", Takes::Number("N"), "Slices computed and written at a time; the results are the same"),
+                Opt::new(
+                    "memory",
+                    Takes::Number("SIZE|auto"),
+                    "Stay within this much memory, such as 4GiB; the results are the same",
+                )
+                .default("auto"),
+                Opt::new(
+                    "keep-intermediate",
+                    Takes::Switch,
+                    "Keep what lies between two passes: NAME.sinograms, NAME.retrieved, NAME.unpacked",
+                ),
                 Opt::new("overwrite", Takes::Switch, "Replace an existing output"),
             ],
         ),
         ("The scan", SCAN_OPTIONS),
+        ("Before", PREPARE_OPTIONS),
         (
             "The method",
             &[Opt::new(
@@ -61,6 +74,10 @@ pub struct ReconArgs {
     pub rows: Option<Rows>,
     /// Slices at a time, 16 if `None`.
     pub slab: Option<usize>,
+    /// Bytes of memory to stay within, what is free if `None`.
+    pub memory: Option<u64>,
+    /// Whether what lies between passes stays on disk.
+    pub keep: bool,
     /// Whether an existing output may be replaced.
     pub overwrite: bool,
 }
@@ -73,9 +90,16 @@ impl ReconArgs {
         Ok(ReconArgs {
             scan: settings.required_path("scan")?,
             output,
-            how: ScanArgs::from_settings(settings, settings.text("algorithm")?.unwrap_or_default())?,
+            how: ScanArgs {
+                prepare: PrepareArgs::from_settings(settings)?,
+                ..ScanArgs::from_settings(settings, settings.text("algorithm")?.unwrap_or_default())?
+            },
             rows: settings.parse("rows", Rows::parse)?,
             slab: settings.parse("slab", values::count)?,
+            memory: settings
+                .parse("memory", |text| if text == "auto" { Ok(0) } else { values::bytes(text) })?
+                .filter(|&m| m > 0),
+            keep: settings.is_on("keep-intermediate")?,
             overwrite: settings.is_on("overwrite")?,
         })
     }

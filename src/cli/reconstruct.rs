@@ -1,6 +1,8 @@
 //! The computing behind `recon`: an opened scan in, a volume with its manifest and a picture out.
 
 use crate::cli::Context;
+use crate::cli::passes::{Course, Shared};
+use crate::cli::prepare::Padding;
 use crate::cli::progress::Progress;
 use crate::cli::recon::ReconArgs;
 use crate::cli::scan::{OpenScan, ScanArgs};
@@ -8,7 +10,6 @@ use crate::error::{Error, Fault, Result};
 use crate::exchange::window::{DEFAULT_PERCENTILES, Window, to_grey};
 use crate::json::Json;
 use crate::num::CONTRACT;
-use crate::num::lanes::LANES;
 use crate::provenance::{Digest, InputFile};
 use crate::recon::field::Field;
 use crate::recon::flat::Frames;
@@ -16,11 +17,12 @@ use crate::recon::geometry::Axis;
 use crate::recon::normalize::{InputKind, NonFinite};
 use crate::recon::prepare::{Chain, NOT_FINITE, Steps, Until};
 use crate::recon::scan::{Algorithm, Job, Plan, Watch, reconstruct};
+use crate::recon::truncation::{Edges, is_truncated};
 use crate::recon::{center, normalize};
 use crate::volume::manifest::{self, Manifest};
 use crate::volume::reader::with_suffix;
 use crate::volume::writer::Writer;
-use crate::volume::{Dims, Dtype, Sink};
+use crate::volume::{Dims, Dtype, Sink, Source};
 use std::f64::consts::PI;
 use std::ops::Range;
 use std::path::Path;
@@ -35,32 +37,39 @@ const SHORTEST_TURN: f64 = 160.0 / 180.0 * PI;
 /// Of a scan of more than this (190°) the projections of the first half turn are taken.
 const LONGEST_HALF_TURN: f64 = 190.0 / 180.0 * PI;
 
+/// A slice whose values are known up to a smooth offset only says so in its unit.
+const RELATIVE: &str = "relative ";
+
 /// Reconstructs `scan` into `args.output` and returns the manifest.
 pub fn run(context: &Context, args: &ReconArgs, scan: OpenScan) -> Result<Manifest> {
-    let dims = scan.scan.projections.dims();
-    let n = dims.nx;
     refuse_outputs(&args.output, args.overwrite)?;
     // What is wrong with the numbers is wrong with the scan.
     let of_scan = |e: Error| if e.fault() == Fault::Data { e.at(&args.scan) } else { e };
-    let (axis, axis_found) = match &scan.axis {
-        Some(axis) => (axis.clone(), Json::Null),
-        None => find_axis(context, &args.how, &scan).map_err(of_scan)?,
-    };
-    let chain = chain(&args.how, &scan, args.how.nonfinite, scan.rows.clone()).map_err(of_scan)?;
-    let plan = Plan::new(&Field::plain(n), &scan.angles, &scan.filter, args.how.algorithm, scan.pixel)?;
+    let geometry = geometry(context, &args.how, &scan).map_err(of_scan)?;
+    let course = Course::new(context, args, &scan, &geometry)?;
+    if let Some(what) = course.warning() {
+        context.talk.warn(what);
+    }
+    let inputs = inputs(&scan)?;
+    let shared = Shared { context, args, scan: &scan, inputs: &inputs };
+    let between = shared.before(&course).map_err(of_scan)?;
+
+    let n = geometry.field.image;
     let rows = scan.rows.len();
     let volume = Dims::new(rows, n, n)?;
+    let plan = Plan::new(&geometry.field, &scan.angles, &scan.filter, args.how.algorithm, scan.pixel)?;
+    let unit = if scan.pixel.is_some() { "1/cm" } else { "1/pixel" };
     let job = manifest::Job {
         dims: volume,
         dtype: Dtype::F32,
         spacing: scan.pixel.map(|p| [p; 3]),
         slope: 1.0,
         intercept: 0.0,
-        value_unit: if scan.pixel.is_some() { "1/cm" } else { "1/pixel" }.to_string(),
+        value_unit: format!("{}{unit}", if geometry.truncated == Some(true) { RELATIVE } else { "" }),
         stage: "recon".to_string(),
         stage_version: args.how.algorithm.version(),
-        params: params(args, &scan, &axis, &plan),
-        inputs: inputs(&scan)?,
+        params: params(args, &scan, &geometry, &plan),
+        inputs: inputs.clone(),
         contract: CONTRACT,
     };
     let mut writer = Writer::create(&args.output, job, args.overwrite)?;
@@ -75,17 +84,19 @@ pub fn run(context: &Context, args: &ReconArgs, scan: OpenScan) -> Result<Manife
         progress: Progress::new(&context.talk, "recon", "slices"),
         slice_bytes: (volume.slice() * Dtype::F32.size()) as u64,
     };
-    let slab = args.slab.unwrap_or(LANES);
     let recon_job = Job {
         angles: scan.angles.clone(),
-        axis,
+        axis: geometry.axis.clone(),
         filter: scan.filter.clone(),
         algorithm: args.how.algorithm,
         rows: scan.rows.clone(),
         pixel: scan.pixel,
-        slab,
+        slab: course.slab,
     };
-    if let Err(e) = reconstruct(&chain, &recon_job, &plan, context.isa, &mut writer, &mut watch) {
+    let reconstructed = between
+        .chain(&args.how, &scan, Until::Absorption)
+        .and_then(|chain| reconstruct(&chain, &recon_job, &plan, context.isa, &mut writer, &mut watch));
+    if let Err(e) = reconstructed {
         drop((watch, writer));
         if e.fault() == Fault::Data {
             discard(&args.output, args.overwrite);
@@ -93,14 +104,83 @@ pub fn run(context: &Context, args: &ReconArgs, scan: OpenScan) -> Result<Manife
         return Err(of_scan(e));
     }
     watch.progress.finish();
-    let results = Json::obj([("axis", axis_found)]);
+    let results = Json::obj([
+        ("axis", geometry.axis_found),
+        ("truncated", geometry.truncated.map_or(Json::Null, Json::Bool)),
+        ("before", between.counts()?),
+    ]);
     let manifest = writer.finish(results, context.run_record())?;
+    if !args.keep {
+        between.remove();
+    }
     let spoiled = manifest.json().need("results")?.need("counts")?.get(NOT_FINITE).and_then(Json::as_u64).unwrap_or(0);
     if spoiled > 0 {
         let policy = args.how.nonfinite.name();
         context.talk.warn(format!("{spoiled} absorption value(s) were not finite (--nonfinite {policy})"));
     }
     Ok(manifest)
+}
+
+/// What is known of the geometry before anything is reconstructed.
+pub struct Geometry {
+    /// The axis on the columns in use.
+    pub axis: Axis,
+    /// How it was found; null if it was given.
+    pub axis_found: Json,
+    /// Whether the sample is wider than the detector; `None` if nobody asked.
+    pub truncated: Option<bool>,
+    /// The columns.
+    pub field: Field,
+}
+
+/// Parts of the rows at which truncation is looked for.
+const LOOKED_AT: [f64; 3] = [0.25, 0.5, 0.75];
+
+/// Finds the axis, and whether the sample is wider than the detector.
+pub fn geometry(context: &Context, how: &ScanArgs, scan: &OpenScan) -> Result<Geometry> {
+    let dims = scan.scan.projections.dims();
+    let n = dims.nx;
+    let prepare = &how.prepare;
+    if prepare.half_acquisition && scan.axis.is_none() {
+        return Err(Error::usage("--half-acquisition needs the axis").help("give it with --center PIXELS"));
+    }
+    let (axis, axis_found) = match &scan.axis {
+        Some(axis) => (axis.clone(), Json::Null),
+        None => find_axis(context, how, scan)?,
+    };
+    if prepare.padding != Padding::Auto && !prepare.half_acquisition {
+        let field = if prepare.padding == Padding::Edge { Field::padded(n) } else { Field::plain(n) };
+        return Ok(Geometry { axis, axis_found, truncated: None, field });
+    }
+    let middle = axis.at(scan.rows.start);
+    let edges = match prepare.half_acquisition {
+        true if middle > (n - 1) as f64 / 2.0 => Edges::Left,
+        true => Edges::Right,
+        false => Edges::Both,
+    };
+    let mut truncated = false;
+    for part in LOOKED_AT {
+        let row = scan.rows.start + ((scan.rows.len() - 1) as f64 * part) as usize;
+        let chain = quick_chain(how, scan, keep_or_zero(how.nonfinite), row..row + 1)?;
+        let mut block = vec![0.0f32; chain.length(dims.nz, 1)];
+        chain.read(0..dims.nz, row..row + 1, &mut block)?;
+        chain.finish(context.isa, 0..dims.nz, row..row + 1, &mut block)?;
+        truncated |= is_truncated(&block[..dims.nz * n], n, edges);
+    }
+    let field = match (prepare.half_acquisition, truncated) {
+        (true, _) => Field::off_axis(n, middle)?,
+        (false, true) => Field::padded(n),
+        (false, false) => Field::plain(n),
+    };
+    if truncated {
+        context.talk.warn("the sample is wider than the detector: the slices' values are relative");
+    }
+    Ok(Geometry { axis, axis_found, truncated: Some(truncated), field })
+}
+
+/// A dead pixel spoils its slice, not what is looked for in it: kept values become air here.
+fn keep_or_zero(policy: NonFinite) -> NonFinite {
+    if policy == NonFinite::Keep { NonFinite::Zero } else { policy }
 }
 
 /// Removes what a run left that cannot be taken up: its numbers are refused, and will be refused again. What cannot be
@@ -134,16 +214,37 @@ fn refuse_outputs(base: &Path, overwrite: bool) -> Result<()> {
     Ok(())
 }
 
-/// The projections of some detector rows, with what turns them into absorption.
-pub fn chain<'a>(how: &ScanArgs, scan: &'a OpenScan, non_finite: NonFinite, rows: Range<usize>) -> Result<Chain<'a>> {
+/// The projections of some rows, with what turns them into absorption one row at a time.
+pub fn quick_chain<'a>(
+    how: &ScanArgs,
+    scan: &'a OpenScan,
+    non_finite: NonFinite,
+    rows: Range<usize>,
+) -> Result<Chain<'a>> {
+    let source = scan.scan.projections.as_ref();
+    chain(how, scan, source, non_finite, rows, &scan.prepared.steps.quick(), Until::Absorption)
+}
+
+/// The projections of `source` in some rows with the steps `steps`.
+pub fn chain<'a>(
+    how: &ScanArgs,
+    scan: &'a OpenScan,
+    source: &'a dyn Source,
+    non_finite: NonFinite,
+    rows: Range<usize>,
+    steps: &Steps,
+    until: Until,
+) -> Result<Chain<'a>> {
     let frames = match (&scan.scan.flats, &scan.scan.darks) {
-        (Some(flats), Some(darks)) if scan.kind == InputKind::Counts => {
-            Some(Frames::new(flats.as_ref(), darks.as_ref(), how.flat_average))
-        }
+        (Some(flats), Some(darks)) if scan.kind == InputKind::Counts => Some(Frames {
+            positions: scan.prepared.positions.as_deref(),
+            blend: scan.prepared.blend,
+            exposure_ratio: how.prepare.exposure_ratio,
+            ..Frames::new(flats.as_ref(), darks.as_ref(), how.flat_average)
+        }),
         _ => None,
     };
-    let input = normalize::Input::new(scan.scan.projections.as_ref(), scan.kind, frames, non_finite, rows)?;
-    Chain::new(input, &Steps::default(), Until::Absorption)
+    Chain::new(normalize::Input::new(source, scan.kind, frames, non_finite, rows)?, steps, until)
 }
 
 /// The axis by Vo's method, from the middle of the detector whatever rows are asked for, and how it was found.
@@ -151,11 +252,9 @@ pub fn find_axis(context: &Context, how: &ScanArgs, scan: &OpenScan) -> Result<(
     let dims = scan.scan.projections.dims();
     let middle = dims.ny / 2;
     let rows = if dims.ny > AXIS_MIN_HEIGHT { middle - AXIS_ROWS..middle + AXIS_ROWS } else { middle..middle + 1 };
-    // A dead pixel spoils its slice, not the search: kept values become air here.
-    let policy = if how.nonfinite == NonFinite::Keep { NonFinite::Zero } else { how.nonfinite };
-    let chain = chain(how, scan, policy, rows.clone())?;
+    let chain = quick_chain(how, scan, keep_or_zero(how.nonfinite), rows.clone())?;
     let width = rows.len() * dims.nx;
-    let mut block = vec![0.0f32; dims.nz * width];
+    let mut block = vec![0.0f32; chain.length(dims.nz, rows.len())];
     chain.read(0..dims.nz, rows.clone(), &mut block)?;
     chain.finish(context.isa, 0..dims.nz, rows.clone(), &mut block)?;
     let mut sinogram = vec![0.0f32; dims.nz * dims.nx];
@@ -196,12 +295,12 @@ pub fn find_axis(context: &Context, how: &ScanArgs, scan: &OpenScan) -> Result<(
 }
 
 /// Every value that decides the bits.
-fn params(args: &ReconArgs, scan: &OpenScan, axis: &Axis, plan: &Plan) -> Json {
+fn params(args: &ReconArgs, scan: &OpenScan, geometry: &Geometry, plan: &Plan) -> Json {
     let how = &args.how;
     let compat = how.algorithm == Algorithm::GridrecCompat;
     let filter_par = if compat { scan.filter.compat_parameters() } else { scan.filter.parameters() };
     let list = |values: &[f64]| Json::Arr(values.iter().map(|&v| v.into()).collect());
-    let axis = match axis {
+    let axis = match &geometry.axis {
         Axis::Fixed(pixel) => Json::from(*pixel),
         Axis::PerRow(pixels) => list(&pixels[scan.rows.clone()]),
     };
@@ -212,15 +311,32 @@ fn params(args: &ReconArgs, scan: &OpenScan, axis: &Axis, plan: &Plan) -> Json {
     let length = |i: usize| lengths.map_or(Json::Null, |l| l[i].into());
     let angles: Vec<u8> = scan.angles.radians().iter().flat_map(|a| a.to_le_bytes()).collect();
     let counts = scan.kind == InputKind::Counts;
+    let dims = scan.scan.projections.dims();
+    let prepared = &scan.prepared;
+    let views: Vec<u8> = prepared.views.iter().flat_map(|&v| (v as u64).to_le_bytes()).collect();
     Json::obj([
         ("algorithm", Json::from(how.algorithm.name())),
         ("angles", scan.angles.len().into()),
         ("angles_sha256", Digest::of(&angles).hex().as_str().into()),
         ("angle_unit", scan.angles.unit().name().into()),
         ("axis_pixel", axis),
+        ("before", prepared.steps.params(dims.nz, dims.nx)),
+        ("bin", how.prepare.bin.into()),
+        ("columns", Json::Arr(vec![prepared.columns.start.into(), prepared.columns.end.into()])),
+        ("exposure_ratio", if counts { how.prepare.exposure_ratio.into() } else { Json::Null }),
+        (
+            "field",
+            Json::obj([
+                ("columns", Json::from(geometry.field.columns)),
+                ("lead", geometry.field.lead.into()),
+                ("fill", format!("{:?}", geometry.field.fill).to_lowercase().as_str().into()),
+                ("half_acquisition", geometry.field.weights.is_some().into()),
+            ]),
+        ),
         ("filter", scan.filter.name().as_str().into()),
         ("filter_par", list(filter_par)),
         ("flat_average", if counts { how.flat_average.name().into() } else { Json::Null }),
+        ("flat_blend", if counts { prepared.blend.name().into() } else { Json::Null }),
         ("grid", length(0)),
         ("gridding_error", gridding_error),
         ("input", scan.kind.name().into()),
@@ -228,6 +344,7 @@ fn params(args: &ReconArgs, scan: &OpenScan, axis: &Axis, plan: &Plan) -> Json {
         ("padded", length(1)),
         ("pixel_um", scan.pixel.map_or(Json::Null, |p| p.0.into())),
         ("rows", Json::Arr(vec![scan.rows.start.into(), scan.rows.end.into()])),
+        ("views_sha256", Digest::of(&views).hex().as_str().into()),
     ])
 }
 

@@ -6,6 +6,7 @@
 
 use crate::cli::Context;
 use crate::cli::options::{Opt, Settings, Takes};
+use crate::cli::prepare::{PrepareArgs, Prepared};
 use crate::cli::values::{self, Center, Rows};
 use crate::error::{Error, Result};
 use crate::exchange::{self, Scan};
@@ -33,6 +34,11 @@ pub const SCAN_OPTIONS: &[Opt] = &[
         "theta",
         Takes::Value("FILE"),
         "Projection angles, one per projection: .npy or text; replaces those of the scan",
+    ),
+    Opt::new(
+        "theta-range",
+        Takes::Number("A:B"),
+        "Use the angles A to B of --theta, B not included: a list may hold flats' and darks' angles, too",
     ),
     Opt::new("theta-unit", Takes::Choice(&["deg", "rad"]), "Unit of the angles [default: what the file says]"),
     Opt::new(
@@ -85,6 +91,8 @@ pub struct ScanArgs {
     pub flat_average: Average,
     /// Angles that replace the scan's own.
     pub theta: Option<PathBuf>,
+    /// Which of the angles of [`ScanArgs::theta`], if not all.
+    pub theta_range: Option<Rows>,
     /// Unit of the angles, if said.
     pub theta_unit: Option<AngleUnit>,
     /// Rotation axis.
@@ -99,6 +107,8 @@ pub struct ScanArgs {
     pub filter: Option<Filter>,
     /// File with the response of the filter `custom`.
     pub filter_file: Option<PathBuf>,
+    /// What is done to the projections before.
+    pub prepare: PrepareArgs,
 }
 
 /// A scan, opened and checked.
@@ -119,6 +129,8 @@ pub struct OpenScan {
     pub filter: Filter,
     /// Role and path of the files that gave numbers besides the scan's own: for the manifest's list of inputs.
     pub side_files: Vec<(&'static str, PathBuf)>,
+    /// What is done to the projections before, resolved.
+    pub prepared: Prepared,
 }
 
 impl ScanArgs {
@@ -132,6 +144,7 @@ impl ScanArgs {
             darks: settings.path("darks")?,
             flat_average: settings.parsed("flat-average", Average::parse)?,
             theta: settings.path("theta")?,
+            theta_range: settings.parse("theta-range", Rows::parse)?,
             theta_unit: settings
                 .parse("theta-unit", |w| Ok(if w == "rad" { AngleUnit::Radian } else { AngleUnit::Degree }))?,
             center: settings.parsed("center", Center::parse)?,
@@ -143,6 +156,7 @@ impl ScanArgs {
                 None => Some(filter_of(settings)?),
             },
             filter_file,
+            prepare: PrepareArgs::default(),
         };
         args.check(settings)?;
         Ok(args)
@@ -159,6 +173,9 @@ impl ScanArgs {
                 return Err(Error::usage("--filter-file and --filter-par both give the custom response")
                     .help("give one of them"));
             }
+        }
+        if self.theta_range.is_some() && self.theta.is_none() {
+            return Err(Error::usage("--theta-range without --theta").help("add --theta FILE, or leave it out"));
         }
         let fields = self.flats.is_some() || self.darks.is_some();
         if fields && matches!(self.input, Some(InputKind::Transmission | InputKind::Absorption)) {
@@ -181,6 +198,7 @@ impl ScanArgs {
         }
         let dims = scan.projections.dims();
         let mut side_files = Vec::new();
+        let mut positions = None;
 
         let open_fields = |path: &PathBuf, name: &str| -> Result<Box<dyn Source>> {
             exchange::open_stack(path, context.io).map_err(|e| settings.blame(name, e))
@@ -190,6 +208,15 @@ impl ScanArgs {
         }
         if let Some(path) = &self.darks {
             scan.darks = Some(open_fields(path, "darks")?);
+        }
+        if let Some(after) = self.prepare.flats_after() {
+            let Some(before) = scan.flats.take() else {
+                return Err(Error::usage("--flats-after without flats before the scan").help("give them with --flats"));
+            };
+            let after = exchange::open_stack(after, context.io).map_err(|e| settings.blame("flats-after", e))?;
+            let (joined, known) =
+                PrepareArgs::join_flats(before, after, dims.nz).map_err(|e| settings.blame("flats-after", e))?;
+            (scan.flats, positions) = (Some(joined), Some(known));
         }
         let kind = self.kind(&scan).map_err(|e| e.at(path))?;
         if kind != InputKind::Counts {
@@ -208,13 +235,9 @@ impl ScanArgs {
             }
         }
 
-        let angles = self.angles(&scan, path, context, &mut side_files)?;
+        let mut angles = self.angles(&scan, path, context, &mut side_files)?;
         angles.check_count(dims.nz).map_err(|e| e.at(self.theta.as_deref().unwrap_or(path)))?;
 
-        let rows = match rows {
-            Some(rows) => rows.within(dims.ny).map_err(|e| settings.blame("rows", e))?,
-            None => 0..dims.ny,
-        };
         let axis = match &self.center {
             Center::Vo => None,
             Center::Pixel(pixel) => Some(Axis::Fixed(*pixel)),
@@ -241,13 +264,22 @@ impl ScanArgs {
             }
             (None, None) => Filter::default(),
         };
-        let pixel = self.pixel.or(scan.pixel);
+        let mut pixel = self.pixel.or(scan.pixel);
         if let (Some(said), Some(stored)) = (self.pixel, scan.pixel)
             && said != stored
         {
             context.talk.warn(format!("--pixel {} um replaces the file's {} um", said.0, stored.0));
         }
-        Ok(OpenScan { scan, kind, angles, rows, axis, pixel, filter, side_files })
+        let (prepared, axis) = self.prepare.apply(&mut scan, &mut angles, axis, positions, &mut pixel)?;
+        let dims = scan.projections.dims();
+        let rows = match rows {
+            Some(rows) => rows.within(dims.ny).map_err(|e| settings.blame("rows", e))?,
+            None => 0..dims.ny,
+        };
+        if let Some(axis) = &axis {
+            axis.check(dims.ny, dims.nx).map_err(|e| settings.blame("center", e))?;
+        }
+        Ok(OpenScan { scan, kind, angles, rows, axis, pixel, filter, side_files, prepared })
     }
 
     /// What the projections hold: as said, or counts when flats and darks are there. Never guessed from the values.
@@ -282,7 +314,15 @@ impl ScanArgs {
     ) -> Result<Angles> {
         let (values, stored_unit, source) = match (&self.theta, &scan.theta) {
             (Some(file), _) => {
-                let values = exchange::open_vector(file).map_err(|e| context.settings.blame("theta", e))?;
+                let mut values = exchange::open_vector(file).map_err(|e| context.settings.blame("theta", e))?;
+                if let Some(range) = self.theta_range {
+                    let range = range.within(values.len()).map_err(|_| {
+                        Error::usage(format!("--theta-range leaves the list of {} angles", values.len()))
+                            .help(format!("the list has the angles 0:{}", values.len()))
+                            .at(file)
+                    })?;
+                    values = values[range].to_vec();
+                }
                 side_files.push(("theta", file.clone()));
                 (values, None, file.as_path())
             }

@@ -147,7 +147,7 @@ impl Slice {
             Some(axis) => axis.clone(),
             None => reconstruct::find_axis(context, &args.how, &scan)?.0,
         };
-        let chain = reconstruct::chain(&args.how, &scan, args.how.nonfinite, row..row + 1)?;
+        let chain = reconstruct::quick_chain(&args.how, &scan, args.how.nonfinite, row..row + 1)?;
         let dims = scan.scan.projections.dims();
         let mut sinogram = vec![0.0; chain.length(dims.nz, 1)];
         chain.read(0..dims.nz, row..row + 1, &mut sinogram)?;

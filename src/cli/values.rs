@@ -4,7 +4,7 @@
 //! without a unit is refused, because a bare 1.33 has been micrometres in one laboratory and millimetres in another.
 
 use crate::error::{Error, Result};
-use crate::units::Micrometre;
+use crate::units::{KiloElectronVolt, Micrometre};
 use std::ops::Range;
 use std::path::PathBuf;
 
@@ -41,6 +41,55 @@ pub fn length(text: &str) -> Result<Micrometre> {
         return Err(Error::usage(format!("'{text}' is no length that a detector or a beamline has")).help(example));
     }
     Ok(Micrometre(micrometres))
+}
+
+/// A photon energy with its unit: `27.5keV`, `13500eV`, `1MeV`. Positive and finite.
+pub fn energy(text: &str) -> Result<KiloElectronVolt> {
+    const UNITS: [(&str, f64); 3] = [("keV", 1.0), ("MeV", 1e3), ("eV", 1e-3)];
+    let wrong =
+        |what: &str| Error::usage(format!("'{text}' {what}")).help("write a number and its unit: 27.5keV, 13500eV");
+    let Some((digits, scale)) = UNITS.iter().find_map(|(unit, scale)| Some((text.trim().strip_suffix(unit)?, scale)))
+    else {
+        return Err(wrong("has no unit of energy"));
+    };
+    match digits.trim_end().parse::<f64>() {
+        Ok(v) if v > 0.0 && v.is_finite() => Ok(KiloElectronVolt(v * scale)),
+        _ => Err(wrong("is not an energy")),
+    }
+}
+
+/// An amount of memory with its unit: `4GiB`, `800MB`.
+pub fn bytes(text: &str) -> Result<u64> {
+    const UNITS: [(&str, f64); 8] = [
+        ("KiB", 1024.0),
+        ("MiB", 1048576.0),
+        ("GiB", 1073741824.0),
+        ("TiB", 1099511627776.0),
+        ("kB", 1e3),
+        ("MB", 1e6),
+        ("GB", 1e9),
+        ("TB", 1e12),
+    ];
+    let wrong = || Error::usage(format!("'{text}' is not an amount of memory")).help("write 4GiB, 800MB …");
+    let (digits, scale) =
+        UNITS.iter().find_map(|(unit, scale)| Some((text.trim().strip_suffix(unit)?, scale))).ok_or_else(wrong)?;
+    match digits.trim_end().parse::<f64>() {
+        Ok(v) if v > 0.0 && v * scale < 1e18 => Ok((v * scale) as u64),
+        _ => Err(wrong()),
+    }
+}
+
+/// Ranges of numbers: `30:40`, `30:40,120:125.5`; the first of each is the lesser.
+pub fn ranges(text: &str) -> Result<Vec<[f64; 2]>> {
+    text.split(',')
+        .map(|range| {
+            let parsed = range.split_once(':').and_then(|(a, b)| Some([number(a).ok()?, number(b).ok()?]));
+            parsed.filter(|[a, b]| a < b).ok_or_else(|| {
+                Error::usage(format!("'{range}' is not a range"))
+                    .help("write from:to, several with commas: 30:40,120:125.5")
+            })
+        })
+        .collect()
 }
 
 /// A finite number.
@@ -187,6 +236,23 @@ impl Center {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn energies_memory_and_ranges_are_read_as_people_write_them() {
+        assert_eq!(energy("27.5keV").unwrap().0, 27.5);
+        assert_eq!(energy(" 13500 eV").unwrap().0, 13.5);
+        assert_eq!((bytes("4GiB").unwrap(), bytes("1.5 kB").unwrap()), (4 << 30, 1500));
+        assert_eq!(ranges("30:40,120:125.5").unwrap(), [[30.0, 40.0], [120.0, 125.5]]);
+        for text in ["27.5", "keV", "-1keV", "nankeV", "1 J"] {
+            assert_eq!(energy(text).unwrap_err().fault().exit_code(), 2, "{text}");
+        }
+        for text in ["4", "4G", "-1GiB", "GiB", "1e30GiB"] {
+            assert_eq!(bytes(text).unwrap_err().fault().exit_code(), 2, "{text}");
+        }
+        for text in ["30", "40:30", "a:b", "1:2,", "1:nan"] {
+            assert_eq!(ranges(text).unwrap_err().fault().exit_code(), 2, "{text}");
+        }
+    }
 
     #[test]
     fn lengths_need_a_unit() {

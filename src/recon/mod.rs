@@ -5,6 +5,7 @@
 //! | [`geometry`] | angles and their weights, the rotation axis |
 //! | [`field`] | the detector's columns in the reconstruction: padding, half acquisition |
 //! | [`flat`], [`normalize`] | flat field, −ln, what is not finite |
+//! | [`truncation`] | is the sample wider than the detector |
 //! | [`select`] | binning, cropping, blocked views |
 //! | [`zinger`], [`background`], [`phase`] | what is done to projections: stray photons, a drifting beam, phase retrieval |
 //! | [`stripe`] | stripes of a sinogram, rings of a slice |
@@ -50,6 +51,7 @@ pub mod scan;
 pub mod select;
 pub mod stripe;
 pub mod trace;
+pub mod truncation;
 pub mod zinger;
 
 use crate::error::{Error, Result};

@@ -235,6 +235,11 @@ impl Joined {
         Ok(Joined { parts, dims })
     }
 
+    /// Nothing: what stands in a place whose stack was taken out.
+    pub fn empty() -> Joined {
+        Joined { parts: Vec::new(), dims: Dims { nz: 0, ny: 0, nx: 0 } }
+    }
+
     /// The parts that `z` touches, and what of each.
     fn touched(&self, z: Range<usize>) -> Vec<(&dyn Source, Range<usize>)> {
         let mut begin = 0;
@@ -256,10 +261,10 @@ impl Source for Joined {
         self.dims
     }
     fn dtype(&self) -> Dtype {
-        self.parts[0].dtype()
+        self.parts.first().map_or(Dtype::F32, |part| part.dtype())
     }
     fn spacing(&self) -> Spacing {
-        self.parts[0].spacing()
+        self.parts.first().and_then(|part| part.spacing())
     }
     fn read(&self, z: Range<usize>, y: Range<usize>, mut out: &mut [f32]) -> Result<()> {
         for (part, z) in self.touched(z) {

@@ -231,7 +231,10 @@ impl Manifest {
     }
 
     /// Key of the job that made the volume.
-    pub(super) fn job_key(&self) -> Result<Digest> {
+    ///
+    /// # Errors
+    /// If there is none: not a manifest of this schema.
+    pub fn job_key(&self) -> Result<Digest> {
         Digest::parse(self.json.need_str("job")?)
     }
 
