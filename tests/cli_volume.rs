@@ -262,7 +262,7 @@ fn convert_keeps_every_bit() {
         ("convert out/f32.mhd x.npy --pixel 1um", 2, &["--pixel"]),
         ("convert f64.npy out/x.mhd", 65, &["f64.npy", "float32"]),
         ("convert f32.npy out/x.raw", 2, &["out/x.mhd"]),
-        ("convert f32.npy x.tif", 2, &["'.npy' to '.tif'"]),
+        ("convert f32.npy x.jpg", 2, &["'.npy' to '.jpg'"]),
         ("convert out/f32.mhd out/y.mhd", 2, &["nothing to convert"]),
         ("convert f32.npy", 2, &["OUT"]),
         ("convert none.npy out/x.mhd", 66, &["none.npy"]),

@@ -1,33 +1,42 @@
-//! `tomolith convert`: between native volumes and `.npy`, voxel for voxel.
+//! `tomolith convert`: between native volumes, `.npy`, TIFF and (in only) MRC, voxel for voxel.
 
-use crate::cli::open::{extension, is_native};
+use crate::cli::open::{Input, extension, is_native};
 use crate::cli::options::{Opt, Takes};
 use crate::cli::progress::Progress;
 use crate::cli::{Command, Context, values};
-use crate::error::{Error, Result};
-use crate::exchange::{self, npy::NpyWriter};
+use crate::error::{Error, Fault, Result};
+use crate::exchange::npy::NpyWriter;
+use crate::exchange::tiff::write::TiffWriter;
 use crate::json::Json;
 use crate::num::CONTRACT;
 use crate::os::check_interrupt;
 use crate::units::Micrometre;
-use crate::volume::reader::Reader;
 use crate::volume::writer::{Job, Writer};
-use crate::volume::{Sink, Source};
-use std::path::Path;
+use crate::volume::{Dims, Sink, Source};
+use std::path::{Path, PathBuf};
 
 /// The command.
 pub const COMMAND: Command = Command {
     path: &["convert"],
-    about: "Convert between native volumes (.mhd) and NumPy arrays (.npy)",
-    details: "The extensions say which way. The voxels keep their bits and their type. A .npy array knows no voxel \
-              size: it is recorded as unknown, unless --pixel gives it.",
-    examples: "  tomolith convert out/tooth.mhd tooth.npy\n  tomolith convert volume.npy out/volume.mhd --pixel 1.33um",
+    about: "Convert between native volumes (.mhd), NumPy arrays (.npy), TIFF and MRC",
+    details: "The extensions say which way. The voxels keep their bits and their type. IN may be a folder of TIFF \
+              images, or a pattern in quotes such as 'raw_*.tiff'. OUT with a # in its name is one TIFF per slice, the # \
+              replaced by five digits: the detector row, if the volume knows it, else the slice; the same command goes \
+              on where it was interrupted. OUT.tiff without it holds all slices, as BigTIFF from 4 GiB on. .npy, TIFF and \
+              MRC know no reliable voxel size: it is recorded as unknown, unless --pixel gives it.",
+    examples: "  tomolith convert out/tooth.mhd tooth.npy\n  tomolith convert volume.npy out/volume.mhd --pixel 1.33um\n  \
+               tomolith convert out/tooth.mhd 'tooth_rec/recon_#.tiff'\n  tomolith convert 'raw/*.tif' out/raw.mhd",
     groups: &[(
         "",
         &[
-            Opt::new("in", Takes::Argument("IN"), "What to read: .mhd, .nhdr, .raw or .npy"),
-            Opt::new("out", Takes::Argument("OUT"), "What to write: .mhd or .npy"),
-            Opt::new("pixel", Takes::Number("LENGTH"), "Voxel size with its unit, such as 1.33um (for .npy to .mhd)"),
+            Opt::new(
+                "in",
+                Takes::Argument("IN"),
+                "What to read: .mhd, .nhdr, .raw, .npy, .tiff, .mrc, a folder of .tiff",
+            ),
+            Opt::new("out", Takes::Argument("OUT"), "What to write: .mhd, .npy, .tiff, or NAME_#.tiff"),
+            Opt::new("pixel", Takes::Number("LENGTH"), "Voxel size with its unit, such as 1.33um (to .mhd and .tiff)"),
+            Opt::new("first-number", Takes::Number("N"), "Number of the first of several .tiff files"),
             Opt::new("overwrite", Takes::Switch, "Replace an existing output"),
         ],
     )],
@@ -38,52 +47,153 @@ pub const COMMAND: Command = Command {
 const STAGE_VERSION: u32 = 1;
 /// Voxels moved at a time, if a slice is not larger: 16 MiB.
 const BLOCK: usize = 4 << 20;
+/// Stands for the number in the names of several files.
+const NUMBER: char = '#';
 
 fn run(context: &Context) -> Result<()> {
     let settings = &context.settings;
     let (from, to) = (settings.required_path("in")?, settings.required_path("out")?);
     let pixel = settings.parse("pixel", values::length)?;
     let overwrite = settings.is_on("overwrite")?;
-    let known = "IN and OUT are .mhd and .npy, or .npy and .mhd";
-    match (is_native(&from), extension(&from).as_str(), extension(&to).as_str()) {
-        (true, _, "npy") => {
-            if pixel.is_some() {
-                return Err(Error::usage("--pixel: a .npy array has no place for a voxel size").help("leave it out"));
+    let known = "IN is .mhd, .npy, .tiff, .mrc or a folder of .tiff, OUT is .mhd, .npy or .tiff";
+    let (a, b) = (extension(&from), extension(&to));
+    match (is_native(&from), b.as_str()) {
+        (true, "mhd" | "nhdr" | "raw") => {
+            return Err(Error::usage("both are native volumes: there is nothing to convert").help(known));
+        }
+        (false, "raw" | "nhdr") => {
+            return Err(Error::usage("OUT: name the primary header, .mhd; the others come with it")
+                .help(format!("write {}", to.with_extension("mhd").display())));
+        }
+        (_, "npy") if pixel.is_some() => {
+            return Err(Error::usage("--pixel: a .npy array has no place for a voxel size").help("leave it out"));
+        }
+        (false, "npy") if a == "npy" => {
+            return Err(Error::usage("both are .npy arrays: there is nothing to convert").help(known));
+        }
+        (_, "mhd" | "npy" | "tif" | "tiff") if !matches!(a.as_str(), "h5" | "hdf" | "hdf5" | "nxs") => {}
+        _ => return Err(Error::usage(format!("cannot convert '.{a}' to '.{b}'")).help(known)),
+    }
+    let input = Input::open(&from, context)?;
+    check_bits(&input, &from)?;
+    let source = input.source();
+    let pixel = pixel.or(source.spacing().map(|[x, _, _]| x));
+    match b.as_str() {
+        "mhd" => to_native(context, source, &to, pixel, overwrite),
+        "npy" => {
+            let mut writer = NpyWriter::create(&to, source.dims(), source.dtype(), overwrite)?;
+            copy(context, source, &mut writer)?;
+            writer.finish()
+        }
+        _ if to.to_string_lossy().contains(NUMBER) => {
+            let first = settings.parse("first-number", values::index)?.unwrap_or_else(|| first_row(&input));
+            to_slices(context, source, &to, pixel, first, overwrite)
+        }
+        _ => {
+            let description = description(source)?;
+            let mut writer = TiffWriter::create(&to, source.dims(), source.dtype(), pixel, &description, overwrite)?;
+            copy(context, source, &mut writer)?;
+            writer.finish()
+        }
+    }
+}
+
+/// Refuses what cannot keep its bits.
+fn check_bits(input: &Input, from: &Path) -> Result<()> {
+    match input {
+        Input::Native(reader) => {
+            let header = reader.header();
+            if (header.slope, header.intercept) != (1.0, 0.0) {
+                return Err(Error::data("has a slope and an intercept, which the other formats cannot carry")
+                    .help("read NAME.raw directly and apply them: value = slope * stored + intercept")
+                    .at(from));
             }
-            to_npy(context, &from, &to, overwrite)
+            Ok(())
         }
-        (_, "npy", "mhd") => to_native(context, &from, &to, pixel, overwrite),
-        (_, "npy", "raw" | "nhdr") => Err(Error::usage("OUT: name the primary header, .mhd; the others come with it")
-            .help(format!("write {}", to.with_extension("mhd").display()))),
-        (true, _, "mhd" | "nhdr" | "raw") => {
-            Err(Error::usage("both are native volumes: there is nothing to convert").help(known))
-        }
-        (_, a, b) => Err(Error::usage(format!("cannot convert '.{a}' to '.{b}'")).help(known)),
+        // The only thing that a reader of a bare stack notes is that its numbers do not fit into f32.
+        Input::Foreign(scan) => match scan.notes.first() {
+            Some(note) => Err(Error::data(format!("cannot keep its bits: {note}"))
+                .help("save it as float32, uint16 or uint8 with NumPy's astype, where you see what is lost")
+                .at(from)),
+            None => Ok(()),
+        },
     }
 }
 
-fn to_npy(context: &Context, from: &Path, to: &Path, overwrite: bool) -> Result<()> {
-    let reader = Reader::open(from, context.io)?;
-    let header = reader.header();
-    if (header.slope, header.intercept) != (1.0, 0.0) {
-        return Err(Error::data("has a slope and an intercept, which .npy cannot carry")
-            .help("read NAME.raw directly and apply them: value = slope * stored + intercept")
-            .at(from));
-    }
-    let mut writer = NpyWriter::create(to, reader.dims(), reader.dtype(), overwrite)?;
-    copy(context, &reader, &mut writer)?;
-    writer.finish()
+/// The detector row of the first slice, 0 if nobody knows.
+fn first_row(input: &Input) -> usize {
+    let Input::Native(reader) = input else { return 0 };
+    let rows = reader.manifest().and_then(|m| m.get("params")).and_then(|p| p.get("rows"));
+    let first = rows.and_then(Json::as_arr).and_then(|rows| rows.first()).and_then(Json::as_u64);
+    first.and_then(|row| usize::try_from(row).ok()).unwrap_or(0)
 }
 
-fn to_native(context: &Context, from: &Path, to: &Path, pixel: Option<Micrometre>, overwrite: bool) -> Result<()> {
-    let scan = exchange::open_scan(from, context.io)?;
-    // The only thing that a reader of .npy notes is that its numbers do not fit into f32.
-    if let Some(note) = scan.notes.first() {
-        return Err(Error::data(format!("cannot keep its bits: {note}"))
-            .help("save it as float32, uint16 or uint8 with NumPy's astype, where you see what is lost")
-            .at(from));
+/// What a TIFF says of itself: where its numbers come from.
+fn description(source: &dyn Source) -> Result<String> {
+    let inputs = source.inputs()?;
+    let lines: Vec<String> = inputs.iter().map(|i| format!("from {} sha256 {}", i.name, i.digest.hex())).collect();
+    Ok(format!("tomolith {}; {}", env!("CARGO_PKG_VERSION"), lines.join("; ")))
+}
+
+/// One file per slice.
+fn to_slices(
+    context: &Context,
+    source: &dyn Source,
+    pattern: &Path,
+    pixel: Option<Micrometre>,
+    first: usize,
+    overwrite: bool,
+) -> Result<()> {
+    let d = source.dims();
+    let name = pattern.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    if !name.contains(NUMBER) {
+        return Err(Error::usage("the # that stands for the number belongs into the file's name").at(pattern));
     }
-    let source = scan.projections.as_ref();
+    let folder = pattern.parent().map_or_else(PathBuf::new, Path::to_path_buf);
+    if !folder.as_os_str().is_empty() {
+        std::fs::create_dir_all(&folder).map_err(|e| Error::writing(&folder, &e))?;
+    }
+    let description = description(source)?;
+    let progress = Progress::new(&context.talk, "convert", "slices");
+    let mut slice = vec![0.0f32; d.slice()];
+    for z in 0..d.nz {
+        check_interrupt()?;
+        let path = folder.join(name.replacen(NUMBER, &format!("{:05}", first + z), 1));
+        source.read(z..z + 1, 0..d.ny, &mut slice)?;
+        let one = Dims::new(1, d.ny, d.nx)?;
+        match TiffWriter::create(&path, one, source.dtype(), pixel, &description, overwrite) {
+            Ok(mut writer) => {
+                writer.write(&slice)?;
+                writer.finish()?;
+            }
+            // What an interrupted run of the same command left, stays.
+            Err(e) if e.fault() == Fault::CannotCreate && holds(&path, &slice, context) => {}
+            Err(e) => return Err(e),
+        }
+        progress.update(z as u64 + 1, d.nz as u64, ((z + 1) * d.slice() * source.dtype().size()) as u64);
+    }
+    progress.finish();
+    Ok(())
+}
+
+/// Whether an image has these values.
+fn holds(path: &Path, slice: &[f32], context: &Context) -> bool {
+    let mut values = vec![0.0f32; slice.len()];
+    crate::exchange::open_stack(path, context.io).is_ok_and(|there| {
+        let d = there.dims();
+        d.voxels() == slice.len()
+            && there.read(0..d.nz, 0..d.ny, &mut values).is_ok()
+            && values.iter().zip(slice).all(|(a, b)| a.to_bits() == b.to_bits())
+    })
+}
+
+fn to_native(
+    context: &Context,
+    source: &dyn Source,
+    to: &Path,
+    pixel: Option<Micrometre>,
+    overwrite: bool,
+) -> Result<()> {
     let spacing = pixel.map(|p| [p; 3]);
     let inputs = source.inputs()?.into_iter().map(|mut input| {
         input.role = "volume".into();

@@ -1,7 +1,7 @@
 //! Opens what a command is pointed at: a native volume by its extension, anything else by its content.
 
 use crate::cli::Context;
-use crate::error::{Error, Result};
+use crate::error::{Error, Fault, Result};
 use crate::exchange::{self, Scan};
 use crate::volume::Source;
 use crate::volume::reader::Reader;
@@ -11,7 +11,7 @@ use std::path::Path;
 pub enum Input {
     /// A native volume.
     Native(Box<Reader>),
-    /// A scan; of a `.npy` array there are only projections.
+    /// A scan; of a `.npy` array or a stack of images there are only projections.
     Foreign(Box<Scan>),
 }
 
@@ -21,12 +21,16 @@ impl Input {
         if is_native(path) {
             return Ok(Input::Native(Box::new(Reader::open(path, context.io)?)));
         }
-        // A folder or a wrong path is the commoner mistake: say that before anything about formats.
-        let meta = std::fs::metadata(path).map_err(|e| Error::reading(path, &e))?;
-        if meta.is_dir() {
-            return Err(Error::missing("is a folder, not a volume")
-                .help("name a .mhd, .npy or .h5 file in it")
-                .at(path));
+        if path.is_dir() {
+            // A folder may be a stack of images; if not, that is the commoner mistake.
+            return exchange::open_scan(path, context.io).map(|scan| Input::Foreign(Box::new(scan))).map_err(
+                |e| match e.fault() {
+                    Fault::Missing => Error::missing("is a folder, and holds no stack of TIFF images")
+                        .help("name a .mhd, .npy or .h5 file in it")
+                        .at(path),
+                    _ => e,
+                },
+            );
         }
         Ok(Input::Foreign(Box::new(exchange::open_scan(path, context.io)?)))
     }

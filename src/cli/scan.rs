@@ -198,13 +198,13 @@ impl ScanArgs {
         }
         let dims = scan.projections.dims();
         let mut side_files = Vec::new();
-        let mut positions = None;
+        let mut positions = scan.flat_positions.take();
 
         let open_fields = |path: &PathBuf, name: &str| -> Result<Box<dyn Source>> {
             exchange::open_stack(path, context.io).map_err(|e| settings.blame(name, e))
         };
         if let Some(path) = &self.flats {
-            scan.flats = Some(open_fields(path, "flats")?);
+            (scan.flats, positions) = (Some(open_fields(path, "flats")?), None);
         }
         if let Some(path) = &self.darks {
             scan.darks = Some(open_fields(path, "darks")?);

@@ -3,7 +3,10 @@
 //!
 //! | what | in | out |
 //! |---|---|---|
-//! | Data Exchange HDF5 ([`hdf5`], a feature) | [`open_scan`] | |
+//! | HDF5: Data Exchange, NXtomo ([`hdf5`], a feature) | [`open_scan`] | |
+//! | one stack in an HDF5 file, `FILE.h5:/path` | [`open_scan`], [`open_stack`] | |
+//! | TIFF, BigTIFF: files, folders, patterns ([`tiff`]) | [`open_scan`], [`open_stack`] | [`tiff::write::TiffWriter`] |
+//! | MRC ([`mrc`]) | [`open_scan`], [`open_stack`] | |
 //! | NumPy `.npy` ([`npy`]) | [`open_scan`], [`open_stack`], [`open_vector`] | [`npy::NpyWriter`], [`npy::write_array`] |
 //! | native volumes (`.mhd`, `.nhdr`) | [`open_scan`], [`open_stack`] | [`volume::writer`](crate::volume::writer) |
 //! | text | [`open_vector`] | |
@@ -13,7 +16,7 @@
 //! native volume's file leads to its header. Nothing is guessed: a unit or a pixel size that a file does
 //! not state stays unknown, and what the user should know about the reading stands in [`Scan::notes`].
 //!
-//! Left out: NXtomo, TIFF, MRC, Xradia; they are named in the error.
+//! Left out: Xradia, EDF, netCDF; the first is named in the error.
 
 use crate::error::{Error, Result};
 use crate::units::Micrometre;
@@ -26,6 +29,7 @@ mod file;
 pub mod font;
 #[cfg(feature = "hdf5")]
 pub mod hdf5;
+pub mod mrc;
 mod native;
 pub mod npy;
 mod npy_header;
@@ -34,6 +38,7 @@ mod part;
 mod plain;
 pub mod png;
 mod theta;
+pub mod tiff;
 pub mod window;
 
 pub use native::IoMode;
@@ -56,6 +61,8 @@ pub struct Scan {
     pub flats: Option<Box<dyn Source>>,
     /// Images without beam, of the projections' rows and columns.
     pub darks: Option<Box<dyn Source>>,
+    /// For each flat how many projections were taken before it, where the file tells.
+    pub flat_positions: Option<Vec<f64>>,
     /// The angles, if the file has them.
     pub theta: Option<Theta>,
     /// Pixel size at the sample, if the file has it.
@@ -70,6 +77,8 @@ enum Format {
     Hdf5,
     Npy,
     Native,
+    Tiff,
+    Mrc,
     /// A format that is known by name only, and how to come from it to one that is read.
     Unread(&'static str, &'static str),
     Unknown,
@@ -91,19 +100,23 @@ impl Format {
             return Ok(Format::Native);
         }
         let head = file.head(HEAD)?;
-        let magics: [(&[u8], Format); 9] = [
+        let magics: [(&[u8], Format); 10] = [
             (HDF5_SIGNATURE, Format::Hdf5),
             (npy_header::MAGIC, Format::Npy),
             (b"NRRD000", Format::Native),
-            (b"II*\0", Format::Unread("a TIFF image", AS_NPY)),
-            (b"MM\0*", Format::Unread("a TIFF image", AS_NPY)),
-            (b"II+\0", Format::Unread("a BigTIFF image", AS_NPY)),
+            (b"II*\0", Format::Tiff),
+            (b"MM\0*", Format::Tiff),
+            (b"II+\0", Format::Tiff),
+            (b"MM\0+", Format::Tiff),
             (b"PK\x03\x04", Format::Unread("a zip archive (.npz?)", "save one array with numpy.save")),
             (b"\x1f\x8b", Format::Unread("a gzip file", "unpack it first")),
             (b"\xd0\xcf\x11\xe0", Format::Unread("an OLE file (Xradia .txrm?)", AS_NPY)),
         ];
         if let Some((_, format)) = magics.iter().find(|(magic, _)| head.starts_with(magic)) {
             return Ok(*format);
+        }
+        if head.get(mrc::MAGIC_AT..mrc::MAGIC_AT + mrc::MAGIC.len()) == Some(mrc::MAGIC) {
+            return Ok(Format::Mrc);
         }
         // Headers of .mhd files begin with one of these keys, whatever the order of the others.
         let text = String::from_utf8_lossy(&head);
@@ -124,9 +137,10 @@ impl Format {
     }
 }
 
-/// Opens a scan: Data Exchange HDF5, `.npy` or native projections.
+/// Opens a scan: HDF5 (Data Exchange, NXtomo), TIFF (a file, a folder, a pattern such as `dir/raw_*.tiff`), MRC, `.npy` or native
+/// projections.
 ///
-/// The last two hold projections only. `io` chooses how native volumes are read; the values are the same.
+/// All but the first hold projections only. `io` chooses how native volumes are read; the values are the same.
 ///
 /// # Errors
 /// [`Fault::Data`](crate::error::Fault::Data) where the file is damaged or not a scan, with what it is instead;
@@ -134,6 +148,12 @@ impl Format {
 /// [`Fault::Policy`](crate::error::Fault::Policy) where it leads to another file out of its folder;
 /// [`Fault::Device`](crate::error::Fault::Device) for HDF5 in a build without the feature `hdf5`.
 pub fn open_scan(path: &Path, io: IoMode) -> Result<Scan> {
+    if tiff::is_stack(path) {
+        return tiff_scan(path);
+    }
+    if let Some((file, dataset)) = inside(path) {
+        return Ok(projections_only(open_dataset(&file, dataset)?));
+    }
     let file = Arc::new(OpenFile::open(path)?);
     match Format::of(&file)? {
         Format::Hdf5 => open_hdf5(file),
@@ -142,6 +162,8 @@ pub fn open_scan(path: &Path, io: IoMode) -> Result<Scan> {
             let notes = source.notes("the stack of projections");
             Ok(Scan { notes, ..projections_only(Box::new(source)) })
         }
+        Format::Tiff => tiff_scan(path),
+        Format::Mrc => Ok(projections_only(Box::new(mrc::MrcSource::from_file(file, "projections")?))),
         Format::Native => {
             let source = native::open(path, io)?;
             let pixel = source.spacing().map(|[x, _, _]| x);
@@ -151,25 +173,56 @@ pub fn open_scan(path: &Path, io: IoMode) -> Result<Scan> {
     }
 }
 
-/// Opens one stack, `.npy` or native: projections, flats, darks or a volume. Among the inputs of a result its role
+/// Opens one stack, TIFF, MRC, `.npy` or native: projections, flats, darks or a volume. Among the inputs of a result its role
 /// is `stack`; who opens it knows better.
 ///
 /// # Errors
 /// As [`open_scan`]; an HDF5 file holds several stacks and is refused.
 pub fn open_stack(path: &Path, io: IoMode) -> Result<Box<dyn Source>> {
+    if tiff::is_stack(path) {
+        return Ok(Box::new(tiff::TiffStack::open(path, "stack")?));
+    }
+    if let Some((file, dataset)) = inside(path) {
+        return open_dataset(&file, dataset);
+    }
     let file = Arc::new(OpenFile::open(path)?);
     match Format::of(&file)? {
         Format::Npy => Ok(Box::new(npy::NpySource::from_file(file, "stack")?)),
         Format::Native => native::open(path, io),
+        Format::Tiff => Ok(Box::new(tiff::TiffStack::open(path, "stack")?)),
+        Format::Mrc => Ok(Box::new(mrc::MrcSource::from_file(file, "stack")?)),
         Format::Hdf5 => Err(Error::data("an HDF5 file is read as a whole scan, not as one stack")
-            .help("give one stack as .npy or as a native volume (.mhd)")
+            .help("name the stack in it as FILE.h5:/path/to/data, or give it as .npy or native volume (.mhd)")
             .at(path)),
         other => Err(unread(path, other)),
     }
 }
 
+fn tiff_scan(path: &Path) -> Result<Scan> {
+    let source = tiff::TiffStack::open(path, "projections")?;
+    let notes = source.notes("the stack of projections");
+    Ok(Scan { notes, ..projections_only(Box::new(source)) })
+}
+
 fn projections_only(projections: Box<dyn Source>) -> Scan {
-    Scan { projections, flats: None, darks: None, theta: None, pixel: None, notes: Vec::new() }
+    Scan { projections, flats: None, darks: None, flat_positions: None, theta: None, pixel: None, notes: Vec::new() }
+}
+
+/// `FILE:/path/to/data` as a file that is there and a path in it.
+fn inside(path: &Path) -> Option<(std::path::PathBuf, &str)> {
+    let text = path.to_str()?;
+    let (file, dataset) = text.rsplit_once(":/")?;
+    (!path.exists() && Path::new(file).is_file()).then(|| (file.into(), dataset))
+}
+
+#[cfg(feature = "hdf5")]
+fn open_dataset(path: &Path, dataset: &str) -> Result<Box<dyn Source>> {
+    hdf5::open_dataset(Arc::new(OpenFile::open(path)?), dataset)
+}
+
+#[cfg(not(feature = "hdf5"))]
+fn open_dataset(path: &Path, _: &str) -> Result<Box<dyn Source>> {
+    open_hdf5(Arc::new(OpenFile::open(path)?)).map(|scan| scan.projections)
 }
 
 #[cfg(feature = "hdf5")]
@@ -189,7 +242,7 @@ fn unread(path: &Path, format: Format) -> Error {
         Format::Unread(what, way_out) => {
             Error::data(format!("is {what}, which is not read by this version")).help(way_out)
         }
-        _ => Error::data("is not a format that is read (Data Exchange HDF5, .npy, .mhd, .nhdr)")
+        _ => Error::data("is not a format that is read (HDF5, TIFF, MRC, .npy, .mhd, .nhdr)")
             .help("name the scan's file, or the header of a native volume rather than its .raw"),
     }
     .at(path)

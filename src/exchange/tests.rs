@@ -24,8 +24,8 @@ fn the_first_bytes_decide_not_the_name() {
 fn other_formats_are_named_and_nothing_is_guessed() {
     let dir = Scratch::new("sniff-bad");
     let table: [(&[u8], &str); 7] = [
-        (b"II*\0 and so on", "TIFF"),
-        (b"MM\0*", "TIFF"),
+        (b"II*\0 and so on", "truncated"),
+        (b"MM\0*", "truncated"),
         (b"PK\x03\x04", "zip"),
         (b"\x1f\x8b", "gzip"),
         (b"\xd0\xcf\x11\xe0", "OLE"),
@@ -95,6 +95,6 @@ fn files_of_other_programs_are_read() {
         assert!((angles[110] - angles[0] - 180.0).abs() < 0.01, "{} to {}", angles[0], angles[110]);
     }
     if let Some(path) = testing::data("savu/image_test/flat_00001.tiff") {
-        assert!(scan_error(&path).what().contains("TIFF"));
+        assert_eq!(open_scan(&path, IoMode::Pread).unwrap().projections.dims().ny, 135);
     }
 }

@@ -13,7 +13,8 @@ use rayon::prelude::*;
 /// Normalises every row of a block of transmission, `[…][column]`, by `air` columns at either end. Returns how many rows
 /// have no air that could be divided by.
 pub fn normalize(block: &mut [f32], columns: usize, air: usize) -> u64 {
-    block.par_chunks_mut(columns).map(|row| u64::from(!normalize_row(row, air))).sum()
+    let refused: Vec<bool> = block.par_chunks_mut(columns).map(|row| !normalize_row(row, air)).collect();
+    refused.iter().filter(|&&r| r).count() as u64
 }
 
 fn normalize_row(row: &mut [f32], air: usize) -> bool {

@@ -105,6 +105,14 @@ impl Dtype {
     }
 }
 
+/// Appends `values` as they are stored, little-endian.
+///
+/// # Errors
+/// The index of the first value that the type cannot hold.
+pub fn encode(dtype: Dtype, values: &[f32], out: &mut Vec<u8>) -> std::result::Result<(), usize> {
+    codec::Codec { dtype, big_endian: false, slope: 1.0, intercept: 0.0 }.encode(values, out)
+}
+
 /// Size of a voxel along x, y, z in micrometres; `None` is *unknown*, which is recorded, never guessed.
 pub type Spacing = Option<[Micrometre; 3]>;
 

@@ -94,6 +94,14 @@ impl Array {
         self.number
     }
 
+    /// Bytes that reading a block takes from the disk.
+    pub(super) fn cost(&self, z: Range<usize>, y: Range<usize>) -> u64 {
+        match &self.layout {
+            Layout::Chunked(chunks) => chunks.cost(z, y),
+            _ => (z.len() * y.len() * self.dims.nx * self.number.size()) as u64,
+        }
+    }
+
     /// Reads the block `z` × `y` × all x into `out`.
     pub(super) fn read<T: Target>(&self, z: Range<usize>, y: Range<usize>, out: &mut [T]) -> Result<()> {
         match &self.layout {

@@ -152,6 +152,29 @@ impl Chunks {
         Ok(stored.into_iter().flatten().collect())
     }
 
+    /// Bytes that reading a block takes from the disk: of compressed boxes all, of others the rows.
+    pub(super) fn cost(&self, z: Range<usize>, y: Range<usize>) -> u64 {
+        if z.is_empty() || y.is_empty() {
+            return 0;
+        }
+        let [cz, cy, cx] = self.shape;
+        let mut bytes = 0;
+        for bz in z.start / cz..z.end.div_ceil(cz) {
+            let images = z.end.min((bz + 1) * cz) - z.start.max(bz * cz);
+            for by in y.start / cy..y.end.div_ceil(cy) {
+                let rows = y.end.min((by + 1) * cy) - y.start.max(by * cy);
+                for bx in 0..self.grid[1] {
+                    let stored = self.stored[(bz * self.grid[0] + by) * self.grid[1] + bx];
+                    bytes += match self.unfiltered(stored.skipped) {
+                        true => (images * rows * cx.min(self.dims.nx - bx * cx) * self.number.size()) as u64,
+                        false => stored.size,
+                    };
+                }
+            }
+        }
+        bytes
+    }
+
     /// Whether a box with this mask is stored as it is.
     fn unfiltered(&self, skipped: u32) -> bool {
         (0..self.filters.len()).all(|i| skipped >> i & 1 == 1)

@@ -1,15 +1,16 @@
-//! Data Exchange, the HDF5 layout of the Advanced Photon Source: `/exchange/data` (theta, row, column) with
-//! `data_white`, `data_dark` and `theta`.
+//! HDF5: Data Exchange, the layout of the Advanced Photon Source, `/exchange/data` (theta, row, column) with
+//! `data_white`, `data_dark` and `theta`; NXtomo ([`nexus`]); and any stack that is named, `FILE.h5:/path/to/data`.
 //!
 //! The crate `hdf5-reader` parses the file's structure; the elements themselves are read here ([`array`]), because
 //! this program promises what a general reader does not: a block costs its own bytes only, what was never written is
 //! an error and not a fill value, and a number of odd layout is refused rather than taken for its neighbour.
 //!
 //! Of what a file says beside the data, used are the angles' unit and the pixel size at the sample, and each use
-//! leaves a note. Links to other files are refused: a result names its inputs by digest, and this reader hashes one
-//! file.
+//! leaves a note. Links to other files are followed inside the folder of the named file ([`links`]); each file that holds
+//! numbers is hashed as an input of its own.
 //!
-//! Left out: `exchange1` and later stages, NXtomo (named in the error), virtual datasets, data in external files.
+//! Left out: `exchange1` and later stages, virtual datasets, data in external files, filters beside deflate, shuffle,
+//! Fletcher-32, N-bit and LZ4: refused by name, with the command that rewrites them.
 //!
 //! Source: De Carlo et al., "Scientific data exchange: a schema for HDF5-based storage of raw and analyzed data",
 //! J. Synchrotron Rad. 21 (2014) 1224; HDF5 File Format Specification 3.0.
@@ -29,6 +30,8 @@ use tree::Tree;
 
 mod array;
 mod chunks;
+mod links;
+mod nexus;
 mod tree;
 
 /// Pixel sizes at the sample that a micro-CT can have; others are a matter of units.
@@ -38,7 +41,7 @@ const SANE_PIXELS_UM: Range<f64> = 0.001..1000.0;
 struct Stack {
     file: Arc<OpenFile>,
     array: Array,
-    role: &'static str,
+    role: String,
 }
 
 impl Source for Stack {
@@ -51,8 +54,11 @@ impl Source for Stack {
     fn read(&self, z: Range<usize>, y: Range<usize>, out: &mut [f32]) -> Result<()> {
         self.array.read(z, y, out)
     }
+    fn cost(&self, z: Range<usize>, y: Range<usize>) -> u64 {
+        self.array.cost(z, y)
+    }
     fn inputs(&self) -> Result<Vec<InputFile>> {
-        Ok(vec![self.file.input(self.role)?])
+        Ok(vec![self.file.input(&self.role)?])
     }
 }
 
@@ -62,10 +68,47 @@ pub(super) fn open(file: Arc<OpenFile>) -> Result<Scan> {
     read_scan(&tree, &file).map_err(|e| e.at(file.path()))
 }
 
+/// Opens one stack of a file by its path in it.
+pub(super) fn open_dataset(file: Arc<OpenFile>, path: &str) -> Result<Box<dyn Source>> {
+    let tree = Tree::open(file.clone())?;
+    let found = stack(&tree, &file, path, "stack", &mut Vec::new()).map_err(|e| e.at(file.path()))?;
+    match found {
+        Some(stack) => Ok(Box::new(stack)),
+        None => Err(Error::data(format!("has no dataset {}; at its top are {}", tree::clip(path), tree.top()?))
+            .help("list what it holds with h5ls -r")
+            .at(file.path())),
+    }
+}
+
+/// A length at `path` whose unit is stated; `None` where there is none.
+fn length(tree: &Tree, path: &str, notes: &mut Vec<String>) -> Result<Option<Micrometre>> {
+    let Some(dataset) = tree.dataset(path)? else { return Ok(None) };
+    if dataset.shape().iter().any(|&extent| extent != 1) || array::number_of(&dataset).is_err() {
+        return Ok(None);
+    }
+    let factor = tree.text_attribute(&dataset, "units").and_then(|unit| micrometres_per(&unit));
+    let value = numbers(tree, &dataset, path)?[0];
+    match factor.map(|f| f * value).filter(|v| SANE_PIXELS_UM.contains(v)) {
+        Some(value) => {
+            notes.push(format!("pixel size {value} um from {path}"));
+            Ok(Some(Micrometre(value)))
+        }
+        None => {
+            notes.push(format!("{path} is no pixel size in a known unit, so it is not used"));
+            Ok(None)
+        }
+    }
+}
+
 fn read_scan(tree: &Tree, file: &Arc<OpenFile>) -> Result<Scan> {
     let mut notes = Vec::new();
     let Some(projections) = stack(tree, file, "exchange/data", "projections", &mut notes)? else {
-        return Err(not_data_exchange(tree)?);
+        return match tree.nxtomo()?.as_slice() {
+            [] => Err(not_data_exchange(tree)?),
+            [entry] => nexus::read(tree, file, entry),
+            many => Err(Error::data(format!("holds {} NXtomo scans: {}", many.len(), many.join(", ")))
+                .help("copy one of them into a file of its own (h5copy)")),
+        };
     };
     let mut other = |name: &'static str, role: &'static str| -> Result<Option<Box<dyn Source>>> {
         let Some(images) = stack(tree, file, name, role, &mut notes)? else {
@@ -86,22 +129,17 @@ fn read_scan(tree: &Tree, file: &Arc<OpenFile>) -> Result<Scan> {
     let darks = other("exchange/data_dark", "darks")?;
     let theta = theta(tree, &mut notes)?;
     let pixel = pixel(tree, &mut notes)?;
-    Ok(Scan { projections: Box::new(projections), flats, darks, theta, pixel, notes })
+    Ok(Scan { projections: Box::new(projections), flats, darks, flat_positions: None, theta, pixel, notes })
 }
 
 /// The dataset `path` as a stack; one image of two axes is a stack of one. `None` where there is none.
-fn stack(
-    tree: &Tree,
-    file: &Arc<OpenFile>,
-    path: &'static str,
-    role: &'static str,
-    notes: &mut Vec<String>,
-) -> Result<Option<Stack>> {
+fn stack(tree: &Tree, file: &Arc<OpenFile>, path: &str, role: &str, notes: &mut Vec<String>) -> Result<Option<Stack>> {
     let Some(dataset) = tree.dataset(path)? else {
         return Ok(None);
     };
     let shape = dataset.shape();
-    let images = path != "exchange/data";
+    let (home, images) = (tree.home(), path.ends_with("_white") || path.ends_with("_dark"));
+    let (tree, file) = home.as_deref().map_or((tree, file), |home| (home, home.file()));
     if images && shape.contains(&0) {
         notes.push(format!("{path} is empty"));
         return Ok(None);
@@ -122,7 +160,7 @@ fn stack(
     }
     let array = Array::open(tree, &dataset, path)?;
     notes.extend(array.number().rounding_note(path));
-    Ok(Some(Stack { file: file.clone(), array, role }))
+    Ok(Some(Stack { file: file.clone(), array, role: role.to_string() }))
 }
 
 /// `exchange/theta`, if it is there.
@@ -133,20 +171,31 @@ fn theta(tree: &Tree, notes: &mut Vec<String>) -> Result<Option<Theta>> {
         return Ok(None);
     };
     let values = numbers(tree, &dataset, PATH)?;
-    let text = ["units", "unit"].iter().find_map(|name| tree.text_attribute(&dataset, name));
-    let unit = text.as_deref().and_then(AngleUnit::from_name);
-    match (&text, unit) {
-        (_, Some(unit)) => notes.push(format!("{} angles from {PATH} in {}", values.len(), unit.name())),
-        (Some(text), None) => {
-            notes.push(format!("the unit of {PATH} is '{}', neither degrees nor radians", tree::clip(text)));
-        }
-        (None, None) => notes.push(format!("{PATH} states no unit")),
-    }
+    let unit = unit_of(tree, &dataset, PATH, notes);
     Ok(Some(Theta { values, unit, origin: PATH.to_string() }))
 }
 
+/// The unit that a list of angles states.
+fn unit_of(tree: &Tree, dataset: &tree::Dataset, path: &str, notes: &mut Vec<String>) -> Option<AngleUnit> {
+    let text = ["units", "unit"].iter().find_map(|name| tree.text_attribute(dataset, name));
+    let unit = text.as_deref().and_then(AngleUnit::from_name);
+    match (&text, unit) {
+        (_, Some(unit)) => {
+            let count = dataset.shape().iter().product::<u64>();
+            notes.push(format!("{count} angles from {path} in {}", unit.name()));
+        }
+        (Some(text), None) => {
+            notes.push(format!("the unit of {path} is '{}', neither degrees nor radians", tree::clip(text)));
+        }
+        (None, None) => notes.push(format!("{path} states no unit")),
+    }
+    unit
+}
+
 /// A dataset that is a list of numbers, whatever axes of extent 1 it has beside.
-fn numbers(tree: &Tree, dataset: &tree::Dataset, path: &'static str) -> Result<Vec<f64>> {
+fn numbers(tree: &Tree, dataset: &tree::Dataset, path: &str) -> Result<Vec<f64>> {
+    let home = tree.home();
+    let tree = home.as_deref().unwrap_or(tree);
     let shape = dataset.shape();
     let count = shape.iter().try_fold(1u64, |n, &extent| n.checked_mul(extent));
     let listed = shape.iter().filter(|&&extent| extent != 1).count() <= 1;
@@ -228,13 +277,8 @@ fn micrometres_per(unit: &str) -> Option<f64> {
 
 /// What the file is instead.
 fn not_data_exchange(tree: &Tree) -> Result<Error> {
-    if let Some(place) = tree.nxtomo()? {
-        return Ok(Error::data(format!("is NXtomo ({place}), which is not read yet by this version")).help(
-            "convert projections, flats and darks (image_key 0, 1, 2) to .npy, and rotation_angle to a text file",
-        ));
-    }
-    Ok(Error::data(format!("is HDF5 but not Data Exchange: no exchange/data; at its top are {}", tree.top()?))
-        .help("name a Data Exchange file, or convert the scan to .npy of shape (theta, row, column)"))
+    Ok(Error::data(format!("is HDF5 but neither Data Exchange nor NXtomo: at its top are {}", tree.top()?))
+        .help("name one stack in it as FILE.h5:/path/to/data, or convert it to .npy of shape (theta, row, column)"))
 }
 
 #[cfg(test)]

@@ -81,12 +81,14 @@ fn the_real_scan_is_read() {
 fn other_real_files_are_named() {
     if let Some(path) = testing::data("savu/24888.nxs") {
         let e = refused(&path);
-        assert_eq!(e.fault(), Fault::Data);
-        assert!(e.what().contains("NXtomo (entry1/tomo_entry/definition)"), "{e}");
+        // The images lie on a beamline's disk.
+        assert_eq!(e.fault(), Fault::Missing);
+        assert!(e.what().contains("tomo_entry") && e.what().contains("pco1-24888.hdf"), "{e}");
+        assert!(e.advice().unwrap().contains("beside this one"), "{e}");
     }
     if let Some(path) = testing::data("savu/pc2_projections.hdf") {
         let e = refused(&path);
-        assert!(e.what().contains("not Data Exchange") && e.what().contains("entry/"), "{e}");
+        assert!(e.what().contains("neither Data Exchange nor NXtomo") && e.what().contains("entry/"), "{e}");
     }
 }
 
@@ -201,19 +203,49 @@ fn every_number_is_read_and_odd_ones_are_refused() {
 }
 
 #[test]
-fn links_out_of_the_file_are_refused_and_links_inside_followed() {
+fn links_are_followed_inside_the_folder_and_nowhere_else() {
     let dir = Scratch::new("h5-links");
-    for (target, why) in [("/etc/passwd", "outside"), ("../up.h5", "outside"), ("beside.h5", "only data inside")] {
-        let linked = exchange(vec![("data", Node::External(target, "/exchange/data"))]);
-        let e = refused(&put(&dir, "a.h5", &linked));
-        assert_eq!(e.fault(), Fault::Policy);
-        assert!(e.what().contains(target) && e.what().contains(why), "{e}");
+    let inner = dir.join("scan");
+    std::fs::create_dir(&inner).unwrap();
+    let place = |name: &str, bytes: &[u8]| {
+        let path = inner.join(name);
+        std::fs::write(&path, bytes).unwrap();
+        path
+    };
+    let images = file(vec![("raw", u16_data(&[2, 1, 3], false).node()), ("again", Node::External("a.h5", "/deep"))]);
+    place("images.h5", &images);
+    put(&dir, "up.h5", &images);
+    std::os::unix::fs::symlink(dir.join("up.h5"), inner.join("way_out.h5")).unwrap();
+    let open_with = |target: &'static str, path: &'static str| {
+        open(&place("a.h5", &exchange(vec![("data", Node::External(target, path))])))
+    };
+    // Beside the file, and by an absolute path whose folder is elsewhere, by its last name.
+    for target in ["images.h5", "./images.h5", "/dls/i13/data/2014/raw/images.h5"] {
+        let scan = open_with(target, "/raw").unwrap();
+        assert_eq!(scan.projections.dims().nx, 3);
+        let input = &scan.projections.inputs().unwrap()[0];
+        assert_eq!((input.name.as_str(), input.role.as_str()), ("images.h5", "projections"));
     }
-    let group = file(vec![("exchange", Node::External("../up.h5", "/exchange"))]);
-    assert_eq!(refused(&put(&dir, "a.h5", &group)).fault(), Fault::Policy);
-    let flats =
-        exchange(vec![("data", u16_data(&[2, 1, 3], false).node()), ("data_white", Node::External("b.h5", "/w"))]);
-    assert_eq!(refused(&put(&dir, "a.h5", &flats)).fault(), Fault::Policy);
+    for target in ["/etc/passwd", "../up.h5", "../../etc/passwd", "../gone.h5", "way_out.h5"] {
+        let e = open_with(target, "/raw").err().unwrap();
+        assert_eq!(e.fault(), Fault::Policy, "{e}");
+        assert!(e.what().contains(target) && e.what().contains("outside"), "{e}");
+    }
+    for target in ["gone.h5", "/dls/i13/data/raw/gone.h5"] {
+        let e = open_with(target, "/raw").err().unwrap();
+        assert_eq!(e.fault(), Fault::Missing, "{e}");
+        assert!(e.what().contains(target) && e.advice().unwrap().contains("beside"), "{e}");
+    }
+    // A path that is not in the other file, a file that is no HDF5, links that go in a circle.
+    assert!(open_with("images.h5", "/nothing").is_err());
+    place("text.h5", b"hello");
+    assert_eq!(open_with("text.h5", "/raw").err().unwrap().fault(), Fault::Data);
+    let circle = file(vec![("exchange", Node::Group(vec![("data", Node::External("b.h5", "/exchange/data"))]))]);
+    place("a.h5", &circle);
+    let back = file(vec![("exchange", Node::Group(vec![("data", Node::External("a.h5", "/exchange/data"))]))]);
+    place("b.h5", &back);
+    let e = refused(&inner.join("a.h5"));
+    assert!(e.fault() == Fault::Data && (e.what().contains("circle") || e.what().contains("cycle")), "{e}");
     let soft = file(vec![
         ("raw", u16_data(&[2, 1, 3], false).node()),
         ("exchange", Node::Group(vec![("data", Node::Soft("/raw"))])),
@@ -221,6 +253,72 @@ fn links_out_of_the_file_are_refused_and_links_inside_followed() {
     assert_eq!(open(&put(&dir, "a.h5", &soft)).unwrap().projections.dims().nx, 3);
     let circle = exchange(vec![("data", Node::Soft("/exchange/data"))]);
     assert_eq!(refused(&put(&dir, "a.h5", &circle)).fault(), Fault::Data);
+}
+
+/// An NXtomo file of seven frames of one pixel, whose value is their number.
+fn nxtomo(keys: &[f64], angles: usize, frames: u64) -> Vec<u8> {
+    let frame = Data::f32s(&[frames, 1, 1], (0..frames).map(|i| i as f32)).node();
+    let detector = vec![
+        ("data", frame),
+        ("image_key", Data::f64s(&[keys.len() as u64], keys.iter().copied()).node()),
+        ("x_pixel_size", Data::f64s(&[1], [1.25e-6]).attribute("units", "m").node()),
+    ];
+    let angle = Data::f64s(&[angles as u64], (0..angles).map(|i| 10.0 * i as f64)).attribute("units", "deg");
+    file(vec![(
+        "entry1",
+        Node::Group(vec![(
+            "tomo_entry",
+            Node::Group(vec![
+                ("definition", Data::text("NXtomo").node()),
+                ("instrument", Node::Group(vec![("detector", Node::Group(detector))])),
+                ("sample", Node::Group(vec![("rotation_angle", angle.node())])),
+            ]),
+        )]),
+    )])
+}
+
+#[test]
+fn nxtomo_frames_are_told_apart_by_their_keys() {
+    let dir = Scratch::new("h5-nx");
+    let scan = open(&put(&dir, "a.nxs", &nxtomo(&[1.0, 2.0, 0.0, 3.0, 0.0, 0.0, 1.0], 7, 7))).unwrap();
+    let all = |source: &dyn Source| {
+        let d = source.dims();
+        let mut values = vec![f32::NAN; d.voxels()];
+        source.read(0..d.nz, 0..1, &mut values).unwrap();
+        values
+    };
+    assert_eq!(all(&*scan.projections), [2.0, 4.0, 5.0]);
+    assert_eq!(all(&**scan.flats.as_ref().unwrap()), [0.0, 6.0]);
+    assert_eq!(all(&**scan.darks.as_ref().unwrap()), [1.0]);
+    assert_eq!(scan.flat_positions, Some(vec![0.0, 3.0]));
+    let theta = scan.theta.unwrap();
+    assert_eq!((theta.values, theta.unit), (vec![20.0, 40.0, 50.0], Some(AngleUnit::Degree)));
+    assert!((scan.pixel.unwrap().0 - 1.25).abs() < 1e-12);
+    assert_eq!(scan.flats.unwrap().inputs().unwrap()[0].role, "flats");
+    let mut middle = [0.0];
+    scan.projections.read(1..2, 0..1, &mut middle).unwrap();
+    assert_eq!((middle, scan.projections.cost(0..3, 0..1)), ([4.0], 12));
+    for (keys, angles, frames, what) in [
+        (&[0.0; 6][..], 7, 7, "6 keys for 7 frames"),
+        (&[0.0; 7], 5, 7, "5 angles for 7 frames"),
+        (&[0.0, 4.0, 0.0], 3, 3, "is 4 for frame 1"),
+        (&[0.0, f64::NAN, 0.0], 3, 3, "is NaN for frame 1"),
+        (&[1.0, 2.0, 3.0], 3, 3, "no frame is a projection"),
+    ] {
+        let e = refused(&put(&dir, "b.nxs", &nxtomo(keys, angles, frames)));
+        assert!(e.fault() == Fault::Data && e.what().contains(what), "{e}");
+    }
+}
+
+#[test]
+fn one_stack_is_named_by_its_path_in_the_file() {
+    let dir = Scratch::new("h5-inside");
+    let path = put(&dir, "a.h5", &exchange(vec![("data", u16_data(&[2, 1, 3], false).node())]));
+    let name = |inner: &str| std::path::PathBuf::from(format!("{}:{inner}", path.display()));
+    let stack = crate::exchange::open_stack(&name("/exchange/data"), IoMode::Pread).unwrap();
+    assert_eq!((stack.dims().nz, stack.dims().nx), (2, 3));
+    let e = crate::exchange::open_stack(&name("/exchange/none"), IoMode::Pread).err().unwrap();
+    assert!(e.fault() == Fault::Data && e.what().contains("exchange/none"), "{e}");
 }
 
 #[test]
@@ -323,7 +421,7 @@ fn files_that_are_no_scans_say_what_they_are() {
     assert!(e.what().contains("images/, log, a link to the file 'b.h5'"), "{e}");
     let nx = vec![("definition", Data::text("NXtomo").node())];
     let e = refused(&put(&dir, "a.h5", &file(vec![("entry", Node::Group(nx))])));
-    assert!(e.what().contains("NXtomo (entry/definition)"), "{e}");
+    assert!(e.what().contains("NXtomo without entry/instrument/detector/data"), "{e}");
     let mut writing = exchange(vec![("data", u16_data(&[2, 1, 3], false).node())]);
     (writing[8], writing[11]) = (3, 5);
     let sum = hdf5_reader::checksum::jenkins_lookup3(&writing[..44]);

@@ -1,16 +1,18 @@
 //! The groups, datasets and attributes of an HDF5 file: the only module that talks with `hdf5-reader`'s parser.
 //!
 //! The file may be hostile or cut. Every byte that the parser sees comes through [`OpenFile`] with a bound on one
-//! read; what it would read of other files is refused; and what `libhdf5` checks before the first byte is checked:
+//! read; links to other files go through [`Links`]; and what `libhdf5` checks before the first byte is checked:
 //! that the file is as long as its superblock says, and that no writer has it open.
 
 use super::super::file::OpenFile;
+use super::links::{Followed, Links};
 use crate::error::{Error, Result};
 use hdf5_reader::error::Error as Hdf5Error;
 use hdf5_reader::group::Group;
 use hdf5_reader::storage::RangeRequestStorage;
-use hdf5_reader::{ExternalLinkResolver, Hdf5File, OpenOptions};
-use std::sync::{Arc, Mutex, PoisonError};
+use hdf5_reader::{Hdf5File, OpenOptions};
+use std::path::Path;
+use std::sync::Arc;
 
 pub(super) use hdf5_reader::Dataset;
 
@@ -30,32 +32,25 @@ const MAX_LISTED: usize = 12;
 pub(super) struct Tree {
     file: Arc<OpenFile>,
     hdf5: Hdf5File,
-    links: Arc<RefuseLinks>,
-}
-
-/// Remembers the names of other files that links lead to, and opens none of them.
-#[derive(Default)]
-struct RefuseLinks(Mutex<Vec<String>>);
-
-impl RefuseLinks {
-    fn names(&self) -> Vec<String> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-}
-
-impl ExternalLinkResolver for RefuseLinks {
-    fn resolve_external_link(&self, filename: &str) -> hdf5_reader::error::Result<Option<Hdf5File>> {
-        let mut names = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if names.len() < MAX_LISTED && !names.iter().any(|n| n == filename) {
-            names.push(filename.to_string());
-        }
-        Ok(None)
-    }
+    followed: Arc<Followed>,
 }
 
 impl Tree {
     /// Opens the file and checks its superblock.
     pub(super) fn open(file: Arc<OpenFile>) -> Result<Tree> {
+        let followed = Arc::new(Followed::default());
+        let links = Links::new(&file, None, &followed)?;
+        Tree::with(file, links, followed)
+    }
+
+    /// Opens a file that a link led to.
+    pub(super) fn open_linked(file: Arc<OpenFile>, root: &Path, followed: &Arc<Followed>) -> Result<Tree> {
+        let links = Links::new(&file, Some(root), followed)?;
+        // It holds none of what it is held by.
+        Tree::with(file, links, Arc::default())
+    }
+
+    fn with(file: Arc<OpenFile>, links: Links, followed: Arc<Followed>) -> Result<Tree> {
         let handle = file.clone();
         let storage = RangeRequestStorage::new(file.bytes(), move |offset, len| {
             if len > MAX_STRUCTURE {
@@ -65,17 +60,16 @@ impl Tree {
             handle.read_at(offset, &mut bytes).map_err(|e| Hdf5Error::Other(e.what().to_string()))?;
             Ok(bytes)
         });
-        let links = Arc::new(RefuseLinks::default());
         let options = OpenOptions::default()
             .with_chunk_cache_bytes(0)
             .with_max_chunk_bytes(MAX_STRUCTURE)
             .with_max_read_bytes(MAX_STRUCTURE)
             .with_max_object_header_bytes(MAX_HEADER)
-            .with_external_link_resolver(links.clone());
+            .with_external_link_resolver(Arc::new(links));
         let hdf5 =
             Hdf5File::from_storage_with_options(Arc::new(storage), options).map_err(|e| damaged(&e).at(file.path()))?;
         check_superblock(&hdf5, file.bytes()).map_err(|e| e.at(file.path()))?;
-        Ok(Tree { file, hdf5, links })
+        Ok(Tree { file, hdf5, followed })
     }
 
     /// The file behind it.
@@ -90,15 +84,24 @@ impl Tree {
 
     /// The dataset at `path`; `None` where a part of the path is not there.
     pub(super) fn dataset(&self, path: &str) -> Result<Option<Dataset>> {
-        let before = self.links.names().len();
+        self.followed.begin();
         match self.hdf5.dataset(path) {
             Ok(dataset) => Ok(Some(dataset)),
-            Err(e) if absent(&e) => match self.links.names().get(before) {
-                Some(name) => Err(external(path, name)),
-                None => Ok(None),
+            Err(e) => match (self.followed.trouble(), absent(&e)) {
+                (Some(trouble), _) => {
+                    let named = Error::new(trouble.fault(), format!("{path}: {}", trouble.what()));
+                    let named = trouble.path().map_or(named.clone(), |p| named.at(p));
+                    Err(trouble.advice().map_or(named.clone(), |help| named.help(help)))
+                }
+                (None, true) => Ok(None),
+                (None, false) => Err(damaged(&e)),
             },
-            Err(e) => Err(damaged(&e)),
         }
+    }
+
+    /// The file that holds the dataset found last, if links led out of this one.
+    pub(super) fn home(&self) -> Option<Arc<Tree>> {
+        self.followed.home()
     }
 
     /// The text of an attribute; `None` where there is none, or where it is no text.
@@ -108,19 +111,22 @@ impl Tree {
         Some(text.trim_end_matches('\0').trim().to_string())
     }
 
-    /// Where the file says that it is NXtomo: the path of a `definition` of that text, at most two groups deep.
-    pub(super) fn nxtomo(&self) -> Result<Option<String>> {
+    /// The groups that say they are NXtomo, at most two deep.
+    pub(super) fn nxtomo(&self) -> Result<Vec<String>> {
+        self.followed.begin();
+        let mut found = Vec::new();
+        let last = |group: &Group| group.name().rsplit('/').next().unwrap_or_default().to_string();
         for entry in self.groups(&self.root()?)? {
             if is_nxtomo(&entry) {
-                return Ok(Some(format!("{}/definition", clip(entry.name()))));
+                found.push(last(&entry));
             }
             for sub in self.groups(&entry)? {
                 if is_nxtomo(&sub) {
-                    return Ok(Some(format!("{}/{}/definition", clip(entry.name()), clip(sub.name()))));
+                    found.push(format!("{}/{}", last(&entry), last(&sub)));
                 }
             }
         }
-        Ok(None)
+        Ok(found)
     }
 
     /// What lies at the top of the file, for a message.
@@ -128,7 +134,7 @@ impl Tree {
         let (groups, datasets) = self.root()?.member_names().map_err(|e| damaged(&e))?;
         let mut names: Vec<String> = groups.iter().map(|g| format!("{}/", clip(g))).collect();
         names.extend(datasets.iter().map(|d| clip(d)));
-        names.extend(self.links.names().iter().map(|n| format!("a link to the file '{}'", clip(n))));
+        names.extend(self.followed.names().iter().map(|n| format!("a link to the file '{}'", clip(n))));
         if names.is_empty() {
             return Ok("no groups and no datasets".to_string());
         }
@@ -182,17 +188,6 @@ fn absent(e: &Hdf5Error) -> bool {
         Hdf5Error::GroupNotFound(_) | Hdf5Error::DatasetNotFound(_) => true,
         _ => false,
     }
-}
-
-fn external(path: &str, file: &str) -> Error {
-    let what = format!("{path} is a link to another file, '{}'", clip(file));
-    let leaves = std::path::Path::new(file).components().any(|c| !matches!(c, std::path::Component::Normal(_)));
-    let e = if leaves {
-        Error::policy(format!("{what}, outside this file's folder"))
-    } else {
-        Error::policy(format!("{what}; only data inside the named file are read"))
-    };
-    e.help("copy the data into one file (h5copy), or convert them to .npy")
 }
 
 /// The project's error for one of the parser's.
