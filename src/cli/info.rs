@@ -131,7 +131,11 @@ fn foreign(facts: &mut Facts, scan: &Scan, path: &Path) -> Result<()> {
     if !notes.is_empty() {
         facts.add("notes", Json::Arr(notes), scan.notes.join("; "));
     }
-    let bytes = std::fs::metadata(path).map_err(|e| Error::reading(path, &e))?.len();
+    // A stack of many files, or one in a file, has no length of its own: that of its numbers.
+    let bytes = match std::fs::metadata(path) {
+        Ok(meta) if meta.is_file() => meta.len(),
+        _ => scan.projections.cost(0..scan.projections.dims().nz, 0..scan.projections.dims().ny),
+    };
     facts.add("bytes", count(bytes), bytes_for_people(bytes));
     Ok(())
 }

@@ -21,6 +21,8 @@ use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::Path;
 
+pub mod axis;
+pub mod center;
 pub mod config;
 pub mod convert;
 pub mod demo;
@@ -61,6 +63,7 @@ pub const GLOBAL: &[Opt] = &[
 /// All commands, in the order of `--help`.
 pub const COMMANDS: &[Command] = &[
     recon::COMMAND,
+    center::COMMAND,
     info::COMMAND,
     verify::COMMAND,
     peek::COMMAND,

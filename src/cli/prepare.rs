@@ -112,6 +112,17 @@ pub struct Prepared {
     pub views: Vec<usize>,
 }
 
+impl Prepared {
+    /// An axis on the columns in use as a pixel index of the stored detector.
+    pub fn stored_axis(&self, axis: f64, bin: usize) -> f64 {
+        axis * bin as f64 + (bin as f64 - 1.0) / 2.0 + self.columns.start as f64
+    }
+    /// The reverse.
+    pub fn used_axis(&self, axis: f64, bin: usize) -> f64 {
+        binned_axis(axis - self.columns.start as f64, bin)
+    }
+}
+
 impl PrepareArgs {
     /// Parses [`PREPARE_OPTIONS`].
     pub fn from_settings(settings: &Settings) -> Result<PrepareArgs> {

@@ -1,11 +1,13 @@
 //! The computing behind `recon`: an opened scan in, a volume with its manifest and a picture out.
 
 use crate::cli::Context;
+use crate::cli::axis;
 use crate::cli::passes::{Course, Shared};
 use crate::cli::prepare::Padding;
 use crate::cli::progress::Progress;
 use crate::cli::recon::ReconArgs;
 use crate::cli::scan::{OpenScan, ScanArgs};
+use crate::cli::values::Center;
 use crate::error::{Error, Fault, Result};
 use crate::exchange::window::{DEFAULT_PERCENTILES, Window, to_grey};
 use crate::json::Json;
@@ -14,28 +16,17 @@ use crate::provenance::{Digest, InputFile};
 use crate::recon::field::Field;
 use crate::recon::flat::Frames;
 use crate::recon::geometry::Axis;
+use crate::recon::normalize;
 use crate::recon::normalize::{InputKind, NonFinite};
 use crate::recon::prepare::{Chain, NOT_FINITE, Steps, Until};
 use crate::recon::scan::{Algorithm, Job, Plan, Watch, reconstruct};
 use crate::recon::truncation::{Edges, is_truncated};
-use crate::recon::{center, normalize};
 use crate::volume::manifest::{self, Manifest};
 use crate::volume::reader::with_suffix;
 use crate::volume::writer::Writer;
 use crate::volume::{Dims, Dtype, Sink, Source};
-use std::f64::consts::PI;
 use std::ops::Range;
 use std::path::Path;
-
-/// Rows on either side of the middle one that are averaged to find the axis, on detectors of more than
-/// [`AXIS_MIN_HEIGHT`] rows (as TomoPy's `find_center_vo` does).
-const AXIS_ROWS: usize = 5;
-/// See [`AXIS_ROWS`].
-const AXIS_MIN_HEIGHT: usize = 10;
-/// A scan of less than this angle, in radians, is too far from the half turn that Vo's method needs (160°).
-const SHORTEST_TURN: f64 = 160.0 / 180.0 * PI;
-/// Of a scan of more than this (190°) the projections of the first half turn are taken.
-const LONGEST_HALF_TURN: f64 = 190.0 / 180.0 * PI;
 
 /// A slice whose values are known up to a smooth offset only says so in its unit.
 const RELATIVE: &str = "relative ";
@@ -141,12 +132,12 @@ pub fn geometry(context: &Context, how: &ScanArgs, scan: &OpenScan) -> Result<Ge
     let dims = scan.scan.projections.dims();
     let n = dims.nx;
     let prepare = &how.prepare;
-    if prepare.half_acquisition && scan.axis.is_none() {
-        return Err(Error::usage("--half-acquisition needs the axis").help("give it with --center PIXELS"));
-    }
+    let opposite = ScanArgs { center: Center::Correlation, ..how.clone() };
+    // An axis near the detector's edge is not where Vo's method looks.
+    let method = if prepare.half_acquisition && how.center == Center::Auto { &opposite } else { how };
     let (axis, axis_found) = match &scan.axis {
         Some(axis) => (axis.clone(), Json::Null),
-        None => find_axis(context, how, scan)?,
+        None => axis::find(context, method, scan)?,
     };
     if prepare.padding != Padding::Auto && !prepare.half_acquisition {
         let field = if prepare.padding == Padding::Edge { Field::padded(n) } else { Field::plain(n) };
@@ -179,7 +170,7 @@ pub fn geometry(context: &Context, how: &ScanArgs, scan: &OpenScan) -> Result<Ge
 }
 
 /// A dead pixel spoils its slice, not what is looked for in it: kept values become air here.
-fn keep_or_zero(policy: NonFinite) -> NonFinite {
+pub fn keep_or_zero(policy: NonFinite) -> NonFinite {
     if policy == NonFinite::Keep { NonFinite::Zero } else { policy }
 }
 
@@ -245,53 +236,6 @@ pub fn chain<'a>(
         _ => None,
     };
     Chain::new(normalize::Input::new(source, scan.kind, frames, non_finite, rows)?, steps, until)
-}
-
-/// The axis by Vo's method, from the middle of the detector whatever rows are asked for, and how it was found.
-pub fn find_axis(context: &Context, how: &ScanArgs, scan: &OpenScan) -> Result<(Axis, Json)> {
-    let dims = scan.scan.projections.dims();
-    let middle = dims.ny / 2;
-    let rows = if dims.ny > AXIS_MIN_HEIGHT { middle - AXIS_ROWS..middle + AXIS_ROWS } else { middle..middle + 1 };
-    let chain = quick_chain(how, scan, keep_or_zero(how.nonfinite), rows.clone())?;
-    let width = rows.len() * dims.nx;
-    let mut block = vec![0.0f32; chain.length(dims.nz, rows.len())];
-    chain.read(0..dims.nz, rows.clone(), &mut block)?;
-    chain.finish(context.isa, 0..dims.nz, rows.clone(), &mut block)?;
-    let mut sinogram = vec![0.0f32; dims.nz * dims.nx];
-    for (mean, values) in sinogram.chunks_exact_mut(dims.nx).zip(block.chunks_exact(width)) {
-        for (column, mean) in mean.iter_mut().enumerate() {
-            let sum: f32 = (0..rows.len()).map(|row| values[row * dims.nx + column]).sum();
-            *mean = sum / rows.len() as f32;
-        }
-    }
-    // The method wants the projections of one half turn, evenly spaced.
-    let angles = scan.angles.radians();
-    let start = angles.iter().copied().fold(f64::MAX, f64::min);
-    let span = angles.iter().copied().fold(f64::MIN, f64::max) - start;
-    if span < SHORTEST_TURN {
-        return Err(Error::data(format!("no axis can be found in {:.0} degrees", span * 180.0 / PI))
-            .help("Vo's method needs a half turn: give the axis with --center PIXELS"));
-    }
-    if span > LONGEST_HALF_TURN {
-        let mut half = Vec::with_capacity(sinogram.len());
-        for (line, angle) in sinogram.chunks_exact(dims.nx).zip(angles) {
-            if angle - start < PI {
-                half.extend_from_slice(line);
-            }
-        }
-        sinogram = half;
-    }
-    let lines = sinogram.len() / dims.nx;
-    let found = center::vo(context.isa, &sinogram, lines, dims.nx, &center::Options::default())?;
-    context.talk.note(format!("rotation axis at {} (Vo's method, rows {}:{})", found.axis, rows.start, rows.end));
-    let how_found = Json::obj([
-        ("method", Json::from("vo")),
-        ("pixel", found.axis.into()),
-        ("coarse", found.coarse.into()),
-        ("first_row", rows.start.into()),
-        ("end_row", rows.end.into()),
-    ]);
-    Ok((Axis::Fixed(found.axis), how_found))
 }
 
 /// Every value that decides the bits.

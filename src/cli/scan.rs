@@ -43,10 +43,11 @@ pub const SCAN_OPTIONS: &[Opt] = &[
     Opt::new("theta-unit", Takes::Choice(&["deg", "rad"]), "Unit of the angles [default: what the file says]"),
     Opt::new(
         "center",
-        Takes::Number("auto|vo|PIXELS|FILE"),
-        "Rotation axis: found by Vo's method (auto, vo), a pixel index (first pixel 0), or a file with one per row",
+        Takes::Number("METHOD|PIXELS|FILE"),
+        "Rotation axis: vo (Vo's method on the middle rows), auto (the same, else what bands of rows agree on), tilt (a line through the axes of all bands), correlation (opposite views), a pixel index (first pixel 0), or a file with one per row",
     )
     .default("auto"),
+    Opt::new("center-range", Takes::Number("A:B"), "Where Vo's method looks, in pixels from the middle [default: -50:50]"),
     Opt::new(
         "pixel",
         Takes::Number("LENGTH"),
@@ -97,6 +98,8 @@ pub struct ScanArgs {
     pub theta_unit: Option<AngleUnit>,
     /// Rotation axis.
     pub center: Center,
+    /// Where Vo's method looks, in pixels from the middle; its own range if `None`.
+    pub center_range: Option<[f64; 2]>,
     /// Pixel size, if said.
     pub pixel: Option<Micrometre>,
     /// What happens to values that are no numbers.
@@ -148,6 +151,11 @@ impl ScanArgs {
             theta_unit: settings
                 .parse("theta-unit", |w| Ok(if w == "rad" { AngleUnit::Radian } else { AngleUnit::Degree }))?,
             center: settings.parsed("center", Center::parse)?,
+            center_range: match settings.parse("center-range", values::ranges)?.as_deref() {
+                None => None,
+                Some([range]) => Some(*range),
+                Some(_) => return Err(Error::usage("--center-range: one range").help("write from:to, such as -50:50")),
+            },
             pixel: settings.parse("pixel", values::length)?,
             nonfinite: settings.parsed("nonfinite", NonFinite::parse)?,
             algorithm: Algorithm::parse(algorithm, gridding_error)?,
@@ -239,7 +247,7 @@ impl ScanArgs {
         angles.check_count(dims.nz).map_err(|e| e.at(self.theta.as_deref().unwrap_or(path)))?;
 
         let axis = match &self.center {
-            Center::Vo => None,
+            Center::Auto | Center::Vo | Center::Correlation | Center::Tilt => None,
             Center::Pixel(pixel) => Some(Axis::Fixed(*pixel)),
             Center::File(file) => {
                 let values = exchange::open_vector(file).map_err(|e| settings.blame("center", e))?;

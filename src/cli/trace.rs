@@ -9,7 +9,7 @@ mod steps;
 use crate::cli::options::{Opt, Settings, Takes};
 use crate::cli::scan::{METHOD_OPTIONS, SCAN_OPTIONS, ScanArgs};
 use crate::cli::values::{self, Rows};
-use crate::cli::{Command, Context, reconstruct};
+use crate::cli::{Command, Context, axis, reconstruct};
 use crate::error::{Error, Result};
 use crate::exchange;
 use crate::exchange::npy::write_array;
@@ -145,7 +145,7 @@ impl Slice {
         let row = scan.rows.start + scan.rows.len() / 2;
         let axis = match &scan.axis {
             Some(axis) => axis.clone(),
-            None => reconstruct::find_axis(context, &args.how, &scan)?.0,
+            None => axis::find(context, &args.how, &scan)?.0,
         };
         let chain = reconstruct::quick_chain(&args.how, &scan, args.how.nonfinite, row..row + 1)?;
         let dims = scan.scan.projections.dims();

@@ -202,8 +202,14 @@ impl GreyWindow {
 /// Where the rotation axis comes from.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Center {
+    /// Found by Vo's method, or what bands of rows agree on.
+    Auto,
     /// Found by Vo's method.
     Vo,
+    /// Found from opposite views.
+    Correlation,
+    /// A line through the axes of bands of rows.
+    Tilt,
     /// This pixel index, the first pixel being 0, for every row.
     Pixel(f64),
     /// A file with one pixel index per row.
@@ -211,10 +217,12 @@ pub enum Center {
 }
 
 impl Center {
-    /// Parses `auto`, `vo`, a pixel index or the name of a file.
+    /// Parses `auto`, `vo`, `correlation`, `tilt`, a pixel index or the name of a file.
     pub fn parse(text: &str) -> Result<Center> {
-        if text == "auto" || text == "vo" {
-            return Ok(Center::Vo);
+        const METHODS: [(&str, Center); 4] =
+            [("auto", Center::Auto), ("vo", Center::Vo), ("correlation", Center::Correlation), ("tilt", Center::Tilt)];
+        if let Some((_, method)) = METHODS.iter().find(|(name, _)| *name == text) {
+            return Ok(method.clone());
         }
         if let Ok(pixel) = text.trim().parse::<f64>() {
             return match pixel.is_finite() {
@@ -226,10 +234,11 @@ impl Center {
         if is_file {
             return Ok(Center::File(PathBuf::from(text)));
         }
-        let hint =
-            crate::error::nearest(text, ["auto", "vo"]).map_or(String::new(), |n| format!("did you mean '{n}'? "));
-        Err(Error::usage(format!("'{text}' is neither a method nor a pixel nor a file"))
-            .help(format!("{hint}write auto, vo, a pixel index such as 295.5, or a file of one index per row")))
+        let hint = crate::error::nearest(text, METHODS.iter().map(|m| m.0))
+            .map_or(String::new(), |n| format!("did you mean '{n}'? "));
+        Err(Error::usage(format!("'{text}' is neither a method nor a pixel nor a file")).help(format!(
+            "{hint}write auto, vo, correlation, tilt, a pixel index such as 295.5, or a file of one index per row"
+        )))
     }
 }
 

@@ -32,8 +32,11 @@
 //! **What it cannot tell.** An axis far outside the search may leave a false minimum inside it; a minimum at the end of
 //! the search is the usual sign of it, and an error, but not the only one.
 //!
-//! Left out: 360° scans with the axis off the middle, and the choice of the row.
+//! Beside it: [`correlation`] of opposite views, which also finds an axis off the middle of a full turn, and [`rows`], a
+//! line through the axes of many rows.
 
+pub mod correlation;
+pub mod rows;
 mod smooth;
 mod stack;
 
@@ -74,6 +77,24 @@ pub struct Found {
     pub coarse: f64,
     /// Every candidate and its metric, the coarse pass, then the fine one, each in ascending order.
     pub curve: Vec<(f64, f64)>,
+}
+
+impl Found {
+    /// The axis between the steps of the fine search: the least value of the parabola through its minimum and the two
+    /// candidates beside it.
+    pub fn refined(&self) -> f64 {
+        let fine = self.curve.iter().rev().take_while({
+            let mut last = f64::INFINITY;
+            move |(c, _)| std::mem::replace(&mut last, *c) > *c
+        });
+        let fine: Vec<(f64, f64)> = fine.copied().collect();
+        let Some(at) = fine.iter().position(|(c, _)| *c == self.axis).filter(|&i| i > 0 && i + 1 < fine.len()) else {
+            return self.axis;
+        };
+        let [(right, a), (_, b), (left, c)] = [fine[at - 1], fine[at], fine[at + 1]];
+        let bend = a - 2.0 * b + c;
+        if bend > 0.0 { self.axis + 0.25 * (right - left) * (c - a) / bend } else { self.axis }
+    }
 }
 
 /// Standard deviations of the Gaussian along (angle, column) before the coarse pass, in samples.
