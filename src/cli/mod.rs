@@ -33,12 +33,14 @@ pub mod options;
 pub mod output;
 pub mod passes;
 pub mod peek;
+pub mod plan;
 pub mod prepare;
 pub mod progress;
 pub mod recon;
 pub mod reconstruct;
 pub mod scan;
 pub mod stats;
+pub mod stitch;
 pub mod trace;
 pub mod values;
 pub mod verify;
@@ -63,7 +65,10 @@ pub const GLOBAL: &[Opt] = &[
 /// All commands, in the order of `--help`.
 pub const COMMANDS: &[Command] = &[
     recon::COMMAND,
+    plan::COMMAND,
     center::COMMAND,
+    stitch::VERTICAL,
+    stitch::SIDE,
     info::COMMAND,
     verify::COMMAND,
     peek::COMMAND,
@@ -74,7 +79,8 @@ pub const COMMANDS: &[Command] = &[
 ];
 
 /// Commands of two words have a first word; what it is about.
-const GROUPS: &[(&str, &str)] = &[("trace", "Look inside a method, step by step (for teaching)")];
+const GROUPS: &[(&str, &str)] =
+    &[("stitch", "Join several fields of view"), ("trace", "Look inside a method, step by step (for teaching)")];
 
 /// Columns of the running text in `--help`.
 const PAGE_WIDTH: usize = 100;

@@ -9,12 +9,55 @@ use crate::cli::{Command, Context};
 use crate::error::{Error, Result};
 use std::path::{Path, PathBuf};
 
+/// Its options, which `plan` has, too.
+pub const GROUPS: &[(&str, &[Opt])] = &[
+    (
+        "",
+        &[
+            Opt::new(
+                "scan",
+                Takes::Argument("SCAN"),
+                "The scan: .h5, .nxs, .tiff, a folder of .tiff, .mrc, .npy, .mhd",
+            ),
+            Opt::new("output", Takes::Value("DIR/NAME"), "Where to write, without extension; DIR is created")
+                .short('o'),
+            Opt::new("rows", Takes::Number("A:B"), "Detector rows A to B, B not included [default: all]"),
+            Opt::new("slab", Takes::Number("N"), "Slices computed and written at a time; the results are the same"),
+            Opt::new(
+                "memory",
+                Takes::Number("SIZE|auto"),
+                "Stay within this much memory, such as 4GiB; the results are the same",
+            )
+            .default("auto"),
+            Opt::new(
+                "keep-intermediate",
+                Takes::Switch,
+                "Keep what lies between two passes: NAME.sinograms, NAME.retrieved, NAME.unpacked",
+            ),
+            Opt::new("overwrite", Takes::Switch, "Replace an existing output"),
+        ],
+    ),
+    ("The scan", SCAN_OPTIONS),
+    ("Before", PREPARE_OPTIONS),
+    (
+        "The method",
+        &[Opt::new(
+            "algorithm",
+            Takes::Choice(&["gridrec", "gridrec-compat", "fbp"]),
+            "gridrec is fast and right, gridrec-compat is TomoPy's to the digit, fbp is slow and exact",
+        )
+        .default("gridrec")],
+    ),
+    ("The method", METHOD_OPTIONS),
+];
+
 /// The command.
 pub const COMMAND: Command = Command {
     path: &["recon"],
     about: "Reconstruct a scan: projections in, attenuation slices out",
-    details: "SCAN is a Data Exchange HDF5 file with its flats, darks and angles, or a stack of projections \
-              (theta, row, column) as .npy or native volume with --flats, --darks and --theta. Written are NAME.raw \
+    details: "SCAN is an HDF5 file (Data Exchange, NXtomo) with its flats, darks and angles, or a stack of projections \
+              (theta, row, column) with --flats, --darks and --theta: a TIFF file, a folder of them or a pattern in quotes, \
+              MRC, .npy, a native volume, or FILE.h5:/path/to/data. Written are NAME.raw \
               with its headers NAME.mhd and NAME.nhdr, the manifest NAME.json, NAME.run.json, and a picture of the \
               middle slice, NAME.png, which appears first. An interrupted run goes on where it stopped: run the same \
               command again. Values are attenuation per pixel, or 1/cm when the pixel size is known.",
@@ -22,42 +65,7 @@ pub const COMMAND: Command = Command {
                tomolith recon tooth.h5 -o out/tooth_hann --filter hann --rows 0:1 --pixel 1.33um\n  \
                tomolith recon proj.npy --flats flats.npy --darks darks.npy --theta theta.txt --theta-unit deg -o out/scan\n  \
                tomolith recon --config scan.toml --show-config",
-    groups: &[
-        (
-            "",
-            &[
-                Opt::new("scan", Takes::Argument("SCAN"), "The scan: .h5, .npy, .mhd"),
-                Opt::new("output", Takes::Value("DIR/NAME"), "Where to write, without extension; DIR is created")
-                    .short('o'),
-                Opt::new("rows", Takes::Number("A:B"), "Detector rows A to B, B not included [default: all]"),
-                Opt::new("slab", Takes::Number("N"), "Slices computed and written at a time; the results are the same"),
-                Opt::new(
-                    "memory",
-                    Takes::Number("SIZE|auto"),
-                    "Stay within this much memory, such as 4GiB; the results are the same",
-                )
-                .default("auto"),
-                Opt::new(
-                    "keep-intermediate",
-                    Takes::Switch,
-                    "Keep what lies between two passes: NAME.sinograms, NAME.retrieved, NAME.unpacked",
-                ),
-                Opt::new("overwrite", Takes::Switch, "Replace an existing output"),
-            ],
-        ),
-        ("The scan", SCAN_OPTIONS),
-        ("Before", PREPARE_OPTIONS),
-        (
-            "The method",
-            &[Opt::new(
-                "algorithm",
-                Takes::Choice(&["gridrec", "gridrec-compat", "fbp"]),
-                "gridrec is fast and right, gridrec-compat is TomoPy's to the digit, fbp is slow and exact",
-            )
-            .default("gridrec")],
-        ),
-        ("The method", METHOD_OPTIONS),
-    ],
+    groups: GROUPS,
     run,
 };
 
@@ -87,6 +95,11 @@ impl ReconArgs {
     pub fn from_settings(settings: &Settings) -> Result<ReconArgs> {
         let output = settings.required_path("output")?;
         check_base(&output).map_err(|e| settings.blame("output", e))?;
+        ReconArgs::of(settings, output)
+    }
+
+    /// The options for the output `output`.
+    pub fn of(settings: &Settings, output: PathBuf) -> Result<ReconArgs> {
         Ok(ReconArgs {
             scan: settings.required_path("scan")?,
             output,

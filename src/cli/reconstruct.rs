@@ -187,7 +187,7 @@ fn discard(base: &Path, overwrite: bool) {
 
 /// Refuses, before anything is computed, outputs that stand in the way. An unfinished run has a journal, and is the
 /// writer's matter.
-fn refuse_outputs(base: &Path, overwrite: bool) -> Result<()> {
+pub fn refuse_outputs(base: &Path, overwrite: bool) -> Result<()> {
     let unfinished = with_suffix(base, ".raw.journal").exists();
     for suffix in [".json", ".raw", ".mhd", ".nhdr", ".run.json", ".png"] {
         let path = with_suffix(base, suffix);

@@ -302,7 +302,8 @@ mod tests {
             assert!(threads(text).is_err(), "{text}");
         }
         assert_eq!(Center::parse("295.5").unwrap(), Center::Pixel(295.5));
-        assert_eq!(Center::parse("auto").unwrap(), Center::Vo);
+        assert_eq!(Center::parse("auto").unwrap(), Center::Auto);
+        assert_eq!(Center::parse("tilt").unwrap(), Center::Tilt);
         assert_eq!(Center::parse("axis.npy").unwrap(), Center::File("axis.npy".into()));
         for text in ["nan", "inf", "vu", "center"] {
             assert!(Center::parse(text).is_err(), "{text}");

@@ -128,7 +128,8 @@ impl Engine {
 
     /// Columns of the detector.
     pub fn columns(&self) -> usize {
-        self.field.measured
+        let Field { measured, .. } = &self.field;
+        *measured
     }
     /// Side N of the image.
     pub fn image(&self) -> usize {

@@ -76,8 +76,7 @@ impl Field {
     pub fn off_axis(measured: usize, axis: f64) -> Result<Field> {
         let last = measured as f64 - 1.0;
         let near = axis.min(last - axis);
-        // NaN fails, too.
-        if !(near >= LEAST_OVERLAP / 2.0) {
+        if near.is_nan() || near < LEAST_OVERLAP / 2.0 {
             return Err(Error::data(format!(
                 "the rotation axis at {axis} is too near the edge of {measured} columns: the two half turns need \
                  {LEAST_OVERLAP} columns that both have seen"

@@ -18,6 +18,7 @@
 //! | [`engine`], [`samples`] | the machine behind both: sixteen slices in lanes |
 //! | [`fbp`] | filtered back-projection in f64: the oracle |
 //! | [`scan`] | a whole scan, slab by slab |
+//! | [`stitch`] | several fields of view as one |
 //! | [`trace`] | one slice, every step held against its definition: for teaching |
 //!
 //! One slice from a sinogram in memory (`[angle][column]`, absorption):
@@ -49,6 +50,7 @@ pub mod prepare;
 pub mod samples;
 pub mod scan;
 pub mod select;
+pub mod stitch;
 pub mod stripe;
 pub mod trace;
 pub mod truncation;

@@ -65,7 +65,7 @@ fn one(pair: &Pair, columns: usize) -> Option<(f64, f64)> {
     let reach = n - (n / LEAST_OVERLAP as isize).max(2);
     let values: Vec<f64> = (-reach..=reach).map(|d| ncc(pair, columns, d)).collect();
     let best = (0..values.len()).max_by(|&a, &b| values[a].total_cmp(&values[b]).then(b.cmp(&a)))?;
-    if best == 0 || best + 1 == values.len() || !(values[best] > 0.0) {
+    if best == 0 || best + 1 == values.len() || values[best].is_nan() || values[best] <= 0.0 {
         return None;
     }
     let [left, peak, right] = [values[best - 1], values[best], values[best + 1]];
