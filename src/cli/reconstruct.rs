@@ -160,8 +160,8 @@ pub fn geometry(context: &Context, how: &ScanArgs, scan: &OpenScan) -> Result<Ge
     }
     let field = match (prepare.half_acquisition, truncated) {
         (true, _) => Field::off_axis(n, middle)?,
-        (false, true) => Field::padded(n),
-        (false, false) => Field::plain(n),
+        (false, true) if n > 1 => Field::padded(n),
+        (false, _) => Field::plain(n),
     };
     if truncated {
         context.talk.warn("the sample is wider than the detector: the slices' values are relative");

@@ -32,7 +32,7 @@ impl Zinger {
     /// # Errors
     /// Usage: an even or too wide window; a threshold that is not positive.
     pub fn new(size: usize, threshold: f64) -> Result<Zinger> {
-        if size % 2 == 0 || !(3..=WIDEST).contains(&size) {
+        if size.is_multiple_of(2) || !(3..=WIDEST).contains(&size) {
             return Err(Error::usage(format!("a zinger window of {size} pixels"))
                 .help(format!("the side is odd, 3 to {WIDEST}")));
         }

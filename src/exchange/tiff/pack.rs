@@ -81,9 +81,15 @@ impl Packing {
     pub fn unpack(self, stored: &[u8], unpacked: usize, width: usize, number: Number) -> Result<Vec<u8>> {
         let mut bytes = match self.method {
             Method::Plain => stored[..unpacked.min(stored.len())].to_vec(),
-            Method::Deflate => miniz_oxide::inflate::decompress_to_vec_zlib_with_limit(stored, unpacked)
-                .or_else(|e| if e.output.len() >= unpacked { Ok(e.output) } else { Err(()) })
-                .map_err(|()| Error::data("a damaged deflate stream"))?,
+            Method::Deflate => {
+                miniz_oxide::inflate::decompress_to_vec_zlib_with_limit(stored, unpacked).or_else(|e| {
+                    match e.status {
+                        // More than a piece holds: the rest is none of the image.
+                        miniz_oxide::inflate::TINFLStatus::HasMoreOutput => Ok(e.output),
+                        _ => Err(Error::data("a damaged deflate stream")),
+                    }
+                })?
+            }
             Method::Lzw => lzw(stored, unpacked)?,
             Method::PackBits => pack_bits(stored, unpacked)?,
         };

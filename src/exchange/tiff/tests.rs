@@ -8,6 +8,9 @@ use crate::units::Micrometre;
 use crate::volume::{Dims, Dtype, Sink};
 use std::path::Path;
 
+/// Tag, type and value of an entry.
+type Field = (u16, u16, u32);
+
 fn read(path: &Path) -> crate::error::Result<Vec<f32>> {
     let source = open_stack(path, IoMode::Pread)?;
     let d = source.dims();
@@ -23,7 +26,7 @@ fn read(path: &Path) -> crate::error::Result<Vec<f32>> {
 }
 
 /// A classic file of one image: entries (tag, kind, value), the pieces behind one another.
-fn file(big_endian: bool, entries: &[(u16, u16, u32)], pieces: &[Vec<u8>]) -> Vec<u8> {
+fn file(big_endian: bool, entries: &[Field], pieces: &[Vec<u8>]) -> Vec<u8> {
     let w16 = |v: u16| if big_endian { v.to_be_bytes() } else { v.to_le_bytes() };
     let w32 = |v: u32| if big_endian { v.to_be_bytes() } else { v.to_le_bytes() };
     let (offsets, lengths) = if entries.iter().any(|e| e.0 == 322) { (324, 325) } else { (273, 279) };
@@ -62,7 +65,7 @@ fn file(big_endian: bool, entries: &[(u16, u16, u32)], pieces: &[Vec<u8>]) -> Ve
     out
 }
 
-const GREY_U16: [(u16, u16, u32); 4] = [(256, 4, 3), (257, 4, 2), (258, 3, 16), (262, 3, 1)];
+const GREY_U16: [Field; 4] = [(256, 4, 3), (257, 4, 2), (258, 3, 16), (262, 3, 1)];
 
 fn u16s(values: &[u16], big_endian: bool) -> Vec<u8> {
     values.iter().flat_map(|v| if big_endian { v.to_be_bytes() } else { v.to_le_bytes() }).collect()
@@ -167,7 +170,7 @@ fn what_is_not_read_is_named() {
     let dir = Scratch::new("tiff-refused");
     let base = &GREY_U16[..];
     let data = vec![u16s(&[0; 6], false)];
-    let cases: [(&[(u16, u16, u32)], &str); 9] = [
+    let cases: [(&[Field], &str); 9] = [
         (&[(277, 3, 3)], "3 samples"),
         (&[(262, 3, 3)], "palette"),
         (&[(266, 3, 2)], "reverse order"),

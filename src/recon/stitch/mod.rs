@@ -182,8 +182,11 @@ fn pearson(s: &[f64; 7]) -> f64 {
     if product > 0.0 { (ab - a * b / n) / product.sqrt() } else { 0.0 }
 }
 
+/// Matrix and right side of normal equations, and the sums of [`pearson`].
+type Equations = ([[f64; N]; N], [f64; N], [f64; 7]);
+
 /// Normal equations for the step from `p`, and the sums of [`pearson`].
-fn equations(a: &Block, moved: &Block, p: [f64; N], free: [bool; 3]) -> ([[f64; N]; N], [f64; N], [f64; 7]) {
+fn equations(a: &Block, moved: &Block, p: [f64; N], free: [bool; 3]) -> Equations {
     let [_, ny, nx] = a.size;
     let inner = |axis: usize| match (a.size[axis], free[axis]) {
         (n, true) => margin(n)..n - margin(n),
@@ -191,7 +194,7 @@ fn equations(a: &Block, moved: &Block, p: [f64; N], free: [bool; 3]) -> ([[f64; 
     };
     let strides = [ny * nx, nx, 1];
     let rows: Vec<(usize, usize)> = inner(0).flat_map(|z| inner(1).map(move |y| (z, y))).collect();
-    let partial: Vec<([[f64; N]; N], [f64; N], [f64; 7])> = rows
+    let partial: Vec<Equations> = rows
         .par_iter()
         .map(|&(z, y)| {
             let (mut matrix, mut right, mut sums) = ([[0.0; N]; N], [0.0; N], [0.0; 7]);

@@ -143,8 +143,8 @@ fn waves(n: usize, sigma: f64, damping: Damping) -> (Vec<[f32; 2]>, usize) {
         let f = f as f64;
         match damping {
             // The shift is one-sided; of the complex result the real part is taken, the mean of f + ½ and −f + ½.
-            Damping::Shifted if n % 2 == 0 && 2.0 * f < n as f64 => 0.5 * (taken(f + 0.5) + taken(f - 0.5)),
-            Damping::Shifted if n % 2 == 0 => taken(f - 0.5),
+            Damping::Shifted if n.is_multiple_of(2) && 2.0 * f < n as f64 => 0.5 * (taken(f + 0.5) + taken(f - 0.5)),
+            Damping::Shifted if n.is_multiple_of(2) => taken(f - 0.5),
             _ => taken(f),
         }
     };

@@ -111,45 +111,49 @@ impl Stripe {
 
     fn set(&mut self, key: &str, value: &str) -> Result<()> {
         let wrong = |what: &str| Err(Error::usage(format!("{key}={value}: {what}")));
-        let positive = || value.parse::<f64>().ok().filter(|v| *v > 0.0 && v.is_finite());
-        let window = || value.parse::<usize>().ok().filter(|w| w % 2 == 1 && *w <= WIDEST);
-        let known: &[&str] = match self {
-            Stripe::FourierWavelet { level, wavelet, sigma, pad, .. } => match key {
-                "level" => match value.parse().ok().filter(|l| (1..=MOST_LEVELS).contains(l)) {
-                    Some(l) => return Ok(*level = Some(l)),
+        let known: &[&str] = match (&mut *self, key) {
+            (Stripe::FourierWavelet { level, .. }, "level") => {
+                match value.parse().ok().filter(|l| (1..=MOST_LEVELS).contains(l)) {
+                    Some(l) => *level = Some(l),
                     None => return wrong("levels are 1 to 16"),
-                },
-                "wavelet" => return Ok(*wavelet = Wavelet::parse(value)?),
-                "sigma" => match positive() {
-                    Some(s) => return Ok(*sigma = s),
-                    None => return wrong("σ is a positive number of cycles"),
-                },
-                "pad" => match value {
-                    "edge" => return Ok(*pad = Pad::Edge),
-                    "zero" => return Ok(*pad = Pad::Zero),
-                    "none" => return Ok(*pad = Pad::None),
+                }
+                return Ok(());
+            }
+            (Stripe::FourierWavelet { wavelet, .. }, "wavelet") => {
+                *wavelet = Wavelet::parse(value)?;
+                return Ok(());
+            }
+            (Stripe::FourierWavelet { pad, .. }, "pad") => {
+                *pad = match value {
+                    "edge" => Pad::Edge,
+                    "zero" => Pad::Zero,
+                    "none" => Pad::None,
                     _ => return wrong("edge, zero or none"),
-                },
-                _ => &["level", "wavelet", "sigma", "pad"],
-            },
-            Stripe::Smoothing { size } => match (key, window()) {
-                ("size", Some(w)) => return Ok(*size = w),
-                ("size", None) => return wrong("an odd number of columns"),
-                _ => &["size"],
-            },
-            Stripe::Titarenko { alpha } => match (key, positive()) {
-                ("alpha", Some(a)) => return Ok(*alpha = a),
-                ("alpha", None) => return wrong("a positive number"),
-                _ => &["alpha"],
-            },
-            Stripe::Vo { snr, large, small } => match (key, positive(), window()) {
-                ("snr", Some(s), _) => return Ok(*snr = s),
-                ("snr", None, _) => return wrong("a positive number"),
-                ("large", _, Some(w)) => return Ok(*large = w),
-                ("small", _, Some(w)) => return Ok(*small = w),
-                ("large" | "small", _, None) => return wrong("an odd number of columns"),
-                _ => &["snr", "large", "small"],
-            },
+                };
+                return Ok(());
+            }
+            (Stripe::FourierWavelet { sigma: v, .. }, "sigma")
+            | (Stripe::Titarenko { alpha: v }, "alpha")
+            | (Stripe::Vo { snr: v, .. }, "snr") => {
+                *v = match value.parse::<f64>().ok().filter(|v| *v > 0.0 && v.is_finite()) {
+                    Some(number) => number,
+                    None => return wrong("a positive number"),
+                };
+                return Ok(());
+            }
+            (Stripe::Smoothing { size: v }, "size")
+            | (Stripe::Vo { large: v, .. }, "large")
+            | (Stripe::Vo { small: v, .. }, "small") => {
+                *v = match value.parse::<usize>().ok().filter(|w| w % 2 == 1 && *w <= WIDEST) {
+                    Some(window) => window,
+                    None => return wrong("an odd number of columns"),
+                };
+                return Ok(());
+            }
+            (Stripe::FourierWavelet { .. }, _) => &["level", "wavelet", "sigma", "pad"],
+            (Stripe::Smoothing { .. }, _) => &["size"],
+            (Stripe::Titarenko { .. }, _) => &["alpha"],
+            (Stripe::Vo { .. }, _) => &["snr", "large", "small"],
         };
         let hint = nearest(key, known.iter().copied()).map(|n| format!("did you mean '{n}'? ")).unwrap_or_default();
         Err(Error::usage(format!("stripe removal '{}' has no parameter '{key}'", self.name()))

@@ -52,7 +52,7 @@ impl Wavelet {
     }
     /// Analysis filters: low, high.
     pub fn analysis(self) -> [Vec<f32>; 2] {
-        let sign = |j: usize| if j % 2 == 0 { -1.0 } else { 1.0 };
+        let sign = |j: usize| if j.is_multiple_of(2) { -1.0 } else { 1.0 };
         [
             self.low.iter().rev().map(|&v| v as f32).collect(),
             self.low.iter().enumerate().map(|(j, &v)| (sign(j) * v) as f32).collect(),
@@ -141,7 +141,7 @@ pub fn scatter<V: F32x16>(cells: &[Lane], image: &mut [Lane], stride: usize, row
 /// h_rec of every wavelet.
 #[rustfmt::skip]
 const LOW: [(&str, &[f64]); 18] = [
-    ("db1", &[0.7071067811865476, 0.7071067811865476]),
+    ("db1", &[std::f64::consts::FRAC_1_SQRT_2, std::f64::consts::FRAC_1_SQRT_2]),
     ("db2", &[0.48296291314453416, 0.8365163037378079, 0.2241438680420134, -0.12940952255126037]),
     ("db3", &[0.33267055295008263, 0.8068915093110925, 0.45987750211849154, -0.13501102001025458, -0.08544127388202666, 0.03522629188570953]),
     ("db4", &[0.2303778133088965, 0.7148465705529157, 0.6308807679298589, -0.027983769416859854, -0.18703481171909309, 0.030841381835560764, 0.0328830116668852, -0.010597401785069032]),
@@ -175,8 +175,9 @@ mod tests {
             }
             // A wavelet of 2p coefficients has p vanishing moments; higher ones lose digits to cancellation.
             for power in 0..(n / 2).min(4) {
-                let moment: f64 =
-                    (0..n).map(|j| if j % 2 == 0 { -1.0 } else { 1.0 } * low[j] * (j as f64).powi(power as i32)).sum();
+                let moment: f64 = (0..n)
+                    .map(|j| if j.is_multiple_of(2) { -1.0 } else { 1.0 } * low[j] * (j as f64).powi(power as i32))
+                    .sum();
                 assert!(moment.abs() < 1e-6 * (n as f64).powi(power as i32), "{name} moment {power}: {moment}");
             }
         }
