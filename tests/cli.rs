@@ -183,3 +183,16 @@ fn the_log_holds_one_object_per_line() {
     let log = std::fs::read_to_string(folder.0.join("log")).unwrap();
     assert!(log.lines().all(|l| l.starts_with("{\"") && l.ends_with('}')), "{log}");
 }
+
+#[test]
+fn a_status_file_says_how_a_job_ended() {
+    let folder = Scratch::new("status");
+    folder.write("a.npy", common::npy(&[2, 3, 4], &[1.0; 24]));
+    common::expect(&run(&folder.0, "convert a.npy b.mhd --status s.json"), 0, &[], "status");
+    let text = std::fs::read_to_string(folder.0.join("s.json")).unwrap();
+    assert!(text.contains("\"state\":\"complete\"") && text.contains("\"pid\""), "{text}");
+    common::expect(&run(&folder.0, "convert none.npy c.mhd --status s.json"), 66, &[], "status");
+    let text = std::fs::read_to_string(folder.0.join("s.json")).unwrap();
+    assert!(text.contains("\"state\":\"failed\"") && text.contains("\"exit\":66"), "{text}");
+    common::expect(&run(&folder.0, "convert a.npy d.mhd --status none/s.json"), 73, &["none/s.json"], "status");
+}

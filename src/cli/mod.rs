@@ -58,6 +58,7 @@ pub const GLOBAL: &[Opt] = &[
     Opt::new("quiet", Takes::Switch, "Say nothing but errors").short('q'),
     Opt::new("verbose", Takes::Switch, "Say more").short('v'),
     Opt::new("log-json", Takes::Value("FILE"), "Append notes and progress to FILE, one JSON object per line"),
+    Opt::new("status", Takes::Value("FILE.json"), "Keep FILE up to date with how far the job is"),
     Opt::new("config", Takes::Value("FILE.toml"), "Take values from this file where no flag gives one"),
     Opt::new("show-config", Takes::Switch, "Print every value and where it comes from, and do nothing else"),
 ];
@@ -218,7 +219,10 @@ fn run(argv: Vec<OsString>, environment: BTreeMap<OsString, OsString>) -> u8 {
         false => (command.run)(context),
     };
     match in_pool(&context, work) {
-        Ok(()) => context.out.exit_code(),
+        Ok(()) => {
+            context.talk.status("complete", &[]);
+            context.out.exit_code()
+        }
         Err(e) => {
             context.talk.error(&e);
             e.fault().exit_code()
@@ -313,13 +317,14 @@ fn context(settings: Settings, argv: Vec<String>) -> Result<Context> {
         (false, false) => Loudness::Normal,
     };
     // Showing the configuration leaves no trace.
-    let log = if settings.is_on("show-config")? { None } else { settings.path("log-json")? };
+    let shows = settings.is_on("show-config")?;
+    let [log, status] = [settings.path("log-json")?, settings.path("status")?].map(|path| path.filter(|_| !shows));
     Ok(Context {
         isa: settings.parsed("isa", Isa::parse)?,
         threads: settings.parsed("threads", values::threads)?,
         io: settings.parsed("io", IoMode::parse)?,
         out: Output::default(),
-        talk: Talk::new(loudness, log.as_deref().map(Path::new))?,
+        talk: Talk::new(loudness, log.as_deref().map(Path::new), status.as_deref())?,
         argv,
         settings,
     })

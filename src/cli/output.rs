@@ -5,9 +5,9 @@ use crate::json::Json;
 use std::fmt::Display;
 use std::fs::File;
 use std::io::{ErrorKind, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Mutex;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// Exit code when the reader of our stdout went away: 128 + SIGPIPE, as every filter of a shell ends.
 pub const PIPE_CLOSED: u8 = 141;
@@ -63,11 +63,21 @@ pub enum Loudness {
 pub struct Talk {
     loudness: Loudness,
     log: Option<Mutex<File>>,
+    status: Option<Status>,
 }
 
+/// A small file that says how far a job is, for whoever waits for it; replaced as a whole.
+struct Status {
+    path: PathBuf,
+    last: Mutex<Option<Instant>>,
+}
+
+/// The status file is replaced at most this often, but for the last time.
+const STATUS_INTERVAL: Duration = Duration::from_millis(500);
+
 impl Talk {
-    /// Talks as loud as asked; `log` is appended to, one JSON object per line.
-    pub fn new(loudness: Loudness, log: Option<&Path>) -> Result<Talk> {
+    /// Talks as loud as asked; `log` is appended to, one JSON object per line; `status` is replaced.
+    pub fn new(loudness: Loudness, log: Option<&Path>, status: Option<&Path>) -> Result<Talk> {
         let log = match log {
             None => None,
             Some(path) => {
@@ -75,7 +85,11 @@ impl Talk {
                 Some(Mutex::new(file.map_err(|e| Error::writing(path, &e))?))
             }
         };
-        Ok(Talk { loudness, log })
+        let status = status.map(|path| Status { path: path.to_path_buf(), last: Mutex::default() });
+        let talk = Talk { loudness, log, status };
+        // A place that cannot be written shows at once.
+        talk.write_status("started", &[]).map_or(Ok(()), |result| result)?;
+        Ok(talk)
     }
 
     /// How loud.
@@ -108,7 +122,34 @@ impl Talk {
     pub fn error(&self, error: &Error) {
         print_error(error);
         let code = Json::Int(i64::from(error.fault().exit_code()));
+        self.status("failed", &[("message", Json::Str(error.to_string())), ("exit", code.clone())]);
         self.log("error", &[("message", Json::Str(error.to_string())), ("exit", code)]);
+    }
+
+    /// Replaces the status file, if there is one and its time has come: `running`, or the end, which always counts.
+    /// One that cannot be written does not stop the work.
+    pub fn status(&self, state: &str, fields: &[(&str, Json)]) {
+        let Some(status) = &self.status else { return };
+        let mut last = status.last.lock().unwrap_or_else(|e| e.into_inner());
+        if state == "running" && last.is_some_and(|at| at.elapsed() < STATUS_INTERVAL) {
+            return;
+        }
+        *last = Some(Instant::now());
+        let _ = self.write_status(state, fields);
+    }
+
+    fn write_status(&self, state: &str, fields: &[(&str, Json)]) -> Option<Result<()>> {
+        let path = &self.status.as_ref()?.path;
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let head = [
+            ("state", Json::Str(state.to_string())),
+            ("pid", Json::Int(i64::from(std::process::id()))),
+            ("t", Json::Num(now.as_secs_f64())),
+        ];
+        let text = Json::obj(head.into_iter().chain(fields.iter().cloned())).to_line() + "\n";
+        let temporary = crate::volume::reader::with_suffix(path, ".tmp");
+        let written = std::fs::write(&temporary, text).and_then(|()| std::fs::rename(&temporary, path));
+        Some(written.map_err(|e| Error::writing(path, &e)))
     }
 
     /// Appends one event to the log file. A log that cannot be written does not stop the work.

@@ -35,23 +35,23 @@ impl<'a> Progress<'a> {
     pub fn update(&self, done: u64, total: u64, bytes: u64) {
         let now = self.start.elapsed();
         let mut meter = self.meter.lock().unwrap_or_else(|e| e.into_inner());
-        let Some(line) = meter.line(now, done, total, bytes) else { return };
+        let line = meter.line(now, done, total, bytes);
+        let count = |n: u64| Json::Int(i64::try_from(n).unwrap_or(i64::MAX));
+        let fields = [
+            ("stage", Json::Str(meter.stage.to_string())),
+            ("done", count(done)),
+            ("total", count(total)),
+            ("bytes", count(bytes)),
+            ("seconds", Json::Num(now.as_secs_f64())),
+            ("eta", meter.seconds_left(now, done, total).map_or(Json::Null, Json::Num)),
+        ];
+        self.talk.status("running", &fields);
+        let Some(line) = line else { return };
         if self.talk.loudness() > Loudness::Quiet {
             // Back to the line's start and erase it: the next text begins on a clean line.
             to_stderr(&if self.terminal { format!("\r\x1b[K{line}") } else { format!("{line}\n") });
         }
-        let count = |n: u64| Json::Int(i64::try_from(n).unwrap_or(i64::MAX));
-        self.talk.log(
-            "progress",
-            &[
-                ("stage", Json::Str(meter.stage.to_string())),
-                ("done", count(done)),
-                ("total", count(total)),
-                ("bytes", count(bytes)),
-                ("seconds", Json::Num(now.as_secs_f64())),
-                ("eta", meter.seconds_left(now, done, total).map_or(Json::Null, Json::Num)),
-            ],
-        );
+        self.talk.log("progress", &fields);
     }
 
     /// Ends the stage: clears the terminal's line, so that what follows starts on a clean one.
