@@ -1,13 +1,15 @@
 //! # tomolith
 //!
 //! Operando X-ray micro-CT of lithium-metal cells, from raw projections to numbers, in one auditable program. Today it
-//! reads a scan, finds its rotation axis and reconstructs it in true attenuation units, with every output hashed and
+//! reads a scan as a beamline wrote it, prepares it (flats, rings, phase, several fields of view), finds its rotation
+//! axis and reconstructs it in true attenuation units, from files larger than memory, with every output hashed and
 //! every bit the same for any thread count, instruction set, slab height and way of reading. What this file promises
 //! is tested by `tests/architecture.rs` and named tests; what is not built yet is not mentioned.
 //!
 //! ```text
-//! scan ── exchange ── normalize ── center ── gridrec ── volume writer ── NAME.raw .mhd .nhdr .json
-//!         (Source)    −ln          axis      16 slices   (Sink)           └─ verify
+//! scan ── exchange ── select ── prepare ────── center ── gridrec ── volume writer ── NAME.raw .mhd .nhdr .json
+//!         (Source)    (Source)  flats … −ln    axis      16 slices   (Sink) │         └─ verify
+//!                                  └─ passes: what lies between is a volume, too       stitch: volumes above one another
 //! ```
 //!
 //! ## Five lines
@@ -31,7 +33,7 @@
 //! | 2 | [`volume`] | volumes on disk, crash-safe, verifiable; the traits [`volume::Source`] and [`volume::Sink`] |
 //! | 2 | [`fft`] | Fourier transforms of sixteen signals at a time, and the naive sum they are tested against |
 //! | 2 | [`optics`] | free space and phase retrieval as functions of spatial frequency |
-//! | 3 | [`exchange`] | foreign formats: Data Exchange HDF5, `.npy`, angle lists, PNG |
+//! | 3 | [`exchange`] | foreign formats: HDF5 (Data Exchange, NXtomo), TIFF, MRC, `.npy`, angle lists, PNG |
 //! | 3 | [`phantom`] | discs whose projections are known in closed form |
 //! | 3 | [`recon`] | reconstruction, from counts to slices |
 //! | 9 | [`cli`] | the commands; `main` only calls it |
@@ -82,6 +84,8 @@
 //! - `clap` without derive: flags, help and near misses. Its suggestions are worth four crates.
 //! - `hdf5-reader` (feature `hdf5`, default): the structure of HDF5 files in pure Rust; the elements are read here,
 //!   because the crate fills missing chunks silently.
+//! - TIFF is read and written here (700 lines): rows by position without a handle for each of thousands of files, limits
+//!   that follow from the file's length, the same in the lean build; the crate gives one image at a time, decoded whole.
 //! - JSON and PNG are written here (490 and 300 lines): the manifest needs canonical text and a parser with limits,
 //!   and the crates for both would break the lean bound.
 //! - `criterion`, `png`: tests and benches only.
