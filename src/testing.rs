@@ -32,6 +32,24 @@ fn find(root: &Path, name: &str, required: bool) -> Option<PathBuf> {
     None
 }
 
+/// The numbers of one of TomoPy's fixtures, whatever their type, in the order of the file; `None` as [`data`].
+///
+/// # Panics
+/// If it is no such file.
+pub fn fixture(name: &str) -> Option<Vec<f32>> {
+    let bytes = std::fs::read(data("tomopy-fixtures")?.join(name)).expect("a fixture is readable");
+    let header = 10 + usize::from(u16::from_le_bytes([bytes[8], bytes[9]]));
+    let text = String::from_utf8_lossy(&bytes[..header]);
+    let numbers = &bytes[header..];
+    let four = numbers.as_chunks::<4>().0;
+    Some(match text.split('\'').nth(3) {
+        Some("<f4") => four.iter().map(|b| f32::from_le_bytes(*b)).collect(),
+        Some("<i4") => four.iter().map(|b| i32::from_le_bytes(*b) as f32).collect(),
+        Some("<f8") => numbers.as_chunks::<8>().0.iter().map(|b| f64::from_le_bytes(*b) as f32).collect(),
+        other => panic!("{name}: numbers of type {other:?}"),
+    })
+}
+
 /// An empty folder of its own, removed when dropped.
 pub struct Scratch(PathBuf);
 

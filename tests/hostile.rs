@@ -67,8 +67,8 @@ fn corpus() -> Vec<(String, Vec<u8>)> {
     let (tiff, mrc) = (tiff(), mrc());
     let array = npy_of("<u2", &[2, 3, 4], &[0; 48]);
     for (kind, whole) in [("tif", &tiff), ("mrc", &mrc), ("npy", &array)] {
-        for i in 0..16 {
-            add(format!("cut{i}.{kind}"), whole[..whole.len() * i / 16].to_vec());
+        for i in 0..32 {
+            add(format!("cut{i}.{kind}"), whole[..whole.len() * i / 32].to_vec());
         }
     }
     for (at, bytes) in [
@@ -239,7 +239,7 @@ fn every_malformed_file_is_refused_in_every_command() {
         assert_eq!(code, Some(0), "{file}: {text}");
     }
     let corpus = corpus();
-    assert!(corpus.len() >= 150, "{} files", corpus.len());
+    assert!(corpus.len() >= 200, "{} files", corpus.len());
     let mut cases = 0;
     for (i, (name, bytes)) in corpus.iter().enumerate() {
         folder.write(name, bytes);
@@ -265,7 +265,7 @@ fn every_malformed_file_is_refused_in_every_command() {
         }
         std::fs::remove_file(folder.0.join(name)).unwrap();
     }
-    assert!(cases >= 300, "{cases} cases");
+    assert!(cases >= 400, "{cases} cases");
     assert!(!folder.0.join("out").exists(), "a refused file leaves nothing behind");
 }
 

@@ -10,9 +10,12 @@ use crate::cli::values::Center;
 use crate::error::{Error, Fault, Result};
 use crate::json::Json;
 use crate::recon::center::correlation::{Correlated, Pair, correlate};
+use crate::recon::center::entropy::entropy;
 use crate::recon::center::rows::{self, Line};
 use crate::recon::center::{self, Found, Options};
+use crate::recon::field::Field;
 use crate::recon::geometry::Axis;
+use crate::recon::scan::Plan;
 use std::f64::consts::PI;
 use std::ops::Range;
 
@@ -27,6 +30,8 @@ const SHORTEST_TURN: f64 = 160.0 / 180.0 * PI;
 const LONGEST_HALF_TURN: f64 = 190.0 / 180.0 * PI;
 /// Bands of rows over the height of the detector.
 pub const BANDS: usize = 15;
+/// Where the entropy is looked at, in pixels from the middle.
+const ENTROPY_RANGE: [f64; 2] = [-20.0, 20.0];
 /// Opposite views that are compared, at most.
 const PAIRS: usize = 9;
 /// Views are opposite if their angles differ by half a turn but for this, in radians.
@@ -56,6 +61,12 @@ pub fn find(context: &Context, how: &ScanArgs, scan: &OpenScan) -> Result<(Axis,
                 ("spread", found.spread.into()),
             ]);
             Ok((Axis::Fixed(found.axis), json))
+        }
+        Center::Entropy => {
+            let pixel = by_entropy(context, how, scan)?;
+            context.talk.note(format!("rotation axis at {pixel:.2} (entropy of the middle slice)"));
+            let json = Json::obj([("method", Json::from("entropy")), ("pixel", pixel.into())]);
+            Ok((Axis::Fixed(pixel), json))
         }
         _ => {
             let band = middle_band(dims.ny);
@@ -202,6 +213,16 @@ pub fn by_bands(context: &Context, how: &ScanArgs, scan: &OpenScan) -> Result<(L
             .help("give the axis with --center PIXELS; `tomolith center --sheet` shows slices to choose from")
     })?;
     Ok((line, points))
+}
+
+/// The axis by the entropy of the slice of the middle rows.
+pub fn by_entropy(context: &Context, how: &ScanArgs, scan: &OpenScan) -> Result<f64> {
+    let dims = scan.scan.projections.dims();
+    let plan = Plan::new(&Field::plain(dims.nx), &scan.angles, &scan.filter, how.algorithm, None)?;
+    let rows = sinogram(context, how, scan, middle_band(dims.ny))?;
+    let [from, to] = how.center_range.unwrap_or(ENTROPY_RANGE);
+    let middle = (dims.nx as f64 - 1.0) / 2.0;
+    entropy(context.isa, &plan, &rows, middle + 0.5 * (from + to), 0.5 * (to - from))
 }
 
 /// The axis from opposite views of the rows in the middle.

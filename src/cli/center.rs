@@ -1,6 +1,6 @@
 //! `tomolith center`: where the rotation axis is, by every method, and a sheet of slices to choose from.
 
-use crate::cli::axis::{by_bands, describe, find, opposite, sinogram};
+use crate::cli::axis::{by_bands, by_entropy, describe, find, opposite, sinogram};
 use crate::cli::options::{Opt, Takes};
 use crate::cli::prepare::{PREPARE_OPTIONS, PrepareArgs};
 use crate::cli::scan::{METHOD_OPTIONS, OpenScan, SCAN_OPTIONS, ScanArgs};
@@ -19,7 +19,7 @@ use std::path::Path;
 pub const COMMAND: Command = Command {
     path: &["center"],
     about: "Find the rotation axis, by several methods, and show slices at many axes on one sheet",
-    details: "Prints one line per method: Vo's on the middle rows, opposite views, and a line through the axes of bands \
+    details: "Prints one line per method: Vo's on the middle rows, opposite views, the entropy of the slice, and a line through the axes of bands \
               over the whole detector with the tilt and the standard errors. Axes are pixel indices of the stored \
               detector, as --center takes them. --sheet reconstructs one row at many axes; the one that auto finds has a \
               frame.",
@@ -76,7 +76,7 @@ fn run(context: &Context) -> Result<()> {
             Center::Auto => Center::Vo,
             other => other,
         };
-        for method in ["vo", "opposite", "bands"] {
+        for method in ["vo", "opposite", "entropy", "bands"] {
             let line = match method {
                 "vo" => find(context, &how, &scan).map(|(axis, _)| {
                     best = Some(axis.at(0));
@@ -85,6 +85,10 @@ fn run(context: &Context) -> Result<()> {
                 "opposite" => opposite(context, &how, &scan).map(|found| {
                     best.get_or_insert(found.axis);
                     format!("{:.2}  correlation {:.4}", stored(found.axis), found.quality)
+                }),
+                "entropy" => by_entropy(context, &how, &scan).map(|axis| {
+                    best.get_or_insert(axis);
+                    format!("{:.2}", stored(axis))
                 }),
                 _ => by_bands(context, &how, &scan).map(|(mut line, _)| {
                     best.get_or_insert(line.position);

@@ -12,6 +12,7 @@ use crate::error::{Error, Fault, Result};
 use crate::exchange::window::{DEFAULT_PERCENTILES, Window, to_grey};
 use crate::json::Json;
 use crate::num::CONTRACT;
+use crate::optics;
 use crate::provenance::{Digest, InputFile};
 use crate::recon::field::Field;
 use crate::recon::flat::Frames;
@@ -37,6 +38,15 @@ pub fn run(context: &Context, args: &ReconArgs, scan: OpenScan) -> Result<Manife
     // What is wrong with the numbers is wrong with the scan.
     let of_scan = |e: Error| if e.fault() == Fault::Data { e.at(&args.scan) } else { e };
     let geometry = geometry(context, &args.how, &scan).map_err(of_scan)?;
+    if let Some(paganin) = &scan.prepared.steps.phase {
+        context.talk.note(format!(
+            "phase retrieval: wavelength {:.4e} um, decay length {:.2} px; TomoPy's alpha would be {:.4e}",
+            optics::wavelength(paganin.energy).0,
+            optics::paganin_decay(optics::paganin_area(paganin.energy, paganin.distance, paganin.delta_beta)).0
+                / paganin.pixel.0,
+            optics::alpha_of(paganin.delta_beta)
+        ));
+    }
     let course = Course::new(context, args, &scan, &geometry)?;
     if let Some(what) = course.warning() {
         context.talk.warn(what);

@@ -44,10 +44,10 @@ pub const SCAN_OPTIONS: &[Opt] = &[
     Opt::new(
         "center",
         Takes::Number("METHOD|PIXELS|FILE"),
-        "Rotation axis: vo (Vo's method on the middle rows), auto (the same, else what bands of rows agree on), tilt (a line through the axes of all bands), correlation (opposite views), a pixel index (first pixel 0), or a file with one per row",
+        "Rotation axis: vo (Vo's method on the middle rows), auto (the same, else what bands of rows agree on), tilt (a line through the axes of all bands), correlation (opposite views), entropy (of the slice), a pixel index (first pixel 0), or a file with one per row",
     )
     .default("auto"),
-    Opt::new("center-range", Takes::Number("A:B"), "Where Vo's method looks, in pixels from the middle [default: -50:50]"),
+    Opt::new("center-range", Takes::Number("A:B"), "Where vo and entropy look, in pixels from the middle [default: -50:50, entropy -20:20]"),
     Opt::new(
         "pixel",
         Takes::Number("LENGTH"),
@@ -247,7 +247,7 @@ impl ScanArgs {
         angles.check_count(dims.nz).map_err(|e| e.at(self.theta.as_deref().unwrap_or(path)))?;
 
         let axis = match &self.center {
-            Center::Auto | Center::Vo | Center::Correlation | Center::Tilt => None,
+            Center::Auto | Center::Vo | Center::Correlation | Center::Entropy | Center::Tilt => None,
             Center::Pixel(pixel) => Some(Axis::Fixed(*pixel)),
             Center::File(file) => {
                 let values = exchange::open_vector(file).map_err(|e| settings.blame("center", e))?;

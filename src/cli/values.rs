@@ -208,6 +208,8 @@ pub enum Center {
     Vo,
     /// Found from opposite views.
     Correlation,
+    /// Found by the entropy of the slice.
+    Entropy,
     /// A line through the axes of bands of rows.
     Tilt,
     /// This pixel index, the first pixel being 0, for every row.
@@ -217,10 +219,15 @@ pub enum Center {
 }
 
 impl Center {
-    /// Parses `auto`, `vo`, `correlation`, `tilt`, a pixel index or the name of a file.
+    /// Parses `auto`, `vo`, `correlation`, `entropy`, `tilt`, a pixel index or the name of a file.
     pub fn parse(text: &str) -> Result<Center> {
-        const METHODS: [(&str, Center); 4] =
-            [("auto", Center::Auto), ("vo", Center::Vo), ("correlation", Center::Correlation), ("tilt", Center::Tilt)];
+        const METHODS: [(&str, Center); 5] = [
+            ("auto", Center::Auto),
+            ("vo", Center::Vo),
+            ("correlation", Center::Correlation),
+            ("entropy", Center::Entropy),
+            ("tilt", Center::Tilt),
+        ];
         if let Some((_, method)) = METHODS.iter().find(|(name, _)| *name == text) {
             return Ok(method.clone());
         }
@@ -237,7 +244,7 @@ impl Center {
         let hint = crate::error::nearest(text, METHODS.iter().map(|m| m.0))
             .map_or(String::new(), |n| format!("did you mean '{n}'? "));
         Err(Error::usage(format!("'{text}' is neither a method nor a pixel nor a file")).help(format!(
-            "{hint}write auto, vo, correlation, tilt, a pixel index such as 295.5, or a file of one index per row"
+            "{hint}write auto, vo, correlation, entropy, tilt, a pixel index such as 295.5, or a file of one index per row"
         )))
     }
 }

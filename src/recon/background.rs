@@ -37,6 +37,29 @@ fn normalize_row(row: &mut [f32], air: usize) -> bool {
 mod tests {
     use super::*;
 
+    /// TomoPy's `normalize_bg(tomo)`, air = 1. Rows that end in a count of 0 are divided by 1 there; here they are refused.
+    #[test]
+    fn tomopys_fixture_is_matched_where_there_is_air() {
+        let (Some(mut rows), Some(want)) =
+            (crate::testing::fixture("tomo.npy"), crate::testing::fixture("normalize_bg.npy"))
+        else {
+            return;
+        };
+        let before = rows.clone();
+        let refused = normalize(&mut rows, 46, 1);
+        let mut without = 0;
+        for ((got, want), before) in rows.chunks(46).zip(want.chunks(46)).zip(before.chunks(46)) {
+            if before[0] > 0.0 && before[45] > 0.0 {
+                let off = got.iter().zip(want).fold(0.0f32, |m, (a, b)| m.max((a - b).abs()));
+                assert!(off <= 1e-6, "{off:e}");
+            } else {
+                assert_eq!(got, before);
+                without += 1;
+            }
+        }
+        assert_eq!(refused, without);
+    }
+
     #[test]
     fn a_tilted_beam_becomes_even() {
         let beam = |x: usize| 0.8 + 0.01 * x as f32;

@@ -32,10 +32,11 @@
 //! **What it cannot tell.** An axis far outside the search may leave a false minimum inside it; a minimum at the end of
 //! the search is the usual sign of it, and an error, but not the only one.
 //!
-//! Beside it: [`correlation`] of opposite views, which also finds an axis off the middle of a full turn, and [`rows`], a
+//! Beside it: the [`mod@entropy`] of the slice; [`correlation`] of opposite views, which also finds an axis off the middle of a full turn, and [`rows`], a
 //! line through the axes of many rows.
 
 pub mod correlation;
+pub mod entropy;
 pub mod rows;
 mod smooth;
 mod stack;

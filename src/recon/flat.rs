@@ -282,6 +282,38 @@ mod tests {
         assert_eq!(median[4..], [61.0, 71.0]);
     }
 
+    /// TomoPy's tests of `normalize` and `normalize_nf`: (16, 8, 46) counts, darks of 10, flats of 1000, or pairs of flats
+    /// taken before projections 0, 4, 8, 12 and after 16, of which the nearest counts.
+    #[test]
+    fn tomopys_fixtures_are_matched() {
+        let names = ["tomo.npy", "flat.npy", "dark.npy", "flat_1.npy", "normalize.npy", "normalize_nf.npy"];
+        let all: Vec<_> = names.iter().filter_map(|name| crate::testing::fixture(name)).collect();
+        let [tomo, flat, dark, nearest, want, want_nearest] = all.as_slice() else { return };
+        let (rows, columns) = (8, 46);
+        let memory = |values: &Vec<f32>| {
+            let dims = Dims::new(values.len() / (rows * columns), rows, columns).unwrap();
+            Memory::new(dims, values.clone()).unwrap()
+        };
+        let (flats, darks, nearest) = (memory(flat), memory(dark), memory(nearest));
+        let positions: Vec<f64> = [0.0, 4.0, 8.0, 12.0, 16.0].iter().flat_map(|&p| [p, p]).collect();
+        let plain = Frames::new(&flats, &darks, Average::Mean);
+        let of_times = Frames {
+            flats: &nearest,
+            positions: Some(&positions),
+            average: Average::Median,
+            blend: Blend::Nearest,
+            ..plain
+        };
+        for (frames, want) in [(plain, want), (of_times, want_nearest)] {
+            let field = FlatField::new(&frames, NonFinite::Error, &(0..rows), columns).unwrap();
+            let mut got = tomo.clone();
+            got.chunks_exact_mut(rows * columns).enumerate().for_each(|(i, values)| field.apply(i, 0, values));
+            for (got, want) in got.iter().zip(want) {
+                assert!((got - want).abs() <= 1e-7 * (1.0 + want.abs()), "{got} {want}");
+            }
+        }
+    }
+
     #[test]
     fn a_beam_that_drifts_evenly_leaves_no_trace() {
         // Ten projections; flats before the first, after the fourth and after the last, of a beam of 100 + 10 t.

@@ -212,7 +212,7 @@ impl PhasePlan {
 mod tests {
     use super::*;
     use crate::num::elementary::exp;
-    use crate::testing;
+    use crate::testing::fixture;
 
     const PAPER: Paganin = Paganin {
         energy: KiloElectronVolt(27.5),
@@ -220,13 +220,6 @@ mod tests {
         delta_beta: 500.0,
         pixel: Micrometre(1.33),
     };
-
-    /// The `.npy` numbers behind the header, f32.
-    fn fixture(name: &str) -> Option<Vec<f32>> {
-        let bytes = std::fs::read(testing::data("tomopy-fixtures")?.join(name)).unwrap();
-        let header = 10 + usize::from(u16::from_le_bytes([bytes[8], bytes[9]]));
-        Some(bytes[header..].chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect())
-    }
 
     /// `retrieve_phase` at its defaults: 1e-4 cm, 50 cm, 20 keV, alpha 1e-3; 8 × 48 padded to 16 × 64.
     #[test]

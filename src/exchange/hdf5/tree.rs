@@ -197,6 +197,10 @@ pub(super) fn damaged(e: &Hdf5Error) -> Error {
         Hdf5Error::Io(io) => Error::io(format!("cannot read: {io}")).help("check the disk or the network mount"),
         Hdf5Error::ResourceLimit(_) => Error::data(format!("HDF5 structure beyond any sane size: {text}"))
             .help("the file is damaged: copy it again, or check it with h5dump -H"),
+        Hdf5Error::UnsupportedLayoutClass(3) => {
+            Error::data(format!("a virtual dataset, whose numbers lie in other files, is not read: {text}"))
+                .help("copy its numbers into a file of their own: in Python, h5py.File(NEW, 'w')[PATH] = h5py.File(OLD)[PATH][()]")
+        }
         Hdf5Error::UnsupportedFilter(_)
         | Hdf5Error::UnsupportedEncoding(_)
         | Hdf5Error::UnsupportedSuperblockVersion(_)

@@ -141,6 +141,15 @@ fn what_is_written_is_read_in_pages() {
         assert_eq!(read(&path).unwrap(), values);
         assert!(TiffWriter::create(&path, dims, dtype, None, "", false).is_err());
     }
+    // What exceeds 4 GiB, in small.
+    let dims = Dims::new(3, 5, 7).unwrap();
+    let values: Vec<f32> = (0..dims.voxels()).map(|i| i as f32 * 0.3).collect();
+    let part = super::super::part::PartFile::create(&dir.join("big"), false).unwrap();
+    let mut writer = TiffWriter::start(part, dims, Dtype::F32, Some(Micrometre(1.33)), "big", true).unwrap();
+    writer.write(&values).unwrap();
+    writer.finish().unwrap();
+    assert_eq!(std::fs::read(dir.join("big")).unwrap()[..4], *b"II+\0");
+    assert_eq!(read(&dir.join("big")).unwrap(), values);
     let dims = Dims::new(1, 1, 1).unwrap();
     let mut writer = TiffWriter::create(&dir.join("x"), dims, Dtype::U8, None, "", false).unwrap();
     assert!(writer.write(&[0.5]).is_err());

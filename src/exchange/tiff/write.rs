@@ -37,9 +37,20 @@ impl TiffWriter {
         description: &str,
         overwrite: bool,
     ) -> Result<TiffWriter> {
-        let mut part = PartFile::create(path, overwrite)?;
+        let part = PartFile::create(path, overwrite)?;
         let each = dims.slice() as u64 * dtype.size() as u64 + 1024 + description.len() as u64;
-        let big = dims.nz as u64 * each > CLASSIC;
+        TiffWriter::start(part, dims, dtype, pixel, description, dims.nz as u64 * each > CLASSIC)
+    }
+
+    /// As [`TiffWriter::create`], classic or `big` as told.
+    pub(super) fn start(
+        mut part: PartFile,
+        dims: Dims,
+        dtype: Dtype,
+        pixel: Option<Micrometre>,
+        description: &str,
+        big: bool,
+    ) -> Result<TiffWriter> {
         let head: Vec<u8> = match big {
             true => [b"II+\0\x08\0\0\0".as_slice(), &16u64.to_le_bytes()].concat(),
             false => [b"II*\0".as_slice(), &8u32.to_le_bytes()].concat(),

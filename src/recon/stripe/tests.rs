@@ -2,14 +2,7 @@
 
 use super::*;
 use crate::num::philox::Stream;
-use crate::testing;
-
-/// The `.npy` numbers behind the header, f32.
-fn fixture(name: &str) -> Option<Vec<f32>> {
-    let bytes = std::fs::read(testing::data("tomopy-fixtures")?.join(name)).unwrap();
-    let header = 10 + usize::from(u16::from_le_bytes([bytes[8], bytes[9]]));
-    Some(bytes[header..].chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect())
-}
+use crate::testing::fixture;
 
 /// `proj.npy` is (16, 8, 48): its eight sinograms.
 fn sinograms(values: &[f32]) -> Vec<Vec<f32>> {
