@@ -168,6 +168,73 @@ fn half_acquisition_is_one_wide_slice() {
     }
 }
 
+/// Projections of discs that wander along z, one field of a tall sample: rows at z₀, z₀ + 1 …; absorption in f32.
+fn tall(z0: f64, [angles, rows, columns]: [usize; 3], axis: f64, noise: f64, seed: u64) -> Vec<f32> {
+    let theta: Vec<f64> = (0..angles).map(|i| i as f64 * std::f64::consts::PI / angles as f64).collect();
+    let random = Stream::new(seed, 4);
+    let mut values = vec![0.0f32; angles * rows * columns];
+    for row in 0..rows {
+        let z = z0 + row as f64;
+        let discs = [
+            Disc { x: 9.0 * (0.06 * z).sin(), y: 7.0 * (0.05 * z).cos(), radius: 10.0, mu: 0.02 },
+            Disc { x: -12.0 + 0.1 * z, y: 11.0 * (0.05 * z).sin(), radius: 5.0 + 1.5 * (0.1 * z).sin(), mu: 0.03 },
+        ];
+        for (angle, line) in sinogram(&discs, &theta, columns, axis, Sampling::Pixel).chunks_exact(columns).enumerate()
+        {
+            for (x, p) in line.iter().enumerate() {
+                let at = (angle * rows + row) * columns + x;
+                values[at] = (p + noise * random.normal(at as u64)) as f32;
+            }
+        }
+    }
+    values
+}
+
+/// The paper's case: three fields of view of one tall sample, each with its own axis, reconstructed and stitched.
+#[test]
+fn three_fields_of_a_tall_sample_become_one_volume() {
+    let folder = Scratch::new("fields");
+    let size = [90, 44, 64];
+    let places = [(0.0, 31.5), (29.4, 30.2), (59.0, 32.75)];
+    let theta: String = (0..90).map(|i| format!("{}\n", 2 * i)).collect();
+    folder.write("t.txt", theta);
+    let options = "--input absorption --theta t.txt --theta-unit deg --padding none -q";
+    for (k, (z, axis)) in places.iter().enumerate() {
+        folder.write(&format!("s{k}.npy"), npy(&size, &tall(*z, size, *axis, 0.01, k as u64)));
+        let words = format!("recon s{k}.npy {options} --center {axis} -o out/f{k}");
+        expect(&run(&folder.0, &words), 0, &[], &words);
+    }
+    let words = "stitch vertical out/f0.mhd out/f1.mhd out/f2.mhd --offset 31,28 --search 6 -o out/all";
+    expect(&run(&folder.0, words), 0, &["correlation"], words);
+    let m = manifest(&folder.0.join("out"), "all");
+    for (k, fit) in m.need("results").unwrap().need_arr("fits").unwrap().iter().enumerate() {
+        let shift: Vec<f64> = fit.need_arr("shift_zyx").unwrap().iter().map(|v| v.as_f64().unwrap()).collect();
+        let truth = [places[k + 1].0 - places[k].0, 0.0, 0.0];
+        for axis in 0..3 {
+            assert!((shift[axis] - truth[axis]).abs() < 0.05, "{shift:?} for {truth:?}");
+        }
+    }
+    // The same sample in one field, without noise.
+    let rows = m.need("volume").unwrap().need("dims").unwrap().need_u64("nz").unwrap() as usize;
+    folder.write("whole.npy", npy(&[90, rows, 64], &tall(0.0, [90, rows, 64], 31.5, 0.0, 9)));
+    let words = format!("recon whole.npy {options} --center 31.5 -o out/truth");
+    expect(&run(&folder.0, &words), 0, &[], &words);
+    let statistics = |z: usize| -> [f64; 2] {
+        let (got, want) = (slice(&folder.0.join("out"), "all", 64, z), slice(&folder.0.join("out"), "truth", 64, z));
+        let inside = (0..64 * 64usize).filter(|i| (i / 64).abs_diff(31) < 20 && (i % 64).abs_diff(31) < 20);
+        let off: Vec<f64> = inside.map(|i| f64::from(got[i] - want[i])).collect();
+        let mean = off.iter().sum::<f64>() / off.len() as f64;
+        [mean, (off.iter().map(|v| (v - mean) * (v - mean)).sum::<f64>() / off.len() as f64).sqrt()]
+    };
+    let noise = statistics(15)[1];
+    for z in 4..rows - 6 {
+        let [mean, deviation] = statistics(z);
+        // 1521 pixels, and the noise of neighbours is not independent: a seam of a fifth of the noise would show.
+        assert!(mean.abs() < 0.2 * noise, "slice {z}: a step of {mean:e}, noise {noise:e}");
+        assert!(deviation < 1.3 * noise && deviation > 0.55 * noise, "slice {z}: {deviation:e}, noise {noise:e}");
+    }
+}
+
 #[test]
 fn one_digest_for_threads_instruction_sets_slabs_reading_and_memory() {
     let folder = Scratch::new("one-digest");
@@ -190,6 +257,57 @@ fn one_digest_for_threads_instruction_sets_slabs_reading_and_memory() {
     assert!(digests.iter().all(|d| *d == digests[0]), "{digests:?}");
     let left: Vec<_> = std::fs::read_dir(folder.0.join("out")).unwrap().map(|e| e.unwrap().file_name()).collect();
     assert_eq!(left.len(), 6, "nothing lies between the passes any more: {left:?}");
+}
+
+/// A TIFF image of u16, packed as one strip: its rows cannot be read one by one.
+fn packed_tiff(values: &[u16], columns: usize) -> Vec<u8> {
+    let bytes: Vec<u8> = values.iter().flat_map(|v| v.to_le_bytes()).collect();
+    // PackBits: literal runs.
+    let strip: Vec<u8> = bytes.chunks(128).flat_map(|run| [&[run.len() as u8 - 1][..], run].concat()).collect();
+    let rows = (values.len() / columns) as u32;
+    let entries: [(u16, u16, u32); 8] = [
+        (256, 4, columns as u32),
+        (257, 4, rows),
+        (258, 3, 16),
+        (259, 3, 32_773),
+        (262, 3, 1),
+        (273, 4, 110),
+        (278, 4, rows),
+        (279, 4, strip.len() as u32),
+    ];
+    let mut out = b"II*\0\x08\0\0\0\x08\0".to_vec();
+    for (tag, kind, value) in entries {
+        out.extend(tag.to_le_bytes());
+        out.extend(kind.to_le_bytes());
+        out.extend(1u32.to_le_bytes());
+        out.extend(value.to_le_bytes());
+    }
+    out.extend([0; 4]);
+    out.extend(strip);
+    out
+}
+
+#[test]
+fn packed_projections_are_unpacked_once() {
+    let folder = Scratch::new("unpack");
+    write_scan(&folder, [40, 9, 32], 15.5, 180.0, &DISCS[..1]);
+    let raw = std::fs::read(folder.0.join("p.npy")).unwrap();
+    let counts: Vec<u16> =
+        raw[raw.len() - 2 * 40 * 9 * 32..].chunks_exact(2).map(|b| u16::from_le_bytes([b[0], b[1]])).collect();
+    std::fs::create_dir(folder.0.join("tiffs")).unwrap();
+    for (i, view) in counts.chunks_exact(9 * 32).enumerate() {
+        folder.write(&format!("tiffs/p_{i}.tif"), packed_tiff(view, 32));
+    }
+    let rest = "--flats f.npy --darks d.npy --theta t.txt --theta-unit deg --center 15.5";
+    for (input, name) in [("p.npy", "plain"), ("tiffs", "packed")] {
+        let words = format!("recon {input} {rest} --slab 1 -o out/{name} --keep-intermediate");
+        expect(&run(&folder.0, &words), 0, &[], &words);
+    }
+    let out = folder.0.join("out");
+    assert_eq!(digest(&out, "plain"), digest(&out, "packed"));
+    assert!(out.join("packed.unpacked.raw").exists() && !out.join("plain.unpacked.raw").exists());
+    let plan = run(&folder.0, &format!("plan tiffs {rest} --slab 1"));
+    expect(&plan, 0, &["unpacked"], "plan");
 }
 
 /// Anonymous memory of a process, and whether it lives.

@@ -31,7 +31,7 @@ const LONGEST_HALF_TURN: f64 = 190.0 / 180.0 * PI;
 /// Bands of rows over the height of the detector.
 pub const BANDS: usize = 15;
 /// Where the entropy is looked at, in pixels from the middle.
-const ENTROPY_RANGE: [f64; 2] = [-20.0, 20.0];
+const ENTROPY_RANGE: [f64; 2] = [-50.0, 50.0];
 /// Opposite views that are compared, at most.
 const PAIRS: usize = 9;
 /// Views are opposite if their angles differ by half a turn but for this, in radians.
@@ -133,7 +133,8 @@ fn of_line(method: &str, line: &Line) -> Json {
     ])
 }
 
-fn middle_band(height: usize) -> Range<usize> {
+/// The rows in the middle.
+pub fn middle_band(height: usize) -> Range<usize> {
     band_about(height / 2, height)
 }
 

@@ -15,6 +15,7 @@ use crate::num::CONTRACT;
 use crate::num::lanes::LANES;
 use crate::os;
 use crate::provenance::InputFile;
+use crate::recon::flat::Blend;
 use crate::recon::normalize::{Input, InputKind};
 use crate::recon::passes;
 use crate::recon::phase::PhasePlan;
@@ -81,7 +82,11 @@ impl Course {
         let (threads, steps) = (context.threads, &scan.prepared.steps);
         let memory = args.memory.unwrap_or_else(|| (os::free_memory() as f64 * SHARE) as u64);
         let counts = scan.kind == InputKind::Counts;
-        let groups = if counts { 2 + scan.prepared.positions.as_ref().map_or(0, |_| 1) } else { 0 };
+        let mut times = scan.prepared.positions.clone().unwrap_or_default();
+        times.dedup();
+        let blended = scan.prepared.blend != Blend::Mean;
+        // The darks, and the flats of every time.
+        let groups = if counts { 1 + if blended { times.len().max(1) } else { 1 } } else { 0 };
         let fields = |rows: usize| (groups * rows * d.nx) as u64 * F32;
         let frames = |part: Option<&dyn Source>| part.map_or(0, |s| s.cost(0..s.dims().nz, 0..d.ny));
         let flat_bytes =
@@ -240,10 +245,13 @@ impl Shared<'_> {
         let mut between = Between::default();
         if course.unpack {
             let source = scan.scan.projections.as_ref();
-            let made =
-                self.pass("unpacked", Dims::new(d.nz, d.ny, d.nx)?, source.dtype(), Json::Null, |sink, progress| {
-                    passes::copy(source, sink, progress)
-                })?;
+            let made = self.pass(
+                "unpacked",
+                Dims::new(d.nz, d.ny, d.nx)?,
+                source.dtype(),
+                Json::Obj(Default::default()),
+                |sink, progress| passes::copy(source, sink, progress),
+            )?;
             between.add("unpacked", made, |reader| Box::new(reader));
         }
         let Some(paganin) = &steps.phase else { return Ok(between) };

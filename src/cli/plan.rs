@@ -3,9 +3,9 @@
 use crate::cli::output::{bytes_for_people, seconds_for_people};
 use crate::cli::passes::Course;
 use crate::cli::recon::{GROUPS, ReconArgs};
-use crate::cli::reconstruct::{Geometry, chain, geometry};
+use crate::cli::reconstruct::{Geometry, LOOKED_AT, chain, geometry};
 use crate::cli::scan::OpenScan;
-use crate::cli::{Command, Context};
+use crate::cli::{Command, Context, axis};
 use crate::error::{Error, Result};
 use crate::json::Json;
 use crate::recon::phase::PhasePlan;
@@ -49,12 +49,19 @@ fn run(context: &Context) -> Result<()> {
             time.map_or(String::new(), seconds_for_people)
         ))
     };
+    // The rows from which axis and truncation are told: of compressed pieces all that they touch.
+    let source = scan.scan.projections.as_ref();
+    let row = source.cost(0..source.dims().nz, scan.rows.start..scan.rows.start + 1);
+    let band = axis::middle_band(source.dims().ny);
+    let looks = if geometry.truncated.is_some() { row * LOOKED_AT.len() as u64 } else { 0 }
+        + if geometry.axis_found == Json::Null { 0 } else { source.cost(0..source.dims().nz, band) };
     line("digests", hashed, 0, None, None)?;
+    line("looks", looks, 0, None, None)?;
     for (pass, &time) in course.passes.iter().zip(&times) {
         line(pass.name, pass.reads, pass.writes, Some(pass.memory), Some(time))?;
     }
     let sum = |of: fn(&crate::cli::passes::Pass) -> u64| course.passes.iter().map(of).sum::<u64>();
-    let (reads, writes) = (hashed + sum(|p| p.reads), sum(|p| p.writes));
+    let (reads, writes) = (hashed + looks + sum(|p| p.reads), sum(|p| p.writes));
     line("in all", reads, writes, Some(course.peak()), Some(times.iter().sum()))?;
     context.talk.log(
         "plan",

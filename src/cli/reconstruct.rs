@@ -135,7 +135,7 @@ pub struct Geometry {
 }
 
 /// Parts of the rows at which truncation is looked for.
-const LOOKED_AT: [f64; 3] = [0.25, 0.5, 0.75];
+pub const LOOKED_AT: [f64; 3] = [0.25, 0.5, 0.75];
 
 /// Finds the axis, and whether the sample is wider than the detector.
 pub fn geometry(context: &Context, how: &ScanArgs, scan: &OpenScan) -> Result<Geometry> {

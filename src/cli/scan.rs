@@ -47,7 +47,7 @@ pub const SCAN_OPTIONS: &[Opt] = &[
         "Rotation axis: vo (Vo's method on the middle rows), auto (the same, else what bands of rows agree on), tilt (a line through the axes of all bands), correlation (opposite views), entropy (of the slice), a pixel index (first pixel 0), or a file with one per row",
     )
     .default("auto"),
-    Opt::new("center-range", Takes::Number("A:B"), "Where vo and entropy look, in pixels from the middle [default: -50:50, entropy -20:20]"),
+    Opt::new("center-range", Takes::Number("A:B"), "Where vo and entropy look, in pixels from the middle [default: -50:50]"),
     Opt::new(
         "pixel",
         Takes::Number("LENGTH"),
