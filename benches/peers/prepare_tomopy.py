@@ -6,7 +6,8 @@ Needs TomoPy. Both get the same numbers; per round, one after the other: ours, T
 the median of five calls in one process, planning excluded; TomoPy's call is timed as a whole, with ncore=1, after one
 call that is not counted. TomoPy's parameters are ours: fw with sym16, sigma 1 and our number of levels, vo-all, sf and
 ti with its defaults, which ours are. Phase retrieval is of two projections; TomoPy pads to a power of two. The axis
-search is Vo's on one sinogram, the same candidates on both sides.
+search is Vo's on one sinogram, the same candidates on both sides. Algotom, where it is importable, has fw, vo and an
+axis search of its own (its default range and steps: other candidates, so its ratio says less).
 """
 import argparse
 import statistics
@@ -21,6 +22,12 @@ try:
 except ImportError as error:
     print(f"TomoPy is not importable, nothing was measured: {error}", file=sys.stderr)
     sys.exit(common.NO_PEER)
+
+try:
+    import algotom.prep.calculation
+    import algotom.prep.removal
+except ImportError:
+    algotom = None
 
 SINOGRAM = (1500, 2048)
 PROJECTION = (2048, 2048)
@@ -53,6 +60,18 @@ def theirs(step):
     return sinogram.copy, call
 
 
+def algotoms(step):
+    """Algotom's function for a step; None if it has none."""
+    if algotom is None:
+        return None
+    removal = algotom.prep.removal
+    return {
+        "fw": lambda a: removal.remove_stripe_based_wavelet_fft(a, level=LEVELS, size=1, wavelet_name="sym16"),
+        "vo": lambda a: removal.remove_all_stripe(a, snr=3.0, la_size=61, sm_size=21),
+        "center": lambda a: algotom.prep.calculation.find_center_vo(a, ncore=1),
+    }.get(step)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=3)
@@ -60,11 +79,14 @@ def main():
     arguments = parser.parse_args()
     binary = common.bench_binary("prepare")
     common.record(numpy=np.__version__, tomopy=getattr(tomopy, "__version__", "from its sources"))
-    print(f"{'step':8}{'ours ms':>12}{'TomoPy ms':>12}{'ratio':>8}  core  digest of ours")
+    print(f"{'step':8}{'ours ms':>12}{'TomoPy ms':>12}{'ratio':>8}{'Algotom ms':>12}{'ratio':>8}  core  digest of ours")
     for step in arguments.steps.split(","):
         fresh, call = theirs(step)
         call(fresh())
-        mine, peer = [], []
+        other = algotoms(step)
+        if other:
+            other(data(SINOGRAM))
+        mine, peer, third = [], [], []
         for _ in range(arguments.rounds):
             run = common.ours(binary, step)
             mine.append(run["seconds"])
@@ -72,8 +94,15 @@ def main():
             start = time.perf_counter()
             call(values)
             peer.append(time.perf_counter() - start)
+            if other:
+                values = data(SINOGRAM)
+                start = time.perf_counter()
+                other(values)
+                third.append(time.perf_counter() - start)
+        c = statistics.median(third) if third else None
+        text = f"{'-':>12}{'-':>8}" if c is None else f"{c * 1e3:12.1f}{c / statistics.median(mine):8.1f}"
         a, b = statistics.median(mine), statistics.median(peer)
-        print(f"{step:8}{a * 1e3:12.1f}{b * 1e3:12.1f}{b / a:8.1f}  {run['core']:.2f}  {run['digest'][:12]}", flush=True)
+        print(f"{step:8}{a * 1e3:12.1f}{b * 1e3:12.1f}{b / a:8.1f}{text}  {run['core']:.2f}  {run['digest'][:12]}", flush=True)
 
 
 if __name__ == "__main__":
