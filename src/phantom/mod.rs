@@ -1,3 +1,5 @@
 //! L3. Objects whose projections and truth are known exactly.
 
 pub mod discs;
+pub mod matter;
+pub mod specimen;
