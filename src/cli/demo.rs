@@ -4,19 +4,16 @@
 //! an axis off the middle), reconstructed by the same code as any scan, and compared with the discs.
 
 use crate::cli::options::{Opt, Settings, Takes};
+use crate::cli::phantom::discs::{DiscScan, LAYER};
 use crate::cli::prepare::PrepareArgs;
 use crate::cli::recon::ReconArgs;
 use crate::cli::scan::ScanArgs;
 use crate::cli::values::Center;
 use crate::cli::{Command, Context, reconstruct};
 use crate::error::{Error, Result};
-use crate::exchange::npy::write_array;
-use crate::num::elementary::exp;
-use crate::num::philox::Stream;
-use crate::phantom::discs::{self, Disc, Sampling};
+use crate::phantom::discs::{self, Disc};
 use crate::recon::filter::Filter;
 use crate::recon::flat::Average;
-use crate::recon::geometry::Angles;
 use crate::recon::gridrec::DEFAULT_ERROR;
 use crate::recon::normalize::NonFinite;
 use crate::recon::scan::Algorithm;
@@ -42,27 +39,13 @@ pub const COMMAND: Command = Command {
     run,
 };
 
-/// Detector columns and rows, projections, and frames of flats and of darks.
-const COLUMNS: usize = 384;
-const ROWS: usize = 16;
-const PROJECTIONS: usize = 600;
-const FRAMES: usize = 10;
-/// The rotation axis, off the middle (191.5).
-const AXIS: f64 = 196.25;
-/// Photons per pixel and frame, and counts without beam.
-const PHOTONS: f64 = 40_000.0;
-const DARK: f64 = 100.0;
-/// Pixels see between 1 − and 1 + this part of the beam.
-const UNEVEN: f64 = 0.2;
-/// Discs of a slice, their radius and attenuation per pixel; slices of one layer of four rows are alike.
-const DISCS: usize = 24;
-const RADIUS: f64 = 12.0;
-const MU: f64 = 0.01;
-const LAYER: usize = 4;
-const SEED: u64 = 1;
-/// Streams of random numbers.
-const STREAM_GAIN: u32 = 1;
-const STREAM_NOISE: u32 = 2;
+/// The scan.
+const SCAN: DiscScan = DiscScan::STANDARD;
+const COLUMNS: usize = SCAN.columns;
+const ROWS: usize = SCAN.rows;
+const AXIS: f64 = SCAN.axis;
+const RADIUS: f64 = SCAN.radius;
+const MU: f64 = SCAN.mu;
 
 /// The axis is found on a grid of a quarter pixel.
 const AXIS_TOLERANCE: f64 = 0.25;
@@ -90,12 +73,9 @@ impl DemoArgs {
 fn run(context: &Context) -> Result<()> {
     let args = DemoArgs::from_settings(&context.settings)?;
     std::fs::create_dir_all(&args.output).map_err(|e| Error::writing(&args.output, &e))?;
-    let layers: Vec<Vec<Disc>> = (0..ROWS / LAYER)
-        .map(|layer| discs::random(SEED + layer as u64, DISCS, RADIUS, MU, 0.45 * COLUMNS as f64, 4.0))
-        .collect::<Result<_>>()?;
-    let angles = Angles::half_turn(PROJECTIONS)?;
     context.talk.note("making the scan");
-    let files = write_scan(&args, &layers, &angles)?;
+    let made = SCAN.make()?;
+    let (layers, files) = (&made.layers, made.write(&args.output.join("scan"), args.overwrite)?);
     let recon = ReconArgs {
         scan: files.projections.clone(),
         output: args.output.join("slices"),
@@ -127,54 +107,7 @@ fn run(context: &Context) -> Result<()> {
     context.out.line(reconstruct::summary(&recon.output, &manifest)?)?;
     verify::verify(&with_suffix(&recon.output, ".json"))?;
     let axis = manifest.json().need("params")?.need_f64("axis_pixel")?;
-    compare(context, &args, &layers, &recon.output, axis)
-}
-
-/// The scan's files.
-struct Files {
-    projections: PathBuf,
-    flats: PathBuf,
-    darks: PathBuf,
-    theta: PathBuf,
-}
-
-/// Writes the scan as a detector would record it: Poisson counts of `PHOTONS · gain · e^(−p) + DARK`.
-fn write_scan(args: &DemoArgs, layers: &[Vec<Disc>], angles: &Angles) -> Result<Files> {
-    let folder = args.output.join("scan");
-    std::fs::create_dir_all(&folder).map_err(|e| Error::writing(&folder, &e))?;
-    let pixels = ROWS * COLUMNS;
-    let gains = Stream::new(SEED, STREAM_GAIN);
-    let gain: Vec<f64> = (0..pixels).map(|i| 1.0 + UNEVEN * (2.0 * gains.uniform_f64(i as u64) - 1.0)).collect();
-    let noise = Stream::new(SEED, STREAM_NOISE);
-    let mut index = 0;
-    let mut count = |mean: f64| {
-        index += 1;
-        noise.poisson(index, mean) as f32
-    };
-    let sinograms: Vec<Vec<f64>> =
-        layers.iter().map(|layer| discs::sinogram(layer, angles.radians(), COLUMNS, AXIS, Sampling::Pixel)).collect();
-    let mut projections = Vec::with_capacity(PROJECTIONS * pixels);
-    for angle in 0..PROJECTIONS {
-        for (pixel, gain) in gain.iter().enumerate() {
-            let (row, column) = (pixel / COLUMNS, pixel % COLUMNS);
-            let p = sinograms[row / LAYER][angle * COLUMNS + column];
-            projections.push(count(DARK + PHOTONS * gain * exp(-p)));
-        }
-    }
-    let flats: Vec<f32> = (0..FRAMES * pixels).map(|i| count(DARK + PHOTONS * gain[i % pixels])).collect();
-    let darks: Vec<f32> = (0..FRAMES * pixels).map(|_| count(DARK)).collect();
-    let files = Files {
-        projections: folder.join("projections.npy"),
-        flats: folder.join("flats.npy"),
-        darks: folder.join("darks.npy"),
-        theta: folder.join("theta_degrees.npy"),
-    };
-    write_array(&files.projections, &[PROJECTIONS, ROWS, COLUMNS], &projections, args.overwrite)?;
-    write_array(&files.flats, &[FRAMES, ROWS, COLUMNS], &flats, args.overwrite)?;
-    write_array(&files.darks, &[FRAMES, ROWS, COLUMNS], &darks, args.overwrite)?;
-    let degrees: Vec<f32> = (0..PROJECTIONS).map(|i| (i as f64 * 180.0 / PROJECTIONS as f64) as f32).collect();
-    write_array(&files.theta, &[PROJECTIONS], &degrees, args.overwrite)?;
-    Ok(files)
+    compare(context, &args, layers, &recon.output, axis)
 }
 
 /// Compares the slices with the discs, writes pictures, prints a table, and fails if a number is out of tolerance.

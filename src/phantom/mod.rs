@@ -1,5 +1,7 @@
 //! L3. Objects whose projections and truth are known exactly.
 
+pub mod annotator;
+pub mod cell;
 pub mod discs;
 pub mod matter;
 pub mod specimen;

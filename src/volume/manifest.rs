@@ -303,7 +303,7 @@ pub(super) fn read_text(path: &Path) -> Result<String> {
 }
 
 /// Canonical text of `members` with one more, `key`, that seals them.
-pub(super) fn seal(mut members: BTreeMap<String, Json>, key: &str) -> String {
+pub fn seal(mut members: BTreeMap<String, Json>, key: &str) -> String {
     members.remove(key);
     let digest = Digest::of(Json::Obj(members.clone()).to_canonical().as_bytes());
     members.insert(key.to_owned(), digest.hex().into());

@@ -1,0 +1,5 @@
+//! `tomolith phantom …`: specimens and scans with known truth.
+
+pub mod cell;
+pub mod discs;
+pub mod folder;
