@@ -69,6 +69,12 @@
 //! - **a format**: implement [`volume::Source`] in `exchange`, recognise it by its first bytes, refuse what you do not
 //!   read by name, and add malformed files to the tests.
 //!
+//! ## Size
+//!
+//! At most 30,000 lines of code, so that one person can read all of it. Lines of comment are not counted: every
+//! numerical function carries its equation, axes, units and order of summation, and a limit on those would be paid in
+//! what the program is for. No file is longer than 600 lines, comments included.
+//!
 //! ## Dependencies
 //!
 //! The lean build (`--no-default-features`) has at most 30 crates, no procedural macro and no C; CI counts them and

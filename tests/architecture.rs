@@ -12,7 +12,7 @@ use tokens::{Token, reads, tokens};
 
 /// Longest file, lines.
 const LONGEST: usize = 600;
-/// Longest program, lines without tests.
+/// Longest program, lines of code without tests. Comments are not counted: a limit on them would be paid in clarity.
 const LONGEST_PROGRAM: usize = 30_000;
 
 /// Rooms by layer: a room names only rooms of lower layers, and itself.
@@ -188,10 +188,10 @@ fn file_length(file: &File) -> Vec<String> {
     if lines > LONGEST { vec![file.at(lines, format!("longer than {LONGEST} lines"))] } else { Vec::new() }
 }
 
-/// All lines, comments too, less those from the first to the last token of each item of tests.
-fn lines_without_tests(file: &File) -> usize {
-    let tests = file.tokens.chunk_by(|a, b| a.test == b.test).filter(|run| run[0].test);
-    file.text.lines().count() - tests.map(|run| run[run.len() - 1].line - run[0].line + 1).sum::<usize>()
+/// Lines on which a token of the program begins: no comments, no blank lines, no tests.
+fn lines_of_code(file: &File) -> usize {
+    let code = file.tokens.iter().filter(|t| !t.test);
+    code.map(|t| t.line).collect::<std::collections::BTreeSet<_>>().len()
 }
 
 fn layers(file: &File) -> Vec<String> {
@@ -355,8 +355,8 @@ fn files_are_short() {
 
 #[test]
 fn the_program_is_small() {
-    let total: usize = files(&["src"]).iter().map(lines_without_tests).sum();
-    println!("{total} lines without tests");
+    let total: usize = files(&["src"]).iter().map(lines_of_code).sum();
+    println!("{total} lines of code without tests");
     assert!(total <= LONGEST_PROGRAM, "{total} lines");
 }
 
@@ -398,7 +398,7 @@ mod planted {
         assert_eq!(count(file_length, "src/a.rs", &"x\n".repeat(LONGEST + 1)), 1);
         assert_eq!(count(file_length, "src/a.rs", &"x\n".repeat(LONGEST)), 0);
         let mixed = "//! A\nuse b;\n#[cfg(test)]\nuse c;\n\nfn d() {}\n#[cfg(test)]\nmod tests {\n    e!();\n}\n";
-        assert_eq!(lines_without_tests(&File::new("src/a.rs", mixed)), 4);
+        assert_eq!(lines_of_code(&File::new("src/a.rs", mixed)), 2);
     }
 
     #[test]

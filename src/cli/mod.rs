@@ -33,6 +33,7 @@ pub mod options;
 pub mod output;
 pub mod passes;
 pub mod peek;
+pub mod phantom;
 pub mod plan;
 pub mod prepare;
 pub mod progress;
@@ -74,14 +75,19 @@ pub const COMMANDS: &[Command] = &[
     verify::COMMAND,
     peek::COMMAND,
     convert::COMMAND,
+    phantom::cell::COMMAND,
+    phantom::discs::COMMAND,
     trace::GRIDREC,
     demo::COMMAND,
     doctor::COMMAND,
 ];
 
 /// Commands of two words have a first word; what it is about.
-const GROUPS: &[(&str, &str)] =
-    &[("stitch", "Join several fields of view"), ("trace", "Look inside a method, step by step (for teaching)")];
+const GROUPS: &[(&str, &str)] = &[
+    ("phantom", "Make specimens and scans whose truth is known"),
+    ("stitch", "Join several fields of view"),
+    ("trace", "Look inside a method, step by step (for teaching)"),
+];
 
 /// Columns of the running text in `--help`.
 const PAGE_WIDTH: usize = 100;

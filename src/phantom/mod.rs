@@ -4,4 +4,5 @@ pub mod annotator;
 pub mod cell;
 pub mod discs;
 pub mod matter;
+pub mod scan;
 pub mod specimen;

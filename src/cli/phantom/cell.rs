@@ -11,7 +11,7 @@ use crate::json::Json;
 use crate::phantom::annotator::{Annotator, Habits};
 use crate::phantom::cell::schedule::{Chemistry, SCANS};
 use crate::phantom::cell::step::Step;
-use crate::phantom::cell::{Cell, CellSettings, PRESETS, Preset, VOXEL};
+use crate::phantom::cell::{Cell, CellSettings, Preset, VOXEL};
 use crate::phantom::matter::{FILLS, FULL, Fill, LABELS, Voxel};
 use crate::phantom::scan::lab;
 use crate::phantom::scan::motion::{MotionSettings, Pose};
@@ -233,7 +233,9 @@ fn steps(settings: &Settings) -> Result<Vec<usize>> {
         let mut steps = Vec::new();
         for k in only {
             if k < 0.0 || k > last as f64 || k.fract() != 0.0 {
-                return Err(Error::usage(format!("--only: there is no step {k}")).help(format!("steps are 0 to {last}")));
+                return Err(
+                    Error::usage(format!("--only: there is no step {k}")).help(format!("steps are 0 to {last}"))
+                );
             }
             steps.push(k as usize);
         }
@@ -317,8 +319,7 @@ impl Run<'_> {
     }
 
     fn output(&self, base: PathBuf, k: usize, what: &str, dims: Dims, dtype: Dtype, unit: &'static str) -> Output {
-        let params =
-            Json::obj([("phantom", self.recorded.clone()), ("step", k.into()), ("what", what.into())]);
+        let params = Json::obj([("phantom", self.recorded.clone()), ("step", k.into()), ("what", what.into())]);
         Output { base, dims, dtype, slope: 1.0, unit, spatial: true, params }
     }
 
@@ -459,6 +460,7 @@ fn write_labels(path: &Path, labels: &[u8], dims: Dims) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::phantom::cell::PRESETS;
 
     #[test]
     fn every_preset_and_mode_has_a_name_that_is_read() {

@@ -107,7 +107,8 @@ impl Folder<'_> {
         let missing = outputs.iter().filter(|o| o.finished(self.voxel).is_none());
         // What an interrupted volume has already reserved is not needed again.
         let reserved = |o: &Output| {
-            std::fs::metadata(with_suffix(&o.base, ".raw.part")).map_or(0, |m| std::os::unix::fs::MetadataExt::blocks(&m) * 512)
+            std::fs::metadata(with_suffix(&o.base, ".raw.part"))
+                .map_or(0, |m| std::os::unix::fs::MetadataExt::blocks(&m) * 512)
         };
         let need: u64 = missing.map(|o| (o.dims.bytes(o.dtype) + BESIDE).saturating_sub(reserved(o))).sum();
         let existing = self.path.ancestors().find(|p| p.exists()).unwrap_or(Path::new("."));

@@ -3,3 +3,5 @@
 pub mod cell;
 pub mod discs;
 pub mod folder;
+pub mod scan;
+pub mod series;

@@ -140,9 +140,11 @@ fn readme(run: &Run) -> String {
     let [nx, ny, nz] = preset.size;
     let scan = match args.mode {
         Mode::Labels => "Nothing was scanned (--mode labels).".to_string(),
-        Mode::Volume => "step_KK/grey: attenuation in 1/cm on the grid of the labels, in the frame of that scan: shifted,\n\
+        Mode::Volume => {
+            "step_KK/grey: attenuation in 1/cm on the grid of the labels, in the frame of that scan: shifted,\n\
                          turned and warped as truth/truth.json says, with noise, rings and blur.\n"
-            .to_string(),
+                .to_string()
+        }
         _ => format!(
             "step_KK: projections, flats, darks (counts) and theta.txt (degrees) of {} columns. To reconstruct:\n\n  \
              cd step_00 && tomolith recon --config scan.toml -o slices\n\n\
@@ -151,12 +153,16 @@ fn readme(run: &Run) -> String {
         ),
     };
     let drawn = match args.habits {
-        Some(_) => "step_KK/drawn: labels as a person would draw them: the network's five classes, 255 where nobody drew.\n",
+        Some(_) => {
+            "step_KK/drawn: labels as a person would draw them: the network's five classes, 255 where nobody drew.\n"
+        }
         None => "",
     };
     let blind = match args.blind {
-        true => "This series is blind: give it away without the folder truth/. series.json holds the digest of truth/truth.json,\n\
-                 so that it can be shown later that nothing was changed.\n\n",
+        true => {
+            "This series is blind: give it away without the folder truth/. series.json holds the digest of truth/truth.json,\n\
+                 so that it can be shown later that nothing was changed.\n\n"
+        }
         false => "",
     };
     format!(

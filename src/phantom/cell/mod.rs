@@ -276,6 +276,7 @@ impl Cell {
         let n = field.columns();
         let rough = |i: u32, sigma: f64| field.rough(streams::ROUGH + i, sigma);
         let phase = |i: u32| field.phase(streams::PHASE + i);
+        let half_cycle = schedule::row(HALF, &chemistry);
         let whole = |micrometres: f32| (f64::from(micrometres) / VOXEL).round() as i16;
         // Waves of up to ±5 µm, and roughness of 1.5 µm on every face.
         let wavy = [0, 1, 2].map(|i| field.wavy(streams::WAVY + i, 7.0));
@@ -293,8 +294,8 @@ impl Cell {
             weight: surface.iter().map(|r| 1.0 + ROUGHNESS * r / thickness as f32).collect(),
             phase,
         };
-        let plating_shape = electrode(rough(2, 20.0)?, schedule::PLATING, phase(0));
-        let stripping_shape = electrode(rough(3, 20.0)?, schedule::STRIPPING, phase(1));
+        let plating_shape = electrode(rough(2, 20.0)?, schedule::PLATING, phase(0)?);
+        let stripping_shape = electrode(rough(3, 20.0)?, schedule::STRIPPING, phase(1)?);
         let caps = vec![u16::MAX; n];
         let stripping = apportion(&stripping_shape.growth(), &caps, count(schedule::STRIPPING, n));
         let opening = rough(4, 45.0)?;
@@ -313,13 +314,14 @@ impl Cell {
             priority: rough(5, 12.0)?,
             lasting: rough(6, 18.0)?,
             weight: exp_of(&rough(7, 9.0)?, 0.35),
-            phase: phase(2),
+            phase: phase(2)?,
         };
 
         let [per_mm2, radius] = preset.dendrites;
         let density = rough(8, 60.0)?;
         let dendrite_sites = field.sites(streams::DENDRITES, &density, per_mm2, 3, radius, (0.0, &[]));
-        let (shape, dendrite_of) = footprints(&field, &dendrite_sites, &rough(9, 4.0)?, phase(3), 1.3);
+        let (shape, dendrite_of) =
+            footprints(&field, &dendrite_sites, &rough(9, 4.0)?, phase(3)?, (1.3, half_cycle.dendrite_area));
         let mut dendrites = shape;
         // In discharge some dendrites dissolve before others.
         for (lasting, &site) in dendrites.lasting.iter_mut().zip(&dendrite_of) {
@@ -328,18 +330,18 @@ impl Cell {
         let pit_density = rough(10, 50.0)?;
         let follow = (settings.pit_correlation, dendrite_sites.as_slice());
         let pit_sites = field.sites(streams::PITS, &pit_density, 1.5 * per_mm2, 4, 1.2 * radius, follow);
-        let (pits, _) = footprints(&field, &pit_sites, &rough(11, 5.0)?, phase(4), 0.5);
+        let (pits, _) = footprints(&field, &pit_sites, &rough(11, 5.0)?, phase(4)?, (0.6, half_cycle.pit_area));
         let recession = Shape {
             priority: Vec::new(),
             lasting: Vec::new(),
             weight: exp_of(&rough(12, 30.0)?, 0.3),
-            phase: phase(5),
+            phase: phase(5)?,
         };
         let redeposited = Shape {
             priority: rough(13, 20.0)?,
             lasting: Vec::new(),
             weight: exp_of(&rough(14, 10.0)?, 0.3),
-            phase: phase(6),
+            phase: phase(6)?,
         };
         let mut cell = Cell {
             settings,
@@ -397,20 +399,28 @@ fn count(thickness: f64, columns: usize) -> u64 {
     (thickness / VOXEL * columns as f64).round() as u64
 }
 
-/// Cones (`power` 1) or caps (`power` 0.5) about sites: who is covered first, and how high.
-fn footprints(field: &Field, sites: &[Site], fine: &[f32], phase: Vec<f32>, power: f32) -> (Shape, Vec<u16>) {
+/// Cones (`power` 1) or caps (`power` ½) about sites, h (1 − (r / R)²)^power with R the rim of what is covered when
+/// `area` of the field is: who is covered first, and how high.
+fn footprints(
+    field: &Field,
+    sites: &[Site],
+    fine: &[f32],
+    phase: Vec<f32>,
+    (power, area): (f64, f64),
+) -> (Shape, Vec<u16>) {
     let (mut reach, owner) = field.reach(sites);
     reach.iter_mut().zip(fine).for_each(|(r, f)| *r *= 1.0 + 0.15 * f.clamp(-3.0, 3.0));
+    let mut sorted = reach.clone();
+    let last = (area * reach.len() as f64) as usize;
+    let rim = f64::from(*sorted.select_nth_unstable_by(last.min(reach.len() - 1), f32::total_cmp).1);
     let weight = reach
         .iter()
         .zip(&owner)
         .zip(fine)
         .map(|((&r, &o), &f)| {
-            let height = sites[usize::from(o)].height;
-            // Beyond the rim of the widest footprint a low foot.
-            let slope = (1.0 - f64::from(r) / 1.6).max(0.04);
-            let profile = crate::num::elementary::pow(slope, f64::from(power));
-            (height * profile) as f32 * (1.0 + 0.2 * f.clamp(-3.0, 3.0))
+            let inner = f64::from(r) / rim;
+            let profile = crate::num::elementary::pow((1.0 - inner * inner).max(0.02), power);
+            (sites[usize::from(o)].height * profile) as f32 * (1.0 + 0.15 * f.clamp(-3.0, 3.0))
         })
         .collect();
     (Shape { lasting: reach.clone(), priority: reach, weight, phase }, owner)

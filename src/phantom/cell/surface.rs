@@ -60,10 +60,15 @@ impl Field {
         self.columns() as f64 * self.voxel * self.voxel * 1e-6
     }
 
-    /// White noise in [0, 1), `[z][x]`.
-    pub fn phase(&self, stream: u32) -> Vec<f32> {
-        let s = Stream::new(self.seed, stream);
-        (0..self.columns() as u64).into_par_iter().map(|i| s.uniform_f32(i)).collect()
+    /// A rough surface squeezed into (0, 1), `[z][x]`: when the first voxel of a column comes. Smooth over a few columns,
+    /// or every surface would be serrated.
+    ///
+    /// # Errors
+    /// As [`Field::rough`].
+    pub fn phase(&self, stream: u32) -> Result<Vec<f32>> {
+        let mut map = self.rough(stream, 2.5)?;
+        map.iter_mut().for_each(|v| *v = 0.5 + 0.499 * *v / (1.0 + *v * *v).sqrt());
+        Ok(map)
     }
 
     /// A rough surface `[z][x]` of mean 0 and standard deviation 1, smoothed by a Gaussian of `sigma` µm.
@@ -160,7 +165,7 @@ impl Field {
                 x,
                 z,
                 radius: radius / self.voxel * exp(0.35 * a),
-                height: exp(0.4 * b),
+                height: exp(0.3 * b),
                 stretch: 1.0 + 0.5 * u(6),
                 turn: PI * u(7),
                 fate: s.uniform_f64(at + 4),
