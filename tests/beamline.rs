@@ -151,6 +151,9 @@ fn half_acquisition_is_one_wide_slice() {
     let folder = Scratch::new("half");
     // A sample wider than the detector on one side: the axis ten columns from the edge.
     let discs = [Disc { x: 25.0, y: 10.0, radius: 8.0, mu: 0.01 }, Disc { x: -20.0, y: -18.0, radius: 7.0, mu: 0.02 }];
+    write_scan(&folder, [240, 2, 64], 12.3, 180.0, &discs);
+    let words = format!("recon {SCAN} -o out/half --half-acquisition --center 12.3");
+    expect(&run(&folder.0, &words), 2, &["span 179.2 degrees"], &words);
     write_scan(&folder, [240, 2, 64], 12.3, 360.0, &discs);
     for center in ["12.3", "auto"] {
         let words = format!("recon {SCAN} -o out/{center} --half-acquisition --center {center} --overwrite");
@@ -215,6 +218,7 @@ fn three_fields_of_a_tall_sample_become_one_volume() {
         one.replace("31,28", "31,28,4"),
         one.replace("--offset 31,28", "--step 1mm"),
         one.replace("recon", "plan"),
+        one.replace("--fields s1.npy,s2.npy", ""),
     ] {
         let output = run(&folder.0, &spoilt);
         assert!(matches!(output.status.code(), Some(2 | 66)), "{spoilt}: {output:?}");

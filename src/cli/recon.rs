@@ -116,6 +116,11 @@ impl ReconArgs {
 
     /// The options for the output `output`.
     pub fn of(settings: &Settings, output: PathBuf) -> Result<ReconArgs> {
+        for name in ["offset", "step", "search"] {
+            if settings.is_given(name)? && !settings.is_given("fields")? {
+                return Err(Error::usage(format!("--{name} without --fields")).help("name the scans above SCAN"));
+            }
+        }
         Ok(ReconArgs {
             scan: settings.required_path("scan")?,
             output,
