@@ -85,8 +85,9 @@ pub const SIDE: Command = Command {
     run: run_side,
 };
 
-/// Version of the stages in manifests.
-const STAGE_VERSION: u32 = 1;
+/// Versions of the stages in manifests.
+const VERTICAL_VERSION: u32 = 2;
+const SIDE_VERSION: u32 = 1;
 
 fn fit_json(fit: &Fit) -> Json {
     let list = |values: &[f64]| Json::Arr(values.iter().map(|&v| v.into()).collect());
@@ -139,10 +140,13 @@ pub fn nominal(settings: &Settings, count: usize, spacing: Spacing) -> Result<(V
             vec![step.0 / z.0; between]
         }
         _ => {
-            return Err(Error::usage("the nominal offset is missing")
-                .help("give --offset SLICES or --step LENGTH, one of them"));
+            return Err(Error::usage("the nominal offset is given by one of --offset and --step")
+                .help("write --offset SLICES or --step LENGTH"));
         }
     };
+    if let Some(offset) = offsets.iter().find(|&&offset| offset < 1.0) {
+        return Err(Error::usage(format!("an offset of {offset} slices")).help("name the fields from the lowest up"));
+    }
     Ok((offsets, settings.parsed("search", values::index)?))
 }
 
@@ -186,7 +190,7 @@ pub fn join(context: &Context, base: &Path, overwrite: bool, paths: &[PathBuf]) 
         intercept: 0.0,
         value_unit: Reader::open(&paths[0], context.io).map_or("unknown".into(), |r| r.header().unit.clone()),
         stage: "stitch vertical".into(),
-        stage_version: STAGE_VERSION,
+        stage_version: VERTICAL_VERSION,
         params: Json::obj([
             ("nominal_offsets", Json::Arr(offsets.iter().map(|&o| o.into()).collect())),
             ("search", search.into()),
@@ -218,7 +222,7 @@ fn run_side(context: &Context) -> Result<()> {
     let non_finite = settings.parsed("nonfinite", NonFinite::parse)?;
     let overlap = match settings.parse("overlap", values::ranges)?.as_deref() {
         None => side::LEAST_OVERLAP..usize::MAX,
-        Some([[a, b]]) if *a >= 0.0 => *a as usize..*b as usize + 1,
+        Some([[a, b]]) if *a >= 0.0 => *a as usize..(*b as usize).saturating_add(1),
         Some(_) => return Err(Error::usage("--overlap: one range of columns").help("write 30:60")),
     };
     let open = |path: &Path| exchange::open_stack(path, context.io);
@@ -255,7 +259,7 @@ fn run_side(context: &Context) -> Result<()> {
         intercept: 0.0,
         value_unit: "transmission".into(),
         stage: "stitch side".into(),
-        stage_version: STAGE_VERSION,
+        stage_version: SIDE_VERSION,
         params: Json::obj([
             ("shift_zyx", Json::Arr(fit.shift.iter().map(|&v| v.into()).collect())),
             ("gain", fit.gain.into()),
