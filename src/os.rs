@@ -122,7 +122,7 @@ pub fn free_memory() -> u64 {
 /// # Errors
 /// What the operating system says about `path`.
 pub fn free_space(path: &Path) -> io::Result<u64> {
-    let path = CString::new(path.as_os_str().as_bytes())?;
+    let path = CString::new(or_here(path).as_os_str().as_bytes())?;
     let mut stat = std::mem::MaybeUninit::<libc::statvfs>::uninit();
     // SAFETY: `path` ends in NUL and `stat` is writable; both live across the call.
     if unsafe { libc::statvfs(path.as_ptr(), stat.as_mut_ptr()) } != 0 {
@@ -135,13 +135,36 @@ pub fn free_space(path: &Path) -> io::Result<u64> {
     Ok((stat.f_bavail as u64).saturating_mul(stat.f_frsize as u64))
 }
 
+/// The folder of a bare file name is the empty path.
+fn or_here(path: &Path) -> &Path {
+    if path.as_os_str().is_empty() { Path::new(".") } else { path }
+}
+
+/// What a failed write to `path`, a file of `needed` bytes in all, tells: of a full disk also how much is free.
+pub fn write_error(path: &Path, needed: u64, error: &io::Error) -> Error {
+    match error.kind() {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge => {
+            no_space(path, needed)
+        }
+        _ => Error::writing(path, error),
+    }
+}
+
+/// There is no space for `path`, a file of `needed` bytes.
+pub fn no_space(path: &Path, needed: u64) -> Error {
+    let free = free_space(path.parent().unwrap_or(Path::new("")));
+    let free = free.map_or("an unknown number of".to_owned(), |n| n.to_string());
+    Error::io(format!("no space: the file needs {needed} bytes, the disk has {free} bytes free"))
+        .help("free some space or raise the limit (ulimit -f), then run the same command again")
+        .at(path)
+}
+
 /// Makes creations, renames and removals in a folder survive a power loss.
 ///
 /// # Errors
 /// What the operating system says; a file system that cannot sync folders is not an error.
 pub fn fsync_dir(path: &Path) -> io::Result<()> {
-    let path = if path.as_os_str().is_empty() { Path::new(".") } else { path };
-    match File::open(path)?.sync_all() {
+    match File::open(or_here(path))?.sync_all() {
         Err(e) if e.raw_os_error() == Some(libc::EINVAL) => Ok(()),
         other => other,
     }

@@ -151,6 +151,9 @@ fn half_acquisition_is_one_wide_slice() {
     let folder = Scratch::new("half");
     // A sample wider than the detector on one side: the axis ten columns from the edge.
     let discs = [Disc { x: 25.0, y: 10.0, radius: 8.0, mu: 0.01 }, Disc { x: -20.0, y: -18.0, radius: 7.0, mu: 0.02 }];
+    write_scan(&folder, [240, 2, 64], 12.3, 180.0, &discs);
+    let words = format!("recon {SCAN} -o out/half --half-acquisition --center 12.3");
+    expect(&run(&folder.0, &words), 2, &["span 179.2 degrees"], &words);
     write_scan(&folder, [240, 2, 64], 12.3, 360.0, &discs);
     for center in ["12.3", "auto"] {
         let words = format!("recon {SCAN} -o out/{center} --half-acquisition --center {center} --overwrite");
@@ -201,11 +204,44 @@ fn three_fields_of_a_tall_sample_become_one_volume() {
     let options = "--input absorption --theta t.txt --theta-unit deg --padding none -q";
     for (k, (z, axis)) in places.iter().enumerate() {
         folder.write(&format!("s{k}.npy"), npy(&size, &tall(*z, size, *axis, 0.01, k as u64)));
-        let words = format!("recon s{k}.npy {options} --center {axis} -o out/f{k}");
+        let words = format!("recon s{k}.npy {options} --center {axis} -o apart/all.field{k}");
         expect(&run(&folder.0, &words), 0, &[], &words);
     }
-    let words = "stitch vertical out/f0.mhd out/f1.mhd out/f2.mhd --offset 31,28 --search 6 -o out/all";
-    expect(&run(&folder.0, words), 0, &["correlation"], words);
+    let place = "--offset 31,28 --search 6";
+    let words =
+        format!("stitch vertical apart/all.field0.mhd apart/all.field1.mhd apart/all.field2.mhd {place} -o apart/all");
+    expect(&run(&folder.0, &words), 0, &["correlation"], &words);
+    // One command: the same bytes, and nothing lies between any more.
+    let one = format!("recon s0.npy --fields s1.npy,s2.npy {options} {place} --center 31.5,30.2,32.75 -o out/all");
+    for spoilt in [
+        one.replace("s2.npy", "s3.npy"),
+        one.replace("31,28", "31,28,4"),
+        one.replace("--offset 31,28", "--step 1mm"),
+        one.replace("recon", "plan"),
+        one.replace("--fields s1.npy,s2.npy", ""),
+    ] {
+        let output = run(&folder.0, &spoilt);
+        assert!(matches!(output.status.code(), Some(2 | 66)), "{spoilt}: {output:?}");
+    }
+    assert!(!folder.0.join("out").exists(), "what is wrong shows before any work");
+    // Interrupted in every part of the work, it goes on.
+    let mut alone = Duration::from_millis(20);
+    let mut deaths = 0;
+    while !folder.0.join("out/all.json").exists() {
+        let mut child = tomolith(&folder.0).args(one.split_whitespace()).stdout(Stdio::null()).spawn().unwrap();
+        std::thread::sleep(alone);
+        let _ = child.kill();
+        deaths += i32::from(!child.wait().unwrap().success());
+        alone += Duration::from_millis(20);
+    }
+    expect(&run(&folder.0, &one), 73, &["already exists"], &one);
+    expect(&run(&folder.0, &format!("{one} --overwrite")), 0, &[], &one);
+    assert!(deaths > 0);
+    for suffix in ["raw", "mhd", "nhdr", "json"] {
+        let [a, b] = ["apart", "out"].map(|at| std::fs::read(folder.0.join(at).join(format!("all.{suffix}"))).unwrap());
+        assert!(a == b, "all.{suffix} differs");
+    }
+    assert_eq!(std::fs::read_dir(folder.0.join("out")).unwrap().count(), 5);
     let m = manifest(&folder.0.join("out"), "all");
     for (k, fit) in m.need("results").unwrap().need_arr("fits").unwrap().iter().enumerate() {
         let shift: Vec<f64> = fit.need_arr("shift_zyx").unwrap().iter().map(|v| v.as_f64().unwrap()).collect();

@@ -334,3 +334,60 @@ fn an_interrupt_ends_in_order() {
     expect(&output, 75, &["interrupted", "again"], "info, interrupted");
     assert!(output.stdout.is_empty(), "{}", stdout(&output));
 }
+
+/// A file-size limit is met like a full disk, at many bytes of every kind of file: exit 74 with what is needed, nothing
+/// half done, and what was there before stays.
+#[test]
+fn a_full_disk_leaves_every_kind_of_output_old_or_whole() {
+    let folder = Scratch::new("full");
+    let noise = tomolith::num::philox::Stream::new(1, 1);
+    let values: Vec<f32> = (0..6 * 60 * 70).map(|i| noise.below(i, 1009) as f32).collect();
+    folder.write("v.npy", npy(&[6, 60, 70], &values));
+    expect(&run(&folder.0, "convert v.npy v.mhd -q"), 0, &[], "volume");
+    let names = |folder: &Path| -> Vec<String> {
+        let mut names: Vec<_> =
+            std::fs::read_dir(folder).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
+        names.sort();
+        names
+    };
+    let cases = [
+        ("convert v.mhd out/o.npy", "o.npy", 98),
+        ("convert v.mhd out/o.tiff", "o.tiff", 98),
+        ("convert v.mhd out/o_#.tiff", "o_00000.tiff", 16),
+        ("convert v.npy out/o.mhd", "o.raw", 98),
+        ("peek v.mhd -o out/p.png", "p.png", 3),
+        ("info v.mhd --status out/s.json", "s.json", 0),
+        ("convert v.npy out/o.mhd --status out/s.json", "s.json", 0),
+    ];
+    for (words, name, most) in cases {
+        for limit in [0, 1, 3, most / 2, most].into_iter().filter(|&limit| limit <= most) {
+            for old in [false, true] {
+                let out = folder.0.join("out");
+                let _ = std::fs::remove_dir_all(&out);
+                std::fs::create_dir(&out).unwrap();
+                if old {
+                    std::fs::write(out.join(name), "precious").unwrap();
+                }
+                let before = names(&out);
+                let overwrite = if old && !words.starts_with("info") { "--overwrite" } else { "" };
+                let script =
+                    format!("ulimit -f {limit}; exec {} {words} {overwrite} -q", env!("CARGO_BIN_EXE_tomolith"));
+                let case = format!("{words} within {limit} KiB, old {old}");
+                let output =
+                    Command::new("bash").args(["-c", &script]).current_dir(&folder.0).stdin(Stdio::null()).output();
+                expect(&output.unwrap(), 74, &["no space: the file needs", "bytes free"], &case);
+                assert_eq!(names(&out), before, "{case}");
+                if old {
+                    assert_eq!(std::fs::read(out.join(name)).unwrap(), b"precious", "{case}");
+                }
+            }
+        }
+    }
+    // Where the first of several files fits and the second does not, the same command goes on later.
+    let one = "convert v.mhd out/o_#.tiff -q";
+    expect(&run(&folder.0, one), 0, &[], one);
+    let whole = std::fs::read(folder.0.join("out/o_00005.tiff")).unwrap();
+    std::fs::remove_file(folder.0.join("out/o_00005.tiff")).unwrap();
+    expect(&run(&folder.0, one), 0, &[], "again");
+    assert_eq!(std::fs::read(folder.0.join("out/o_00005.tiff")).unwrap(), whole);
+}

@@ -6,6 +6,7 @@ use common::{Scratch, npy, npy_of, stderr};
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
+use tomolith::cli::{COMMANDS, GLOBAL, config::Config};
 use tomolith::exchange::{IoMode, open_scan, open_stack, open_vector};
 use tomolith::num::philox::Stream;
 use tomolith::testing;
@@ -291,6 +292,7 @@ fn swallow(path: &Path) {
         read(&reader);
     }
     let _ = tomolith::volume::manifest::Manifest::read(path);
+    let _ = Config::read(path, GLOBAL, COMMANDS, &COMMANDS[0]);
     let _ = tomolith::json::Json::parse(&String::from_utf8_lossy(&std::fs::read(path).unwrap_or_default()));
 }
 
@@ -310,6 +312,7 @@ fn mutated_files_never_panic_or_hang() {
                 .to_vec(),
         ),
         ("s.txt", b"0 1.5\n3 # theta\n4e1\n".to_vec()),
+        ("s.toml", b"threads = 2\n[recon]\nscan = 'a.h5'\nfilter-par = [0.4, 2]\noverwrite = true\n".to_vec()),
         ("s.json", b"{\"a\": [1, 2.5, true, null, \"\\u00b5\"], \"b\": {\"c\": -3e-4}}".to_vec()),
     ];
     if let Some(path) = testing::data("savu/pco2_darks_00000.hdf") {

@@ -6,10 +6,10 @@ use crate::cli::progress::Progress;
 use crate::cli::{Command, Context, values};
 use crate::error::{Error, Fault, Result};
 use crate::exchange::npy::NpyWriter;
-use crate::exchange::tiff::write::TiffWriter;
+use crate::exchange::tiff::write::{TiffWriter, length};
 use crate::json::Json;
 use crate::num::CONTRACT;
-use crate::os::check_interrupt;
+use crate::os::{check_interrupt, free_space, no_space};
 use crate::units::Micrometre;
 use crate::volume::writer::{Job, Writer};
 use crate::volume::{Dims, Sink, Source};
@@ -156,9 +156,17 @@ fn to_slices(
     let description = description(source)?;
     let progress = Progress::new(&context.talk, "convert", "slices");
     let mut slice = vec![0.0f32; d.slice()];
+    let path_of = |z: usize| folder.join(name.replacen(NUMBER, &format!("{:05}", first + z), 1));
+    let missing = (0..d.nz).filter(|&z| !path_of(z).exists()).count();
+    if missing > 0 {
+        let needed = length(Dims::new(missing, d.ny, d.nx)?, source.dtype(), &description);
+        if free_space(&folder).is_ok_and(|free| free < needed) {
+            return Err(no_space(pattern, needed));
+        }
+    }
     for z in 0..d.nz {
         check_interrupt()?;
-        let path = folder.join(name.replacen(NUMBER, &format!("{:05}", first + z), 1));
+        let path = path_of(z);
         source.read(z..z + 1, 0..d.ny, &mut slice)?;
         let one = Dims::new(1, d.ny, d.nx)?;
         match TiffWriter::create(&path, one, source.dtype(), pixel, &description, overwrite) {

@@ -101,6 +101,7 @@ fn run(context: &Context) -> Result<()> {
         memory: None,
         keep: false,
         overwrite: args.overwrite,
+        is_part: false,
     };
     let scan = recon.how.open(&recon.scan, None, context)?;
     let manifest = reconstruct::run(context, &recon, scan)?;

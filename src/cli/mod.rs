@@ -27,6 +27,7 @@ pub mod config;
 pub mod convert;
 pub mod demo;
 pub mod doctor;
+pub mod fields;
 pub mod info;
 pub mod open;
 pub mod options;

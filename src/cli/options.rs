@@ -268,6 +268,23 @@ impl Settings {
         Ok(setting.values.iter().map(PathBuf::from).collect())
     }
 
+    /// The same for the field `k` of `count`: its own `scan`, and its own value of those `listed` options that have a
+    /// value for each field.
+    #[must_use]
+    pub fn of_field(&self, scan: &OsStr, k: usize, count: usize, listed: &[&str]) -> Settings {
+        let mut own = self.clone();
+        for (name, setting) in &mut own.0 {
+            let text = setting.values.first().and_then(|v| v.to_str()).unwrap_or_default();
+            let parts: Vec<&str> = text.split(',').collect();
+            if *name == "scan" {
+                setting.values = vec![scan.to_os_string()];
+            } else if listed.contains(name) && parts.len() == count {
+                setting.values = vec![parts[k].into()];
+            }
+        }
+        own
+    }
+
     /// Whether somebody gave a value.
     pub fn is_given(&self, name: &str) -> Result<bool> {
         Ok(self.setting(name)?.origin != Origin::Default)

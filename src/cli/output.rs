@@ -148,8 +148,11 @@ impl Talk {
         ];
         let text = Json::obj(head.into_iter().chain(fields.iter().cloned())).to_line() + "\n";
         let temporary = crate::volume::reader::with_suffix(path, ".tmp");
-        let written = std::fs::write(&temporary, text).and_then(|()| std::fs::rename(&temporary, path));
-        Some(written.map_err(|e| Error::writing(path, &e)))
+        let written = std::fs::write(&temporary, &text).and_then(|()| std::fs::rename(&temporary, path));
+        Some(written.map_err(|e| {
+            let _ = std::fs::remove_file(&temporary);
+            crate::os::write_error(path, text.len() as u64, &e)
+        }))
     }
 
     /// Appends one event to the log file. A log that cannot be written does not stop the work.

@@ -14,7 +14,7 @@ use crate::json::Json;
 use crate::num::CONTRACT;
 use crate::num::lanes::LANES;
 use crate::os;
-use crate::provenance::InputFile;
+use crate::provenance::{Digest, InputFile};
 use crate::recon::flat::Blend;
 use crate::recon::normalize::{Input, InputKind};
 use crate::recon::passes;
@@ -27,7 +27,7 @@ use crate::volume::reader::{IoMode, Reader, with_suffix};
 use crate::volume::slabs::Layout;
 use crate::volume::writer::Writer;
 use crate::volume::{Dims, Dtype, Sink, Source};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Bytes of the program itself: its heap, stacks and what the allocator keeps.
 const BASE: u64 = 12 << 20;
@@ -57,6 +57,8 @@ pub struct Course {
     pub passes: Vec<Pass>,
     /// Slices at a time in the last pass.
     pub slab: usize,
+    /// Lengths of the grid and of the padded rows, where the method has them.
+    pub lengths: Option<[usize; 2]>,
     /// Rows at a time in the pass that writes sinograms.
     sinogram_slab: usize,
     unpack: bool,
@@ -94,6 +96,7 @@ impl Course {
 
         let plan = Plan::new(&geometry.field, &scan.angles, &scan.filter, args.how.algorithm, scan.pixel)?;
         let [tables, work] = plan.bytes(threads);
+        let lengths = plan.lengths();
         drop(plan);
         let halo = if steps.phase.is_some() { 0 } else { steps.zinger.map_or(0, |z| 2 * z.halo()) };
         let stripe = match &steps.stripe {
@@ -125,8 +128,15 @@ impl Course {
         };
         let whole = source.cost(0..d.nz, 0..d.ny);
         let zinger_halo = steps.zinger.map_or(0, |z| 2 * z.halo());
-        let mut course =
-            Course { passes: Vec::new(), slab, sinogram_slab: 0, unpack: false, memory, given: args.memory.is_some() };
+        let mut course = Course {
+            passes: Vec::new(),
+            slab,
+            lengths,
+            sinogram_slab: 0,
+            unpack: false,
+            memory,
+            given: args.memory.is_some(),
+        };
         let stacks = Dims::new(d.nz, d.ny, d.nx)?;
         let retrieved = stacks.bytes(Dtype::F32);
         let sinograms = steps.phase.is_some() && steps.stripe.is_some();
@@ -324,10 +334,7 @@ impl Shared<'_> {
             inputs: self.inputs.to_vec(),
             contract: CONTRACT,
         };
-        let key = job.key();
-        let header = with_suffix(&base, ".json");
-        let is_there = Manifest::read(&header).is_ok_and(|m| m.job_key().is_ok_and(|k| k == key));
-        if !is_there {
+        if made(&base, job.key()).is_none() {
             // A name of ours, derived from the output's: what another job left of it goes.
             let mut writer = Writer::create(&base, job, true)?;
             if writer.next_slice() > 0 {
@@ -379,10 +386,21 @@ impl Between {
     /// Removes it. What cannot be removed stays.
     pub fn remove(self) {
         drop(self.source);
-        for base in &self.bases {
-            for suffix in [".json", ".run.json", ".mhd", ".nhdr", ".raw"] {
-                let _ = std::fs::remove_file(with_suffix(base, suffix));
-            }
+        remove(&self.bases);
+    }
+}
+
+/// The manifest of the volume `base`, if it is there and of the job `key`.
+pub fn made(base: &Path, key: Digest) -> Option<Manifest> {
+    let manifest = Manifest::read(&with_suffix(base, ".json")).ok()?;
+    manifest.job_key().is_ok_and(|k| k == key).then_some(manifest)
+}
+
+/// Removes volumes. What cannot be removed stays.
+pub fn remove(bases: &[PathBuf]) {
+    for base in bases {
+        for suffix in [".json", ".run.json", ".mhd", ".nhdr", ".raw", ".png"] {
+            let _ = std::fs::remove_file(with_suffix(base, suffix));
         }
     }
 }

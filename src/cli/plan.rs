@@ -26,6 +26,11 @@ pub const COMMAND: Command = Command {
 };
 
 fn run(context: &Context) -> Result<()> {
+    if context.settings.is_given("fields")? {
+        return Err(Error::usage("--fields: one field is planned at a time").help(
+            "leave it out: every field costs what SCAN costs, stitching then reads the slices twice and writes them once",
+        ));
+    }
     let args = ReconArgs::of(&context.settings, "plan".into())?;
     let scan = args.how.open(&args.scan, args.rows, context)?;
     let geometry = geometry(context, &args.how, &scan)?;

@@ -6,6 +6,7 @@ use crate::error::{Error, Result};
 use crate::exchange::Scan;
 use crate::recon::flat::Blend;
 use crate::recon::geometry::{Angles, Axis};
+use crate::recon::normalize::InputKind;
 use crate::recon::phase::Paganin;
 use crate::recon::prepare::Steps;
 use crate::recon::select::{Binned, Columns, Joined, Views, binned_axis};
@@ -123,6 +124,9 @@ impl Prepared {
     }
 }
 
+/// From here on a scan is a full turn, degrees: its last step may be missing.
+const FULL_TURN: f64 = 345.0;
+
 impl PrepareArgs {
     /// Parses [`PREPARE_OPTIONS`].
     pub fn from_settings(settings: &Settings) -> Result<PrepareArgs> {
@@ -181,6 +185,21 @@ impl PrepareArgs {
         Ok(args)
     }
 
+    /// Refuses what would run on these projections and do something else than its name says.
+    pub fn check_kind(&self, kind: InputKind) -> Result<()> {
+        let absorption = kind == InputKind::Absorption;
+        let wrong = [
+            (absorption && self.steps.zinger.is_some(), "--zinger looks for bright pixels"),
+            (absorption && self.phase.is_some(), "--delta-beta retrieves the phase from intensities"),
+            (kind != InputKind::Counts && self.exposure_ratio != 1.0, "--exposure-ratio scales flats"),
+        ];
+        match wrong.iter().find(|(wrong, _)| *wrong) {
+            Some((_, what)) => Err(Error::usage(format!("{what}, and the projections are {}", kind.name()))
+                .help("leave it out, or check --input")),
+            None => Ok(()),
+        }
+    }
+
     /// The file of the flats after the scan.
     pub fn flats_after(&self) -> Option<&PathBuf> {
         self.flats_after.as_ref()
@@ -209,6 +228,13 @@ impl PrepareArgs {
     ) -> Result<(Prepared, Option<Axis>)> {
         let dims = scan.projections.dims();
         let degrees: Vec<f64> = angles.radians().iter().map(|a| a * 180.0 / PI).collect();
+        let span = degrees.iter().fold(f64::MIN, |a, &b| a.max(b)) - degrees.iter().fold(f64::MAX, |a, &b| a.min(b));
+        if self.half_acquisition && span < FULL_TURN {
+            return Err(Error::usage(format!(
+                "--half-acquisition: the angles span {span:.1} degrees, not a full turn"
+            ))
+            .help("leave it out: only a full turn sees the other half of the sample"));
+        }
         let is_blocked = |angle: f64| {
             self.blocked.iter().any(|&[from, to]| (angle - from).rem_euclid(180.0) <= (to - from).min(180.0))
         };

@@ -5,7 +5,7 @@ use crate::cli::prepare::{PREPARE_OPTIONS, PrepareArgs};
 use crate::cli::reconstruct;
 use crate::cli::scan::{METHOD_OPTIONS, SCAN_OPTIONS, ScanArgs};
 use crate::cli::values::{self, Rows};
-use crate::cli::{Command, Context};
+use crate::cli::{Command, Context, fields, stitch};
 use crate::error::{Error, Result};
 use std::path::{Path, PathBuf};
 
@@ -32,9 +32,22 @@ pub const GROUPS: &[(&str, &[Opt])] = &[
             Opt::new(
                 "keep-intermediate",
                 Takes::Switch,
-                "Keep what lies between two passes: NAME.sinograms, NAME.retrieved, NAME.unpacked",
+                "Keep what lies between: NAME.sinograms, NAME.retrieved, NAME.unpacked, NAME.field0 ...",
             ),
             Opt::new("overwrite", Takes::Switch, "Replace an existing output"),
+        ],
+    ),
+    (
+        "Fields of view above one another",
+        &[
+            Opt::new(
+                "fields",
+                Takes::Value("SCAN,SCAN"),
+                "The scans above SCAN, from the lowest up: one volume of all. --center, --theta, --flats and --darks may then list one value for each",
+            ),
+            stitch::OFFSET,
+            stitch::STEP,
+            stitch::SEARCH,
         ],
     ),
     ("The scan", SCAN_OPTIONS),
@@ -63,6 +76,7 @@ pub const COMMAND: Command = Command {
               command again. Values are attenuation per pixel, or 1/cm when the pixel size is known.",
     examples: "  tomolith recon tooth.h5 -o out/tooth\n  \
                tomolith recon tooth.h5 -o out/tooth_hann --filter hann --rows 0:1 --pixel 1.33um\n  \
+               tomolith recon low.nxs --fields mid.nxs,high.nxs --offset 1900 -o out/all\n  \
                tomolith recon proj.npy --flats flats.npy --darks darks.npy --theta theta.txt --theta-unit deg -o out/scan\n  \
                tomolith recon --config scan.toml --show-config",
     groups: GROUPS,
@@ -88,6 +102,8 @@ pub struct ReconArgs {
     pub keep: bool,
     /// Whether an existing output may be replaced.
     pub overwrite: bool,
+    /// Whether it is a part of a greater output: what this very job has finished already is taken as it is.
+    pub is_part: bool,
 }
 
 impl ReconArgs {
@@ -100,6 +116,11 @@ impl ReconArgs {
 
     /// The options for the output `output`.
     pub fn of(settings: &Settings, output: PathBuf) -> Result<ReconArgs> {
+        for name in ["offset", "step", "search"] {
+            if settings.is_given(name)? && !settings.is_given("fields")? {
+                return Err(Error::usage(format!("--{name} without --fields")).help("name the scans above SCAN"));
+            }
+        }
         Ok(ReconArgs {
             scan: settings.required_path("scan")?,
             output,
@@ -114,6 +135,7 @@ impl ReconArgs {
                 .filter(|&m| m > 0),
             keep: settings.is_on("keep-intermediate")?,
             overwrite: settings.is_on("overwrite")?,
+            is_part: false,
         })
     }
 }
@@ -134,6 +156,9 @@ pub fn check_base(base: &Path) -> Result<()> {
 }
 
 fn run(context: &Context) -> Result<()> {
+    if let Some(above) = context.settings.text("fields")? {
+        return fields::run(context, above);
+    }
     let args = ReconArgs::from_settings(&context.settings)?;
     let scan = args.how.open(&args.scan, args.rows, context)?;
     let manifest = reconstruct::run(context, &args, scan)?;

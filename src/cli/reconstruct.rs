@@ -2,7 +2,7 @@
 
 use crate::cli::Context;
 use crate::cli::axis;
-use crate::cli::passes::{Course, Shared};
+use crate::cli::passes::{Course, Shared, made};
 use crate::cli::prepare::Padding;
 use crate::cli::progress::Progress;
 use crate::cli::recon::ReconArgs;
@@ -34,7 +34,9 @@ const RELATIVE: &str = "relative ";
 
 /// Reconstructs `scan` into `args.output` and returns the manifest.
 pub fn run(context: &Context, args: &ReconArgs, scan: OpenScan) -> Result<Manifest> {
-    refuse_outputs(&args.output, args.overwrite)?;
+    if !args.is_part {
+        refuse_outputs(&args.output, args.overwrite)?;
+    }
     // What is wrong with the numbers is wrong with the scan.
     let of_scan = |e: Error| if e.fault() == Fault::Data { e.at(&args.scan) } else { e };
     let geometry = geometry(context, &args.how, &scan).map_err(of_scan)?;
@@ -52,13 +54,9 @@ pub fn run(context: &Context, args: &ReconArgs, scan: OpenScan) -> Result<Manife
         context.talk.warn(what);
     }
     let inputs = inputs(&scan)?;
-    let shared = Shared { context, args, scan: &scan, inputs: &inputs };
-    let between = shared.before(&course).map_err(of_scan)?;
-
     let n = geometry.field.image;
     let rows = scan.rows.len();
     let volume = Dims::new(rows, n, n)?;
-    let plan = Plan::new(&geometry.field, &scan.angles, &scan.filter, args.how.algorithm, scan.pixel)?;
     let unit = if scan.pixel.is_some() { "1/cm" } else { "1/pixel" };
     let job = manifest::Job {
         dims: volume,
@@ -69,10 +67,19 @@ pub fn run(context: &Context, args: &ReconArgs, scan: OpenScan) -> Result<Manife
         value_unit: format!("{}{unit}", if geometry.truncated == Some(true) { RELATIVE } else { "" }),
         stage: "recon".to_string(),
         stage_version: args.how.algorithm.version(),
-        params: params(args, &scan, &geometry, &plan),
+        params: params(args, &scan, &geometry, course.lengths),
         inputs: inputs.clone(),
         contract: CONTRACT,
     };
+    if args.is_part {
+        if let Some(manifest) = made(&args.output, job.key()) {
+            return Ok(manifest);
+        }
+        refuse_outputs(&args.output, args.overwrite)?;
+    }
+    let shared = Shared { context, args, scan: &scan, inputs: &inputs };
+    let between = shared.before(&course).map_err(of_scan)?;
+    let plan = Plan::new(&geometry.field, &scan.angles, &scan.filter, args.how.algorithm, scan.pixel)?;
     let mut writer = Writer::create(&args.output, job, args.overwrite)?;
     if writer.next_slice() > 0 {
         context.talk.note(format!("resumes at slice {} of {rows}", writer.next_slice()));
@@ -249,7 +256,7 @@ pub fn chain<'a>(
 }
 
 /// Every value that decides the bits.
-fn params(args: &ReconArgs, scan: &OpenScan, geometry: &Geometry, plan: &Plan) -> Json {
+fn params(args: &ReconArgs, scan: &OpenScan, geometry: &Geometry, lengths: Option<[usize; 2]>) -> Json {
     let how = &args.how;
     let compat = how.algorithm == Algorithm::GridrecCompat;
     let filter_par = if compat { scan.filter.compat_parameters() } else { scan.filter.parameters() };
@@ -258,9 +265,9 @@ fn params(args: &ReconArgs, scan: &OpenScan, geometry: &Geometry, plan: &Plan) -
         Axis::Fixed(pixel) => Json::from(*pixel),
         Axis::PerRow(pixels) => list(&pixels[scan.rows.clone()]),
     };
-    let (gridding_error, lengths) = match how.algorithm {
-        Algorithm::Gridrec(error) => (Json::from(error), plan.lengths()),
-        _ => (Json::Null, plan.lengths()),
+    let gridding_error = match how.algorithm {
+        Algorithm::Gridrec(error) => Json::from(error),
+        _ => Json::Null,
     };
     let length = |i: usize| lengths.map_or(Json::Null, |l| l[i].into());
     let angles: Vec<u8> = scan.angles.radians().iter().flat_map(|a| a.to_le_bytes()).collect();

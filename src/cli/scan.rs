@@ -227,6 +227,7 @@ impl ScanArgs {
             (scan.flats, positions) = (Some(joined), Some(known));
         }
         let kind = self.kind(&scan).map_err(|e| e.at(path))?;
+        self.prepare.check_kind(kind)?;
         if kind != InputKind::Counts {
             (scan.flats, scan.darks) = (None, None);
         }

@@ -1,6 +1,6 @@
 //! `tomolith stitch`: fields of view above one another, or side by side, as one volume.
 
-use crate::cli::options::{Opt, Takes};
+use crate::cli::options::{Opt, Settings, Takes};
 use crate::cli::progress::Progress;
 use crate::cli::recon::check_base;
 use crate::cli::reconstruct::{refuse_outputs, summary};
@@ -18,7 +18,7 @@ use crate::recon::stitch::{Fit, side, vertical};
 use crate::volume::manifest::Job;
 use crate::volume::reader::{Reader, with_suffix};
 use crate::volume::writer::Writer;
-use crate::volume::{Dims, Dtype, Sink, Source};
+use crate::volume::{Dims, Dtype, Sink, Source, Spacing};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
@@ -38,14 +38,21 @@ pub const VERTICAL: Command = Command {
         &[
             Opt::new("volumes", Takes::Arguments("VOLUME"), "The volumes from the lowest slices up: .mhd, .npy, .tiff"),
             Opt::new("output", Takes::Value("DIR/NAME"), "Where to write, without extension").short('o'),
-            Opt::new("offset", Takes::Number("N[,N]"), "Slices from each volume's begin to the next one's"),
-            Opt::new("step", Takes::Number("LENGTH"), "The same as a length, such as 2.5mm"),
-            Opt::new("search", Takes::Number("N"), "Slices that the offset may be off").default("20"),
+            OFFSET,
+            STEP,
+            SEARCH,
             Opt::new("overwrite", Takes::Switch, "Replace an existing output"),
         ],
     )],
     run: run_vertical,
 };
+
+/// Where the next field nominally lies, in slices.
+pub const OFFSET: Opt = Opt::new("offset", Takes::Number("N[,N]"), "Slices from each field's begin to the next one's");
+/// The same, as a length.
+pub const STEP: Opt = Opt::new("step", Takes::Number("LENGTH"), "The same as a length, such as 2.5mm");
+/// How far it may be off.
+pub const SEARCH: Opt = Opt::new("search", Takes::Number("N"), "Slices that the offset may be off").default("20");
 
 /// `stitch side`.
 pub const SIDE: Command = Command {
@@ -78,8 +85,9 @@ pub const SIDE: Command = Command {
     run: run_side,
 };
 
-/// Version of the stages in manifests.
-const STAGE_VERSION: u32 = 1;
+/// Versions of the stages in manifests.
+const VERTICAL_VERSION: u32 = 2;
+const SIDE_VERSION: u32 = 1;
 
 fn fit_json(fit: &Fit) -> Json {
     let list = |values: &[f64]| Json::Arr(values.iter().map(|&v| v.into()).collect());
@@ -101,7 +109,8 @@ fn fit_text(fit: &Fit) -> String {
     )
 }
 
-fn output(context: &Context) -> Result<(PathBuf, bool)> {
+/// The output and whether it may be replaced; what stands in its way is refused.
+pub fn output(context: &Context) -> Result<(PathBuf, bool)> {
     let base = context.settings.required_path("output")?;
     check_base(&base).map_err(|e| context.settings.blame("output", e))?;
     let overwrite = context.settings.is_on("overwrite")?;
@@ -113,36 +122,48 @@ fn with_role(inputs: Vec<InputFile>, role: &str) -> Vec<InputFile> {
     inputs.into_iter().map(|input| InputFile { role: role.to_string(), ..input }).collect()
 }
 
-fn run_vertical(context: &Context) -> Result<()> {
-    let settings = &context.settings;
-    let (base, overwrite) = output(context)?;
-    let paths = settings.required_paths("volumes")?;
-    if paths.len() < 2 {
-        return Err(Error::usage("one volume: there is nothing to stitch").help("name two or more, from the lowest up"));
-    }
-    let sources: Vec<Box<dyn Source>> =
-        paths.iter().map(|path| exchange::open_stack(path, context.io)).collect::<Result<_>>()?;
-    let between = paths.len() - 1;
+/// Nominal slices from each of `count` fields to the next, and how many they may be off. `spacing` is the first one's.
+pub fn nominal(settings: &Settings, count: usize, spacing: Spacing) -> Result<(Vec<f64>, usize)> {
+    let between = count - 1;
     let offsets = match (settings.parse("offset", values::numbers)?, settings.parse("step", values::length)?) {
         (Some(list), None) if list.len() == between => list,
         (Some(list), None) if list.len() == 1 => vec![list[0]; between],
         (Some(list), None) => {
-            return Err(Error::usage(format!("--offset has {} numbers for {} volumes", list.len(), paths.len()))
+            return Err(Error::usage(format!("--offset has {} numbers for {count} fields", list.len()))
                 .help("give one for all, or one for each but the first"));
         }
         (None, Some(step)) => {
-            let Some([_, _, z]) = sources[0].spacing() else {
-                return Err(Error::usage("--step: the first volume does not state its voxel size")
+            let Some([_, _, z]) = spacing else {
+                return Err(Error::usage("--step: the first field does not state its voxel size")
                     .help("give the offset in slices with --offset"));
             };
             vec![step.0 / z.0; between]
         }
         _ => {
-            return Err(Error::usage("the nominal offset is missing")
-                .help("give --offset SLICES or --step LENGTH, one of them"));
+            return Err(Error::usage("the nominal offset is given by one of --offset and --step")
+                .help("write --offset SLICES or --step LENGTH"));
         }
     };
-    let search = settings.parsed("search", values::index)?;
+    if let Some(offset) = offsets.iter().find(|&&offset| offset < 1.0) {
+        return Err(Error::usage(format!("an offset of {offset} slices")).help("name the fields from the lowest up"));
+    }
+    Ok((offsets, settings.parsed("search", values::index)?))
+}
+
+fn run_vertical(context: &Context) -> Result<()> {
+    let (base, overwrite) = output(context)?;
+    let paths = context.settings.required_paths("volumes")?;
+    if paths.len() < 2 {
+        return Err(Error::usage("one volume: there is nothing to stitch").help("name two or more, from the lowest up"));
+    }
+    join(context, &base, overwrite, &paths)
+}
+
+/// Joins the volumes `paths`, from the lowest up.
+pub fn join(context: &Context, base: &Path, overwrite: bool, paths: &[PathBuf]) -> Result<()> {
+    let sources: Vec<Box<dyn Source>> =
+        paths.iter().map(|path| exchange::open_stack(path, context.io)).collect::<Result<_>>()?;
+    let (offsets, search) = nominal(&context.settings, paths.len(), sources[0].spacing())?;
     let fields: Vec<&dyn Source> = sources.iter().map(AsRef::as_ref).collect();
     let (stacked, fits) = vertical::place(&fields, &offsets, search)?;
     for (k, fit) in fits.iter().enumerate() {
@@ -152,9 +173,14 @@ fn run_vertical(context: &Context) -> Result<()> {
     for (k, source) in sources.iter().enumerate() {
         inputs.extend(with_role(source.inputs()?, &format!("field {k}")));
     }
-    let places = stacked.places().into_iter().map(|(at, gain, offset)| {
+    let places = stacked.places().into_iter().zip(paths).map(|((at, gain, offset), path)| {
         let at = at.iter().map(|&v| v.into()).collect();
-        Json::obj([("at_zyx", Json::Arr(at)), ("gain", gain.into()), ("offset", offset.into())])
+        // The volume may not outlive the whole: how it was made is told here, too.
+        let reader = Reader::open(path, context.io).ok();
+        let manifest = reader.as_ref().and_then(Reader::manifest);
+        let made = ["stage", "params", "inputs"].map(|key| (key, manifest.and_then(|m| m.get(key)).cloned()));
+        let made = Json::obj(made.map(|(key, value)| (key, value.unwrap_or(Json::Null))));
+        Json::obj([("at_zyx", Json::Arr(at)), ("gain", gain.into()), ("offset", offset.into()), ("made", made)])
     });
     let job = Job {
         dims: stacked.dims(),
@@ -164,7 +190,7 @@ fn run_vertical(context: &Context) -> Result<()> {
         intercept: 0.0,
         value_unit: Reader::open(&paths[0], context.io).map_or("unknown".into(), |r| r.header().unit.clone()),
         stage: "stitch vertical".into(),
-        stage_version: STAGE_VERSION,
+        stage_version: VERTICAL_VERSION,
         params: Json::obj([
             ("nominal_offsets", Json::Arr(offsets.iter().map(|&o| o.into()).collect())),
             ("search", search.into()),
@@ -174,7 +200,7 @@ fn run_vertical(context: &Context) -> Result<()> {
         contract: CONTRACT,
     };
     let results = Json::obj([("fits", Json::Arr(fits.iter().map(fit_json).collect()))]);
-    write(context, &base, job, overwrite, results, |sink, progress| stacked.write(sink, progress))
+    write(context, base, job, overwrite, results, |sink, progress| stacked.write(sink, progress))
 }
 
 fn run_side(context: &Context) -> Result<()> {
@@ -196,7 +222,7 @@ fn run_side(context: &Context) -> Result<()> {
     let non_finite = settings.parsed("nonfinite", NonFinite::parse)?;
     let overlap = match settings.parse("overlap", values::ranges)?.as_deref() {
         None => side::LEAST_OVERLAP..usize::MAX,
-        Some([[a, b]]) if *a >= 0.0 => *a as usize..*b as usize + 1,
+        Some([[a, b]]) if *a >= 0.0 => *a as usize..(*b as usize).saturating_add(1),
         Some(_) => return Err(Error::usage("--overlap: one range of columns").help("write 30:60")),
     };
     let open = |path: &Path| exchange::open_stack(path, context.io);
@@ -233,7 +259,7 @@ fn run_side(context: &Context) -> Result<()> {
         intercept: 0.0,
         value_unit: "transmission".into(),
         stage: "stitch side".into(),
-        stage_version: STAGE_VERSION,
+        stage_version: SIDE_VERSION,
         params: Json::obj([
             ("shift_zyx", Json::Arr(fit.shift.iter().map(|&v| v.into()).collect())),
             ("gain", fit.gain.into()),

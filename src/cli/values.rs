@@ -157,9 +157,8 @@ impl Rows {
         let end_of = |s: &str| if s.is_empty() { Ok(None) } else { s.parse().map(Some).map_err(|_| wrong()) };
         let (first, end) = (end_of(a.trim())?.unwrap_or(0), end_of(b.trim())?);
         if end.is_some_and(|end| end <= first) {
-            return Err(
-                Error::usage(format!("'{text}' holds no row")).help("the end is not included: write 5:6 for row 5")
-            );
+            return Err(Error::usage(format!("'{text}' holds nothing"))
+                .help("the end is not included: write 5:6 for the one at 5"));
         }
         Ok(Rows { first, end })
     }

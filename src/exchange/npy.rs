@@ -150,8 +150,9 @@ impl NpyWriter {
     /// [`Fault::CannotCreate`](crate::error::Fault::CannotCreate) where it exists and `overwrite` is not set, or its
     /// folder cannot be written; [`Fault::Again`](crate::error::Fault::Again) where another process is writing it.
     pub fn create(path: &Path, dims: Dims, dtype: Dtype, overwrite: bool) -> Result<NpyWriter> {
-        let mut part = PartFile::create(path, overwrite)?;
-        part.write(&npy_header::write(&[dims.nz, dims.ny, dims.nx], dtype))?;
+        let head = npy_header::write(&[dims.nz, dims.ny, dims.nx], dtype);
+        let mut part = PartFile::create(path, overwrite, head.len() as u64 + dims.bytes(dtype))?;
+        part.write(&head)?;
         Ok(NpyWriter { part, dims, dtype, next: 0 })
     }
 
@@ -189,8 +190,9 @@ pub fn write_array(path: &Path, shape: &[usize], values: &[f32], overwrite: bool
     if shape.iter().product::<usize>() != values.len() {
         return Err(Error::bug(format!("{} values of shape {shape:?}", values.len())).at(path));
     }
-    let mut part = PartFile::create(path, overwrite)?;
-    part.write(&npy_header::write(shape, Dtype::F32))?;
+    let head = npy_header::write(shape, Dtype::F32);
+    let mut part = PartFile::create(path, overwrite, (head.len() + size_of_val(values)) as u64)?;
+    part.write(&head)?;
     write_values(&mut part, Dtype::F32, values)?;
     part.finish()
 }

@@ -12,12 +12,16 @@ pub(super) struct PartFile {
     part: PathBuf,
     path: PathBuf,
     overwrite: bool,
+    /// Bytes of the whole, reserved.
+    whole: u64,
+    written: u64,
     done: bool,
 }
 
 impl PartFile {
-    /// Starts `path`. What lies there is kept until [`PartFile::finish`]; without `overwrite` it is an error.
-    pub(super) fn create(path: &Path, overwrite: bool) -> Result<PartFile> {
+    /// Starts `path`, a file of about `whole` bytes, for which there must be space. What lies there is kept until
+    /// [`PartFile::finish`]; without `overwrite` it is an error.
+    pub(super) fn create(path: &Path, overwrite: bool, whole: u64) -> Result<PartFile> {
         refuse_existing(path, overwrite)?;
         let Some(name) = path.file_name() else {
             return Err(Error::cannot_create("is not the name of a file")
@@ -29,7 +33,13 @@ impl PartFile {
         let part = path.with_file_name(part_name);
         let file = claim(&part)?;
         file.set_len(0).map_err(|e| Error::writing(&part, &e))?;
-        Ok(PartFile { file, part, path: path.to_path_buf(), overwrite, done: false })
+        let part = PartFile { file, part, path: path.to_path_buf(), overwrite, whole, written: 0, done: false };
+        // Reserving would tell, too, but only after filling the disk for everybody else.
+        if os::free_space(&part.part).is_ok_and(|free| free < whole) {
+            return Err(os::no_space(&part.part, whole));
+        }
+        os::preallocate(&part.file, whole).map_err(|e| part.failed(&e))?;
+        Ok(part)
     }
 
     /// Where the file will be.
@@ -39,12 +49,17 @@ impl PartFile {
 
     /// Appends bytes.
     pub(super) fn write(&mut self, bytes: &[u8]) -> Result<()> {
-        (&*self.file).write_all(bytes).map_err(|e| Error::writing(&self.part, &e))
+        self.written += bytes.len() as u64;
+        (&*self.file).write_all(bytes).map_err(|e| self.failed(&e))
+    }
+
+    fn failed(&self, error: &io::Error) -> Error {
+        os::write_error(&self.part, self.whole.max(self.written), error)
     }
 
     /// Gives the file its name.
     pub(super) fn finish(mut self) -> Result<()> {
-        self.file.sync_all().map_err(|e| Error::writing(&self.part, &e))?;
+        self.file.set_len(self.written).and_then(|()| self.file.sync_all()).map_err(|e| self.failed(&e))?;
         refuse_existing(&self.path, self.overwrite)?;
         std::fs::rename(&self.part, &self.path).map_err(|e| Error::writing(&self.path, &e))?;
         self.done = true;
@@ -96,7 +111,7 @@ fn refuse_existing(path: &Path, overwrite: bool) -> Result<()> {
 
 /// Writes `bytes` as the file `path`.
 pub(super) fn write_whole(path: &Path, overwrite: bool, bytes: &[u8]) -> Result<()> {
-    let mut part = PartFile::create(path, overwrite)?;
+    let mut part = PartFile::create(path, overwrite, bytes.len() as u64)?;
     part.write(bytes)?;
     part.finish()
 }
@@ -111,7 +126,7 @@ mod tests {
     fn the_name_appears_only_when_complete_and_nothing_is_overwritten_untold() {
         let dir = Scratch::new("part");
         let path = dir.join("a.bin");
-        let mut part = PartFile::create(&path, false).unwrap();
+        let mut part = PartFile::create(&path, false, 3).unwrap();
         part.write(b"one").unwrap();
         assert!(!path.exists() && dir.join("a.bin.part").exists());
         part.finish().unwrap();
@@ -128,7 +143,7 @@ mod tests {
     fn an_abandoned_output_leaves_nothing_and_a_left_over_is_reused() {
         let dir = Scratch::new("part-left-over");
         let path = dir.join("a");
-        drop(PartFile::create(&path, false).unwrap());
+        drop(PartFile::create(&path, false, 3).unwrap());
         assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
         std::fs::write(dir.join("a.part"), b"of a killed run, longer than the new one").unwrap();
         write_whole(&path, false, b"new").unwrap();
@@ -148,10 +163,10 @@ mod tests {
     fn two_writers_of_one_name_and_bad_places_are_told() {
         let dir = Scratch::new("part-two");
         let path = dir.join("a");
-        let first = PartFile::create(&path, false).unwrap();
-        assert_eq!(PartFile::create(&path, false).err().unwrap().fault(), Fault::Again);
+        let first = PartFile::create(&path, false, 3).unwrap();
+        assert_eq!(PartFile::create(&path, false, 3).err().unwrap().fault(), Fault::Again);
         drop(first);
-        let fault = |p: &Path| PartFile::create(p, true).err().unwrap().fault();
+        let fault = |p: &Path| PartFile::create(p, true, 3).err().unwrap().fault();
         assert_eq!(fault(dir.path()), Fault::CannotCreate);
         assert_eq!(fault(&dir.join("none/a")), Fault::CannotCreate);
     }

@@ -113,7 +113,7 @@ impl Wanted<'_> {
     /// Opens or creates the journal and locks it.
     fn lock_journal(&self, disk: &Disk) -> Result<(LockedFile, bool)> {
         let path = &self.paths.journal;
-        let failed = |e: io::Error| Error::writing(path, &e);
+        let failed = |e: io::Error| os::write_error(path, self.bytes(), &e);
         loop {
             let (file, created) = match disk.open_own(path).map_err(|e| not_own(path, &e))? {
                 Some(file) => (file, false),
@@ -139,7 +139,12 @@ impl Wanted<'_> {
             Found::Job { key, entries, ends } if key == self.key => match self.go_on(disk, entries)? {
                 Some((raw, done, renamed)) => {
                     let journal = Journal::resume(disk, file, ends[done.len()]);
-                    return Ok(Claim { raw, journal: journal.map_err(|e| Error::writing(path, &e))?, done, renamed });
+                    return Ok(Claim {
+                        raw,
+                        journal: journal.map_err(|e| os::write_error(path, self.bytes(), &e))?,
+                        done,
+                        renamed,
+                    });
                 }
                 None => self.refuse_finished(),
             },
@@ -195,7 +200,7 @@ impl Wanted<'_> {
     fn start(&self, disk: &Disk, file: LockedFile) -> Result<Claim> {
         let Paths { part, journal, .. } = self.paths;
         let begun = || -> Result<Claim> {
-            let failed = |e: io::Error| Error::writing(journal, &e);
+            let failed = |e: io::Error| os::write_error(journal, self.bytes(), &e);
             let journal = Journal::start(disk, file, self.key).map_err(failed)?;
             disk.sync_folder_of(part).map_err(failed)?;
             let raw = lock(disk.create_new(part).map_err(|e| Error::writing(part, &e))?, part)?;
@@ -219,32 +224,26 @@ impl Wanted<'_> {
         Ok(())
     }
 
+    /// Bytes of the volume.
+    fn bytes(&self) -> u64 {
+        self.layout.dims.bytes(self.layout.dtype)
+    }
+
     fn preallocate(&self, disk: &Disk, file: &File) -> Result<()> {
-        let bytes = self.layout.dims.bytes(self.layout.dtype);
-        disk.preallocate(file, bytes).map_err(|e| match e.kind() {
-            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge => self.full(),
-            _ => Error::writing(&self.paths.part, &e),
-        })
+        let bytes = self.bytes();
+        disk.preallocate(file, bytes).map_err(|e| os::write_error(&self.paths.part, bytes, &e))
     }
 
     /// Refuses before any work what cannot fit. Reserving the space would find it too, but only after filling the
     /// disk for everybody else.
     fn check_space(&self) -> Result<()> {
-        let needed = self.layout.dims.bytes(self.layout.dtype);
+        let needed = self.bytes();
         // What another job's `.part` occupies becomes free.
         let old = self.paths.part.metadata().map_or(0, |m| m.len());
         match os::free_space(self.paths.folder()) {
-            Ok(free) if free.saturating_add(old) < needed => Err(self.full()),
+            Ok(free) if free.saturating_add(old) < needed => Err(os::no_space(&self.paths.part, needed)),
             _ => Ok(()),
         }
-    }
-
-    fn full(&self) -> Error {
-        let needed = self.layout.dims.bytes(self.layout.dtype);
-        let free = os::free_space(self.paths.folder()).map_or("an unknown number of".to_owned(), |n| n.to_string());
-        Error::io(format!("no space: the volume needs {needed} bytes, the disk has {free} bytes free"))
-            .at(&self.paths.part)
-            .help("free some space, or write to another disk")
     }
 
     fn refuse_finished(&self) -> Result<()> {

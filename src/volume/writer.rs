@@ -182,11 +182,11 @@ impl Writer {
         disk.sync_folder_of(&paths.raw).map_err(at(&paths.raw))?;
         for (path, text) in [(&paths.mhd, mhd), (&paths.nhdr, nhdr), (&paths.run, run)] {
             let temporary = super::reader::with_suffix(path, ".tmp");
-            disk.replace(&temporary, path, text).map_err(at(path))?;
+            disk.replace(&temporary, path, text).map_err(|e| os::write_error(path, text.len() as u64, &e))?;
         }
         disk.sync_folder_of(&paths.raw).map_err(at(&paths.raw))?;
         let temporary = super::reader::with_suffix(&paths.json, ".tmp");
-        disk.replace(&temporary, &paths.json, json).map_err(at(&paths.json))?;
+        disk.replace(&temporary, &paths.json, json).map_err(|e| os::write_error(&paths.json, json.len() as u64, &e))?;
         disk.sync_folder_of(&paths.json).map_err(at(&paths.json))?;
         disk.remove(&paths.journal).map_err(at(&paths.journal))?;
         disk.sync_folder_of(&paths.json).map_err(at(&paths.json))
@@ -315,7 +315,7 @@ fn store(
     emptied: Sender<Vec<u8>>,
 ) -> Result<Claim> {
     for Full { mut bytes, counts } in slabs {
-        let failed = |e: std::io::Error| Error::writing(part, &e);
+        let failed = |e: std::io::Error| os::write_error(part, layout.dims.bytes(layout.dtype), &e);
         let slab = claim.done.len();
         let record = SlabRecord::of_bytes(codec, &bytes);
         disk.write_at(&claim.raw, &bytes, layout.offset(slab)).map_err(failed)?;

@@ -144,7 +144,7 @@ fn what_is_written_is_read_in_pages() {
     // What exceeds 4 GiB, in small.
     let dims = Dims::new(3, 5, 7).unwrap();
     let values: Vec<f32> = (0..dims.voxels()).map(|i| i as f32 * 0.3).collect();
-    let part = super::super::part::PartFile::create(&dir.join("big"), false).unwrap();
+    let part = super::super::part::PartFile::create(&dir.join("big"), false, 0).unwrap();
     let mut writer = TiffWriter::start(part, dims, Dtype::F32, Some(Micrometre(1.33)), "big", true).unwrap();
     writer.write(&values).unwrap();
     writer.finish().unwrap();

@@ -12,6 +12,11 @@ use std::path::Path;
 /// From here on offsets of 32 bits may not do.
 const CLASSIC: u64 = 0xf000_0000;
 
+/// Bytes that a file takes at most.
+pub fn length(dims: Dims, dtype: Dtype, description: &str) -> u64 {
+    dims.bytes(dtype).saturating_add(dims.nz as u64 * (1024 + description.len() as u64))
+}
+
 /// A multi-page file on its way.
 pub struct TiffWriter {
     part: PartFile,
@@ -37,9 +42,9 @@ impl TiffWriter {
         description: &str,
         overwrite: bool,
     ) -> Result<TiffWriter> {
-        let part = PartFile::create(path, overwrite)?;
-        let each = dims.slice() as u64 * dtype.size() as u64 + 1024 + description.len() as u64;
-        TiffWriter::start(part, dims, dtype, pixel, description, dims.nz as u64 * each > CLASSIC)
+        let whole = length(dims, dtype, description);
+        let part = PartFile::create(path, overwrite, whole)?;
+        TiffWriter::start(part, dims, dtype, pixel, description, whole > CLASSIC)
     }
 
     /// As [`TiffWriter::create`], classic or `big` as told.

@@ -77,6 +77,16 @@ pub fn place<'a>(fields: &[&'a dyn Source], offsets: &[f64], search: usize) -> R
         if (at[0] - at[0].round()).abs() < WHOLE {
             at[0] = at[0].round();
         }
+        let top = |at: f64, source: &dyn Source| at + source.dims().nz as f64;
+        if at[0] <= last.at[0] || top(at[0], b) < top(last.at[0], a) {
+            return Err(of_pair(
+                Error::data(format!(
+                    "the second one, found {:.1} slices above, lies below or within the first",
+                    fit.shift[0]
+                ))
+                .help("name the fields from the lowest up, and leave out what the others hold already"),
+            ));
+        }
         // B on A's scale, then on field 0's.
         let (gain, offset) = (last.gain * fit.gain, last.gain * fit.offset + last.offset);
         placed.push(Placed { source: b, at, gain, offset });
@@ -103,7 +113,11 @@ fn neighbours(a: &dyn Source, b: &dyn Source, nominal: f64, search: usize) -> Re
         first..da.nz.min((shift + db.nz as isize).max(0) as usize)
     };
     let least = super::LEAST;
-    let (from, to) = ((nominal - search as f64).floor() as isize, (nominal + search as f64).ceil() as isize);
+    // Beyond these nothing overlaps.
+    let (lowest, highest) = (-(db.nz as f64), da.nz as f64);
+    let nominal = nominal.clamp(lowest, highest);
+    let from = (nominal - search as f64).floor().max(lowest) as isize;
+    let to = (nominal + search as f64).ceil().min(highest) as isize;
     let core = overlap(nominal.round() as isize);
     if core.len() < least {
         return Err(Error::data(format!("an overlap of {} slices; {least} are needed", core.len()))
@@ -200,7 +214,8 @@ impl Stacked<'_> {
         Ok(())
     }
 
-    /// Weight of field k in slice z: what its ramp up and its neighbour's ramp leave it.
+    /// Weight of field k in slice z: its ramp up, and what the ramps of those above leave of it. They add to 1, however
+    /// many fields lie over one another.
     fn weight(&self, k: usize, z: usize) -> f32 {
         let rise = |k: usize| -> f32 {
             let (below, here) = (&self.fields[k - 1], &self.fields[k]);
@@ -209,8 +224,7 @@ impl Stacked<'_> {
             (((z as f64 - from + 1.0) / (to - from + 2.0).max(1.0)).clamp(0.0, 1.0)) as f32
         };
         let up = if k == 0 { 1.0 } else { rise(k) };
-        let down = if k + 1 == self.fields.len() { 0.0 } else { rise(k + 1) };
-        up * (1.0 - down)
+        (k + 1..self.fields.len()).fold(up, |weight, above| weight * (1.0 - rise(above)))
     }
 }
 
@@ -314,6 +328,18 @@ mod tests {
         }
     }
 
+    /// Where three fields lie over one another, values stay what they are.
+    #[test]
+    fn fields_that_overlap_by_more_than_half_keep_their_values() {
+        let fields = [0.0, 12.0, 24.0].map(|z| volume(1 + z as u64, 60, [z, 0.0, 0.0], 1.0, 5.0));
+        let sources: Vec<&dyn Source> = fields.iter().map(|f| f as &dyn Source).collect();
+        let (stacked, _) = place(&sources, &[12.0, 12.0], 4).unwrap();
+        for z in 0..stacked.dims().nz {
+            let sum: f32 = (0..3).map(|k| stacked.weight(k, z)).sum();
+            assert!((sum - 1.0).abs() < 1e-6, "slice {z}: {sum}");
+        }
+    }
+
     #[test]
     fn whole_offsets_keep_the_bits_and_wrong_ones_are_refused() {
         let a = volume(1, 50, [0.0; 3], 1.0, 0.0);
@@ -333,6 +359,10 @@ mod tests {
         assert!(place(&[&a, &b], &[49.0], 5).is_err());
         let other = volume(9, 50, [500.0, 0.0, 0.0], 1.0, 0.0);
         assert!(place(&[&a, &other], &[20.0], 5).is_err());
+        // Nothing new, or from the top down.
+        assert!(place(&[&a, &a], &[1.0], 5).is_err());
+        assert!(place(&[&b, &a], &[-20.0], 5).is_err());
+        assert!(place(&[&a, &b], &[20.0], usize::MAX).is_ok());
         let small = Memory::new(Dims::new(50, 4, 4).unwrap(), vec![0.0; 800]).unwrap();
         assert!(place(&[&a, &small], &[20.0], 5).is_err());
     }
