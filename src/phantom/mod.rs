@@ -2,4 +2,5 @@
 
 pub mod discs;
 pub mod matter;
+pub mod scan;
 pub mod specimen;
