@@ -22,7 +22,7 @@
 //! of a row added first.
 //!
 //! **Cost.** The cells of a band of [`BAND`] rows that [`RAYS`] rays meet, half a MiB, stay in the second-level cache
-//! while [`VIEWS`] angles pass through them, and a crossing is found once for all grids. Measured (one core, AVX-512): see [`Projector::project`].
+//! while [`VIEWS`] angles pass through them, and a crossing is found once for all grids. Measured: see [`Projector::project`].
 
 use super::super::specimen::Layer;
 use crate::num::elementary::sincos;
@@ -115,7 +115,8 @@ impl Projector {
     /// Line integrals of some grids of cells (`[y][x]`, value per voxel of path) at the angles `theta` (radians), to
     /// `out[angle][grid][fine column]`. All threads; the bits depend on neither their number nor the instruction set.
     ///
-    /// 640 × 640 cells, 640 rays, 512 angles, one core: 0.35 s for one grid, 0.3 s a grid for four.
+    /// 640 × 640 cells, 640 rays, 512 angles, one core at 2.8 GHz: 0.6 to 0.7 s a grid with AVX-512, 0.8 to 1.0 s with
+    /// AVX2: 3 to 5 ns for each row that a ray crosses, most of it the way of two cells from the second-level cache.
     ///
     /// # Panics
     /// If a length does not fit.
@@ -191,33 +192,36 @@ struct Band<'a> {
 }
 
 impl Band<'_> {
-    /// Where ray `c` meets the band, places counted from the band's begin; `None` if it misses it.
+    /// Where ray `c` meets the band, places counted from the band's begin; false if it misses it.
     #[inline(always)]
-    fn crossings(&self, c: usize) -> Option<Crossings> {
-        let (v, side) = (self.view, self.projector.side as f64);
+    fn cross(&self, c: usize, met: &mut Crossings) -> bool {
+        let (v, side) = (*self.view, self.projector.side as f64);
         let entry = v.start + v.step * c as f64 + v.slope * self.first as f64;
         let exit = entry + v.slope * self.rows as f64;
         if entry.min(exit) > side || entry.max(exit) < 0.0 {
-            return None;
+            return false;
         }
         let lowest = entry + v.slope.min(0.0) + MARGIN as f64;
-        let tilt = v.slope.abs();
-        let mut met = Crossings { place: [0; BAND], lengths: [[0.0; BAND]; 2] };
-        for i in 0..self.rows.min(BAND) {
+        let (tilt, stride, last) = (v.slope.abs(), self.projector.stride() as u32, side + MARGIN as f64);
+        for i in 0..BAND {
             let low = lowest + v.slope * i as f64;
             let cell = low.floor();
             // Exact: both are multiples of the last bit of `low`.
             let over = tilt - (cell + 1.0 - low);
-            let second = if over > 0.0 { over * v.per_cell } else { 0.0 };
+            let second = (if over > 0.0 { over } else { 0.0 }) * v.per_cell;
             let second = if second < v.length { second } else { v.length };
-            let inside = cell.max(0.0).min(side + MARGIN as f64);
-            met.place[i] = inside as u32 + (i * self.projector.stride()) as u32;
+            let cell = if cell > 0.0 { cell } else { 0.0 };
+            let cell = if cell < last { cell } else { last };
+            met.place[i] = (cell + WHOLE).to_bits() as u32 + i as u32 * stride;
             met.lengths[0][i] = (v.length - second) as f32;
             met.lengths[1][i] = second as f32;
         }
-        Some(met)
+        true
     }
 }
+
+/// 2⁵²: added to a whole number, it leaves that number in the low bits, which vectorises where `as` does not.
+const WHOLE: f64 = 4_503_599_627_370_496.0;
 
 struct Forward<'a> {
     band: Band<'a>,
@@ -234,8 +238,11 @@ impl Kernel for Forward<'_> {
     #[inline(always)]
     fn run<V: F32x16>(self) {
         let columns = self.band.projector.columns;
+        let mut met = Crossings { place: [0; BAND], lengths: [[0.0; BAND]; 2] };
         for c in self.rays {
-            let Some(met) = self.band.crossings(c) else { continue };
+            if !self.band.cross(c, &mut met) {
+                continue;
+            }
             for (grid, out) in self.grids.iter().zip(self.out.chunks_exact_mut(columns)) {
                 let cells = &grid[self.from..];
                 let mut sum = V::load(&out[c]);
@@ -260,8 +267,11 @@ impl Kernel for Back<'_> {
     type Out = ();
     #[inline(always)]
     fn run<V: F32x16>(self) {
+        let mut met = Crossings { place: [0; BAND], lengths: [[0.0; BAND]; 2] };
         for (c, value) in self.projection.iter().enumerate() {
-            let Some(met) = self.band.crossings(c) else { continue };
+            if !self.band.cross(c, &mut met) {
+                continue;
+            }
             let value = V::load(value);
             for i in 0..self.band.rows.min(BAND) {
                 let pair = &mut self.cells[met.place[i] as usize..][..2];
@@ -476,25 +486,6 @@ mod tests {
             let near =
                 |i: usize| (got[i] - want[i]).abs() < 12.0 * step * values.iter().fold(0.0, |m, v| v[i].abs().max(m));
             assert!(near(0) && near(1), "theta {theta} s {s}: {got:?}, not {want:?}");
-        }
-    }
-
-    #[test]
-    #[ignore]
-    fn speed() {
-        for grids in [1, 2, 4] {
-            let p = Projector::new(320, 640);
-            let x: Vec<Vec<Lane>> = (0..grids).map(|g| noise(g, 640 * 640)).collect();
-            let refs: Vec<&[Lane]> = x.iter().map(|x| &x[..]).collect();
-            let theta: Vec<f64> = (0..512).map(|i| f64::from(i) * PI / 512.0).collect();
-            let mut out = vec![Lane::ZERO; grids as usize * 512 * 640];
-            let pool = rayon::ThreadPoolBuilder::new().num_threads(1).build().unwrap();
-            let read = || std::fs::read_to_string("/proc/thread-self/schedstat").unwrap().split(' ').next().unwrap().parse::<f64>().unwrap() * 1e-9;
-            let s = pool.install(|| { let a = read(); p.project(Isa::detect(), &refs, &theta, &mut out); read() - a });
-            println!(
-                "{grids} grids: {s:.3} s, {:.3} ns per row crossing and grid",
-                s * 1e9 / (640.0 * 640.0 * 512.0 * f64::from(grids))
-            );
         }
     }
 }

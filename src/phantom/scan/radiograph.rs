@@ -54,7 +54,8 @@ pub struct Scan<'a> {
 
 impl Scan<'_> {
     /// Writes the projections that `sink` still wants (slices of the detector's size), holding line integrals of at most
-    /// `memory` bytes (at least one projection). `progress` is told projections done, of how many, and bytes written.
+    /// `memory` bytes (at least one projection) besides the cells of 16 fine rows and, on each thread, [`Waves::bytes`].
+    /// `progress` is told projections done, of how many, and bytes written.
     ///
     /// # Errors
     /// Usage: angles that are not as many as the camera's projections, what [`Waves::new`] refuses; those of object and
