@@ -5,12 +5,14 @@
 //! λ = hc / E                                          12.398 419 84 Å keV / E
 //! Paganin      H(ν) = 1 / (1 + π λ z (δ/β) |ν|²)      acts on I/I₀; −ln of the result is the absorption of one material
 //! decay        ℓ = √(λ z (δ/β) / 4π)                  H's kernel falls as e^(−r/ℓ): (2πℓ)² = π λ z δ/β
-//! Fresnel      F = a² / (λ z)                         ≫ 1: near field, where the above holds for details of size a
+//! free space   H(ν) = e^(−iπ λ z |ν|²)                acts on the wave; e^(ikz), the same everywhere, left out
+//! Fresnel      F = a² / (λ z)                         ≫ 1: near field, where Paganin holds for details of size a
 //! ```
 //!
 //! n = 1 − δ + iβ is the refractive index. TomoPy's `alpha` is the same filter: H ∝ 1 / (λ z |ν|²/4π + α), so
 //! α = 1 / (4π² δ/β). Sources: Paganin et al., J. Microsc. 206, 33 (2002); hc: CODATA 2018 (exact).
 
+use crate::num::elementary::sincos;
 use crate::units::{KiloElectronVolt, Micrometre};
 use std::f64::consts::PI;
 
@@ -40,6 +42,12 @@ pub fn paganin_decay(area: f64) -> Micrometre {
 /// TomoPy's `alpha` for a δ/β.
 pub fn alpha_of(delta_beta: f64) -> f64 {
     1.0 / (4.0 * PI * PI * delta_beta)
+}
+
+/// H(ν) = e^(−iπ λ z |ν|²) of free space as [re, im], for λ z in µm² and |ν|² in µm⁻².
+pub fn free_space(lambda_z: f64, nu_squared: f64) -> [f64; 2] {
+    let (sin, cos) = sincos(PI * lambda_z * nu_squared);
+    [cos, -sin]
 }
 
 /// a² / (λ z).
