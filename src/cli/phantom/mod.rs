@@ -3,5 +3,6 @@
 pub mod cell;
 pub mod discs;
 pub mod folder;
+pub mod radiographs;
 pub mod scan;
 pub mod series;

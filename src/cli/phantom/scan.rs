@@ -2,15 +2,20 @@
 
 use super::cell::{Mode, Run};
 use super::folder::{Output, by_slabs};
+use super::radiographs::{self, Taking};
 use crate::cli::options::{Opt, Settings, Takes};
 use crate::cli::values;
 use crate::error::{Error, Result};
 use crate::exchange::png::write_grey8;
 use crate::json::Json;
 use crate::phantom::cell::Preset;
+use crate::phantom::matter::ENERGY_KEV;
+use crate::phantom::scan::detector::Settings as CameraSettings;
 use crate::phantom::scan::grey::{Grey, GreySettings};
 use crate::phantom::scan::motion::{MotionSettings, Pose};
+use crate::phantom::scan::wave::Propagation;
 use crate::phantom::specimen::Specimen;
+use crate::units::KiloElectronVolt;
 use crate::volume::manifest::Manifest;
 use crate::volume::{Dims, Dtype};
 
@@ -33,6 +38,16 @@ pub const OPTIONS: &[Opt] = &[
     Opt::new("untruncated", Takes::Switch, "The cell ends at its box: no cell outside the field of view"),
     Opt::new("columns", Takes::Number("N"), "Detector columns [default: the preset's]"),
     Opt::new("projections", Takes::Number("N"), "Projections over half a turn [default: the preset's]"),
+    Opt::new("dose", Takes::Number("N"), "Quanta in a pixel of a frame [default: 1e8; radiographs-phase: 1e4]"),
+    Opt::new("detector", Takes::Choice(&["real", "ideal"]), "ideal: photon noise and nothing else, axis in the middle")
+        .default("real"),
+    Opt::new("dead-pixels", Takes::Number("N"), "Dead and hot pixels of the camera").default("0"),
+    Opt::new("fields", Takes::Number("N"), "Fields of view, one above the other, overlapping by a tenth").default("1"),
+    Opt::new("distance", Takes::Number("LENGTH"), "--mode radiographs-phase: from the cell to the detector")
+        .default("6cm"),
+    Opt::new("propagation", Takes::Choice(&["fresnel", "tie"]), "The same: diffraction, or its first order")
+        .default("fresnel"),
+    Opt::new("bandwidth", Takes::Number("X"), "Relative width of the spectrum, for fresnel").default("0.01"),
     Opt::new("cnr", Takes::Number("X"), "--mode volume: contrast of lithium and electrolyte over the noise")
         .default("5"),
     Opt::new("rings", Takes::Number("X"), "--mode volume: rings, as a part of that contrast").default("0.05"),
@@ -54,6 +69,8 @@ pub struct ScanSettings {
     pub projections: usize,
     /// Grey values.
     pub grey: GreySettings,
+    /// Radiographs.
+    pub taking: Taking,
 }
 
 impl ScanSettings {
@@ -61,7 +78,7 @@ impl ScanSettings {
     ///
     /// # Errors
     /// Usage.
-    pub fn from_settings(settings: &Settings, preset: &Preset, _mode: Mode) -> Result<ScanSettings> {
+    pub fn from_settings(settings: &Settings, preset: &Preset, mode: Mode) -> Result<ScanSettings> {
         let number = |name: &str| settings.parsed(name, values::number);
         let still = settings.is_on("still")?;
         let [tilt, warp, drift] = [number("tilt")?, number("warp")?, number("scan-drift")?];
@@ -90,12 +107,36 @@ impl ScanSettings {
                 preset.columns
             )));
         }
+        let projections = settings.parse("projections", values::count)?.unwrap_or(preset.projections);
+        let phase = mode == Mode::Phase;
+        let quanta = settings.parse("dose", values::positive)?.unwrap_or(if phase { 1e4 } else { 1e8 });
+        let ideal = settings.text("detector")? == Some("ideal");
+        let distance = settings.parsed("distance", values::length)?;
+        let camera =
+            if ideal { CameraSettings::plain(quanta) } else { CameraSettings { quanta, ..CameraSettings::default() } };
+        let taking = Taking {
+            camera: CameraSettings { bad_pixels: settings.parsed("dead-pixels", values::index)?, ..camera },
+            ideal,
+            propagation: match (phase, settings.text("propagation")?) {
+                (false, _) => Propagation::Contact,
+                (_, Some("tie")) => Propagation::Transport { distance },
+                _ => Propagation::Fresnel {
+                    energy: KiloElectronVolt(ENERGY_KEV),
+                    distance,
+                    bandwidth: number("bandwidth")?,
+                },
+            },
+            distance,
+            fields: settings.parsed("fields", values::count)?,
+        };
+        radiographs::check(&taking, preset, projections)?;
         Ok(ScanSettings {
             motion: if still { MotionSettings::STILL } else { motion },
             surround,
             columns,
-            projections: settings.parse("projections", values::count)?.unwrap_or(preset.projections),
+            projections,
             grey: GreySettings { cnr: number("cnr")?, blur: number("blur")?, rings: number("rings")?, surround },
+            taking,
         })
     }
 
@@ -123,7 +164,29 @@ impl ScanSettings {
                 ("blur_voxels", self.grey.blur.into()),
                 ("rings", self.grey.rings.into()),
             ]),
-            _ => members.extend([("columns", self.columns.into()), ("projections", self.projections.into())]),
+            _ => {
+                let t = &self.taking;
+                members.extend([
+                    ("columns", self.columns.into()),
+                    ("projections", self.projections.into()),
+                    ("quanta", t.camera.quanta.into()),
+                    ("ideal", t.ideal.into()),
+                    ("dead_pixels", t.camera.bad_pixels.into()),
+                    ("fields", t.fields.into()),
+                ]);
+                if mode == Mode::Phase {
+                    let bandwidth = match t.propagation {
+                        Propagation::Fresnel { bandwidth, .. } => Json::from(bandwidth),
+                        _ => Json::Null,
+                    };
+                    let kind = if bandwidth == Json::Null { "tie" } else { "fresnel" };
+                    members.extend([
+                        ("distance_um", t.distance.0.into()),
+                        ("propagation", kind.into()),
+                        ("bandwidth", bandwidth),
+                    ]);
+                }
+            }
         }
         Json::obj(members)
     }
@@ -134,12 +197,12 @@ pub fn outputs(run: &Run, k: usize) -> Vec<Output> {
     match run.args.mode {
         Mode::Labels => Vec::new(),
         Mode::Volume => vec![run.scan_output(k, "grey", run.args.cell.preset.dims(), Dtype::F32, "1/cm")],
-        Mode::Radiographs | Mode::Phase => Vec::new(),
+        Mode::Radiographs | Mode::Phase => radiographs::outputs(run, k, &run.args.scan.taking),
     }
 }
 
 /// Volumes by name, and what only the truth says of them.
-pub type Scans = (Vec<(&'static str, Manifest)>, Vec<(&'static str, Json)>);
+pub type Scans = (Vec<(String, Manifest)>, Vec<(&'static str, Json)>);
 
 /// Makes the scan of step k.
 ///
@@ -149,7 +212,7 @@ pub fn make(run: &Run, k: usize, specimen: &Specimen, pose: &Pose) -> Result<Sca
     match run.args.mode {
         Mode::Labels => Ok((Vec::new(), Vec::new())),
         Mode::Volume => grey(run, k, specimen, pose),
-        Mode::Radiographs | Mode::Phase => Err(Error::bug("no radiographs yet")),
+        Mode::Radiographs | Mode::Phase => radiographs::take(run, k, specimen, pose, &run.args.scan.taking),
     }
 }
 
@@ -167,7 +230,7 @@ fn grey(run: &Run, k: usize, specimen: &Specimen, pose: &Pose) -> Result<Scans> 
     let mut slice = vec![0.0f32; dims.slice()];
     grey.run(dims.nz / 2..dims.nz / 2 + 1, &mut slice);
     picture(run, k, "grey.png", &slice, dims)?;
-    Ok((vec![("grey", manifest)], Vec::new()))
+    Ok((vec![("grey".to_string(), manifest)], Vec::new()))
 }
 
 /// A slice for the eye: the paper's window of attenuation, −0.2 to 1.2 per cm.

@@ -1,0 +1,288 @@
+//! The scans of `tomolith phantom cell`: projections, flats and darks as counts, angles, and the configuration with which
+//! `tomolith recon` reads them.
+
+use super::cell::{Mode, Run};
+use super::folder::Output;
+use super::scan::Scans;
+use crate::error::{Error, Result};
+use crate::json::Json;
+use crate::num::elementary::atan2;
+use crate::num::lanes::{Isa, Lane};
+use crate::num::philox::Stream;
+use crate::optics::wavelength;
+use crate::os;
+use crate::phantom::cell::{Preset, VOXEL};
+use crate::phantom::matter::{ENERGY_KEV, Fill, optical_table};
+use crate::phantom::scan::detector::{Camera, Field, Frame, Settings};
+use crate::phantom::scan::lab::{Lab, LabGeometry};
+use crate::phantom::scan::motion::{Pose, Rigid};
+use crate::phantom::scan::project::{FINE, Placement, layers};
+use crate::phantom::scan::radiograph::{Object, Scan, fine_rows};
+use crate::phantom::scan::wave::Propagation;
+use crate::phantom::specimen::{Layer, Specimen};
+use crate::recon::geometry::Angles;
+use crate::units::{KiloElectronVolt, Micrometre};
+use crate::volume::{Dims, Dtype};
+use std::f64::consts::PI;
+use std::fmt::Write as _;
+use std::ops::Range;
+
+/// Stream of what is wrong with the stage: offset of the axis, errors of the fields of view.
+const STAGE: u32 = 0x7374_6167;
+/// Slices of the object above and below the detector's rows: shifts and tilts look there.
+const MARGIN: usize = 8;
+/// Overlap of neighbouring fields of view, a part of their rows.
+const OVERLAP: f64 = 0.1;
+/// Of the memory that is free, line integrals take this part.
+const MEMORY_SHARE: u64 = 3;
+
+/// How radiographs are taken.
+#[derive(Clone, Debug)]
+pub struct Taking {
+    /// Camera and beam.
+    pub camera: Settings,
+    /// Whether axis and fields of view are off.
+    pub ideal: bool,
+    /// Free space behind the cell.
+    pub propagation: Propagation,
+    /// Its length.
+    pub distance: Micrometre,
+    /// Fields of view, one above the other.
+    pub fields: usize,
+}
+
+/// The cell as the projector sees it, with what lies outside the field of view.
+struct Seen<'a> {
+    lab: Lab<'a>,
+    columns: usize,
+    slices: usize,
+    stack: &'a [Layer],
+    /// µ per voxel of path and δ of each layer.
+    values: Vec<[f64; 2]>,
+    placement: Placement,
+}
+
+impl Object for Seen<'_> {
+    fn columns(&self) -> usize {
+        self.columns
+    }
+    fn fine_rows(&self) -> usize {
+        fine_rows(self.slices)
+    }
+    fn fill(&self, isa: Isa, rows: Range<usize>, mu: &mut [Lane], delta: Option<&mut [Lane]>) -> Result<()> {
+        // Sixteen rows are made, fewer may be wanted.
+        self.lab.fill(isa, rows.start..rows.start + crate::num::lanes::LANES, mu, delta);
+        Ok(())
+    }
+    fn around(&self, theta: f64, s: f64) -> [f64; 2] {
+        layers(self.stack, &self.values, &self.placement, theta, s, self.columns as f64 / 2.0)
+    }
+}
+
+/// Rows of each field of view and the first row of each, nominally.
+pub fn field_rows(nz: usize, fields: usize) -> (usize, Vec<usize>) {
+    if fields == 1 {
+        return (nz, vec![0]);
+    }
+    let rows = (nz as f64 / (fields as f64 - OVERLAP * (fields as f64 - 1.0))).ceil() as usize;
+    (rows, (0..fields).map(|f| f * (nz - rows) / (fields - 1)).collect())
+}
+
+/// Folder of a field of view in the step's folder.
+fn folder(fields: usize, field: usize, name: &str) -> String {
+    if fields == 1 { name.to_string() } else { format!("field_{field}/{name}") }
+}
+
+/// Names, frames and shapes of what one field of view writes.
+const PARTS: [&str; 4] = ["projections", "flats", "flats_after", "darks"];
+
+/// The volumes of the scan of step k, field by field.
+pub fn outputs(run: &Run, k: usize, taking: &Taking) -> Vec<Output> {
+    let scan = &run.args.scan;
+    let (rows, firsts) = field_rows(run.args.cell.preset.size[2], taking.fields);
+    let frames = [scan.projections, taking.camera.references, taking.camera.references, 2 * taking.camera.references];
+    let mut outputs = Vec::new();
+    for field in 0..firsts.len() {
+        for (part, n) in PARTS.iter().zip(frames) {
+            let dims = Dims { nz: n, ny: rows, nx: scan.columns };
+            outputs.push(run.scan_output(k, &folder(taking.fields, field, part), dims, Dtype::U16, "counts"));
+        }
+    }
+    outputs
+}
+
+/// What is wrong with the stage in one field of view.
+fn field_of(preset: &Preset, taking: &Taking, columns: usize, field: usize, stage: Stream, k: usize) -> Field {
+    let [nx, ny, nz] = preset.size;
+    let (rows, firsts) = field_rows(nz, taking.fields);
+    let middle = columns as f64 / 2.0;
+    let ideal = Field { first_row: (firsts[field] + MARGIN) as f64, ..Field::new(rows, columns, middle) };
+    if taking.ideal {
+        return ideal;
+    }
+    // The axis of the series: 5 to 20 pixels off, as far as the cell stays in view.
+    let room = middle - 0.5 * ((nx * nx + ny * ny) as f64).sqrt() - 1.0;
+    let side = if stage.uniform_f64(0) < 0.5 { -1.0 } else { 1.0 };
+    let offset = side * (5.0 + 15.0 * stage.uniform_f64(1)).min(room.max(1.0));
+    let tilt = 0.05 * (2.0 * stage.uniform_f64(2) - 1.0);
+    let mut field_of = Field {
+        center: middle + offset,
+        axis_drift: 0.5 * (2.0 * stage.uniform_f64(3 + 8 * k as u64) - 1.0),
+        tilt: tilt * PI / 180.0,
+        ..ideal
+    };
+    if taking.fields > 1 {
+        // Each field of view has been driven to anew: 1 to 3 pixels, 0.02 degrees, 1 % of the beam.
+        let at = 1000 + 100 * k as u64 + 8 * field as u64;
+        let off = |i: u64| {
+            let v = 2.0 * stage.uniform_f64(at + i) - 1.0;
+            (1.0 + 2.0 * v.abs()).copysign(v)
+        };
+        field_of.center += off(0);
+        field_of.first_row += off(1);
+        field_of.tilt += 0.02 * PI / 180.0 * (2.0 * stage.uniform_f64(at + 2) - 1.0);
+        field_of.gain = 1.0 + 0.01 * (2.0 * stage.uniform_f64(at + 3) - 1.0);
+    }
+    field_of
+}
+
+/// Takes the radiographs of step k.
+pub fn take(run: &Run, k: usize, specimen: &Specimen, pose: &Pose, taking: &Taking) -> Result<Scans> {
+    let (args, isa) = (run.args, run.folder.context.isa);
+    let (preset, scan) = (&args.cell.preset, &args.scan);
+    let [nx, _, nz] = preset.size;
+    let table = optical_table();
+    let values = specimen.layers.iter().map(|l| {
+        let o = table[usize::from(l.voxel.0)];
+        [o.mu * Micrometre(VOXEL).centimetres(), o.delta]
+    });
+    let values: Vec<[f64; 2]> = values.collect();
+    let none: &[Layer] = &[];
+    let angles = Angles::half_turn(scan.projections)?;
+    let stage = Stream::new(args.cell.seed, STAGE);
+    let outputs = outputs(run, k, taking);
+    let memory = usize::try_from(os::free_memory() / MEMORY_SHARE).unwrap_or(usize::MAX);
+    let (mut made, mut truths) = (Vec::new(), Vec::new());
+    for (field, outputs) in outputs.chunks(PARTS.len()).enumerate() {
+        let view = field_of(preset, taking, scan.columns, field, stage, k);
+        // One field of view is taken after the other, and the cell drifts on.
+        let since = field as f64 - 0.5 * (taking.fields as f64 - 1.0);
+        let later = |body: Rigid| {
+            let moved = |i: usize| body.translation[i] + since * pose.within_scan[i];
+            Rigid { translation: [0, 1, 2].map(moved), ..body }
+        };
+        let pose = Pose { plating: later(pose.plating), stripping: later(pose.stripping), ..pose.clone() };
+        // Y runs upward, the cell's y downward.
+        let [x, y, z] = pose.within_scan;
+        let view = Field { drift: [x, -y, z], ..view };
+        let geometry = LabGeometry {
+            columns: scan.columns,
+            oversampling: FINE,
+            first_row: -(MARGIN as i64),
+            surround: scan.surround,
+        };
+        let [column, row] = geometry.offset(specimen.dims);
+        let middle = pose.stripping.to_scan([(nx as f64 - 1.0) / 2.0, 0.0, (nz as f64 - 1.0) / 2.0]);
+        let r = &pose.stripping.rotation;
+        let seen = Seen {
+            lab: Lab::new(specimen, &pose, geometry)?,
+            columns: scan.columns,
+            slices: nz + 2 * MARGIN,
+            stack: if scan.surround { &specimen.layers } else { none },
+            values: values.clone(),
+            placement: Placement {
+                origin: [
+                    column as f64 + middle[0] - scan.columns as f64 / 2.0,
+                    row as f64 + middle[1] - (scan.columns as f64 / 2.0 - 1.0),
+                ],
+                turn: atan2(r[1][0], r[0][0]),
+            },
+        };
+        let camera = Camera::new(&taking.camera, &view, scan.projections, [args.cell.seed, k as u64, field as u64])?;
+        let n = taking.camera.references;
+        let frames: [(&'static str, fn(usize) -> Frame, usize); 3] =
+            [("flats", Frame::Flat, 0), ("flats after", Frame::Flat, n), ("darks", Frame::Dark, 0)];
+        for (output, (what, frame, first)) in outputs[1..].iter().zip(frames) {
+            made.push(run.folder.make(output, what, &mut |sink, progress| {
+                super::folder::by_slabs(sink, output.dims, 1, progress, |z, out| {
+                    out.copy_from_slice(&camera.counts(frame(first + z.start), &[]));
+                    Ok(())
+                })
+            })?);
+        }
+        made.push(run.folder.make(&outputs[0], "projections", &mut |sink, progress| {
+            let scan = Scan {
+                object: &seen,
+                camera: &camera,
+                theta: angles.radians(),
+                voxel: Micrometre(VOXEL),
+                propagation: taking.propagation,
+            };
+            scan.projections(isa, memory, sink, &|done, total, _| progress(done, total))
+        })?);
+        companions(run, k, taking, field)?;
+        truths.push(Json::obj([
+            ("field", field.into()),
+            ("axis_pixel", view.center.into()),
+            ("axis_tilt_rad", view.tilt.into()),
+            ("axis_drift_pixels", view.axis_drift.into()),
+            ("first_row", (view.first_row - MARGIN as f64).into()),
+            ("gain", view.gain.into()),
+            ("moved_by_drift", Json::Arr(pose.within_scan.map(|v| Json::from(since * v)).to_vec())),
+        ]));
+    }
+    let order = outputs_in_order(&outputs);
+    let names = made.into_iter().zip(&order).map(|(manifest, output)| {
+        let name = output.base.strip_prefix(run.base(k, "")).unwrap_or(&output.base);
+        (name.to_string_lossy().into_owned(), manifest)
+    });
+    Ok((names.collect(), vec![("fields", Json::Arr(truths))]))
+}
+
+/// The outputs in the order in which they are made: flats and darks first.
+fn outputs_in_order(outputs: &[Output]) -> Vec<&Output> {
+    outputs.chunks(PARTS.len()).flat_map(|f| f[1..].iter().chain(&f[..1])).collect()
+}
+
+/// Angles, and configurations for `recon`.
+fn companions(run: &Run, k: usize, taking: &Taking, field: usize) -> Result<()> {
+    let scan = &run.args.scan;
+    let mut theta = String::new();
+    for i in 0..scan.projections {
+        let _ = writeln!(theta, "{}", i as f64 * 180.0 / scan.projections as f64);
+    }
+    let name = |file: &str| format!("{}/{}", Run::name(k), folder(taking.fields, field, file));
+    run.folder.text(&name("theta.txt"), &theta)?;
+    let recon = format!(
+        "# tomolith recon --config scan.toml -o slices     (in this folder)\n[recon]\nscan = \"projections.mhd\"\n\
+         flats = \"flats.mhd\"\nflats-after = \"flats_after.mhd\"\ndarks = \"darks.mhd\"\ntheta = \"theta.txt\"\n\
+         theta-unit = \"deg\"\npixel = \"{VOXEL}um\"\nfilter = \"ramlak\"\n"
+    );
+    run.folder.text(&name("scan.toml"), &recon)?;
+    if run.args.mode == Mode::Phase {
+        // δ/β of the electrolyte, β = µ λ / 4π: the strongest edges are its own.
+        let electrolyte = Fill::Electrolyte.optical();
+        let beta = electrolyte.mu * 1e-4 * wavelength(KiloElectronVolt(ENERGY_KEV)).0 / (4.0 * PI);
+        let phase = format!(
+            "{recon}energy = \"{ENERGY_KEV}keV\"\ndistance = \"{}um\"\ndelta-beta = {:.0}\n",
+            taking.distance.0,
+            electrolyte.delta / beta
+        );
+        run.folder.text(&name("scan_phase.toml"), &phase.replace("scan.toml -o slices", "scan_phase.toml -o phase"))?;
+    }
+    Ok(())
+}
+
+/// Refuses what cannot be taken.
+pub fn check(taking: &Taking, preset: &Preset, projections: usize) -> Result<()> {
+    let (rows, _) = field_rows(preset.size[2], taking.fields);
+    if taking.fields > 8 || rows < 16 && taking.fields > 1 {
+        return Err(Error::usage(format!("--fields: {} fields of {rows} rows", taking.fields))
+            .help("at least 16 rows each, and at most 8 fields"));
+    }
+    if projections > 1 << 16 {
+        return Err(Error::usage(format!("--projections: {projections} are more than 65536")).help("take fewer"));
+    }
+    // The camera's own checks, before anything is written.
+    Camera::new(&taking.camera, &Field::new(rows, 2, 0.5), projections, [0; 3]).map(drop)
+}
