@@ -76,7 +76,7 @@ pub const PRESETS: [Preset; 4] = [
         dendrites: [900.0, 10.0],
         highest: 60.0,
         columns: 320,
-        projections: 480,
+        projections: 240,
     },
     Preset {
         name: "small",

@@ -18,8 +18,8 @@
 //! ```
 //!
 //! so the axis crosses row y at center + (y − y_m) tan φ, and the mean pose over the scan is the stated one. A pixel is
-//! the mean of four points a quarter of a pixel off its middle, bilinear in the fine picture; beyond its rim the picture
-//! goes on unchanged.
+//! the mean of four points a quarter of a pixel off its middle along s and z, bilinear in the fine picture; beyond its rim
+//! the picture goes on unchanged.
 //!
 //! **Photons.** Below [`EXACT_BELOW`] expected quanta a Poisson number and a normal one for the reading; above, one
 //! normal number z through Cornish and Fisher's expansion of the sum's quantiles, with variance σ² = g²λ + r²:
@@ -54,7 +54,7 @@ const MOST_QUANTA: f64 = 1e9;
 /// Bands of the multilayer.
 const BANDS: u64 = 6;
 /// Rim of fine pixels that is computed beyond what a field of view sees.
-const RIM: f64 = 16.0;
+const RIM: f64 = 6.0;
 
 /// What the camera and the beam do. Zero switches an effect off (`profile`: 1).
 #[derive(Clone, Debug, PartialEq)]
@@ -356,16 +356,12 @@ impl Camera {
         let picture = &picture[..];
         out.par_chunks_mut(field.columns).enumerate().for_each(|(y, out)| {
             for (x, out) in out.iter_mut().enumerate() {
-                let mut sum = 0.0f32;
-                for (dy, dx) in [(-0.25, -0.25), (-0.25, 0.25), (0.25, -0.25), (0.25, 0.25)] {
-                    let (v, u) = (y as f64 + dy - middle[0], x as f64 + dx - middle[1]);
-                    let s = u * tilt_cos - v * tilt_sin + middle[1] - field.center - shift;
-                    let z = u * tilt_sin + v * tilt_cos + middle[0] + field.first_row - since * field.drift[2];
-                    let column = fine * s + width as f64 / 2.0 - 0.5;
-                    let row = fine * (z + 0.5) - 0.5 - first as f64;
-                    sum += bilinear(picture, [height, width], row, column);
-                }
-                *out = 0.25 * sum;
+                let (v, u) = (y as f64 - middle[0], x as f64 - middle[1]);
+                let s = u * tilt_cos - v * tilt_sin + middle[1] - field.center - shift;
+                let z = u * tilt_sin + v * tilt_cos + middle[0] + field.first_row - since * field.drift[2];
+                let column = fine * s + width as f64 / 2.0 - 0.5;
+                let row = fine * (z + 0.5) - 0.5 - first as f64;
+                *out = four_points(picture, [height, width], row, column);
             }
         });
         out
@@ -485,17 +481,28 @@ fn gaussian(sigma: f64) -> Vec<f32> {
     values.iter().map(|v| (v / sum) as f32).collect()
 }
 
-fn bilinear(picture: &[f32], [height, width]: [usize; 2], row: f64, column: f64) -> f32 {
+/// The mean of a picture, bilinear, at the four points half a fine pixel from (row, column): nine pixels with weights
+/// 1 − f, 1, f along either axis. Beyond its rim the picture goes on unchanged.
+#[inline(always)]
+fn four_points(picture: &[f32], [height, width]: [usize; 2], row: f64, column: f64) -> f32 {
     let split = |v: f64, n: usize| {
-        let v = v.clamp(0.0, (n - 1) as f64);
-        let low = (v as usize).min(n.saturating_sub(2));
-        (low, (v - low as f64) as f32)
+        let v = (v - 0.5).clamp(-1.5, n as f64 - 0.5);
+        let low = v.floor();
+        (low as isize, (v - low) as f32)
     };
     let ((y, b), (x, a)) = (split(row, height), split(column, width));
-    let (here, below) = (&picture[y * width + x..], &picture[(y + 1).min(height - 1) * width + x..]);
-    let right = usize::from(width > 1);
-    let [top, bottom] = [here, below].map(|line| line[0] + a * (line[right] - line[0]));
-    top + b * (bottom - top)
+    let line = |y: isize| {
+        let start = y.clamp(0, height as isize - 1) as usize * width;
+        let [left, middle, right] = if x >= 0 && x + 2 < width as isize {
+            let three = &picture[start + x as usize..][..3];
+            [three[0], three[1], three[2]]
+        } else {
+            [0, 1, 2].map(|k| picture[start + (x + k).clamp(0, width as isize - 1) as usize])
+        };
+        (left + middle) + a * (right - left)
+    };
+    let [above, here, below] = [0, 1, 2].map(|k| line(y + k));
+    0.25 * ((above + here) + b * (below - above))
 }
 
 /// out += weight · from.

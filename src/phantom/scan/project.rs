@@ -35,7 +35,7 @@ pub const FINE: usize = 2;
 /// Rows of cells that a ray is followed through at a time, divided by the number of grids.
 const BAND: usize = 32;
 /// Neighbouring rays and angles that share a band's cells while they are in cache.
-const RAYS: usize = 128;
+const RAYS: usize = 256;
 const VIEWS: usize = 32;
 /// Empty cells on either side of a row, so that no ray needs to ask whether it is still inside.
 const MARGIN: usize = 2;
@@ -112,7 +112,8 @@ impl Projector {
         grid
     }
 
-    /// Line integrals of some grids of cells (`[y][x]`, value per voxel of path) at the angles `theta` (radians), to
+    /// Line integrals of some grids of cells (`[y][x]`, value per voxel of path; those more than two cells beyond the
+    /// circle of the field of view count as 0) at the angles `theta` (radians), to
     /// `out[angle][grid][fine column]`. All threads; the bits depend on neither their number nor the instruction set.
     ///
     /// 640 × 640 cells, 640 rays, 512 angles, one core at 2.8 GHz: 0.6 to 0.7 s a grid with AVX-512, 0.8 to 1.0 s with
@@ -198,7 +199,7 @@ impl Band<'_> {
         let (v, side) = (*self.view, self.projector.side as f64);
         let entry = v.start + v.step * c as f64 + v.slope * self.first as f64;
         let exit = entry + v.slope * self.rows as f64;
-        if entry.min(exit) > side || entry.max(exit) < 0.0 {
+        if entry.min(exit) > side || entry.max(exit) < 0.0 || self.beyond(entry, exit) {
             return false;
         }
         let lowest = entry + v.slope.min(0.0) + MARGIN as f64;
@@ -219,6 +220,26 @@ impl Band<'_> {
         true
     }
 }
+
+impl Band<'_> {
+    /// Whether the way from `entry` to `exit` lies beyond the circle of the field of view: both ends do, and the point
+    /// nearest to the axis is not between them.
+    #[inline(always)]
+    fn beyond(&self, entry: f64, exit: f64) -> bool {
+        let [x, y] = self.projector.axis;
+        let (along, across) = if self.view.turned { (y, x) } else { (x, y) };
+        let radius = 0.5 * self.projector.side as f64 + CIRCLE_MARGIN;
+        let (near, far) = (self.first as f64 - across, (self.first + self.rows) as f64 - across);
+        let (entry, exit) = (entry - along, exit - along);
+        let outside = |u: f64, v: f64| u * u + v * v > radius * radius;
+        let (du, dv) = (exit - entry, far - near);
+        let passes = (entry * du + near * dv) * (exit * du + far * dv) < 0.0;
+        outside(entry, near) && outside(exit, far) && !passes
+    }
+}
+
+/// Cells beyond the circle of the field of view by more than this are nobody's: they are not looked at.
+const CIRCLE_MARGIN: f64 = 2.0;
 
 /// 2⁵²: added to a whole number, it leaves that number in the low bits, which vectorises where `as` does not.
 const WHOLE: f64 = 4_503_599_627_370_496.0;
