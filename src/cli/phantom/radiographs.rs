@@ -200,8 +200,11 @@ pub fn take(run: &Run, k: usize, specimen: &Specimen, pose: &Pose, taking: &Taki
         };
         let camera = Camera::new(&taking.camera, &view, scan.projections, [args.cell.seed, k as u64, field as u64])?;
         let n = taking.camera.references;
-        let frames: [(&'static str, fn(usize) -> Frame, usize); 3] =
-            [("flats", Frame::Flat, 0), ("flats after", Frame::Flat, n), ("darks", Frame::Dark, 0)];
+        let frames = [
+            ("flats", Frame::Flat as fn(usize) -> Frame, 0),
+            ("flats after", Frame::Flat, n),
+            ("darks", Frame::Dark, 0),
+        ];
         for (output, (what, frame, first)) in outputs[1..].iter().zip(frames) {
             made.push(run.folder.make(output, what, &mut |sink, progress| {
                 super::folder::by_slabs(sink, output.dims, 1, progress, |z, out| {

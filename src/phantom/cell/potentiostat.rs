@@ -79,7 +79,7 @@ mod tests {
     fn the_log_s_charge_is_faraday_s() {
         let text = log(3);
         let mut charge = [0.0f64; 2];
-        let mut on = vec![0u32; SCANS];
+        let mut on = [0u32; SCANS];
         for line in text.lines().skip(1) {
             let fields: Vec<f64> = line.split(',').map(|f| f.parse().unwrap()).collect();
             charge[usize::from(fields[1] < 0.0)] += fields[1] * INTERVAL / 3600.0;
