@@ -36,7 +36,7 @@ use crate::num::lanes::Isa;
 use crate::num::philox::Stream;
 use crate::volume::Dims;
 use apportion::{Growth, apportion, cover, first};
-use schedule::{Chemistry, HALF, PIT_SHARE, VOID_AREA, VOID_SHARE};
+use schedule::{Chemistry, HALF, PIT_SHARE, SCANS, VOID_AREA, VOID_SHARE};
 use surface::{Field, Site, Texture};
 
 /// Edge of a voxel, µm.
@@ -366,10 +366,20 @@ impl Cell {
         };
         cell.half = cell.stripped(HALF);
         let pit = &cell.half[0];
-        let with_void: Vec<bool> = pit.iter().map(|&p| p > 0).collect();
-        let voids = first(&cell.pits.priority, Some(&with_void), (VOID_AREA * n as f64).round() as u64);
+        let share = |area: f64| (area * n as f64).round() as u64;
+        // A pit that nothing covers at the end stays open whole; the others keep part of their void below a bridge.
+        let last = schedule::row(SCANS - 1, &cell.settings.chemistry).redeposited_area;
+        let covered = first(&cell.redeposited.priority, None, share(last));
+        let open: Vec<bool> = pit.iter().zip(&covered).map(|(&p, &covered)| p > 0 && !covered).collect();
+        let bridged: Vec<bool> = pit.iter().zip(&open).map(|(&p, &open)| p > 0 && !open).collect();
+        let area = share(VOID_AREA).saturating_sub(open.iter().filter(|&&o| o).count() as u64);
         let volume: u64 = pit.iter().map(|&p| u64::from(p)).sum();
-        cell.voids = cover(&cell.pits.growth(), &voids, pit, (VOID_SHARE * volume as f64).round() as u64);
+        let left: u64 = pit.iter().zip(&open).map(|(&p, &o)| if o { p.into() } else { 0 }).sum();
+        let below = (VOID_SHARE * volume as f64).round() as u64;
+        let voids = first(&cell.pits.priority, Some(&bridged), area);
+        let mut voids = cover(&cell.pits.growth(), &voids, pit, below.saturating_sub(left));
+        voids.iter_mut().zip(pit).zip(&open).filter(|(_, o)| **o).for_each(|((v, &p), _)| *v = p);
+        cell.voids = voids;
         Ok(cell)
     }
 

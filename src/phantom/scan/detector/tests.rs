@@ -72,7 +72,7 @@ fn a_pixel_looks_where_it_should() {
         Field { first_row: 5.0, axis_drift: 0.7, tilt: 0.02, drift: [1.0, -2.0, 0.5], ..Field::new(20, 30, 17.5) };
     let camera = camera(&Settings { blur: 0.6, ..Settings::plain(1e4) }, &field);
     let (width, rows) = (field.fine_columns(), field.fine_rows(200));
-    assert!(rows.start == 0 && rows.end > 2 * 25 + 16, "{rows:?}");
+    assert!(rows.start < 2 * 5 && rows.end > 2 * 25 + 2, "{rows:?}");
     // Value: s + 100 z, in voxels.
     let value = |i: usize| {
         let (row, column) = ((i / width + rows.start) as f64, (i % width) as f64);
