@@ -68,29 +68,33 @@ pub fn ln_gamma(x: f64) -> f64 {
 }
 
 /// sin(π x): exact at multiples of ½, and exactly symmetric, which sin(π·x) is not.
+#[inline(always)]
 pub fn sin_pi(x: f64) -> f64 {
-    let (quarter, s, c) = quarter_turn(x);
-    // + 0.0 turns −0 into +0, so that a zero of the sine has one sign.
-    (match quarter {
-        0 => s,
-        1 => c,
-        2 => -s,
-        _ => -c,
-    }) + 0.0
+    sincos_pi(x).0
 }
 
 /// cos(π x): exact at multiples of ½, and exactly symmetric, which cos(π·x) is not.
+#[inline(always)]
 pub fn cos_pi(x: f64) -> f64 {
+    sincos_pi(x).1
+}
+
+/// [`sin_pi`] and [`cos_pi`] of one argument.
+#[inline(always)]
+pub fn sincos_pi(x: f64) -> (f64, f64) {
     let (quarter, s, c) = quarter_turn(x);
-    (match quarter {
-        0 => c,
-        1 => -s,
-        2 => -c,
-        _ => s,
-    }) + 0.0
+    let (sine, cosine) = match quarter {
+        0 => (s, c),
+        1 => (c, -s),
+        2 => (-s, -c),
+        _ => (-c, s),
+    };
+    // + 0.0 turns −0 into +0, so that a zero has one sign.
+    (sine + 0.0, cosine + 0.0)
 }
 
 /// x = n/2 + t with |t| ≤ ¼: (n mod 4, sin πt, cos πt). Both subtractions are exact.
+#[inline(always)]
 fn quarter_turn(x: f64) -> (u8, f64, f64) {
     /// π − f64 π.
     const PI_TAIL: f64 = 1.2246467991473532e-16;

@@ -18,7 +18,7 @@
 //!
 //! Every distribution below says which blocks and words it takes.
 
-use super::elementary::{cos_pi, ln, ln_gamma, sin_pi};
+use super::elementary::{ln, ln_gamma, sincos_pi};
 
 const M0: u32 = 0xd251_1f53;
 const M1: u32 = 0xcd9e_8d57;
@@ -28,6 +28,7 @@ const W1: u32 = 0xbb67_ae85;
 const ROUNDS: usize = 10;
 
 /// Philox4x32-10 of a counter under a key.
+#[inline(always)]
 pub fn philox4x32(mut counter: [u32; 4], mut key: [u32; 2]) -> [u32; 4] {
     let wide = |a: u32, b: u32| -> (u32, u32) {
         let product = u64::from(a) * u64::from(b);
@@ -56,12 +57,14 @@ impl Stream {
     }
 
     /// Four u32 of an index: block `draw` of it.
+    #[inline(always)]
     pub fn block(self, index: u64, draw: u32) -> [u32; 4] {
         let key = [self.seed as u32, (self.seed >> 32) as u32];
         philox4x32([index as u32, (index >> 32) as u32, self.stream, draw], key)
     }
 
     /// Four u32 of an index: block 0.
+    #[inline(always)]
     pub fn u32x4(self, index: u64) -> [u32; 4] {
         self.block(index, 0)
     }
@@ -103,11 +106,13 @@ impl Stream {
     ///   √(−2 ln u) · (cos 2πv, sin 2πv)
     ///
     /// |x| ≤ √(2·53·ln 2) = 8.57.
+    #[inline(always)]
     pub fn normal_pair(self, index: u64) -> (f64, f64) {
         let [a, b, c, d] = self.u32x4(index);
         let (u, v) = (1.0 - unit(a, b), unit(c, d));
         let radius = (-2.0 * ln(u)).sqrt();
-        (radius * cos_pi(2.0 * v), radius * sin_pi(2.0 * v))
+        let (sin, cos) = sincos_pi(2.0 * v);
+        (radius * cos, radius * sin)
     }
 
     /// The first of [`Stream::normal_pair`].

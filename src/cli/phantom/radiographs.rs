@@ -208,7 +208,7 @@ pub fn take(run: &Run, k: usize, specimen: &Specimen, pose: &Pose, taking: &Taki
         for (output, (what, frame, first)) in outputs[1..].iter().zip(frames) {
             made.push(run.folder.make(output, what, &mut |sink, progress| {
                 super::folder::by_slabs(sink, output.dims, 1, progress, |z, out| {
-                    out.copy_from_slice(&camera.counts(frame(first + z.start), &[]));
+                    out.copy_from_slice(&camera.counts(isa, frame(first + z.start), &[]));
                     Ok(())
                 })
             })?);

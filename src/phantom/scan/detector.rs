@@ -38,7 +38,6 @@ use crate::error::{Error, Result};
 use crate::num::elementary::{cos_pi, exp, ln, sincos};
 use crate::num::lanes::{F32x16, Isa, Kernel};
 use crate::num::philox::Stream;
-use crate::volume::Sink;
 use rayon::prelude::*;
 use std::ops::Range;
 
@@ -348,22 +347,16 @@ impl Camera {
         }
         let since = self.time(Frame::Projection(i)) - 0.5;
         let (sin, cos) = sincos(theta);
-        let shift = since * (field.axis_drift + field.drift[0] * cos + field.drift[1] * sin);
-        let (tilt_sin, tilt_cos) = sincos(field.tilt);
-        let fine = FINE as f64;
-        let middle = [field.rows, field.columns].map(|n| (n as f64 - 1.0) / 2.0);
+        let look = Look {
+            field,
+            picture,
+            size: [height, width],
+            first: first as f64,
+            shift: [since * (field.axis_drift + field.drift[0] * cos + field.drift[1] * sin), since * field.drift[2]],
+            tilt: sincos(field.tilt),
+        };
         let mut out = vec![0.0f32; field.rows * field.columns];
-        let picture = &picture[..];
-        out.par_chunks_mut(field.columns).enumerate().for_each(|(y, out)| {
-            for (x, out) in out.iter_mut().enumerate() {
-                let (v, u) = (y as f64 - middle[0], x as f64 - middle[1]);
-                let s = u * tilt_cos - v * tilt_sin + middle[1] - field.center - shift;
-                let z = u * tilt_sin + v * tilt_cos + middle[0] + field.first_row - since * field.drift[2];
-                let column = fine * s + width as f64 / 2.0 - 0.5;
-                let row = fine * (z + 0.5) - 0.5 - first as f64;
-                *out = four_points(picture, [height, width], row, column);
-            }
-        });
+        out.par_chunks_mut(field.columns).enumerate().for_each(|(y, out)| isa.run(Row { frame: &look, y, out }));
         out
     }
 
@@ -392,7 +385,7 @@ impl Camera {
     ///
     /// # Panics
     /// If a projection has no intensity of the field's size.
-    pub fn counts(&self, frame: Frame, intensity: &[f32]) -> Vec<f32> {
+    pub fn counts(&self, isa: Isa, frame: Frame, intensity: &[f32]) -> Vec<f32> {
         let (s, field, t) = (&self.settings, &self.field, self.time(frame));
         let (rows, columns) = (field.rows, field.columns);
         let (kind, number) = match frame {
@@ -406,29 +399,8 @@ impl Camera {
         let gain = (s.level - s.offset) / s.quanta;
         let [photons, normal] = [Purpose::Photons, Purpose::Normal].map(|p| self.stream(p));
         let mut out = vec![0.0f32; rows * columns];
-        out.par_chunks_mut(columns).enumerate().for_each(|(y, out)| {
-            let beam = exposure * self.beam(y, t);
-            let mut pair = (0.0, 0.0);
-            for (x, out) in out.iter_mut().enumerate() {
-                let pixel = y * columns + x;
-                let light = match kind {
-                    0 => f64::from(intensity[pixel]) * (self.columns[x][0] + (t - 0.5) * self.columns[x][1]),
-                    1 => 1.0,
-                    _ => 0.0,
-                };
-                let quanta = (beam * f64::from(self.pixels[pixel]) * light).max(0.0);
-                if x % 2 == 0 {
-                    pair = normal.normal_pair(key | (y * columns.div_ceil(2) + x / 2) as u64);
-                }
-                let z = if x % 2 == 0 { pair.0 } else { pair.1 };
-                let seen = if quanta < EXACT_BELOW {
-                    gain * photons.poisson(key | pixel as u64, quanta) as f64 + s.read_noise * z
-                } else {
-                    quantile(quanta, gain, s.read_noise, z)
-                };
-                *out = (s.offset + seen + 0.5).floor().clamp(0.0, WHITE) as f32;
-            }
-        });
+        let count = Count { camera: self, t, kind, key, exposure, gain, photons, normal, intensity };
+        out.par_chunks_mut(columns).enumerate().for_each(|(y, out)| isa.run(Row { frame: &count, y, out }));
         let zinger = self.stream(Purpose::Zinger);
         let hits = if s.zingers > 0.0 { zinger.poisson(key, s.zingers * (rows * columns) as f64) } else { 0 };
         for hit in 1..=hits {
@@ -448,21 +420,10 @@ impl Camera {
         let bands: f64 = self.bands.iter().map(|[a, period, turn]| a * cos_pi(2.0 * (place / period + turn))).sum();
         exp(ln(self.settings.profile) * from_middle * from_middle) * (1.0 + bands)
     }
-
-    /// All flats, or all darks, to a sink of slices of the detector's size.
-    ///
-    /// # Errors
-    /// Those of the sink.
-    pub fn references(&self, frame: fn(usize) -> Frame, sink: &mut dyn Sink) -> Result<()> {
-        for i in sink.next_slice()..2 * self.settings.references {
-            crate::os::check_interrupt()?;
-            sink.write(&self.counts(frame(i), &[]))?;
-        }
-        Ok(())
-    }
 }
 
 /// Counts above the offset for `quanta` expected, a gain, a read noise and a normal number; see the module.
+#[inline(always)]
 fn quantile(quanta: f64, gain: f64, read_noise: f64, z: f64) -> f64 {
     let variance = gain * gain * quanta + read_noise * read_noise;
     let (sigma, third) = (variance.sqrt(), gain * gain * gain * quanta);
@@ -503,6 +464,104 @@ fn four_points(picture: &[f32], [height, width]: [usize; 2], row: f64, column: f
     };
     let [above, here, below] = [0, 1, 2].map(|k| line(y + k));
     0.25 * ((above + here) + b * (below - above))
+}
+
+/// What gives a frame row by row.
+trait Rows {
+    /// The frame's row `y`.
+    fn row(&self, y: usize, out: &mut [f32]);
+}
+
+/// One row of a frame, with an instruction set.
+struct Row<'a, F> {
+    frame: &'a F,
+    y: usize,
+    out: &'a mut [f32],
+}
+
+impl<F: Rows> Kernel for Row<'_, F> {
+    type Out = ();
+    #[inline(always)]
+    fn run<V: F32x16>(self) {
+        self.frame.row(self.y, self.out);
+    }
+}
+
+/// See [`Camera::look`].
+struct Look<'a> {
+    field: &'a Field,
+    /// `[fine row][fine column]` and its size, from fine row `first` on.
+    picture: &'a [f32],
+    size: [usize; 2],
+    first: f64,
+    /// How far the sample has moved, along s and z.
+    shift: [f64; 2],
+    /// Sine and cosine.
+    tilt: (f64, f64),
+}
+
+impl Rows for Look<'_> {
+    #[inline(always)]
+    fn row(&self, y: usize, out: &mut [f32]) {
+        let (field, (tilt_sin, tilt_cos)) = (self.field, self.tilt);
+        let middle = [field.rows, field.columns].map(|n| (n as f64 - 1.0) / 2.0);
+        let fine = FINE as f64;
+        let v = y as f64 - middle[0];
+        for (x, out) in out.iter_mut().enumerate() {
+            let u = x as f64 - middle[1];
+            let s = u * tilt_cos - v * tilt_sin + middle[1] - field.center - self.shift[0];
+            let z = u * tilt_sin + v * tilt_cos + middle[0] + field.first_row - self.shift[1];
+            let column = fine * s + self.size[1] as f64 / 2.0 - 0.5;
+            let row = fine * (z + 0.5) - 0.5 - self.first;
+            *out = four_points(self.picture, self.size, row, column);
+        }
+    }
+}
+
+/// See [`Camera::counts`].
+struct Count<'a> {
+    camera: &'a Camera,
+    t: f64,
+    /// 0 for a projection, 1 for a flat, 2 for a dark frame.
+    kind: u64,
+    key: u64,
+    /// Quanta where the beam is 1, and grey values per quantum.
+    exposure: f64,
+    gain: f64,
+    photons: Stream,
+    normal: Stream,
+    intensity: &'a [f32],
+}
+
+impl Rows for Count<'_> {
+    #[inline(always)]
+    fn row(&self, y: usize, out: &mut [f32]) {
+        let (camera, s, columns) = (self.camera, &self.camera.settings, out.len());
+        let beam = self.exposure * camera.beam(y, self.t);
+        let mut pair = (0.0, 0.0);
+        for (x, out) in out.iter_mut().enumerate() {
+            let pixel = y * columns + x;
+            let light = match self.kind {
+                0 => {
+                    let [level, change] = camera.columns[x];
+                    f64::from(self.intensity[pixel]) * (level + (self.t - 0.5) * change)
+                }
+                1 => 1.0,
+                _ => 0.0,
+            };
+            let quanta = (beam * f64::from(camera.pixels[pixel]) * light).max(0.0);
+            if x % 2 == 0 {
+                pair = self.normal.normal_pair(self.key | (y * columns.div_ceil(2) + x / 2) as u64);
+            }
+            let z = if x % 2 == 0 { pair.0 } else { pair.1 };
+            let seen = if quanta < EXACT_BELOW {
+                self.gain * self.photons.poisson(self.key | pixel as u64, quanta) as f64 + s.read_noise * z
+            } else {
+                quantile(quanta, self.gain, s.read_noise, z)
+            };
+            *out = (s.offset + seen + 0.5).floor().clamp(0.0, WHITE) as f32;
+        }
+    }
 }
 
 /// out += weight · from.

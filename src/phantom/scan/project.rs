@@ -22,7 +22,7 @@
 //! of a row added first.
 //!
 //! **Cost.** The cells of a band of [`BAND`] rows that [`RAYS`] rays meet, half a MiB, stay in the second-level cache
-//! while [`VIEWS`] angles pass through them, and a crossing is found once for all grids. Measured: see [`Projector::project`].
+//! while [`VIEWS`] angles pass through them, and a crossing is found once for two grids. Measured: see [`Projector::project`].
 
 use super::super::specimen::Layer;
 use crate::num::elementary::sincos;
@@ -32,9 +32,9 @@ use std::ops::Range;
 
 /// Cells along the edge of a voxel, rays across a detector pixel.
 pub const FINE: usize = 2;
-/// Rows of cells that a ray is followed through at a time, divided by the number of grids.
+/// Rows of cells that a ray is followed through at a time.
 const BAND: usize = 32;
-/// Neighbouring rays and angles that share a band's cells while they are in cache.
+/// Neighbouring rays (of two grids: half of them) and angles that share a band's cells while they are in cache.
 const RAYS: usize = 256;
 const VIEWS: usize = 32;
 /// Empty cells on either side of a row, so that no ray needs to ask whether it is still inside.
@@ -114,16 +114,16 @@ impl Projector {
         edge(left)..edge(right).max(edge(left))
     }
 
-    /// A grid with its margins, turned or not, and zeros beyond the circle.
-    fn padded(&self, cells: &[Lane], turned: bool) -> Vec<Lane> {
+    /// Grids cell by cell, with margins, turned or not, and zeros beyond the circle.
+    fn padded<const G: usize>(&self, grids: [&[Lane]; G], turned: bool) -> Vec<[Lane; G]> {
         let (side, stride) = (self.side, self.stride());
         let within: Vec<Range<usize>> = (0..side).map(|i| self.within(i)).collect();
-        let mut grid = vec![Lane::ZERO; side * stride];
+        let mut grid = vec![[Lane::ZERO; G]; side * stride];
         grid.par_chunks_mut(stride).enumerate().for_each(|(i, row)| {
             for (j, cell) in row[MARGIN..MARGIN + side].iter_mut().enumerate() {
                 let (y, x) = if turned { (j, i) } else { (i, j) };
                 if within[y].contains(&x) {
-                    *cell = cells[y * side + x];
+                    *cell = grids.map(|cells| cells[y * side + x]);
                 }
             }
         });
@@ -140,25 +140,39 @@ impl Projector {
     /// # Panics
     /// If a length does not fit.
     pub fn project(&self, isa: Isa, grids: &[&[Lane]], theta: &[f64], out: &mut [Lane]) {
-        let (side, stride) = (self.side, self.stride());
+        let side = self.side;
         let one = grids.len() * self.columns;
         assert!(grids.iter().all(|g| g.len() == side * side), "grids of {side} x {side} cells");
         assert_eq!(out.len(), theta.len() * one, "one line integral per angle, grid and column");
         out.fill(Lane::ZERO);
         let views: Vec<View> = theta.iter().map(|&t| self.view(t)).collect();
+        for (first, some) in grids.chunks(2).enumerate() {
+            let to = 2 * first * self.columns..one;
+            match *some {
+                [a, b] => self.pass(isa, [a, b], &views, to, out),
+                [a] => self.pass(isa, [a], &views, to, out),
+                _ => {}
+            }
+        }
+    }
+
+    /// One or two grids at all angles; `to` says where their integrals begin and end in those of an angle.
+    fn pass<const G: usize>(&self, isa: Isa, grids: [&[Lane]; G], views: &[View], to: Range<usize>, out: &mut [Lane]) {
         for turned in [false, true] {
-            if grids.is_empty() || self.columns == 0 || !views.iter().any(|v| v.turned == turned) {
+            if self.columns == 0 || !views.iter().any(|v| v.turned == turned) {
                 continue;
             }
-            let padded: Vec<Vec<Lane>> = grids.iter().map(|g| self.padded(g, turned)).collect();
-            out.par_chunks_mut(VIEWS * one).zip(views.par_chunks(VIEWS)).for_each(|(out, views)| {
-                let height = (BAND / grids.len()).max(1);
+            let padded = self.padded(grids, turned);
+            out.par_chunks_mut(VIEWS * to.end).zip(views.par_chunks(VIEWS)).for_each(|(out, views)| {
                 for (rays, rows) in
-                    blocks(self.columns, RAYS).flat_map(|r| blocks(side, height).map(move |b| (r.clone(), b)))
+                    blocks(self.columns, RAYS / G).flat_map(|r| blocks(self.side, BAND).map(move |b| (r.clone(), b)))
                 {
-                    for (view, out) in views.iter().zip(out.chunks_exact_mut(one)).filter(|(v, _)| v.turned == turned) {
+                    for (view, out) in
+                        views.iter().zip(out.chunks_exact_mut(to.end)).filter(|(v, _)| v.turned == turned)
+                    {
                         let band = Band { projector: self, view, first: rows.start, rows: rows.len() };
-                        isa.run(Forward { band, rays: rays.clone(), grids: &padded, from: rows.start * stride, out });
+                        let cells = &padded[rows.start * self.stride()..];
+                        isa.run(Forward { band, rays: rays.clone(), cells, out: &mut out[to.clone()] });
                     }
                 }
             });
@@ -266,17 +280,16 @@ const CIRCLE_MARGIN: f64 = 2.0;
 /// 2⁵²: added to a whole number, it leaves that number in the low bits, which vectorises where `as` does not.
 const WHOLE: f64 = 4_503_599_627_370_496.0;
 
-struct Forward<'a> {
+struct Forward<'a, const G: usize> {
     band: Band<'a>,
     rays: Range<usize>,
-    grids: &'a [Vec<Lane>],
-    /// Where the band begins in a grid.
-    from: usize,
+    /// From the band's first row on.
+    cells: &'a [[Lane; G]],
     /// `[grid][column]`.
     out: &'a mut [Lane],
 }
 
-impl Kernel for Forward<'_> {
+impl<const G: usize> Kernel for Forward<'_, G> {
     type Out = ();
     #[inline(always)]
     fn run<V: F32x16>(self) {
@@ -286,16 +299,15 @@ impl Kernel for Forward<'_> {
             if !self.band.cross(c, &mut met) {
                 continue;
             }
-            for (grid, out) in self.grids.iter().zip(self.out.chunks_exact_mut(columns)) {
-                let cells = &grid[self.from..];
-                let mut sum = V::load(&out[c]);
-                for i in 0..self.band.rows.min(BAND) {
-                    let pair = &cells[met.place[i] as usize..][..2];
-                    let [first, second] = [V::splat(met.lengths[0][i]), V::splat(met.lengths[1][i])];
-                    sum = sum.add(V::load(&pair[1]).mul_add(second, V::load(&pair[0]).mul(first)));
+            let mut sums: [V; G] = std::array::from_fn(|g| V::load(&self.out[g * columns + c]));
+            for i in 0..self.band.rows.min(BAND) {
+                let pair = &self.cells[met.place[i] as usize..][..2];
+                let [first, second] = [V::splat(met.lengths[0][i]), V::splat(met.lengths[1][i])];
+                for (g, sum) in sums.iter_mut().enumerate() {
+                    *sum = sum.add(V::load(&pair[1][g]).mul_add(second, V::load(&pair[0][g]).mul(first)));
                 }
-                sum.store(&mut out[c]);
             }
+            sums.iter().enumerate().for_each(|(g, sum)| sum.store(&mut self.out[g * columns + c]));
         }
     }
 }

@@ -40,7 +40,7 @@ fn counts_have_poissons_moments_at_every_dose() {
         let camera = camera(&Settings::plain(quanta), &field);
         let n = 60_000.0;
         let of = |frame, intensity: &[f32]| {
-            let counts = camera.counts(frame, intensity);
+            let counts = camera.counts(Isa::detect(), frame, intensity);
             let mean = counts.iter().map(|&v| f64::from(v)).sum::<f64>() / n;
             (mean, counts.iter().map(|&v| (f64::from(v) - mean).powi(2)).sum::<f64>() / n)
         };
@@ -99,8 +99,8 @@ fn faults_are_where_they_are_said_to_be_and_frames_stand_alone() {
     let settings = Settings { bad_pixels: 20, zingers: 1e-3, ripple: 0.0, quanta: 1e6, ..Settings::default() };
     let camera = camera(&settings, &field);
     let air = vec![1.0f32; 12_000];
-    let flats: Vec<Vec<f32>> = [0, 1, 39].map(|i| camera.counts(Frame::Flat(i), &[])).into();
-    let seen = camera.counts(Frame::Projection(5), &air);
+    let flats: Vec<Vec<f32>> = [0, 1, 39].map(|i| camera.counts(Isa::detect(), Frame::Flat(i), &[])).into();
+    let seen = camera.counts(Isa::detect(), Frame::Projection(5), &air);
     let ratio = |x: usize| {
         let column: Vec<f64> = (0..100).map(|y| f64::from(seen[y * 120 + x] / flats[0][y * 120 + x])).collect();
         let mut sorted = column;
@@ -119,8 +119,11 @@ fn faults_are_where_they_are_said_to_be_and_frames_stand_alone() {
     let pool = rayon::ThreadPoolBuilder::new().num_threads(1).build().unwrap();
     pool.install(|| {
         let again = Camera::new(&settings, &field, 10, [7, 3, 1]).unwrap();
-        assert_eq!(again.counts(Frame::Projection(5), &air), seen);
-        assert_ne!(Camera::new(&settings, &field, 10, [7, 4, 1]).unwrap().counts(Frame::Projection(5), &air), seen);
+        assert_eq!(again.counts(Isa::detect(), Frame::Projection(5), &air), seen);
+        assert_ne!(
+            Camera::new(&settings, &field, 10, [7, 4, 1]).unwrap().counts(Isa::detect(), Frame::Projection(5), &air),
+            seen
+        );
     });
     for wrong in [0.0, -1.0, f64::NAN, 1e12] {
         let refused = Camera::new(&Settings::plain(wrong), &field, 10, [0; 3]).map(|_| ()).unwrap_err();
