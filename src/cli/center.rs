@@ -1,10 +1,10 @@
 //! `tomolith center`: where the rotation axis is, by every method, and a sheet of slices to choose from.
 
-use crate::cli::axis::{by_bands, by_entropy, describe, find, opposite, sinogram};
+use crate::cli::axis::{by_bands, by_entropy, describe, find, middle_band, opposite, sinogram, vo};
 use crate::cli::options::{Opt, Takes};
 use crate::cli::prepare::{PREPARE_OPTIONS, PrepareArgs};
 use crate::cli::scan::{METHOD_OPTIONS, OpenScan, SCAN_OPTIONS, ScanArgs};
-use crate::cli::values::{self, Center};
+use crate::cli::values;
 use crate::cli::{Command, Context};
 use crate::error::{Error, Result};
 use crate::exchange::window::{DEFAULT_PERCENTILES, Window, to_grey};
@@ -63,7 +63,7 @@ fn run(context: &Context) -> Result<()> {
     let path = settings.required_path("scan")?;
     let sheet = settings.path("sheet")?;
     let range = settings.parse("sheet-range", axes)?;
-    let mut how =
+    let how =
         ScanArgs { prepare: PrepareArgs::from_settings(settings)?, ..ScanArgs::from_settings(settings, "gridrec")? };
     if let Some(sheet) = sheet.as_ref().filter(|s| s.exists() && !settings.is_on("overwrite").unwrap_or(false)) {
         return Err(Error::cannot_create("already exists").help("choose another name, or --overwrite").at(sheet));
@@ -72,15 +72,12 @@ fn run(context: &Context) -> Result<()> {
     let stored = |axis: f64| scan.prepared.stored_axis(axis, how.prepare.bin);
     let mut best = scan.axis.as_ref().map(|axis| axis.at(0));
     if best.is_none() {
-        how.center = match how.center {
-            Center::Auto => Center::Vo,
-            other => other,
-        };
+        best = find(context, &how, &scan).ok().map(|(axis, _)| axis.at(0));
         for method in ["vo", "opposite", "entropy", "bands"] {
             let line = match method {
-                "vo" => find(context, &how, &scan).map(|(axis, _)| {
-                    best = Some(axis.at(0));
-                    format!("{:.2}", stored(axis.at(0)))
+                "vo" => vo(context, &how, &scan, middle_band(scan.scan.projections.dims().ny)).map(|found| {
+                    best.get_or_insert(found.axis);
+                    format!("{:.2}", stored(found.axis))
                 }),
                 "opposite" => opposite(context, &how, &scan).map(|found| {
                     best.get_or_insert(found.axis);

@@ -256,11 +256,17 @@ fn companions(run: &Run, k: usize, taking: &Taking, field: usize) -> Result<()> 
     }
     let name = |file: &str| format!("{}/{}", Run::name(k), folder(taking.fields, field, file));
     run.folder.text(&name("theta.txt"), &theta)?;
-    let recon = format!(
+    let mut recon = format!(
         "# tomolith recon --config scan.toml -o slices     (in this folder)\n[recon]\nscan = \"projections.mhd\"\n\
          flats = \"flats.mhd\"\nflats-after = \"flats_after.mhd\"\ndarks = \"darks.mhd\"\ntheta = \"theta.txt\"\n\
          theta-unit = \"deg\"\npixel = \"{VOXEL}um\"\nfilter = \"ramlak\"\n"
     );
+    if !taking.ideal {
+        // Well above the photon noise, and not above what a zinger is.
+        let camera = &taking.camera;
+        let noise = (camera.level - camera.offset) / camera.quanta.sqrt();
+        let _ = writeln!(recon, "zinger = {:.0}\nstripe = \"fw\"", (8.0 * noise).max(3000.0));
+    }
     run.folder.text(&name("scan.toml"), &recon)?;
     if run.args.mode == Mode::Phase {
         // δ/β of the electrolyte, β = µ λ / 4π: the strongest edges are its own.

@@ -6,9 +6,17 @@
 //! c = (n − 1 − d) / 2 at the greatest ncc, between pixels by a parabola through three values
 //! ```
 //!
-//! Means are those of the overlap. Several pairs are averaged: their median counts. The search covers all axes for which
-//! at least an eighth of the columns overlap, so that it finds the axis of a half acquisition near the detector's edge,
-//! too. For n columns and r rows a pair costs about r n² products.
+//! Means are those of the overlap. The search covers all axes for which at least an eighth of the columns overlap, so that
+//! it finds the axis of a half acquisition near the detector's edge, too. For n columns and r rows a pair costs about
+//! r n² products.
+//!
+//! **What stands still.** Column errors and bands of the beam are alike in both views and are not mirrored: they hide the
+//! sample where it absorbs little. From views of some rows the means of every column and of every row are taken first,
+//! P(x, y) − P̄(x) − P̄(y) + P̄. If what is left is not alike, as of a sample that is the same in all rows, they stay.
+//!
+//! **Views that are not quite opposite.** The last view of a half turn is one step δ short of it, so that a detail at
+//! depth t along the beam appears moved by δ t. Pairs of several δ are fitted by c(δ) = c + g δ, weighted by
+//! q² / (1 − q²) with the correlation q; c is the axis. Where all δ are alike, the median of the pairs counts.
 
 use crate::error::{Error, Result};
 use rayon::prelude::*;
@@ -17,6 +25,10 @@ use rayon::prelude::*;
 const LEAST_OVERLAP: usize = 8;
 /// Correlation below this is chance.
 const BELIEVABLE: f64 = 0.5;
+/// δ below this, radians, is rounding of angles.
+const LEAST_MISS: f64 = 1e-4;
+/// Rows from which on the columns' means say what stands still.
+const LEAST_ROWS: usize = 8;
 
 /// Two opposite views, `[row][column]`.
 pub struct Pair<'a> {
@@ -24,6 +36,8 @@ pub struct Pair<'a> {
     pub front: &'a [f32],
     /// P(θ + 180°).
     pub back: &'a [f32],
+    /// Angle by which the views miss the half turn, radians.
+    pub miss: f64,
 }
 
 /// What was found.
@@ -31,10 +45,12 @@ pub struct Pair<'a> {
 pub struct Correlated {
     /// The axis as a pixel index.
     pub axis: f64,
-    /// Its correlation.
+    /// Its correlation: the median of the pairs.
     pub quality: f64,
     /// Half of the distance between the quartiles of the pairs, pixels.
     pub spread: f64,
+    /// Whether rows and columns were taken off their means.
+    pub centred: bool,
 }
 
 /// Finds the axis from `pairs` of absorption, of `columns` columns.
@@ -43,20 +59,76 @@ pub struct Correlated {
 /// Data: no pair, no believable correlation, or a best one at the end of the search.
 pub fn correlate(pairs: &[Pair], columns: usize) -> Result<Correlated> {
     const GIVE: &str = "use --center vo, or give the axis with --center PIXELS";
-    let found: Vec<Option<(f64, f64)>> = pairs.par_iter().map(|pair| one(pair, columns)).collect();
-    let mut found: Vec<(f64, f64)> = found.into_iter().flatten().collect();
+    let centred: Vec<[Vec<f32>; 2]> =
+        pairs.par_iter().map(|p| [p.front, p.back].map(|view| without_means(view, columns))).collect();
+    let centred: Vec<Pair> = pairs
+        .iter()
+        .zip(&centred)
+        .filter(|(pair, _)| pair.front.len() >= LEAST_ROWS * columns)
+        .map(|(pair, [front, back])| Pair { front, back, miss: pair.miss })
+        .collect();
+    let found = match combine(&centred, columns, true) {
+        Some(found) if found.quality >= BELIEVABLE => Some(found),
+        _ => combine(pairs, columns, false),
+    };
+    match found {
+        None => Err(Error::data("no pair of opposite views tells the rotation axis").help(GIVE)),
+        Some(Correlated { axis, quality, .. }) if quality < BELIEVABLE => {
+            Err(Error::data(format!("opposite views are alike by {quality:.2} only, at an axis of {axis:.2}"))
+                .help(GIVE))
+        }
+        Some(found) => Ok(found),
+    }
+}
+
+/// The axis on which pairs agree; `None` if none tells one.
+fn combine(pairs: &[Pair], columns: usize, centred: bool) -> Option<Correlated> {
+    let mut found: Vec<(f64, f64, f64)> =
+        pairs.par_iter().filter_map(|p| one(p, columns).map(|(axis, quality)| (axis, quality, p.miss))).collect();
     if found.is_empty() {
-        return Err(Error::data("no pair of opposite views tells the rotation axis").help(GIVE));
+        return None;
     }
     found.sort_by(|a, b| a.0.total_cmp(&b.0));
     let at = |part: f64| found[((found.len() - 1) as f64 * part).round() as usize];
-    let (axis, quality) = at(0.5);
-    if quality < BELIEVABLE {
-        return Err(
-            Error::data(format!("opposite views are alike by {quality:.2} only, at an axis of {axis:.2}")).help(GIVE)
-        );
+    let mut qualities: Vec<f64> = found.iter().map(|f| f.1).collect();
+    qualities.sort_by(f64::total_cmp);
+    let quality = qualities[qualities.len() / 2];
+    let axis = intercept(&found).unwrap_or(at(0.5).0);
+    Some(Correlated { axis, quality, spread: 0.5 * (at(0.75).0 - at(0.25).0), centred })
+}
+
+/// c of the line through (δ, axis); `None` if there is nothing to fit: too few pairs, or all δ alike.
+fn intercept(found: &[(f64, f64, f64)]) -> Option<f64> {
+    let (mut w0, mut w1, mut w2, mut y0, mut y1) = (0.0f64, 0.0f64, 0.0f64, 0.0f64, 0.0f64);
+    for &(axis, quality, miss) in found {
+        let q2 = (quality * quality).min(0.999_999);
+        let w = q2 / (1.0 - q2);
+        (w0, w1, w2) = (w0 + w, w1 + w * miss, w2 + w * miss * miss);
+        (y0, y1) = (y0 + w * axis, y1 + w * miss * axis);
     }
-    Ok(Correlated { axis, quality, spread: 0.5 * (at(0.75).0 - at(0.25).0) })
+    let spread = w2 - w1 * w1 / w0;
+    // They must differ by about half a step at the least.
+    let least = found.iter().map(|f| f.2.abs()).fold(f64::MAX, f64::min);
+    if found.len() < 3 || least < LEAST_MISS || spread <= 0.25 * least * least * w0 {
+        return None;
+    }
+    let slope = (y1 - w1 * y0 / w0) / spread;
+    Some((y0 - slope * w1) / w0)
+}
+
+/// A view less the means of its rows and columns; values that are not finite become 0.
+fn without_means(view: &[f32], columns: usize) -> Vec<f32> {
+    let mut out: Vec<f32> = view.iter().map(|&v| if v.is_finite() { v } else { 0.0 }).collect();
+    for row in out.chunks_exact_mut(columns) {
+        let mean = (row.iter().map(|&v| f64::from(v)).sum::<f64>() / columns as f64) as f32;
+        row.iter_mut().for_each(|v| *v -= mean);
+    }
+    let rows = out.len() / columns;
+    for x in 0..columns {
+        let mean = ((0..rows).map(|y| f64::from(out[y * columns + x])).sum::<f64>() / rows as f64) as f32;
+        (0..rows).for_each(|y| out[y * columns + x] -= mean);
+    }
+    out
 }
 
 /// Axis and correlation of one pair; `None` where the best is at the end of the search, or nothing varies.
@@ -117,7 +189,7 @@ mod tests {
     fn find(columns: usize, axis: f64, noise: f64) -> Result<Correlated> {
         let all = views(columns, axis, noise);
         let rows: Vec<&[f32]> = all.chunks_exact(columns).collect();
-        let pairs: Vec<Pair> = rows.chunks_exact(2).map(|p| Pair { front: p[0], back: p[1] }).collect();
+        let pairs: Vec<Pair> = rows.chunks_exact(2).map(|p| Pair { front: p[0], back: p[1], miss: 0.0 }).collect();
         correlate(&pairs, columns)
     }
 
@@ -134,12 +206,48 @@ mod tests {
         assert!((found.axis - 30.4).abs() < 0.15, "{found:?}");
     }
 
+    /// Rows of different discs behind columns and bands that stand still and are ten times as strong, the second view
+    /// one, two, three steps of half a degree short of half a turn.
+    #[test]
+    fn neither_what_stands_still_nor_a_step_short_of_half_a_turn_moves_the_axis() {
+        let (columns, rows, axis) = (160, 40, 74.3);
+        let random = Stream::new(5, 4);
+        let step = 0.5f64.to_radians();
+        let view = |theta: f64| -> Vec<f32> {
+            (0..rows as u64)
+                .flat_map(|y| {
+                    // All on one side of the axis along the beam: a turn moves all of them the same way.
+                    let disc = Disc {
+                        x: 50.0 * (random.uniform_f64(2 * y) - 0.5),
+                        y: 20.0 + 20.0 * random.uniform_f64(2 * y + 1),
+                        radius: 6.0,
+                        mu: 0.01,
+                    };
+                    let line = sinogram(&[disc], &[theta], columns, axis, Sampling::Pixel);
+                    let still = |x: usize| random.normal(1000 + x as u64) + random.normal(2000 + y);
+                    line.into_iter().enumerate().map(move |(x, v)| (f64::from(v) + still(x)) as f32).collect::<Vec<_>>()
+                })
+                .collect()
+        };
+        let front = view(0.0);
+        let backs: Vec<(f64, Vec<f32>)> =
+            (1..=4).map(|i| (-step * f64::from(i), view(std::f64::consts::PI - step * f64::from(i)))).collect();
+        let pairs: Vec<Pair> = backs.iter().map(|(miss, back)| Pair { front: &front, back, miss: *miss }).collect();
+        let raw = combine(&pairs, columns, false).unwrap();
+        assert!(raw.quality < BELIEVABLE || (raw.axis - axis).abs() > 1.0, "{raw:?}");
+        let found = correlate(&pairs, columns).unwrap();
+        assert!(found.centred && (found.axis - axis).abs() < 0.1, "{found:?}");
+        // The nearest pair alone is off by half of 30 pixels times half a degree.
+        let nearest = correlate(&pairs[..1], columns).unwrap();
+        assert!((nearest.axis - axis).abs() > 0.1, "{nearest:?}");
+    }
+
     #[test]
     fn nothing_is_not_an_axis() {
         let noise: Vec<f32> = (0..256u64).map(|i| Stream::new(9, 9).normal(i) as f32).collect();
-        let pair = || Pair { front: &noise[..128], back: &noise[128..] };
+        let pair = || Pair { front: &noise[..128], back: &noise[128..], miss: 0.0 };
         assert!(correlate(&[pair()], 128).is_err());
-        assert!(correlate(&[Pair { front: &[0.0; 64], back: &[0.0; 64] }], 64).is_err());
+        assert!(correlate(&[Pair { front: &[0.0; 64], back: &[0.0; 64], miss: 0.0 }], 64).is_err());
         assert!(correlate(&[], 64).is_err());
     }
 }
