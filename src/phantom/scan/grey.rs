@@ -1,7 +1,7 @@
 //! A grey volume of a scan, made without projecting: what a reconstruction would look like, at a stated contrast.
 //!
 //! ```text
-//! grey = G ⊗ (mean of µ over the 8 points ±¼ of a voxel) + σ n + a ρ        1/cm, on the specimen's box, `[z][y][x]`
+//! grey = G ⊗ (mean of µ over the voxel's box) + σ n + a ρ        1/cm, on the specimen's box, `[z][y][x]`
 //! σ = |µ(Li) − µ(electrolyte)| / CNR,  a = rings · |µ(Li) − µ(electrolyte)|
 //! ```
 //!
@@ -20,13 +20,13 @@
 //!
 //! Left out: streaks, cupping, and noise that varies over the slice.
 
-use super::lab::{Sampler, axis, fine};
+use super::lab::{Mean, Sampler, axis};
 use super::motion::Pose;
 use crate::error::{Error, Result};
 use crate::fft::plane::PlanePlan;
 use crate::fft::{Direction, next_even_smooth};
 use crate::num::elementary::exp;
-use crate::num::lanes::{Isa, LANES};
+use crate::num::lanes::{Isa, LANES, Lane};
 use crate::num::philox::Stream;
 use crate::num::sum::sum_f64;
 use crate::phantom::matter::{Fill, LITHIUM, optical_table};
@@ -44,10 +44,6 @@ const STEP_BITS: u32 = 40;
 pub const RING_ROWS: usize = 16;
 /// ln 2²⁴: where the blur is cut.
 const TAIL: f64 = 16.635_532_333_438_686;
-/// Points per voxel along each axis.
-const POINTS: usize = 2;
-/// Slices that sixteen points along z make.
-const GROUP: usize = LANES / POINTS;
 
 /// What the grey volume looks like.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -79,8 +75,8 @@ pub struct Grey<'a> {
     dims: Dims,
     settings: GreySettings,
     sampler: Sampler<'a>,
-    /// 1/cm by voxel code.
-    mu: Vec<f32>,
+    /// 1/cm by voxel code, and nothing.
+    mu: Vec<[f32; 2]>,
     /// The blur's weights, 2 · margin + 1 of sum 1.
     weights: Vec<f32>,
     noise: Noise,
@@ -115,13 +111,13 @@ impl<'a> Grey<'a> {
         };
         let weights: Vec<f64> = (0..=2 * margin).map(weight).collect();
         let sum = sum_f64(&weights);
-        let xs = (0..POINTS * (dims.nx + 2 * margin)).map(|i| fine(i, POINTS) - margin as f64);
+        let xs = (0..dims.nx + 2 * margin).map(|i| i as f64 - margin as f64);
         Ok(Grey {
             isa,
             dims,
             settings,
             sampler: Sampler::new(specimen, pose, xs, surround),
-            mu: optical_table().iter().map(|o| o.mu as f32).collect(),
+            mu: optical_table().iter().map(|o| [o.mu as f32, 0.0]).collect(),
             weights: weights.iter().map(|w| (w / sum) as f32).collect(),
             noise: Noise::new(dims, Stream::new(seed, NOISE))?,
             rings: Stream::new(seed, RINGS),
@@ -167,29 +163,19 @@ impl<'a> Grey<'a> {
     fn row(&self, y: usize, z: Range<usize>) -> Vec<f32> {
         let (nx, width) = (self.dims.nx, self.weights.len());
         let (margin, padded, nz) = ((width - 1) / 2, nx + width - 1, z.len());
-        let depth = (nz + width - 1).next_multiple_of(GROUP);
+        let depth = (nz + width - 1).next_multiple_of(LANES);
         let mut means = vec![0.0f32; padded * depth];
-        let mut codes = vec![[0; LANES]; POINTS * padded];
-        for first in (0..depth).step_by(GROUP) {
-            let zs = from_fn(|lane| (z.start + first) as f64 - margin as f64 + fine(lane, POINTS));
-            for part in 0..POINTS {
-                let at = fine(POINTS * y + part, POINTS) - margin as f64;
-                self.sampler.row(self.isa, at, zs, 0, &mut codes);
-                for (x, codes) in codes.chunks(POINTS).enumerate() {
-                    for k in 0..GROUP {
-                        for codes in codes {
-                            for code in &codes[POINTS * k..][..POINTS] {
-                                means[x * depth + first + k] += self.mu[usize::from(*code)];
-                            }
-                        }
-                    }
-                }
+        let mut cells = vec![Lane::ZERO; padded];
+        for first in (0..depth).step_by(LANES) {
+            let zs = from_fn(|lane| (z.start + first + lane) as f64 - margin as f64);
+            let mean = Mean::new(1.0, &self.mu, &mut cells, None);
+            self.sampler.row(self.isa, y as f64 - margin as f64, zs, 0..padded, mean);
+            for (column, cell) in means.chunks_exact_mut(depth).zip(&cells) {
+                column[first..first + LANES].copy_from_slice(&cell.0);
             }
         }
-        let share = 1.0 / POINTS.pow(3) as f32;
         let blurred = |of: &dyn Fn(usize) -> f32| (0..width).fold(0.0, |sum, j| sum + self.weights[j] * of(j));
-        let along_z: Vec<f32> =
-            (0..padded * nz).map(|i| blurred(&|j| share * means[i / nz * depth + i % nz + j])).collect();
+        let along_z: Vec<f32> = (0..padded * nz).map(|i| blurred(&|j| means[i / nz * depth + i % nz + j])).collect();
         (0..nx * nz).map(|i| blurred(&|j| along_z[i + j * nz])).collect()
     }
 
