@@ -230,6 +230,9 @@ impl CellArgs {
 fn steps(settings: &Settings) -> Result<Vec<usize>> {
     let last = SCANS - 1;
     if let Some(only) = settings.parse("only", values::numbers)? {
+        if settings.is_given("steps")? {
+            return Err(Error::usage("--only and --steps both say which steps").help("leave one of the two out"));
+        }
         let mut steps = Vec::new();
         for k in only {
             if k < 0.0 || k > last as f64 || k.fract() != 0.0 {
@@ -276,17 +279,19 @@ fn run(context: &Context) -> Result<()> {
         None => None,
     };
     let run = Run { args: &args, folder, recorded, annotator };
+    let outputs: Vec<Output> = args.steps.iter().flat_map(|&k| run.outputs(k)).collect();
+    let plan = Json::obj([
+        ("phantom", run.recorded.clone()),
+        ("steps", Json::Arr(args.steps.iter().map(|&k| k.into()).collect())),
+    ])
+    .to_canonical();
+    run.folder.check(&plan, &outputs)?;
     let cell = Cell::new(args.cell, context.isa)?;
     // A chemistry that does not close is refused before anything is written.
     for &k in &args.steps {
         cell.step(k)?;
     }
-    let outputs: Vec<Output> = args.steps.iter().flat_map(|&k| run.outputs(k)).collect();
-    let plan = Json::obj([
-        ("phantom", run.recorded.clone()),
-        ("steps", Json::Arr(args.steps.iter().map(|&k| k.into()).collect())),
-    ]);
-    run.folder.claim(&plan.to_canonical(), &outputs)?;
+    run.folder.claim(&plan)?;
     let mut made = Vec::new();
     for (i, &k) in args.steps.iter().enumerate() {
         context.talk.note(format!("step {k} ({} of {})", i + 1, args.steps.len()));

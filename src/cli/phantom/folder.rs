@@ -80,11 +80,12 @@ pub struct Folder<'a> {
 }
 
 impl Folder<'_> {
-    /// Claims the folder for `plan`, which may need `outputs`.
+    /// Whether the folder is free for `plan` or begun by it, and what is missing of `outputs` fits on the disk. Writes
+    /// nothing.
     ///
     /// # Errors
     /// Cannot create: a folder that is finished, or is something else. I/O: what is missing does not fit on the disk.
-    pub fn claim(&self, plan: &str, outputs: &[Output]) -> Result<()> {
+    pub fn check(&self, plan: &str, outputs: &[Output]) -> Result<()> {
         let plan_path = self.path.join("phantom.json");
         let series = self.path.join("series.json");
         if series.exists() {
@@ -123,9 +124,18 @@ impl Folder<'_> {
             .help("free some space, choose another folder, or make fewer steps with --steps or --only")
             .at(&self.path));
         }
+        Ok(())
+    }
+
+    /// Claims the folder for `plan`, after [`Folder::check`].
+    ///
+    /// # Errors
+    /// What the disk says.
+    pub fn claim(&self, plan: &str) -> Result<()> {
         std::fs::create_dir_all(&self.path).map_err(|e| Error::writing(&self.path, &e))?;
-        if !plan_path.exists() {
-            write_text(&plan_path, plan, false)?;
+        let path = self.path.join("phantom.json");
+        if !path.exists() {
+            write_text(&path, plan, false)?;
         }
         Ok(())
     }

@@ -130,12 +130,14 @@ impl ScanSettings {
             fields: settings.parsed("fields", values::count)?,
         };
         radiographs::check(&taking, preset, projections)?;
+        let grey = GreySettings { cnr: number("cnr")?, blur: number("blur")?, rings: number("rings")?, surround };
+        grey.check()?;
         Ok(ScanSettings {
             motion: if still { MotionSettings::STILL } else { motion },
             surround,
             columns,
             projections,
-            grey: GreySettings { cnr: number("cnr")?, blur: number("blur")?, rings: number("rings")?, surround },
+            grey,
             taking,
         })
     }

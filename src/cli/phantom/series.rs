@@ -137,6 +137,7 @@ pub fn write(run: &Run, made: &[Made]) -> Result<()> {
 fn readme(run: &Run) -> String {
     let args = run.args;
     let preset = &args.cell.preset;
+    let first = Run::name(args.steps[0]);
     let [nx, ny, nz] = preset.size;
     let scan = match args.mode {
         Mode::Labels => "Nothing was scanned (--mode labels).".to_string(),
@@ -147,9 +148,10 @@ fn readme(run: &Run) -> String {
         }
         _ => format!(
             "step_KK: projections, flats, darks (counts) and theta.txt (degrees) of {} columns. To reconstruct:\n\n  \
-             cd step_00 && tomolith recon --config scan.toml -o slices\n\n\
+             cd {} && tomolith recon --config scan.toml -o slices\n\n\
              Cropped as series.json says (geometry, box_in_slice_column_row), a slice lies on the grid of the labels.\n",
-            args.scan.columns
+            args.scan.columns,
+            if args.scan.taking.fields > 1 { format!("{first}/field_0") } else { first.clone() }
         ),
     };
     let drawn = match args.habits {
@@ -176,7 +178,7 @@ fn readme(run: &Run) -> String {
          indices x, y, z, column vectors), warps, and where the markers lie in the scan.\n\
          potentiostat.csv: current and voltage on the potentiostat's clock; series.json: when each scan began, on the scanner's.\n\n\
          {scan}{drawn}\n\
-         tomolith verify truth/step_00 (or step_00) proves every byte of the volumes in a folder.\n\
+         tomolith verify truth/{first} (or {first}) proves every byte of the volumes in a folder.\n\
          {} is '{}' in classes.csv: lithium that was stripped out of the electrode and is not filled again.\n",
         preset.name,
         env!("CARGO_PKG_VERSION"),

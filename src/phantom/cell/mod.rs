@@ -444,11 +444,13 @@ fn anchors(field: &Field, preset: &Preset) -> Vec<Anchor> {
     let travel = (39.3 / VOXEL).ceil();
     let back = preset.stripping_from() as f64 + voxels(schedule::STRIPPING) as f64;
     let middle = preset.plating_from() as f64 + voxels(schedule::PLATING) as f64 + 0.5 * preset.electrolyte as f64;
-    // Depth that is free along y, where it begins, and on which side of it markers lie.
+    // Depth that is free along y, where it begins, and on which side of it markers lie: between the electrode and the
+    // foil, in which alumina could not be seen.
     let front = preset.plating_from() as f64;
+    let free = |outside: [usize; 4]| (outside[0] + outside[1]) as f64 - 4.0;
     let places = [
-        (Body::Plating, 14, front - travel - 2.0, front - 3.0, -1.0),
-        (Body::Stripping, 18, ny as f64 - back - 6.0, back + 3.0, 1.0),
+        (Body::Plating, 14, (front - travel - 2.0).min(free(preset.outside_plating)), front - 3.0, -1.0),
+        (Body::Stripping, 18, (ny as f64 - back - 6.0).min(free(preset.outside_stripping)), back + 3.0, 1.0),
         (Body::Membrane, 8, 0.3 * preset.electrolyte as f64, middle, 0.0),
     ];
     let scale = (field.area() / 0.4).min(1.0);

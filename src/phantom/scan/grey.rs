@@ -69,6 +69,21 @@ pub fn contrast() -> f64 {
     (LITHIUM.mu - Fill::Electrolyte.optical().mu).abs()
 }
 
+impl GreySettings {
+    /// Refuses what is no volume.
+    ///
+    /// # Errors
+    /// Usage: a setting is negative or not a number, or the contrast-to-noise ratio is 0.
+    pub fn check(&self) -> Result<()> {
+        let GreySettings { cnr, blur, rings, .. } = *self;
+        if !(cnr > 0.0 && (0.0..=100.0).contains(&blur) && (0.0..=100.0).contains(&rings)) {
+            return Err(Error::usage(format!("contrast-to-noise ratio {cnr}, blur {blur}, rings {rings}"))
+                .help("the first is above 0, the others are at least 0"));
+        }
+        Ok(())
+    }
+}
+
 /// The grey volume of one scan, made a slab at a time.
 pub struct Grey<'a> {
     isa: Isa,
@@ -98,11 +113,8 @@ impl<'a> Grey<'a> {
         seed: u64,
         step: u32,
     ) -> Result<Grey<'a>> {
-        let GreySettings { cnr, blur, rings, surround } = settings;
-        if !(cnr > 0.0 && (0.0..=100.0).contains(&blur) && (0.0..=100.0).contains(&rings)) {
-            return Err(Error::usage(format!("contrast-to-noise ratio {cnr}, blur {blur}, rings {rings}"))
-                .help("the first is above 0, the others are at least 0"));
-        }
+        settings.check()?;
+        let GreySettings { blur, surround, .. } = settings;
         let dims = specimen.dims;
         let margin = (blur * (2.0 * TAIL).sqrt()) as usize;
         let weight = |i: usize| {

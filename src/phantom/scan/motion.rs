@@ -42,6 +42,8 @@ const SERIES: u64 = u32::MAX as u64;
 const WAVES: u64 = 4;
 /// Points per axis among which the largest warp is looked for.
 const LATTICE: usize = 33;
+/// Points to a diameter of a marker whose centre of mass is taken; even.
+const ACROSS: i32 = 16;
 /// Most that the warp may change per voxel, and the blend against the width over which it happens: beyond, the map
 /// might fold.
 const STEEPEST: f64 = 0.5;
@@ -327,6 +329,30 @@ impl Pose {
         p
     }
 
+    /// The centre of mass of a marker as it is seen, which the warp bends: the mean of those points p of a grid of
+    /// [`ACROSS`] to a diameter whose [`Pose::to_cell`] lies in the ellipsoid; to about 10⁻² voxel.
+    pub fn centre_of_mass(&self, marker: &Marker) -> [f64; 3] {
+        let middle = self.to_scan(marker.centre);
+        let step = marker.radii.map(|r| 2.0 * r / f64::from(ACROSS));
+        let (mut sum, mut count) = ([0.0; 3], 0u32);
+        // A little beyond the radii, which the warp may stretch.
+        let range = || -(ACROSS * 3 / 4)..ACROSS * 3 / 4;
+        for k in range() {
+            for j in range() {
+                for i in range() {
+                    let off: [f64; 3] = from_fn(|a| ([i, j, k][a] as f64 + 0.5) * step[a]);
+                    let cell = self.to_cell(from_fn(|a| middle[a] + off[a]));
+                    let inside: [f64; 3] = from_fn(|a| (cell[a] - marker.centre[a]) / marker.radii[a]);
+                    if dot(&inside, &inside) <= 1.0 {
+                        (0..3).for_each(|a| sum[a] += off[a]);
+                        count += 1;
+                    }
+                }
+            }
+        }
+        from_fn(|a| middle[a] + sum[a] / f64::from(count.max(1)))
+    }
+
     /// Everything above, and where the centres of the markers are seen. Matrices take column vectors (x, y, z, 1) of
     /// voxel-centre indices from the cell to the scan.
     pub fn to_json(&self, markers: &[Marker]) -> Json {
@@ -344,6 +370,7 @@ impl Pose {
                 ("radii", list(&m.radii)),
                 ("cell", list(&m.centre)),
                 ("scan", list(&self.to_scan(m.centre))),
+                ("scan_centre_of_mass", list(&self.centre_of_mass(m))),
             ])
         });
         Json::obj([
@@ -505,6 +532,13 @@ mod tests {
         let numbers = |j: &Json| -> Vec<f64> { j.as_arr().unwrap().iter().map(|v| v.as_f64().unwrap()).collect() };
         let scan = numbers(json.need_arr("markers").unwrap()[0].need("scan").unwrap());
         assert!(distance(pose.to_cell([scan[0], scan[1], scan[2]]), marker.centre) < 1e-9);
+        // A body that only moves takes its centre along; a warp bends it by less than its radius.
+        let still = Pose { waves: Vec::new(), ..pose.clone() };
+        for (pose, bound) in [(&still, 1e-2), (&pose, 1.0)] {
+            let off = distance(pose.centre_of_mass(&marker), pose.to_scan(marker.centre));
+            assert!(off < bound, "{off}");
+        }
+        assert!(distance(pose.centre_of_mass(&marker), pose.to_scan(marker.centre)) > 1e-3);
         let matrix = json.need("plating").unwrap().need_arr("matrix").unwrap();
         let p = [30.0, 40.0, 20.0, 1.0];
         let mapped = from_fn(|i| numbers(&matrix[i]).iter().zip(p).map(|(a, b)| a * b).sum());
