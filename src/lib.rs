@@ -34,7 +34,7 @@
 //! | 2 | [`fft`] | Fourier transforms of sixteen signals at a time, and the naive sum they are tested against |
 //! | 2 | [`optics`] | free space and phase retrieval as functions of spatial frequency |
 //! | 3 | [`exchange`] | foreign formats: HDF5 (Data Exchange, NXtomo), TIFF, MRC, `.npy`, angle lists, PNG |
-//! | 3 | [`phantom`] | discs whose projections are known in closed form |
+//! | 3 | [`phantom`] | objects with known truth: discs in closed form; the operando cell, how somebody would label it, and how a beamline sees it |
 //! | 3 | [`recon`] | reconstruction, from counts to slices |
 //! | 9 | [`cli`] | the commands; `main` only calls it |
 //!

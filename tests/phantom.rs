@@ -228,19 +228,19 @@ struct Seen {
 }
 
 impl Seen {
-    /// Step 6 of the cell of `words`; on the axis of the truth, or on the one that is found.
-    fn new(s: &Scratch, folder: &str, words: &str, axis_known: bool) -> Seen {
-        cell(s, folder, &format!("--only 6 {words}"));
+    /// A step of the cell of `words`; on the axis of the truth, or on the one that is found.
+    fn new(s: &Scratch, folder: &str, step: usize, words: &str, axis_known: bool) -> Seen {
+        cell(s, folder, &format!("--only {step} {words}"));
         let base = s.0.join(folder);
         let truth = json(&base.join("truth/truth.json")).need_arr("steps").unwrap()[0].clone();
-        let mut command = tomolith(&base.join("step_06"));
+        let mut command = tomolith(&base.join(format!("step_{step:02}")));
         command.args(["recon", "--config", "scan.toml", "-o", "slices"]);
         if axis_known {
             command.args(["--center", &planted_axis(&truth).to_string()]);
         }
         let output = command.output().unwrap();
         expect(&output, 0, &[], folder);
-        Seen::read(&base, 6, stderr(&output))
+        Seen::read(&base, step, stderr(&output))
     }
 
     /// What lies in a series' folder.
@@ -327,7 +327,7 @@ const ELECTROLYTE: f64 = 0.629;
 #[test]
 fn absorption_of_a_whole_cell_is_within_a_hundredth() {
     let s = Scratch::new("phantom-whole");
-    let seen = Seen::new(&s, "u", "--mode radiographs --untruncated --detector ideal", false);
+    let seen = Seen::new(&s, "u", 6, "--mode radiographs --untruncated --detector ideal", false);
     assert!(!seen.said.contains("wider"), "{}", seen.said);
     for class in [4, 6] {
         let mean = seen.mean(&seen.inner(class, 4));
@@ -353,7 +353,7 @@ fn absorption_of_a_whole_cell_is_within_a_hundredth() {
 #[test]
 fn a_truncated_scan_says_so_and_keeps_its_axis_and_its_contrast() {
     let s = Scratch::new("phantom-truncated");
-    let seen = Seen::new(&s, "t", "--mode radiographs", false);
+    let seen = Seen::new(&s, "t", 6, "--mode radiographs", false);
     assert!(seen.said.contains("the sample is wider than the detector"), "{}", seen.said);
     let text = seen.manifest.to_canonical();
     assert!(text.contains("relative 1/cm"), "{text}");
@@ -409,7 +409,7 @@ fn off_centre(seen: &Seen, centre: [f64; 3], radii: [f64; 3]) -> Option<[f64; 3]
 fn markers_lie_where_the_series_says() {
     let s = Scratch::new("phantom-markers");
     let words = "--preset small --mode radiographs --projections 360 --detector ideal";
-    let seen = Seen::new(&s, "m", words, true);
+    let seen = Seen::new(&s, "m", 2, words, true);
     let three = |m: &Json, name: &str| -> [f64; 3] {
         let list = m.need_arr(name).unwrap();
         std::array::from_fn(|k| match list[k] {
