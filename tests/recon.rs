@@ -169,22 +169,29 @@ fn outputs_are_never_replaced_untold() {
     expect(&run(&folder.0, &format!("{SMALL} -o theta.txt/out")), 73, &["theta.txt"], "a file in the way");
 }
 
-/// A file-size limit is met like a full disk: clean error, nothing with the final name, and a rerun completes.
+/// A file-size limit is met like a full disk, wherever it lies: clean error with what is needed and what there is, nothing
+/// with the final name, and a rerun completes.
 #[test]
 fn a_full_disk_is_one_error_and_nothing_is_lost() {
     let folder = small("full");
     expect(&run(&folder.0, &format!("{SMALL} -o whole")), 0, &[], "whole");
-    let script = format!("ulimit -f 64; exec {} {SMALL} -o cut", env!("CARGO_BIN_EXE_tomolith"));
-    let output = std::process::Command::new("bash")
-        .args(["-c", &script])
-        .current_dir(&folder.0)
-        .stdin(Stdio::null())
-        .output()
-        .unwrap();
-    expect(&output, 74, &["cut"], "limited");
-    assert!(!folder.0.join("cut.raw").exists() && !folder.0.join("cut.json").exists());
+    let whole = std::fs::read(folder.0.join("whole.raw")).unwrap();
+    // KiB: below, within and just short of the largest file, and within those that are written beside it.
+    let kib = whole.len() / 1024;
+    let limits = [0, 1, 2, 3, 5, 8, 13].into_iter().chain((0..16).map(|i| kib * i / 16)).chain([kib - 1]);
+    for limit in limits {
+        let script = format!("ulimit -f {limit}; exec {} {SMALL} -o cut", env!("CARGO_BIN_EXE_tomolith"));
+        let output = std::process::Command::new("bash")
+            .args(["-c", &script])
+            .current_dir(&folder.0)
+            .stdin(Stdio::null())
+            .output()
+            .unwrap();
+        expect(&output, 74, &["cut", "free"], &format!("limited to {limit} KiB"));
+        assert!(!folder.0.join("cut.raw").exists() && !folder.0.join("cut.json").exists(), "{limit}");
+    }
     expect(&run(&folder.0, &format!("{SMALL} -o cut")), 0, &[], "again");
-    assert_eq!(std::fs::read(folder.0.join("cut.raw")).unwrap(), std::fs::read(folder.0.join("whole.raw")).unwrap());
+    assert_eq!(std::fs::read(folder.0.join("cut.raw")).unwrap(), whole);
 }
 
 /// A larger scan, killed and interrupted at several moments, ends in the same bytes.
