@@ -107,6 +107,7 @@ pub mod os;
 pub mod phantom;
 pub mod provenance;
 pub mod recon;
+pub mod register;
 #[doc(hidden)]
 pub mod testing;
 pub mod units;

@@ -1,0 +1,4 @@
+//! L3. Registration.
+pub mod field;
+pub mod interpolate;
+pub mod rigid;
