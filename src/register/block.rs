@@ -18,7 +18,7 @@
 
 use super::gauss_newton::{block_corners, centred, check, climb, volume};
 use super::level::{Level, Piece};
-use super::pass::{Pass, Want, pass};
+use super::pass::{Pass, Sums, Want, pass};
 use super::rigid::{Point, Rigid, length, sub};
 use super::search::search;
 use super::{Settings, Step};
@@ -72,14 +72,15 @@ pub fn register(isa: Isa, fixed: &Piece, moving: &Piece, guess: &Rigid, settings
     let guess = guess.about(fixed.middle());
     let levels = Level::pyramid(isa, fixed, moving, COARSEST)?;
     let mut trace = Vec::new();
-    let mut motion = search(isa, &levels, guess, settings, &mut trace)?;
-    let climbed = levels.len().saturating_sub(2);
-    for level in levels[..climbed.max(1).min(levels.len())].iter().rev() {
-        motion = climb(isa, level, motion, settings, &mut trace)?;
+    let (mut motion, mut seen) = (search(isa, &levels, guess, settings, &mut trace)?, guess);
+    // The search has climbed the rung below the coarsest.
+    let rest = levels.len().saturating_sub(2).max(1);
+    for level in levels[..rest].iter().rev() {
+        (motion, seen) = climb(isa, level, motion, settings, &mut trace)?;
     }
     let fine = &levels[0];
-    let before = pass(isa, fine, &guess, Want::Correlation).total.correlation();
-    let last = pass(isa, fine, &motion, Want::Everything);
+    let before = pass(isa, fine, &guess, &guess, Want::Correlation).total.correlation();
+    let last = pass(isa, fine, &motion, &seen, Want::Everything);
     check(fine, &last.total, settings)?;
     let found = judge(fine, motion, &last)?;
     let found = Match { correlation: [before, last.total.correlation()], trace, ..found };
@@ -93,13 +94,9 @@ const COARSEST: usize = 16;
 /// Covariance, condition and significance at the maximum.
 fn judge(level: &Level, motion: Rigid, pass: &Pass) -> Result<Match> {
     let s = &pass.total;
-    let (n, ff, gain) = (s.n(), s.ff(), s.ff() / s.fg());
+    let (n, gain, j) = (s.n(), s.ff() / s.fg(), s.j());
     let (f_mean, g_mean) = (s.f() / n, s.g() / n);
-    let (j, k) = (s.j(), s.k());
-    let (jf, kf) = (centred(&j, &s.jf(), s.f(), n), centred(&k, &s.kf(), s.f(), n));
-    let jk = s.jk();
-    let m: Matrix<6> = from_fn(|i| from_fn(|l| gain * (jk[i][l] - j[i] * k[l] / n - jf[i] * kf[l] / ff)));
-    let m: Matrix<6> = from_fn(|i| from_fn(|l| 0.5 * (m[i][l] + m[l][i])));
+    let m = information(&pass.sample, gain * n / pass.sample.n());
     let radius = block_corners(level).iter().fold(0.0, |r: f64, p| r.max(length(&sub(p, &motion.centre))));
     let unit: [f64; 6] = from_fn(|i| if i < 3 { 1.0 / radius } else { 1.0 });
     let scaled: Matrix<6> = from_fn(|i| from_fn(|l| m[i][l] * unit[i] * unit[l]));
@@ -152,6 +149,14 @@ fn judge(level: &Level, motion: Rigid, pass: &Pass) -> Result<Match> {
     })
 }
 
+/// M from the sums of some voxels, times what makes it that of all.
+fn information(s: &Sums, factor: f64) -> Matrix<6> {
+    let (n, j, k, jk) = (s.n(), s.j(), s.k(), s.jk());
+    let (jf, kf) = (centred(&j, &s.jf(), s.f(), n), centred(&k, &s.kf(), s.f(), n));
+    let m: Matrix<6> = from_fn(|i| from_fn(|l| jk[i][l] - j[i] * k[l] / n - jf[i] * kf[l] / s.ff()));
+    from_fn(|i| from_fn(|l| 0.5 * factor * (m[i][l] + m[l][i])))
+}
+
 /// Standard deviation of where a point goes, voxels: the root of the trace of G Cov Gᵀ, G = (−[R (p − c)]×, 1).
 pub fn point_sigma(motion: &Rigid, covariance: &Matrix<6>, p: &Point) -> f64 {
     let [x, y, z] = sub(&sub(&motion.apply(p), &motion.centre), &motion.translation);
@@ -173,8 +178,9 @@ const LEAST_CONDITION: f64 = 1e-5;
 const SURE: f64 = 0.5;
 /// Least significance of a weak correlation.
 const SIGNIFICANT: f64 = 6.0;
-/// A motion found this much beyond the capture was not looked for there.
-const BEYOND: f64 = 1.25;
+/// Voxels and degrees beyond the capture that a climb from its edge may end at.
+const BEYOND: f64 = 5.0;
+const BEYOND_TURN: f64 = 1.0;
 
 /// Whether the result may be used.
 fn verdict(found: &Match, guess: &Rigid, settings: &Settings) -> Result<()> {
@@ -196,10 +202,10 @@ fn verdict(found: &Match, guess: &Rigid, settings: &Settings) -> Result<()> {
     let moved = guess.inverse().then(&found.motion);
     let shift = length(&sub(&found.motion.apply(&guess.centre), &guess.apply(&guess.centre)));
     // ± capture along each axis is √3 of it in a corner of the lattice.
-    let most = BEYOND * settings.capture * 3f64.sqrt();
+    let most = settings.capture * 3f64.sqrt() + BEYOND;
     let turn = moved.angle().0;
-    let most_turn = BEYOND * settings.capture_turn.0 * 3f64.sqrt();
-    if shift > most.max(1.0) || turn > most_turn.max(0.1) {
+    let most_turn = settings.capture_turn.0 * 3f64.sqrt() + BEYOND_TURN;
+    if shift > most || turn > most_turn {
         return Err(Error::data(format!(
             "the motion is beyond the capture: {shift:.1} voxels and {turn:.2}° from the start, at most {most:.1} and \
              {most_turn:.2}°"

@@ -15,11 +15,11 @@
 //! and the step is tried again, shorter. H stays what it was at the rung's first look.
 //!
 //! Noise in ∇f makes H too large by its own energy and steps too short by the same part: the error shrinks by that part
-//! per step (a fifth for noise of 0.3 on a texture of 3 voxels), so that the last steps are geometric, and their sum
-//! beyond the last one is of its size.
+//! per step (a fifth for noise of 0.3 on a texture of 3 voxels). Steps then shrink by a ratio ρ, and after a step s what is
+//! left is s ρ/(1 − ρ): the climb ends where that is below the tolerance.
 
 use super::level::Level;
-use super::pass::{Sums, Want, pass};
+use super::pass::{SLACK, Sums, Want, pass};
 use super::rigid::{Point, Rigid, corners, length, sub};
 use super::Settings;
 use crate::error::{Error, Result};
@@ -44,10 +44,14 @@ pub struct Step {
     pub taken: bool,
 }
 
-/// λ after a first step that failed, its factor from failure to failure, and where it gives up.
+/// λ after a first step that failed, and its factor from failure to failure.
 const FIRST_DAMPING: f64 = 1e-3;
 const DAMPING_FACTOR: f64 = 10.0;
-const MOST_DAMPING: f64 = 1e6;
+/// Ratio of a step to the one before that is assumed for the first, and the slowest that is believed.
+const UNKNOWN: f64 = 0.5;
+const SLOWEST: f64 = 0.9;
+/// How often voxels are chosen anew on a rung.
+const CHOICES: usize = 8;
 
 /// Σ J~ J~ᵀ less what gain and offset take.
 pub fn curvature(sums: &Sums) -> Matrix<6> {
@@ -74,22 +78,57 @@ pub fn block_corners(level: &Level) -> [Point; 8] {
     own.map(|p| from_fn(|i| level.fixed.origin[i] + level.scale as f64 * p[i]))
 }
 
-/// Climbs to the maximum near `start`. Returns where it is, and appends what was done to `trace`.
+/// Climbs to the maximum near `start`. Returns where it is and the motion under which voxels were chosen there (see
+/// [`pass`]), and appends what was done to `trace`.
 ///
 /// # Errors
 /// Data: the blocks overlap too little, one does not vary, they are not alike, the structure leaves a motion open, or the
 /// steps do not end within the settings' number.
-pub fn climb(isa: Isa, level: &Level, start: Rigid, settings: &Settings, trace: &mut Vec<Step>) -> Result<Rigid> {
+pub fn climb(
+    isa: Isa,
+    level: &Level,
+    start: Rigid,
+    settings: &Settings,
+    trace: &mut Vec<Step>,
+) -> Result<(Rigid, Rigid)> {
+    let scale = level.scale as f64;
+    let mut seen = start;
+    for _ in 0..CHOICES {
+        let motion = climb_on(isa, level, seen, settings, trace)?;
+        let moved = farthest(level, &seen.inverse().then(&motion));
+        if moved <= SLACK * scale {
+            return Ok((motion, seen));
+        }
+        seen = motion;
+    }
+    Err(no_maximum(level, settings, trace.last().map_or(0.0, |step| step.correlation)))
+}
+
+/// Farthest that a small motion takes a corner of the block, voxels.
+fn farthest(level: &Level, motion: &Rigid) -> f64 {
+    block_corners(level).iter().fold(0.0, |far: f64, p| far.max(length(&sub(&motion.apply(p), p))))
+}
+
+fn no_maximum(level: &Level, settings: &Settings, correlation: f64) -> Error {
+    Error::data(format!(
+        "no maximum within {} steps at 1/{} of the resolution: correlation {correlation:.4}",
+        settings.iterations, level.scale
+    ))
+    .help("give a start nearer to the motion, or a block with more structure")
+}
+
+/// As [`climb`], with the voxels of `seen`, where it starts.
+fn climb_on(isa: Isa, level: &Level, seen: Rigid, settings: &Settings, trace: &mut Vec<Step>) -> Result<Rigid> {
     let scale = level.scale;
-    let first = pass(isa, level, &start, Want::Curvature).total;
+    let first = pass(isa, level, &seen, &seen, Want::Curvature).total;
     check(level, &first, settings)?;
     let h = curvature(&first);
-    let (mut motion, mut sums, mut damping) = (start, first, 0.0);
+    let (mut motion, mut sums, mut damping, mut last) = (seen, first, 0.0, f64::INFINITY);
     let mut note = |motion: &Rigid, sums: &Sums, step: f64, damping: f64, taken: bool| {
         trace.push(Step { scale, motion: *motion, correlation: sums.correlation(), step, damping, taken });
     };
     note(&motion, &sums, 0.0, 0.0, true);
-    let tolerance = settings.tolerance * (scale as f64).max(1.0);
+    let tolerance = settings.tolerance * scale as f64;
     for _ in 0..settings.iterations {
         let mut damped = h;
         (0..6).for_each(|i| damped[i][i] *= 1.0 + damping);
@@ -100,31 +139,26 @@ pub fn climb(isa: Isa, level: &Level, start: Rigid, settings: &Settings, trace: 
             .help("choose a block with edges in all directions"));
         };
         let delta = Rigid::new([xi[0], xi[1], xi[2]], motion.centre, [xi[3], xi[4], xi[5]]);
-        let step = block_corners(level).iter().fold(0.0, |far: f64, p| far.max(length(&sub(&delta.apply(p), p))));
+        let step = farthest(level, &delta);
         let next = delta.inverse().then(&motion);
-        if step < tolerance {
+        let ratio = if last.is_finite() { (step / last).min(SLOWEST) } else { UNKNOWN };
+        if damping == 0.0 && step * ratio / (1.0 - ratio) < tolerance {
             return Ok(next);
         }
-        let found = pass(isa, level, &next, Want::Slope).total;
+        let found = pass(isa, level, &next, &seen, Want::Slope).total;
         let better = found.n() >= settings.least_overlap * volume(level) && found.correlation() > sums.correlation();
         note(&next, &found, step, damping, better);
         if better {
-            (motion, sums) = (next, found);
+            (motion, sums, last) = (next, found, step);
             damping = if damping <= FIRST_DAMPING { 0.0 } else { damping / DAMPING_FACTOR };
+        } else if step < tolerance {
+            // No step that would matter helps: this is the top, to rounding.
+            return Ok(motion);
         } else {
             damping = if damping == 0.0 { FIRST_DAMPING } else { damping * DAMPING_FACTOR };
-            if damping > MOST_DAMPING {
-                // No step of whatever length helps: this is the top, to rounding.
-                return Ok(motion);
-            }
         }
     }
-    Err(Error::data(format!(
-        "no maximum within {} steps at 1/{scale} of the resolution: correlation {:.4}",
-        settings.iterations,
-        sums.correlation()
-    ))
-    .help("give a start nearer to the motion, or a block with more structure"))
+    Err(no_maximum(level, settings, sums.correlation()))
 }
 
 /// Voxels of the fixed block that a pass looks at when all of them lie in the moving block.

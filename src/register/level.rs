@@ -63,11 +63,15 @@ impl Piece {
     /// The mean of its values, in f64: slices by [`sum::sum_wide`], added in order.
     ///
     /// # Errors
-    /// Data: values that are not finite, with their number.
+    /// Data: values that are not finite, with their number; a block whose values are all the same.
     pub fn mean(&self, name: &str) -> Result<f64> {
         let slices: Vec<f64> = self.values.par_chunks(self.dims.slice()).map(sum::sum_wide).collect();
         let total = slices.iter().fold(0.0, |total, slice| total + slice);
         if total.is_finite() {
+            if self.values.iter().all(|&v| v == self.values[0]) {
+                return Err(Error::data(format!("the {name} block is constant: every voxel is {:e}", self.values[0]))
+                    .help("choose a block with structure"));
+            }
             return Ok(total / self.dims.voxels() as f64);
         }
         let (bad, n) = (self.values.iter().filter(|v| !v.is_finite()).count(), self.dims.voxels());
@@ -233,7 +237,9 @@ mod tests {
     #[test]
     fn blocks_that_cannot_be_registered_are_refused() {
         let dims = Dims { nz: 12, ny: 12, nx: 12 };
-        let good = Piece::whole(dims, vec![1.0; dims.voxels()]).unwrap();
+        let mut good = Piece::whole(dims, vec![1.0; dims.voxels()]).unwrap();
+        assert!(Level::pyramid(Isa::detect(), &good, &good, 1).err().unwrap().to_string().contains("constant"));
+        good.values[5] = 2.0;
         let mut bad = good.clone();
         (bad.values[7], bad.values[9]) = (f32::NAN, f32::INFINITY);
         let text = Level::pyramid(Isa::detect(), &good, &bad, 1).err().unwrap().to_string();

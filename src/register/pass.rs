@@ -43,6 +43,8 @@ const ALL: usize = SLOPES + 21 + 36 + 12;
 
 /// Voxels at the border of a block that are not used: the window would reach beyond it.
 const MARGIN: usize = 1;
+/// What a motion may differ from the one under which voxels were chosen, voxels of the rung.
+pub const SLACK: f64 = 0.5;
 /// Rows and slices of a cell: where there are enough voxels, cells are this wide, and never narrower than the least.
 const CELL: usize = 16;
 const LEAST_CELL: usize = 4;
@@ -145,35 +147,53 @@ impl Sums {
 
 /// Sums over a whole block and over its cells: bars along x of a few rows and slices.
 pub struct Pass {
-    /// Of the block.
+    /// Of the block; without K.
     pub total: Sums,
-    /// Of the cells, y first, then z.
+    /// Of the cells, y first, then z; without K.
     pub cells: Vec<Sums>,
+    /// Of the slices that K is taken from, if it is wanted: three more look-ups per voxel, for six by six numbers that need
+    /// to be right within per cents.
+    pub sample: Sums,
 }
+
+/// Every so many slices give K, in blocks of so many or more.
+const SAMPLED: usize = 4;
+const SAMPLED_FROM: usize = 96;
 
 /// Rows of a cell in an extent of n.
 fn cell_size(n: usize) -> usize {
     (n / CELLS).clamp(LEAST_CELL, CELL)
 }
 
-/// Sums of a pair under a motion about `motion.centre`.
-pub fn pass(isa: Isa, level: &Level, motion: &Rigid, want: Want) -> Pass {
+/// Sums of a pair under a motion about `motion.centre`, over the voxels that lie in the moving block under the motion
+/// `seen` with [`SLACK`] to spare: while a motion is sought, the voxels stay the same, or the correlation would jump
+/// whenever a face of the block comes in or goes.
+pub fn pass(isa: Isa, level: &Level, motion: &Rigid, seen: &Rigid, want: Want) -> Pass {
     let Dims { nz, ny, .. } = level.fixed.field.dims();
     let (cell_y, cell_z) = (cell_size(ny), cell_size(nz));
+    let every = if nz < SAMPLED_FROM { 1 } else { SAMPLED };
+    let want_of = |z: usize| match want {
+        Want::Everything if !z.is_multiple_of(every) => Want::Slope,
+        _ => want,
+    };
     let slices: Vec<Vec<Sums>> =
-        (MARGIN..nz - MARGIN).into_par_iter().map(|z| slice(isa, level, motion, want, z, cell_y)).collect();
+        (MARGIN..nz - MARGIN).into_par_iter().map(|z| slice(isa, level, [motion, seen], want_of(z), z, cell_y)).collect();
     let columns = ny.div_ceil(cell_y);
     let mut cells = vec![Sums::NONE; columns * nz.div_ceil(cell_z)];
-    let mut total = Sums::NONE;
+    let (mut total, mut sample) = (Sums::NONE, Sums::NONE);
     for (z, slice) in slices.iter().enumerate() {
         for (column, sums) in slice.iter().enumerate() {
             cells[(z + MARGIN) / cell_z * columns + column].add(sums);
             total.add(sums);
+            if want_of(z + MARGIN) == Want::Everything {
+                sample.add(sums);
+            }
         }
     }
     total.scale(level.scale);
+    sample.scale(level.scale);
     cells.iter_mut().for_each(|cell| cell.scale(level.scale));
-    Pass { total, cells }
+    Pass { total, cells, sample }
 }
 
 /// Row buffers of a thread.
@@ -184,7 +204,7 @@ struct Buffers {
 }
 
 /// Sums of the cells of one slice.
-fn slice(isa: Isa, level: &Level, motion: &Rigid, want: Want, z: usize, cell: usize) -> Vec<Sums> {
+fn slice(isa: Isa, level: &Level, [motion, seen]: [&Rigid; 2], want: Want, z: usize, cell: usize) -> Vec<Sums> {
     let Dims { ny, nx, .. } = level.fixed.field.dims();
     let moving = &level.moving.field;
     let row = |n: usize| vec![0f32; n];
@@ -197,8 +217,9 @@ fn slice(isa: Isa, level: &Level, motion: &Rigid, want: Want, z: usize, cell: us
     let mut cells = vec![Sums::NONE; ny.div_ceil(cell)];
     for y in MARGIN..ny - MARGIN {
         let line = level.line(motion, y, z);
+        let chosen = level.line(seen, y, z).inside(nx, moving.dims(), MARGIN as f64 + SLACK);
         let valid = line.inside(nx, moving.dims(), MARGIN as f64);
-        let valid = valid.start.max(MARGIN)..valid.end.min(nx - MARGIN);
+        let valid = valid.start.max(chosen.start).max(MARGIN)..valid.end.min(chosen.end).min(nx - MARGIN);
         if valid.start >= valid.end {
             continue;
         }
@@ -409,3 +430,6 @@ impl<const WANT: u8> Kernel for Wanted<'_, WANT> {
         sums
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -54,7 +54,7 @@ pub fn search(isa: Isa, levels: &[Level], guess: Rigid, settings: &Settings, tra
     let scores: Vec<f64> = motions
         .par_iter()
         .map(|motion| {
-            let sums = pass(isa, coarse, motion, Want::Correlation).total;
+            let sums = pass(isa, coarse, motion, motion, Want::Correlation).total;
             if sums.n() < settings.least_overlap * volume(coarse) { -1.0 } else { sums.correlation() }
         })
         .collect();
@@ -75,8 +75,8 @@ pub fn search(isa: Isa, levels: &[Level], guess: Rigid, settings: &Settings, tra
     for &k in order.iter().take(CLIMBED).filter(|&&k| scores[k] > 0.0) {
         let mut steps = Vec::new();
         match climb(isa, fine, motions[k], settings, &mut steps) {
-            Ok(top) => {
-                let score = pass(isa, fine, &top, Want::Correlation).total.correlation();
+            Ok((top, seen)) => {
+                let score = pass(isa, fine, &top, &seen, Want::Correlation).total.correlation();
                 if best.as_ref().is_none_or(|b| score > b.0) {
                     best = Some((score, top, steps));
                 }
