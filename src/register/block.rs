@@ -16,7 +16,7 @@
 //! ξ is about the motion's centre; the covariance is given for (ω, t) of the motion, in radians and voxels. It holds what is
 //! random; warps of the sample and artefacts of the detector are systematic, and show as scatter between blocks.
 
-use super::gauss_newton::{block_corners, centred, check, climb, volume};
+use super::gauss_newton::{block_corners, centred, check, climb, slope, volume};
 use super::level::{Level, Piece};
 use super::pass::{Pass, Sums, Want, pass};
 use super::rigid::{Point, Rigid, length, sub};
@@ -72,15 +72,17 @@ pub fn register(isa: Isa, fixed: &Piece, moving: &Piece, guess: &Rigid, settings
     let guess = guess.about(fixed.middle());
     let levels = Level::pyramid(isa, fixed, moving, COARSEST)?;
     let mut trace = Vec::new();
-    let (mut motion, mut seen) = (search(isa, &levels, guess, settings, &mut trace)?, guess);
+    let mut motion = search(isa, &levels, guess, settings, &mut trace)?;
     // The search has climbed the rung below the coarsest.
     let rest = levels.len().saturating_sub(2).max(1);
-    for level in levels[..rest].iter().rev() {
-        (motion, seen) = climb(isa, level, motion, settings, &mut trace)?;
+    for level in levels[1..rest].iter().rev() {
+        motion = climb(isa, level, motion, Want::Curvature, settings, &mut trace)?.motion;
     }
     let fine = &levels[0];
-    let before = pass(isa, fine, &guess, &guess, Want::Correlation).total.correlation();
-    let last = pass(isa, fine, &motion, &seen, Want::Everything);
+    let before = pass(isa, fine, &guess, &guess, Want::Glance).sample.correlation();
+    let top = climb(isa, fine, motion, Want::Everything, settings, &mut trace)?;
+    let motion = top.motion;
+    let last = top.look.unwrap_or_else(|| pass(isa, fine, &motion, &top.seen, Want::Everything));
     check(fine, &last.total, settings)?;
     let found = judge(fine, motion, &last)?;
     let found = Match { correlation: [before, last.total.correlation()], trace, ..found };
@@ -113,16 +115,17 @@ fn judge(level: &Level, motion: Rigid, pass: &Pass) -> Result<Match> {
         .help("choose a block with edges in all directions"));
     }
     let Some(m_inverse) = inverse(&m) else { return Err(Error::bug("a good condition without an inverse")) };
+    let whole = slope(s);
     let (mut b, mut shares, mut squares, mut count) = ([[0.0; 6]; 6], 0.0, 0.0, 0.0);
     for cell in pass.cells.iter().filter(|cell| cell.n() > 0.0) {
         let (cf, cg, cj) = (cell.f() - cell.n() * f_mean, cell.g() - cell.n() * g_mean, cell.j());
         let (cjf, cjg) = (cell.jf(), cell.jg());
-        // Σ (J − J̄)(a g~ − f~) over the cell.
-        let slope: [f64; 6] = from_fn(|i| {
-            let own = gain * (cjg[i] - g_mean * cj[i]) - (cjf[i] - f_mean * cj[i]);
-            own - j[i] / n * (gain * cg - cf)
+        // Σ (J − J̄)(a g~ − f~) over the cell, less its share of b, which is not quite zero a step below the top.
+        let own: [f64; 6] = from_fn(|i| {
+            let raw = gain * (cjg[i] - g_mean * cj[i]) - (cjf[i] - f_mean * cj[i]);
+            raw - j[i] / n * (gain * cg - cf) - whole[i] * cell.n() / n
         });
-        (0..6).for_each(|i| (0..6).for_each(|l| b[i][l] += slope[i] * slope[l]));
+        (0..6).for_each(|i| (0..6).for_each(|l| b[i][l] += own[i] * own[l]));
         let share = cell.raw_fg() - f_mean * cell.g() - g_mean * cell.f() + cell.n() * f_mean * g_mean;
         (shares, squares, count) = (shares + share, squares + share * share, count + 1.0);
     }

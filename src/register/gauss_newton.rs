@@ -19,7 +19,7 @@
 //! left is s ρ/(1 − ρ): the climb ends where that is below the tolerance.
 
 use super::level::Level;
-use super::pass::{SLACK, Sums, Want, pass};
+use super::pass::{Pass, SLACK, Sums, Want, pass};
 use super::rigid::{Point, Rigid, corners, length, sub};
 use super::Settings;
 use crate::error::{Error, Result};
@@ -53,10 +53,12 @@ const SLOWEST: f64 = 0.9;
 /// How often voxels are chosen anew on a rung.
 const CHOICES: usize = 8;
 
-/// Σ J~ J~ᵀ less what gain and offset take.
-pub fn curvature(sums: &Sums) -> Matrix<6> {
+/// H: Σ J~ J~ᵀ less what gain and offset take, from the sample for all.
+pub fn curvature(pass: &Pass) -> Matrix<6> {
+    let sums = &pass.sample;
+    let all = pass.total.n() / sums.n();
     let (j, jf, jj) = (sums.j(), centred(&sums.j(), &sums.jf(), sums.f(), sums.n()), sums.jj());
-    from_fn(|i| from_fn(|k| jj[i][k] - j[i] * j[k] / sums.n() - jf[i] * jf[k] / sums.ff()))
+    from_fn(|i| from_fn(|k| all * (jj[i][k] - j[i] * j[k] / sums.n() - jf[i] * jf[k] / sums.ff())))
 }
 
 /// Σ J~ f~ from Σ J, Σ J f, Σ f.
@@ -65,7 +67,7 @@ pub fn centred(j: &[f64; 6], jf: &[f64; 6], f: f64, n: f64) -> [f64; 6] {
 }
 
 /// b: the slope.
-fn slope(sums: &Sums) -> [f64; 6] {
+pub fn slope(sums: &Sums) -> [f64; 6] {
     let gain = sums.ff() / sums.fg();
     let (jg, jf) =
         (centred(&sums.j(), &sums.jg(), sums.g(), sums.n()), centred(&sums.j(), &sums.jf(), sums.f(), sums.n()));
@@ -78,8 +80,17 @@ pub fn block_corners(level: &Level) -> [Point; 8] {
     own.map(|p| from_fn(|i| level.fixed.origin[i] + level.scale as f64 * p[i]))
 }
 
-/// Climbs to the maximum near `start`. Returns where it is and the motion under which voxels were chosen there (see
-/// [`pass`]), and appends what was done to `trace`.
+/// Where a climb ended.
+pub struct Top {
+    /// The motion at the maximum.
+    pub motion: Rigid,
+    /// The motion under which voxels were chosen (see [`pass`]).
+    pub seen: Rigid,
+    /// The first look, with what was wanted of it, if the one step from there was within the tolerance.
+    pub look: Option<Pass>,
+}
+
+/// Climbs to the maximum near `start`, and appends what was done to `trace`. `want` is at least [`Want::Curvature`].
 ///
 /// # Errors
 /// Data: the blocks overlap too little, one does not vary, they are not alike, the structure leaves a motion open, or the
@@ -88,18 +99,18 @@ pub fn climb(
     isa: Isa,
     level: &Level,
     start: Rigid,
+    want: Want,
     settings: &Settings,
     trace: &mut Vec<Step>,
-) -> Result<(Rigid, Rigid)> {
+) -> Result<Top> {
     let scale = level.scale as f64;
     let mut seen = start;
     for _ in 0..CHOICES {
-        let motion = climb_on(isa, level, seen, settings, trace)?;
-        let moved = farthest(level, &seen.inverse().then(&motion));
-        if moved <= SLACK * scale {
-            return Ok((motion, seen));
+        let top = climb_on(isa, level, seen, want, settings, trace)?;
+        if farthest(level, &seen.inverse().then(&top.motion)) <= SLACK * scale {
+            return Ok(top);
         }
-        seen = motion;
+        seen = top.motion;
     }
     Err(no_maximum(level, settings, trace.last().map_or(0.0, |step| step.correlation)))
 }
@@ -118,12 +129,19 @@ fn no_maximum(level: &Level, settings: &Settings, correlation: f64) -> Error {
 }
 
 /// As [`climb`], with the voxels of `seen`, where it starts.
-fn climb_on(isa: Isa, level: &Level, seen: Rigid, settings: &Settings, trace: &mut Vec<Step>) -> Result<Rigid> {
+fn climb_on(
+    isa: Isa,
+    level: &Level,
+    seen: Rigid,
+    want: Want,
+    settings: &Settings,
+    trace: &mut Vec<Step>,
+) -> Result<Top> {
     let scale = level.scale;
-    let first = pass(isa, level, &seen, &seen, Want::Curvature).total;
-    check(level, &first, settings)?;
-    let h = curvature(&first);
-    let (mut motion, mut sums, mut damping, mut last) = (seen, first, 0.0, f64::INFINITY);
+    let look = pass(isa, level, &seen, &seen, want);
+    check(level, &look.total, settings)?;
+    let h = curvature(&look);
+    let (mut motion, mut sums, mut damping, mut last) = (seen, look.total.clone(), 0.0, f64::INFINITY);
     let mut note = |motion: &Rigid, sums: &Sums, step: f64, damping: f64, taken: bool| {
         trace.push(Step { scale, motion: *motion, correlation: sums.correlation(), step, damping, taken });
     };
@@ -143,7 +161,8 @@ fn climb_on(isa: Isa, level: &Level, seen: Rigid, settings: &Settings, trace: &m
         let next = delta.inverse().then(&motion);
         let ratio = if last.is_finite() { (step / last).min(SLOWEST) } else { UNKNOWN };
         if damping == 0.0 && step * ratio / (1.0 - ratio) < tolerance {
-            return Ok(next);
+            let look = last.is_infinite().then_some(look);
+            return Ok(Top { motion: next, seen, look });
         }
         let found = pass(isa, level, &next, &seen, Want::Slope).total;
         let better = found.n() >= settings.least_overlap * volume(level) && found.correlation() > sums.correlation();
@@ -153,7 +172,7 @@ fn climb_on(isa: Isa, level: &Level, seen: Rigid, settings: &Settings, trace: &m
             damping = if damping <= FIRST_DAMPING { 0.0 } else { damping / DAMPING_FACTOR };
         } else if step < tolerance {
             // No step that would matter helps: this is the top, to rounding.
-            return Ok(motion);
+            return Ok(Top { motion, seen, look: None });
         } else {
             damping = if damping == 0.0 { FIRST_DAMPING } else { damping * DAMPING_FACTOR };
         }

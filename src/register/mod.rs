@@ -37,7 +37,7 @@ impl Default for Settings {
         Settings {
             capture: 20.0,
             capture_turn: Degree(3.0),
-            tolerance: 5e-4,
+            tolerance: 1e-3,
             iterations: 40,
             least_overlap: 0.25,
             worst_sigma: 0.5,

@@ -27,6 +27,8 @@ use std::ops::Range;
 /// What is wanted of a pass; each includes the ones before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd)]
 pub enum Want {
+    /// Sums of values, of the sample only.
+    Glance,
     /// Sums of values.
     Correlation,
     /// Those with J.
@@ -147,16 +149,16 @@ impl Sums {
 
 /// Sums over a whole block and over its cells: bars along x of a few rows and slices.
 pub struct Pass {
-    /// Of the block; without K.
+    /// Of the block.
     pub total: Sums,
-    /// Of the cells, y first, then z; without K.
+    /// Of the cells, y first, then z.
     pub cells: Vec<Sums>,
-    /// Of the slices that K is taken from, if it is wanted: three more look-ups per voxel, for six by six numbers that need
-    /// to be right within per cents.
+    /// Of a sample of slices, the only ones with J Jᵀ and K: three more look-ups per voxel, for six by six numbers that
+    /// need to be right within per cents.
     pub sample: Sums,
 }
 
-/// Every so many slices give K, in blocks of so many or more.
+/// Every so many slices are the sample, in blocks of so many or more.
 const SAMPLED: usize = 4;
 const SAMPLED_FROM: usize = 96;
 
@@ -172,12 +174,13 @@ pub fn pass(isa: Isa, level: &Level, motion: &Rigid, seen: &Rigid, want: Want) -
     let Dims { nz, ny, .. } = level.fixed.field.dims();
     let (cell_y, cell_z) = (cell_size(ny), cell_size(nz));
     let every = if nz < SAMPLED_FROM { 1 } else { SAMPLED };
-    let want_of = |z: usize| match want {
-        Want::Everything if !z.is_multiple_of(every) => Want::Slope,
-        _ => want,
+    let sampled = |z: usize| z.is_multiple_of(every);
+    let work = |z: usize| match want {
+        Want::Curvature | Want::Everything if !sampled(z) => slice(isa, level, [motion, seen], Want::Slope, z, cell_y),
+        Want::Glance if !sampled(z) => Vec::new(),
+        _ => slice(isa, level, [motion, seen], want, z, cell_y),
     };
-    let slices: Vec<Vec<Sums>> =
-        (MARGIN..nz - MARGIN).into_par_iter().map(|z| slice(isa, level, [motion, seen], want_of(z), z, cell_y)).collect();
+    let slices: Vec<Vec<Sums>> = (MARGIN..nz - MARGIN).into_par_iter().map(work).collect();
     let columns = ny.div_ceil(cell_y);
     let mut cells = vec![Sums::NONE; columns * nz.div_ceil(cell_z)];
     let (mut total, mut sample) = (Sums::NONE, Sums::NONE);
@@ -185,7 +188,7 @@ pub fn pass(isa: Isa, level: &Level, motion: &Rigid, seen: &Rigid, want: Want) -
         for (column, sums) in slice.iter().enumerate() {
             cells[(z + MARGIN) / cell_z * columns + column].add(sums);
             total.add(sums);
-            if want_of(z + MARGIN) == Want::Everything {
+            if sampled(z + MARGIN) {
                 sample.add(sums);
             }
         }
@@ -243,7 +246,7 @@ fn slice(isa: Isa, level: &Level, [motion, seen]: [&Rigid; 2], want: Want, z: us
             buffers: &mut b,
         };
         let mut sums = match want {
-            Want::Correlation => isa.run(Wanted::<0>(row)),
+            Want::Glance | Want::Correlation => isa.run(Wanted::<0>(row)),
             Want::Slope => isa.run(Wanted::<1>(row)),
             Want::Curvature => isa.run(Wanted::<2>(row)),
             Want::Everything => isa.run(Wanted::<3>(row)),

@@ -11,7 +11,7 @@
 //! 1/16 of a block of 300³ and ± 20 voxels, 3375 motions of 19³ voxels. The best of them are climbed on the next finer
 //! rung, and the highest is the start.
 
-use super::gauss_newton::{climb, volume};
+use super::gauss_newton::{Top, climb, volume};
 use super::level::Level;
 use super::pass::{Want, pass};
 use super::rigid::{Point, Rigid};
@@ -74,8 +74,8 @@ pub fn search(isa: Isa, levels: &[Level], guess: Rigid, settings: &Settings, tra
     let mut failure = None;
     for &k in order.iter().take(CLIMBED).filter(|&&k| scores[k] > 0.0) {
         let mut steps = Vec::new();
-        match climb(isa, fine, motions[k], settings, &mut steps) {
-            Ok((top, seen)) => {
+        match climb(isa, fine, motions[k], Want::Curvature, settings, &mut steps) {
+            Ok(Top { motion: top, seen, .. }) => {
                 let score = pass(isa, fine, &top, &seen, Want::Correlation).total.correlation();
                 if best.as_ref().is_none_or(|b| score > b.0) {
                     best = Some((score, top, steps));
