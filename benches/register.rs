@@ -2,6 +2,7 @@
 //!
 //!     cargo bench --bench register
 //!     REGISTER --once FIXED.raw MOVING.raw        f32 cubes: prints seconds, matrix and digest as JSON
+//!     REGISTER --resample MOVING.raw OUT.raw M..  cubic, through the 16 numbers of a matrix: prints seconds as JSON
 //!
 //! Without files: 300³, Gaussian texture made of waves, motion of 4 voxels and 0.02 rad, noise of 0.3. Each time is the
 //! whole of it, from values in memory to the motion; each round must give the same bits.
@@ -14,8 +15,10 @@ use tomolith::num::elementary::cos;
 use tomolith::num::lanes::Isa;
 use tomolith::num::philox::Stream;
 use tomolith::provenance::Digest;
+use tomolith::register::interpolate::Interpolation;
+use tomolith::register::resample::{Grid, Plan, resample};
 use tomolith::register::{Match, Piece, Rigid, Settings, register};
-use tomolith::volume::Dims;
+use tomolith::volume::{Collect, Dims, Memory};
 
 /// Rounds; the median counts.
 const ROUNDS: usize = 5;
@@ -44,6 +47,9 @@ fn main() -> Result<()> {
         );
         return Ok(());
     }
+    if arguments.first().is_some_and(|a| a == "--resample") {
+        return resample_once(&arguments[1..]);
+    }
     if !arguments.iter().any(|a| a == "--bench") {
         println!("nothing to test; measure with: cargo bench --bench register");
         return Ok(());
@@ -70,6 +76,29 @@ fn main() -> Result<()> {
     assert_eq!(digests.len(), 1, "rounds with different bits");
     seconds.sort_by(f64::total_cmp);
     println!("register {SIDE}^3, {threads} threads, {}: median {:.3} s", Isa::detect().name(), seconds[ROUNDS / 2]);
+    Ok(())
+}
+
+fn resample_once(arguments: &[String]) -> Result<()> {
+    let numbers: Vec<f64> = arguments[2..].iter().map(|a| a.parse().expect("a number")).collect();
+    let matrix = std::array::from_fn(|i| std::array::from_fn(|j| numbers[4 * i + j]));
+    let Piece { dims, values, .. } = cube(&arguments[0]);
+    let source = Memory::new(dims, values)?;
+    let motion = Rigid::from_matrix(&matrix, [0.0; 3])?;
+    let plan = Plan { motion, grid: Grid::whole(dims), how: Interpolation::Cubic, memory: 4 << 30 };
+    let mut seconds = Vec::new();
+    let mut values = Vec::new();
+    for _ in 0..ROUNDS {
+        let mut out = Collect::new(dims);
+        let start = Instant::now();
+        resample(Isa::detect(), &source, &plan, &mut out, None, &mut |_, _| {})?;
+        seconds.push(start.elapsed().as_secs_f64());
+        values = out.values;
+    }
+    seconds.sort_by(f64::total_cmp);
+    let bytes: Vec<u8> = values.iter().flat_map(|v| v.to_le_bytes()).collect();
+    std::fs::write(&arguments[1], bytes).expect("a writable file");
+    println!("{{\"seconds\":{:.4}}}", seconds[ROUNDS / 2]);
     Ok(())
 }
 

@@ -7,6 +7,7 @@ pub mod gauss_newton;
 pub mod interpolate;
 pub mod level;
 pub mod pass;
+pub mod resample;
 pub mod rigid;
 pub mod search;
 
