@@ -135,8 +135,7 @@ fn judge(level: &Level, motion: Rigid, pass: &Pass) -> Result<Match> {
     let b: Matrix<6> = from_fn(|i| from_fn(|l| b[i][l] * count / (count - 6.0)));
     let inner = product(&product(&m_inverse, &b), &m_inverse);
     // W ∘ Δ⁻¹ turns by −R ω and shifts by −R τ.
-    let turn: Matrix<6> =
-        from_fn(|i| from_fn(|l| if i / 3 == l / 3 { motion.rotation[i % 3][l % 3] } else { 0.0 }));
+    let turn: Matrix<6> = from_fn(|i| from_fn(|l| if i / 3 == l / 3 { motion.rotation[i % 3][l % 3] } else { 0.0 }));
     let covariance = product(&product(&turn, &inner), &transpose(&turn));
     let corner_sigma =
         block_corners(level).iter().fold(0.0, |far: f64, p| far.max(point_sigma(&motion, &covariance, p)));
@@ -219,4 +218,4 @@ fn verdict(found: &Match, guess: &Rigid, settings: &Settings) -> Result<()> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

@@ -276,7 +276,10 @@ mod tests {
                 let mut sum = 0.0;
                 for k in 0..27 {
                     let at = field.place(x + k % 3 - 1, y + k / 3 % 3 - 1, z + k / 9 - 1);
-                    sum += tap[k as usize % 3] * tap[k as usize / 3 % 3] * tap[k as usize / 9] * f64::from(field.data()[at]);
+                    sum += tap[k as usize % 3]
+                        * tap[k as usize / 3 % 3]
+                        * tap[k as usize / 9]
+                        * f64::from(field.data()[at]);
                 }
                 // Cut 6e-8 and roundings of 27 terms up to √3 per axis, on values up to 0.7.
                 assert!((sum - f64::from(value)).abs() < 2e-6, "{dims:?} {x} {y} {z}: {sum} for {value}");
@@ -296,7 +299,8 @@ mod tests {
                 }
                 for z in [-2..1, 0..3.min(nz as isize), nz as isize - 1..nz as isize + 4] {
                     let have = needed(z.clone(), nz, content);
-                    let from = Slices { dims, first: have.start, values: &values[have.start * ny * nx..have.end * ny * nx] };
+                    let from =
+                        Slices { dims, first: have.start, values: &values[have.start * ny * nx..have.end * ny * nx] };
                     let part = Field::planes(Isa::detect(), content, from, z.clone());
                     let at = field.place(-(BORDER_X as isize), -(BORDER_LOW as isize), z.start);
                     assert!(part.data() == &field.data()[at..at + part.data().len()], "{dims:?} {z:?}");

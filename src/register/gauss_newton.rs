@@ -18,10 +18,10 @@
 //! per step (a fifth for noise of 0.3 on a texture of 3 voxels). Steps then shrink by a ratio ρ, and after a step s what is
 //! left is s ρ/(1 − ρ): the climb ends where that is below the tolerance.
 
+use super::Settings;
 use super::level::Level;
 use super::pass::{Pass, SLACK, Sums, Want, pass};
 use super::rigid::{Point, Rigid, corners, length, sub};
-use super::Settings;
 use crate::error::{Error, Result};
 use crate::num::lanes::Isa;
 use crate::num::linalg::{Matrix, solve_positive};

@@ -52,7 +52,10 @@ impl Interpolation {
             "nearest" => Ok(Interpolation::Nearest),
             "linear" => Ok(Interpolation::Linear),
             "cubic" => Ok(Interpolation::Cubic),
-            _ => Err(crate::error::Error::usage(format!("`{name}` is no interpolation")).help("nearest, linear or cubic")),
+            _ => {
+                Err(crate::error::Error::usage(format!("`{name}` is no interpolation"))
+                    .help("nearest, linear or cubic"))
+            }
         }
     }
     /// Its name.

@@ -188,10 +188,7 @@ impl Level {
         let from = [0.0, s * y as f64, s * z as f64];
         let at = motion.apply(&from_fn(|i| self.fixed.origin[i] + from[i]));
         // R in voxels of the rung is R: both sides have one scale.
-        Line {
-            start: from_fn(|i| (at[i] - self.moving.origin[i]) / s),
-            step: from_fn(|i| motion.rotation[i][0]),
-        }
+        Line { start: from_fn(|i| (at[i] - self.moving.origin[i]) / s), step: from_fn(|i| motion.rotation[i][0]) }
     }
 }
 

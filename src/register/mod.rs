@@ -2,6 +2,7 @@
 use crate::units::Degree;
 
 pub mod block;
+pub mod body;
 pub mod field;
 pub mod gauss_newton;
 pub mod interpolate;

@@ -212,11 +212,8 @@ fn slice(isa: Isa, level: &Level, [motion, seen]: [&Rigid; 2], want: Want, z: us
     let moving = &level.moving.field;
     let row = |n: usize| vec![0f32; n];
     let wide = nx.next_multiple_of(LANES) + LANES;
-    let mut b = Buffers {
-        g: row(wide),
-        slopes: [row(wide), row(wide), row(wide)],
-        windows: [row(wide), row(wide), row(wide)],
-    };
+    let mut b =
+        Buffers { g: row(wide), slopes: [row(wide), row(wide), row(wide)], windows: [row(wide), row(wide), row(wide)] };
     let mut cells = vec![Sums::NONE; ny.div_ceil(cell)];
     for y in MARGIN..ny - MARGIN {
         let line = level.line(motion, y, z);
@@ -386,7 +383,8 @@ impl<const WANT: u8> Kernel for Wanted<'_, WANT> {
                 window(tap(dy, 0), tap(dy, 1), tap(dy, 2)).mul(mask),
                 window(tap(dz, 0), tap(dz, 1), tap(dz, 2)).mul(mask),
             ];
-            let along = V::load_array(&iota).mul_add(V::splat(level.scale as f32), V::splat(p[0] + (x * level.scale) as f32));
+            let along =
+                V::load_array(&iota).mul_add(V::splat(level.scale as f32), V::splat(p[0] + (x * level.scale) as f32));
             let point = [along, V::splat(p[1]), V::splat(p[2])];
             let j = six(&point, &d);
             for i in 0..6 {

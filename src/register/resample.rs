@@ -74,8 +74,10 @@ impl Grid {
         }
         let (low, high) = (low.map(f64::ceil), high.map(f64::floor));
         if (0..3).any(|i| low[i] > high[i]) {
-            return Err(Error::data(format!("the volumes have no box in common: {low:?} to {high:?} of the fixed one"))
-                .help("leave out the volume that lies elsewhere"));
+            return Err(Error::data(format!(
+                "the volumes have no box in common: {low:?} to {high:?} of the fixed one"
+            ))
+            .help("leave out the volume that lies elsewhere"));
         }
         let n = |i: usize| (high[i] - low[i]) as usize + 1;
         Ok(Grid { first: low.map(|v| v as usize), dims: Dims::new(n(2), n(1), n(0))? })

@@ -77,12 +77,7 @@ pub fn rotation_vector(r: &Matrix<3>) -> Point {
 /// The unit quaternion (w, x, y, z) of R, from the largest of the four (Shepperd, J. Guidance and Control 1, 223, 1978).
 fn quaternion(r: &Matrix<3>) -> [f64; 4] {
     let trace = r[0][0] + r[1][1] + r[2][2];
-    let squares = [
-        1.0 + trace,
-        1.0 + 2.0 * r[0][0] - trace,
-        1.0 + 2.0 * r[1][1] - trace,
-        1.0 + 2.0 * r[2][2] - trace,
-    ];
+    let squares = [1.0 + trace, 1.0 + 2.0 * r[0][0] - trace, 1.0 + 2.0 * r[1][1] - trace, 1.0 + 2.0 * r[2][2] - trace];
     let k = (1..4).fold(0, |m, i| if squares[i] > squares[m] { i } else { m });
     let (a, b, c) = (r[2][1] - r[1][2], r[0][2] - r[2][0], r[1][0] - r[0][1]);
     let (d, e, f) = (r[1][0] + r[0][1], r[0][2] + r[2][0], r[2][1] + r[1][2]);
@@ -201,7 +196,8 @@ impl Rigid {
         const DIGITS: f64 = 1e-6;
         let linear: Matrix<3> = from_fn(|i| from_fn(|j| m[i][j]));
         let square = product(&transpose(&linear), &linear);
-        let mut worst = (0..3).fold(0f64, |w, i| (0..3).fold(w, |w, j| w.max((square[i][j] - identity::<3>()[i][j]).abs())));
+        let mut worst =
+            (0..3).fold(0f64, |w, i| (0..3).fold(w, |w, j| w.max((square[i][j] - identity::<3>()[i][j]).abs())));
         worst = (0..4).fold(worst, |w, j| w.max((m[3][j] - identity::<4>()[3][j]).abs()));
         let handed = dot(&linear[0], &cross(&linear[1], &linear[2]));
         if !(m.iter().flatten().all(|v| v.is_finite()) && worst <= DIGITS && handed > 0.0) {

@@ -43,7 +43,9 @@ pub fn search(isa: Isa, levels: &[Level], guess: Rigid, settings: &Settings, tra
     let fine = levels.len().checked_sub(2).map_or(coarse, |k| &levels[k]);
     let shifts = lattice(settings.capture, coarse.scale as f64);
     let turns = lattice(settings.capture_turn.0, TURN.0);
-    let triple = |k: usize, of: &[f64]| -> Point { [of[k % of.len()], of[k / of.len() % of.len()], of[k / of.len() / of.len()]] };
+    let triple = |k: usize, of: &[f64]| -> Point {
+        [of[k % of.len()], of[k / of.len() % of.len()], of[k / of.len() / of.len()]]
+    };
     let motions: Vec<Rigid> = (0..turns.len().pow(3) * shifts.len().pow(3))
         .map(|k| {
             let turn = triple(k / shifts.len().pow(3), &turns).map(|v| Radian::from(Degree(v)).0);

@@ -10,12 +10,12 @@ use rayon::prelude::*;
 
 /// A Gaussian random field of correlation length like noise filtered with σ: a sum of waves
 /// √(2/n) Σ cos(k·p + φ), k normal with deviation 1/(√2 σ) along each axis. Variance 1.
-struct Texture {
+pub struct Texture {
     waves: Vec<([f64; 3], f64)>,
 }
 
 impl Texture {
-    fn new(sigma: f64, seed: u64) -> Texture {
+    pub fn new(sigma: f64, seed: u64) -> Texture {
         const WAVES: u64 = 32;
         let s = Stream::new(seed, 77);
         let wave = |w: u64| {
@@ -29,7 +29,7 @@ impl Texture {
         sum * (2.0 / self.waves.len() as f64).sqrt()
     }
     /// Sampled on a grid whose points are taken to the texture by `map`, with white noise of deviation `noise`.
-    fn piece(&self, dims: Dims, map: &Rigid, noise: f64, seed: u64) -> Piece {
+    pub fn piece(&self, dims: Dims, map: &Rigid, noise: f64, seed: u64) -> Piece {
         let s = Stream::new(seed, 5);
         let value = |i: usize| {
             let p = [i % dims.nx, i / dims.nx % dims.ny, i / dims.slice()].map(|v| v as f64);
@@ -56,8 +56,14 @@ fn motion(seed: u64, turn: f64, shift: f64) -> Rigid {
 }
 
 /// Starts nearby: most tests are not about the search.
-const NEAR: Settings =
-    Settings { capture: 6.0, capture_turn: Degree(1.0), tolerance: 1e-3, iterations: 40, least_overlap: 0.25, worst_sigma: 0.5 };
+const NEAR: Settings = Settings {
+    capture: 6.0,
+    capture_turn: Degree(1.0),
+    tolerance: 1e-3,
+    iterations: 40,
+    least_overlap: 0.25,
+    worst_sigma: 0.5,
+};
 
 /// Registers a pair; mean and greatest corner error.
 fn error(pair: &(Piece, Piece), truth: &Rigid, settings: &Settings) -> Result<(f64, f64, Match)> {
@@ -160,7 +166,8 @@ fn the_covariance_is_that_of_the_errors() {
             let pair = (noisy(&clean_fixed, 2 * seed, 0.5), noisy(&clean_moving, 2 * seed + 1, 0.35));
             let found = register(Isa::detect(), &pair.0, &pair.1, &truth, &near).unwrap();
             let off = found.motion.then(&truth.about(found.motion.centre).inverse());
-            let (turn, shift) = (off.rotation_vector(), sub(&found.motion.translation, &truth.about(found.motion.centre).translation));
+            let (turn, shift) =
+                (off.rotation_vector(), sub(&found.motion.translation, &truth.about(found.motion.centre).translation));
             let xi: [f64; 6] = from_fn(|i| if i < 3 { turn[i] } else { shift[i - 3] });
             let weight = inverse(&found.covariance).unwrap();
             (0..6).map(|i| (0..6).map(|l| xi[i] * weight[i][l] * xi[l]).sum::<f64>()).sum::<f64>()
@@ -200,7 +207,12 @@ fn what_cannot_be_registered_is_refused_with_the_reason() {
     let (other, _) = Texture::new(3.0, 2).pair(CUBE, &Rigid::identity([0.0; 3]), 0.1, 2);
     let text = refusal(&fixed, &other, &usual);
     println!("{text}");
-    assert!(text.contains("chance") || text.contains("too little") || text.contains("no maximum") || text.contains("not hold"));
+    assert!(
+        text.contains("chance")
+            || text.contains("too little")
+            || text.contains("no maximum")
+            || text.contains("not hold")
+    );
     // Far apart: the moving block begins where the fixed one ends.
     let away = Piece { first: [500, 0, 0], ..fixed.clone() };
     let text = refusal(&fixed, &away, &usual);

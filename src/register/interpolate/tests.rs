@@ -18,14 +18,8 @@ fn field(how: Interpolation) -> Field {
 
 /// Lines through the middle of the volume, turned a little, much, and back to front.
 fn lines() -> Vec<Line> {
-    let turns = [
-        [0.0, 0.0, 0.0],
-        [0.0, 0.01, -0.02],
-        [0.03, 0.05, 0.06],
-        [0.0, 0.3, 0.2],
-        [0.0, 0.0, 1.5],
-        [0.1, 3.1, 0.0],
-    ];
+    let turns =
+        [[0.0, 0.0, 0.0], [0.0, 0.01, -0.02], [0.03, 0.05, 0.06], [0.0, 0.3, 0.2], [0.0, 0.0, 1.5], [0.1, 3.1, 0.0]];
     let line = |turn: [f64; 3]| {
         let r = rotation(turn);
         let step = [r[0][0], r[1][0], r[2][0]];
@@ -49,7 +43,8 @@ fn rows_are_the_definition_at_each_point() {
                 let want = if valid.contains(&x) { definition(how, &field, p) } else { 0.0 };
                 // Positions are f32 within a group: 2e-6 voxel times slopes up to 3 per voxel, and 64 roundings. A
                 // nearest voxel may be another one where the point lies half-way.
-                let half = how == Interpolation::Nearest && p.iter().any(|v| ((v - 0.5) - (v - 0.5).round()).abs() < 1e-5);
+                let half =
+                    how == Interpolation::Nearest && p.iter().any(|v| ((v - 0.5) - (v - 0.5).round()).abs() < 1e-5);
                 assert!(half || (f64::from(value) - want).abs() < 1e-5, "{how:?} {line:?} {x}: {value} for {want}");
             }
         }

@@ -83,7 +83,13 @@ fn sums_are_those_of_the_definition() {
                 _ => 900.0,
             };
             let error = (found.total.0[i] - want[i]).abs();
-            assert!(error < 2e-6 * want[0] * arms, "scale {} sum {i}: {} for {}", level.scale, found.total.0[i], want[i]);
+            assert!(
+                error < 2e-6 * want[0] * arms,
+                "scale {} sum {i}: {} for {}",
+                level.scale,
+                found.total.0[i],
+                want[i]
+            );
         }
     }
 }
@@ -133,7 +139,8 @@ fn a_pair_turned_as_a_whole_is_the_same_pair() {
 #[test]
 fn the_voxels_are_those_of_the_motion_that_chose_them() {
     let (levels, motions) = pair();
-    let count = |motion: &Rigid, seen: &Rigid| pass(Isa::detect(), &levels[0], motion, seen, Want::Correlation).total.n();
+    let count =
+        |motion: &Rigid, seen: &Rigid| pass(Isa::detect(), &levels[0], motion, seen, Want::Correlation).total.n();
     let seen = motions[0];
     for shift in [[0.4, 0.0, 0.0], [0.0, -0.4, 0.1], [-0.2, 0.2, -0.3]] {
         let moved = Rigid { translation: add(&seen.translation, &shift), ..seen };
