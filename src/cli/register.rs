@@ -41,7 +41,11 @@ pub const COMMAND: Command = Command {
             "",
             &[
                 Opt::new("fixed", Takes::Value("VOLUME"), "The volume that stays: the last scan, in the paper"),
-                Opt::new("moving", Takes::Value("VOLUME,..|DIR"), "The others, or a folder of volumes (.mhd)"),
+                Opt::new(
+                    "moving",
+                    Takes::Value("VOLUME,..|DIR"),
+                    "The others, or a folder of volumes (.mhd), or of folders with one",
+                ),
                 Opt::new("output", Takes::Value("DIR"), "Folder of the results; created").short('o'),
                 Opt::new("bodies", Takes::Value("NAME=A:B,.."), "Rigid bodies as ranges of y in the fixed volume"),
                 Opt::new("transform-only", Takes::Switch, "Write transforms, no volumes"),
@@ -161,7 +165,8 @@ fn run(context: &Context) -> Result<()> {
     Ok(())
 }
 
-/// The volumes to register: those listed, or those of a folder but the fixed one, in the order of their names.
+/// The volumes to register: those listed, or those of a folder but the fixed one, in the order of their names; if it holds
+/// folders instead, the volume of the fixed one's name in each.
 fn moving(options: &Options, fixed: &Path) -> Result<Vec<PathBuf>> {
     let text = options
         .text("moving")?
@@ -170,37 +175,49 @@ fn moving(options: &Options, fixed: &Path) -> Result<Vec<PathBuf>> {
     if !folder.is_dir() {
         return Ok(text.split(',').map(PathBuf::from).collect());
     }
-    let entries = std::fs::read_dir(folder).map_err(|e| Error::reading(folder, &e))?;
-    let paths = entries.map(|e| e.map(|e| e.path())).collect::<std::io::Result<Vec<_>>>();
-    let mut paths = paths.map_err(|e| Error::reading(folder, &e))?;
+    let list = |folder: &Path| -> Result<Vec<PathBuf>> {
+        let entries = std::fs::read_dir(folder).map_err(|e| Error::reading(folder, &e))?;
+        let paths = entries.map(|e| e.map(|e| e.path())).collect::<std::io::Result<Vec<_>>>();
+        let mut paths = paths.map_err(|e| Error::reading(folder, &e))?;
+        paths.sort();
+        Ok(paths)
+    };
     let own = std::fs::canonicalize(fixed).ok();
-    paths.retain(|p| p.extension().is_some_and(|e| e == "mhd") && std::fs::canonicalize(p).ok() != own);
-    paths.sort();
+    let here = list(folder)?;
+    let mut paths: Vec<PathBuf> = here.iter().filter(|p| p.extension().is_some_and(|e| e == "mhd")).cloned().collect();
+    if let (true, Some(name)) = (paths.is_empty(), fixed.file_name()) {
+        paths = here.iter().map(|p| p.join(name)).filter(|p| p.is_file()).collect();
+    }
+    paths.retain(|p| std::fs::canonicalize(p).ok() != own);
     if paths.is_empty() {
-        return Err(Error::missing("no volume (.mhd) beside the fixed one")
+        return Err(Error::missing("holds no volume (.mhd) but the fixed one")
             .at(folder)
             .help("name the volumes themselves"));
     }
     Ok(paths)
 }
 
-/// Where the results of each volume go: by its name, the fixed one last.
+/// Where the results of each volume go, the fixed one last: by its name, or where two have the same, by that of its folder
+/// and its own, such as `step_12.grey`.
 fn bases(folder: &Path, moving: &[PathBuf], fixed: &Path) -> Result<Vec<PathBuf>> {
-    let mut bases: Vec<PathBuf> = Vec::new();
-    for path in moving.iter().map(PathBuf::as_path).chain(std::iter::once(fixed)) {
+    let all = || moving.iter().map(PathBuf::as_path).chain(std::iter::once(fixed));
+    let name = |path: &Path, with_folder: bool| -> Result<String> {
         let base = base_of(path);
         let base = if base == path { path.with_extension("") } else { base };
-        let Some(name) = base.file_name() else {
-            return Err(Error::usage(format!("'{}' names no file", path.display())).help("name a volume"));
-        };
-        let base = folder.join(name);
-        if bases.contains(&base) {
-            return Err(Error::usage(format!("two volumes have the name {}", name.to_string_lossy()))
-                .help("results are named after volumes: rename one, or register them one at a time"));
+        let text = |name: Option<&std::ffi::OsStr>| name.map(|n| n.to_string_lossy().into_owned());
+        let own = text(base.file_name())
+            .ok_or_else(|| Error::usage(format!("'{}' names no file", path.display())).help("name a volume"))?;
+        let parent = text(base.parent().and_then(Path::file_name)).filter(|_| with_folder);
+        Ok(parent.map_or(own.clone(), |parent| format!("{parent}.{own}")))
+    };
+    for with_folder in [false, true] {
+        let names = all().map(|path| name(path, with_folder)).collect::<Result<Vec<_>>>()?;
+        if names.iter().enumerate().all(|(k, name)| !names[..k].contains(name)) {
+            return Ok(names.iter().map(|name| folder.join(name)).collect());
         }
-        bases.push(base);
     }
-    Ok(bases)
+    Err(Error::usage("two volumes have the same name, and so have their folders")
+        .help("results are named after volumes: rename one, or register them one at a time"))
 }
 
 /// `NAME=A:B,…` within the fixed volume; one body, all of it, if none is named.

@@ -23,6 +23,7 @@ use super::field::Field;
 use crate::num::lanes::{F32x16, Isa, Kernel, LANES};
 use crate::volume::Dims;
 use std::array::from_fn;
+use std::marker::PhantomData;
 use std::ops::Range;
 
 /// Most taps of a kernel and one.
@@ -199,9 +200,9 @@ pub enum Ask {
 pub fn row(isa: Isa, how: Interpolation, ask: Ask, field: &Field, line: Line, valid: Range<usize>, out: &mut [f32]) {
     let ask = if let Ask::Slope(axis) = ask { axis } else { usize::MAX };
     match how {
-        Interpolation::Nearest => isa.run(Row::<Nearest> { field, line, valid, ask, out, kernel: Nearest }),
-        Interpolation::Linear => isa.run(Row::<Linear> { field, line, valid, ask, out, kernel: Linear }),
-        Interpolation::Cubic => isa.run(Row::<Cubic> { field, line, valid, ask, out, kernel: Cubic }),
+        Interpolation::Nearest => isa.run(Row::<Nearest> { field, line, valid, ask, out, kernel: PhantomData }),
+        Interpolation::Linear => isa.run(Row::<Linear> { field, line, valid, ask, out, kernel: PhantomData }),
+        Interpolation::Cubic => isa.run(Row::<Cubic> { field, line, valid, ask, out, kernel: PhantomData }),
     }
 }
 
@@ -212,8 +213,7 @@ struct Row<'a, T> {
     /// Axis of the slope, or none of the three.
     ask: usize,
     out: &'a mut [f32],
-    #[allow(dead_code)]
-    kernel: T,
+    kernel: PhantomData<T>,
 }
 
 /// 0, 1, … 15.

@@ -5,7 +5,7 @@
 //!
 //! **No prefilter here.** Values, not coefficients, weigh the cubic B-spline: both volumes are seen through the same
 //! B-spline window, g(p) = Σ_k m_k β(p − k). Interpolation leaves a false copy of each frequency ν at 1 − ν, weaker than
-//! the true one by ((ν/(1 − ν))⁴ with or without a prefilter, which multiplies both; without it frequencies near ½, where
+//! the true one by (ν/(1 − ν))⁴ with or without a prefilter, which multiplies both; without it frequencies near ½, where
 //! the two are alike and where the noise is, count less. Bias and noise of the motion are smaller, and the passes of the
 //! filter are saved; the window (σ = 0.58 voxel) is symmetric and moves nothing. What is *written* is interpolated through
 //! the values ([`super::resample`]).
@@ -132,7 +132,7 @@ pub struct Level {
 }
 
 /// Fewest voxels of a block along an axis of a rung.
-pub const LEAST: usize = 12;
+pub const LEAST: usize = 10;
 
 impl Level {
     /// All rungs of a pair, the finest first: s = 1, 2, 4 … up to `coarsest`, as long as both blocks have [`LEAST`]
@@ -208,7 +208,7 @@ mod tests {
         });
         let piece = Piece { first, dims, values: values.collect() };
         let levels = Level::pyramid(Isa::detect(), &piece, &piece, 8).unwrap();
-        assert_eq!(levels.iter().map(|l| l.scale).collect::<Vec<_>>(), [1, 2], "27 / 4 is below twelve");
+        assert_eq!(levels.iter().map(|l| l.scale).collect::<Vec<_>>(), [1, 2], "27 / 4 is below ten");
         for level in &levels {
             let field = &level.fixed.field;
             let n = field.dims();
@@ -241,7 +241,7 @@ mod tests {
         (bad.values[7], bad.values[9]) = (f32::NAN, f32::INFINITY);
         let text = Level::pyramid(Isa::detect(), &good, &bad, 1).err().unwrap().to_string();
         assert!(text.contains("2 of 1728 voxels of the moving block"), "{text}");
-        let thin = Piece::whole(Dims { nz: 11, ..dims }, vec![1.0; 11 * 144]).unwrap();
+        let thin = Piece::whole(Dims { nz: 9, ..dims }, vec![1.0; 9 * 144]).unwrap();
         assert!(Level::pyramid(Isa::detect(), &thin, &good, 1).err().unwrap().to_string().contains("too small"));
         assert!(Piece::whole(dims, vec![0.0; 5]).is_err());
     }

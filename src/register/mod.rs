@@ -1,4 +1,33 @@
-//! L3. Registration.
+//! L3. Registration: where a sample was in another scan, how well that is known, and the scan on the first one's grid.
+//!
+//! ```text
+//! two volumes ── choose blocks ── search ── climb 8 · 4 · 2 · 1 ── judge ── join ── one motion per body ── resample ── volume
+//!                (information)    (lattice)  (Gauss–Newton)        (covariance,   (least squares,                      and mask
+//!                                                                   refusals)      rejection)
+//! ```
+//!
+//! | file | holds |
+//! |---|---|
+//! | [`rigid`] | rotations about a centre; the motion nearest to several |
+//! | [`field`] | a volume with a border: values, or coefficients of the cubic B-spline through them |
+//! | [`interpolate`] | values and slopes between voxels, sixteen neighbours at a time |
+//! | [`level`] | a pair of blocks at one scale |
+//! | [`pass`] | all sums that correlation, slope and curvature need, in one look |
+//! | [`gauss_newton`] | the climb on one scale |
+//! | [`search`] | the coarse start |
+//! | [`block`] | one pair of blocks: motion, covariance, refusals |
+//! | [`body`] | several blocks of one rigid body: choice, joint fit, rejection |
+//! | [`resample`] | one interpolation through the motion, slab by slab, with a mask |
+//!
+//! One current segment of the cell is 0.91 voxel of lithium, so that a motion is told with its covariance, and what cannot be
+//! registered is an error with the reason: never a motion that nobody should use. Bits depend on the volumes and the
+//! settings, not on threads, instruction set or slabs.
+//!
+//! The paper registers sub-volumes with ITK and averages the results. What is done otherwise: the objective is climbed by
+//! its own curvature instead of a gradient descent on samples (no jitter, no seed); blocks are joined by least squares with
+//! their covariances, because averaged angles and translations about a far centre mean nothing; blocks of different bodies
+//! are refused; and volumes are interpolated once. Left out: deformations, which are measured as residuals and not removed.
+
 use crate::units::Degree;
 
 pub mod block;

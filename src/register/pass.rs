@@ -97,6 +97,7 @@ impl Sums {
     /// The zero-mean normalised correlation; 0 where one of the two does not vary.
     pub fn correlation(&self) -> f64 {
         let square = self.ff() * self.gg();
+        // False for the NaN of no voxel at all.
         if self.ff() > 0.0 && self.gg() > 0.0 && square > 0.0 { self.fg() / square.sqrt() } else { 0.0 }
     }
     /// Σ J.
@@ -171,9 +172,27 @@ fn cell_size(n: usize) -> usize {
 /// `seen` with [`SLACK`] to spare: while a motion is sought, the voxels stay the same, or the correlation would jump
 /// whenever a face of the block comes in or goes.
 pub fn pass(isa: Isa, level: &Level, motion: &Rigid, seen: &Rigid, want: Want) -> Pass {
+    let every = if level.fixed.field.dims().nz < SAMPLED_FROM { 1 } else { SAMPLED };
+    pass_every(isa, level, motion, seen, want, every)
+}
+
+/// The correlation under a motion and the part of the block that is seen, from about `voxels` voxels: every so many slices,
+/// at least [`GLANCED`] of them.
+pub fn glance(isa: Isa, level: &Level, motion: &Rigid, voxels: usize) -> (f64, f64) {
+    let Dims { nz, ny, nx } = level.fixed.field.dims();
+    let every = (nz * ny * nx / voxels).clamp(1, (nz / GLANCED).max(1));
+    let sums = pass_every(isa, level, motion, motion, Want::Glance, every).sample;
+    let slices = (MARGIN..nz - MARGIN).filter(|z| z.is_multiple_of(every)).count();
+    (sums.correlation(), sums.n() / (slices * (ny - 2 * MARGIN) * (nx - 2 * MARGIN)) as f64)
+}
+
+/// Fewest slices of a glance, where there are as many.
+const GLANCED: usize = 6;
+
+/// As [`pass`], with a sample of every so many slices.
+fn pass_every(isa: Isa, level: &Level, motion: &Rigid, seen: &Rigid, want: Want, every: usize) -> Pass {
     let Dims { nz, ny, .. } = level.fixed.field.dims();
     let (cell_y, cell_z) = (cell_size(ny), cell_size(nz));
-    let every = if nz < SAMPLED_FROM { 1 } else { SAMPLED };
     let sampled = |z: usize| z.is_multiple_of(every);
     let work = |z: usize| match want {
         Want::Curvature | Want::Everything if !sampled(z) => slice(isa, level, [motion, seen], Want::Slope, z, cell_y),
