@@ -376,6 +376,7 @@ fn block_json(report: &Report) -> Json {
             ("correlation_before", found.correlation[0].into()),
             ("correlation_after", found.correlation[1].into()),
             ("overlap", found.overlap.into()),
+            ("fitting", found.fitting.into()),
             ("condition", found.condition.into()),
             ("significance", found.significance.into()),
             ("iterations", found.iterations().into()),

@@ -1,10 +1,14 @@
-//! L3. One pair of blocks: coarse start, pyramid, and what the result is worth.
+//! L3. One pair of blocks: coarse start, pyramid, a last climb by the voxels that fit, and what the result is worth.
+//!
+//! **What changed.** Between two scans of an operando series lithium goes and comes. The correlation of all voxels has its
+//! maximum where that change is fitted, too; so from there the climb goes on with voxels weighted by how they fit
+//! ([`super::gauss_newton::settle`]), to where those that did not change have theirs.
 //!
 //! **Covariance.** At the maximum the slope b = Σ J~ r is zero, a sum of noise with a variance; a motion off by ξ has the
 //! slope M ξ. The sandwich of the two is the covariance of the motion,
 //!
 //! ```text
-//! Cov(ξ) = M⁻¹ B M⁻¹          B = C/(C − 6) Σ_cells b_c b_cᵀ          M = a sym Σ J~ K~ᵀ − (Σ J~ f~)(Σ K~ f~)ᵀ a / ⟨f~, f~⟩
+//! Cov(ξ) = M⁻¹ B M⁻¹     B = C/(C − 6) Σ_cells b_c b_cᵀ     M = 0.828 a (sym Σ J~ K~ᵀ − (Σ J~ f~)(Σ K~ f~)ᵀ / ⟨f~, f~⟩)
 //! ```
 //!
 //! - b_c is the part of b from cell c, a bar along x of a few rows and slices. Noise of CT is correlated over a few voxels,
@@ -13,12 +17,13 @@
 //! - M has the slopes of f on one side and of g on the other: noise in both is independent and drops out of the product,
 //!   while Σ J Jᵀ holds the energy of f's noise and would be too sure by a fifth at noise of 0.3.
 //!
-//! ξ is about the motion's centre; the covariance is given for (ω, t) of the motion, in radians and voxels. It holds what is
+//! Sums have the weights of the last step; 0.828 is what they take from the slope of b for normal noise. ξ is about the
+//! motion's centre; the covariance is given for (ω, t) of the motion, in radians and voxels. It holds what is
 //! random; warps of the sample and artefacts of the detector are systematic, and show as scatter between blocks.
 
-use super::gauss_newton::{block_corners, centred, check, climb, slope, volume};
+use super::gauss_newton::{CORE, block_corners, centred, climb, settle, slope, volume};
 use super::level::{Level, Piece};
-use super::pass::{Pass, Sums, Want, pass};
+use super::pass::{Pass, Sums, Want, glance};
 use super::rigid::{Point, Rigid, length, sub};
 use super::search::search;
 use super::{Settings, Step};
@@ -43,6 +48,8 @@ pub struct Match {
     pub correlation: [f64; 2],
     /// Part of the fixed block that lies in the moving one.
     pub overlap: f64,
+    /// Mean weight of the voxels in both: 0.915 if nothing changed but the noise, less where the sample did.
+    pub fitting: f64,
     /// Least eigenvalue of the information by its greatest, rotations in units of the block's radius.
     pub condition: f64,
     /// Sum of the cells' shares of the correlation by the root of the sum of their squares: chance stays below 4 or 5.
@@ -79,13 +86,15 @@ pub fn register(isa: Isa, fixed: &Piece, moving: &Piece, guess: &Rigid, settings
         motion = climb(isa, level, motion, Want::Curvature, settings, &mut trace)?.motion;
     }
     let fine = &levels[0];
-    let before = pass(isa, fine, &guess, &guess, Want::Glance).sample.correlation();
-    let top = climb(isa, fine, motion, Want::Everything, settings, &mut trace)?;
-    let motion = top.motion;
-    let last = top.look.unwrap_or_else(|| pass(isa, fine, &motion, &top.seen, Want::Everything));
-    check(fine, &last.total, settings)?;
+    // A quarter of the voxels tells a correlation.
+    let voxels = fine.fixed.field.dims().voxels() / 4;
+    let (before, _) = glance(isa, fine, &guess, voxels);
+    let top = climb(isa, fine, motion, Want::Curvature, settings, &mut trace)?;
+    let (motion, last) = settle(isa, fine, &top, settings, &mut trace)?;
+    let (after, overlap) = glance(isa, fine, &motion, voxels);
+    let fitting = last.total.n() / (overlap * volume(fine));
     let found = judge(fine, motion, &last)?;
-    let found = Match { correlation: [before, last.total.correlation()], trace, ..found };
+    let found = Match { correlation: [before, after], overlap, fitting, trace, ..found };
     verdict(&found, &guess, settings)?;
     Ok(found)
 }
@@ -98,7 +107,8 @@ fn judge(level: &Level, motion: Rigid, pass: &Pass) -> Result<Match> {
     let s = &pass.total;
     let (n, gain, j) = (s.n(), s.ff() / s.fg(), s.j());
     let (f_mean, g_mean) = (s.f() / n, s.g() / n);
-    let m = information(&pass.sample, gain * n / pass.sample.n());
+    // A residual's influence grows less than it where weights fall: by CORE, on average.
+    let m = information(&pass.sample, CORE * gain * n / pass.sample.n());
     let radius = block_corners(level).iter().fold(0.0, |r: f64, p| r.max(length(&sub(p, &motion.centre))));
     let unit: [f64; 6] = from_fn(|i| if i < 3 { 1.0 / radius } else { 1.0 });
     let scaled: Matrix<6> = from_fn(|i| from_fn(|l| m[i][l] * unit[i] * unit[l]));
@@ -144,7 +154,8 @@ fn judge(level: &Level, motion: Rigid, pass: &Pass) -> Result<Match> {
         covariance,
         corner_sigma,
         correlation: [0.0; 2],
-        overlap: s.n() / volume(level),
+        overlap: 0.0,
+        fitting: 0.0,
         condition,
         significance: if squares > 0.0 { shares / squares.sqrt() } else { 0.0 },
         trace: Vec::new(),

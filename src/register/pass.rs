@@ -24,6 +24,23 @@ use crate::volume::Dims;
 use rayon::prelude::*;
 use std::ops::Range;
 
+/// Voxels that do not fit count less: Tukey's biweight of the residual r = a (g − ḡ) − (f − f̄),
+///
+/// ```text
+/// w = (1 − (r/c)²)² for |r| < c, else 0
+/// ```
+///
+/// with a, f̄, ḡ of the pass before. Means are of f and g as they are summed, less the constants of the rung.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Weights {
+    /// a.
+    pub gain: f64,
+    /// f̄ and ḡ.
+    pub means: [f64; 2],
+    /// c.
+    pub cut: f64,
+}
+
 /// What is wanted of a pass; each includes the ones before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd)]
 pub enum Want {
@@ -172,8 +189,21 @@ fn cell_size(n: usize) -> usize {
 /// `seen` with [`SLACK`] to spare: while a motion is sought, the voxels stay the same, or the correlation would jump
 /// whenever a face of the block comes in or goes.
 pub fn pass(isa: Isa, level: &Level, motion: &Rigid, seen: &Rigid, want: Want) -> Pass {
+    weighted(isa, level, motion, seen, None, want)
+}
+
+/// As [`pass`], every voxel with its weight: all sums are Σ w …, n is Σ w.
+pub fn weighted(isa: Isa, level: &Level, motion: &Rigid, seen: &Rigid, weights: Option<Weights>, want: Want) -> Pass {
     let every = if level.fixed.field.dims().nz < SAMPLED_FROM { 1 } else { SAMPLED };
-    pass_every(isa, level, motion, seen, want, every)
+    pass_every(isa, level, View { motion, seen, weights }, want, every)
+}
+
+/// Under what a pair is looked at.
+#[derive(Clone, Copy)]
+struct View<'a> {
+    motion: &'a Rigid,
+    seen: &'a Rigid,
+    weights: Option<Weights>,
 }
 
 /// The correlation under a motion and the part of the block that is seen, from about `voxels` voxels: every so many slices,
@@ -181,7 +211,7 @@ pub fn pass(isa: Isa, level: &Level, motion: &Rigid, seen: &Rigid, want: Want) -
 pub fn glance(isa: Isa, level: &Level, motion: &Rigid, voxels: usize) -> (f64, f64) {
     let Dims { nz, ny, nx } = level.fixed.field.dims();
     let every = (nz * ny * nx / voxels).clamp(1, (nz / GLANCED).max(1));
-    let sums = pass_every(isa, level, motion, motion, Want::Glance, every).sample;
+    let sums = pass_every(isa, level, View { motion, seen: motion, weights: None }, Want::Glance, every).sample;
     let slices = (MARGIN..nz - MARGIN).filter(|z| z.is_multiple_of(every)).count();
     (sums.correlation(), sums.n() / (slices * (ny - 2 * MARGIN) * (nx - 2 * MARGIN)) as f64)
 }
@@ -190,14 +220,14 @@ pub fn glance(isa: Isa, level: &Level, motion: &Rigid, voxels: usize) -> (f64, f
 const GLANCED: usize = 6;
 
 /// As [`pass`], with a sample of every so many slices.
-fn pass_every(isa: Isa, level: &Level, motion: &Rigid, seen: &Rigid, want: Want, every: usize) -> Pass {
+fn pass_every(isa: Isa, level: &Level, view: View, want: Want, every: usize) -> Pass {
     let Dims { nz, ny, .. } = level.fixed.field.dims();
     let (cell_y, cell_z) = (cell_size(ny), cell_size(nz));
     let sampled = |z: usize| z.is_multiple_of(every);
     let work = |z: usize| match want {
-        Want::Curvature | Want::Everything if !sampled(z) => slice(isa, level, [motion, seen], Want::Slope, z, cell_y),
+        Want::Curvature | Want::Everything if !sampled(z) => slice(isa, level, view, Want::Slope, z, cell_y),
         Want::Glance if !sampled(z) => Vec::new(),
-        _ => slice(isa, level, [motion, seen], want, z, cell_y),
+        _ => slice(isa, level, view, want, z, cell_y),
     };
     let slices: Vec<Vec<Sums>> = (MARGIN..nz - MARGIN).into_par_iter().map(work).collect();
     let columns = ny.div_ceil(cell_y);
@@ -226,7 +256,14 @@ struct Buffers {
 }
 
 /// Sums of the cells of one slice.
-fn slice(isa: Isa, level: &Level, [motion, seen]: [&Rigid; 2], want: Want, z: usize, cell: usize) -> Vec<Sums> {
+fn slice(
+    isa: Isa,
+    level: &Level,
+    View { motion, seen, weights }: View,
+    want: Want,
+    z: usize,
+    cell: usize,
+) -> Vec<Sums> {
     let Dims { ny, nx, .. } = level.fixed.field.dims();
     let moving = &level.moving.field;
     let row = |n: usize| vec![0f32; n];
@@ -259,6 +296,7 @@ fn slice(isa: Isa, level: &Level, [motion, seen]: [&Rigid; 2], want: Want, z: us
             p: sub(&p, &motion.centre).map(|v| v as f32),
             turn: transpose(&motion.rotation).map(|row| row.map(|v| v as f32)),
             valid: valid.clone(),
+            weights,
             buffers: &mut b,
         };
         let mut sums = match want {
@@ -267,7 +305,9 @@ fn slice(isa: Isa, level: &Level, [motion, seen]: [&Rigid; 2], want: Want, z: us
             Want::Curvature => isa.run(Wanted::<2>(row)),
             Want::Everything => isa.run(Wanted::<3>(row)),
         };
-        sums.0[0] = valid.len() as f64;
+        if weights.is_none() {
+            sums.0[0] = valid.len() as f64;
+        }
         cells[y / cell].add(&sums);
     }
     cells
@@ -282,6 +322,7 @@ struct Row<'a> {
     /// Rᵀ.
     turn: [[f32; 3]; 3],
     valid: Range<usize>,
+    weights: Option<Weights>,
     buffers: &'a mut Buffers,
 }
 
@@ -369,7 +410,7 @@ impl<const WANT: u8> Kernel for Wanted<'_, WANT> {
     fn run<V: F32x16>(self) -> Sums {
         let mut row = self.0;
         row.windows::<V>();
-        let Row { level, valid, p, turn, buffers, .. } = row;
+        let Row { level, valid, p, turn, weights, buffers, .. } = row;
         let [s, dy, dz] = &buffers.windows;
         let zero = V::splat(0.0);
         let mut values = [zero; 6];
@@ -386,42 +427,52 @@ impl<const WANT: u8> Kernel for Wanted<'_, WANT> {
             if !whole {
                 mask = std::array::from_fn(|i| if valid.contains(&(x + i)) { 1.0 } else { 0.0 });
             }
-            let mask = V::load_array(&mask);
-            let f = window(tap(s, 0), tap(s, 1), tap(s, 2)).sub(f0).mul(mask);
-            let g = at::<V>(&buffers.g, x).sub(g0).mul(mask);
-            values[1] = values[1].add(f);
-            values[2] = values[2].add(g);
-            values[3] = f.mul_add(f, values[3]);
-            values[4] = g.mul_add(g, values[4]);
-            values[5] = f.mul_add(g, values[5]);
+            let mut w = V::load_array(&mask);
+            let f = window(tap(s, 0), tap(s, 1), tap(s, 2)).sub(f0);
+            let g = at::<V>(&buffers.g, x).sub(g0);
+            if let Some(Weights { gain, means, cut }) = weights {
+                let (f, g) = (f.sub(V::splat(means[0] as f32)), g.sub(V::splat(means[1] as f32)));
+                let r = g.mul_add(V::splat(gain as f32), f.neg()).mul(V::splat((1.0 / cut) as f32));
+                let u = r.neg_mul_add(r, V::splat(1.0));
+                w = zero.select_less(u, u.mul(u).mul(w), zero);
+                values[0] = values[0].add(w);
+            }
+            let (wf, wg) = (f.mul(w), g.mul(w));
+            values[1] = values[1].add(wf);
+            values[2] = values[2].add(wg);
+            values[3] = wf.mul_add(f, values[3]);
+            values[4] = wg.mul_add(g, values[4]);
+            values[5] = wf.mul_add(g, values[5]);
             if WANT == 0 {
                 continue;
             }
             let d = [
-                tap(s, 2).sub(tap(s, 0)).mul(mask),
-                window(tap(dy, 0), tap(dy, 1), tap(dy, 2)).mul(mask),
-                window(tap(dz, 0), tap(dz, 1), tap(dz, 2)).mul(mask),
+                tap(s, 2).sub(tap(s, 0)),
+                window(tap(dy, 0), tap(dy, 1), tap(dy, 2)),
+                window(tap(dz, 0), tap(dz, 1), tap(dz, 2)),
             ];
             let along =
                 V::load_array(&iota).mul_add(V::splat(level.scale as f32), V::splat(p[0] + (x * level.scale) as f32));
             let point = [along, V::splat(p[1]), V::splat(p[2])];
             let j = six(&point, &d);
+            let mut wj = j;
             for i in 0..6 {
-                slopes[i] = slopes[i].add(j[i]);
-                slopes[6 + i] = j[i].mul_add(f, slopes[6 + i]);
-                slopes[12 + i] = j[i].mul_add(g, slopes[12 + i]);
+                wj[i] = j[i].mul(w);
+                slopes[i] = slopes[i].add(wj[i]);
+                slopes[6 + i] = wj[i].mul_add(f, slopes[6 + i]);
+                slopes[12 + i] = wj[i].mul_add(g, slopes[12 + i]);
             }
             if WANT >= 2 {
                 let mut at = 0;
                 for i in 0..6 {
                     for k in i..6 {
-                        curvature[at] = j[i].mul_add(j[k], curvature[at]);
+                        curvature[at] = wj[i].mul_add(j[k], curvature[at]);
                         at += 1;
                     }
                 }
             }
             if WANT >= 3 {
-                let m: [V; 3] = std::array::from_fn(|i| at::<V>(&buffers.slopes[i], x).mul(mask));
+                let m: [V; 3] = std::array::from_fn(|i| at::<V>(&buffers.slopes[i], x));
                 let turned: [V; 3] = std::array::from_fn(|i| {
                     let [a, b, c] = turn[i].map(V::splat);
                     m[2].mul_add(c, m[1].mul_add(b, m[0].mul(a)))
@@ -429,15 +480,15 @@ impl<const WANT: u8> Kernel for Wanted<'_, WANT> {
                 let k = six(&point, &turned);
                 for i in 0..6 {
                     for l in 0..6 {
-                        everything[6 * i + l] = j[i].mul_add(k[l], everything[6 * i + l]);
+                        everything[6 * i + l] = wj[i].mul_add(k[l], everything[6 * i + l]);
                     }
-                    everything[36 + i] = everything[36 + i].add(k[i]);
-                    everything[42 + i] = k[i].mul_add(f, everything[42 + i]);
+                    everything[36 + i] = w.mul_add(k[i], everything[36 + i]);
+                    everything[42 + i] = wf.mul_add(k[i], everything[42 + i]);
                 }
             }
         }
         let mut sums = Sums::NONE;
-        (1..6).for_each(|i| sums.0[i] = fold(values[i]));
+        (0..6).for_each(|i| sums.0[i] = fold(values[i]));
         if WANT >= 1 {
             (0..18).for_each(|i| sums.0[6 + i] = fold(slopes[i]));
         }

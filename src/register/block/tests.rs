@@ -252,3 +252,19 @@ fn bits_are_the_same_for_any_threads_and_instruction_set() {
         }
     }
 }
+
+#[test]
+fn what_changed_between_the_scans_does_not_pull() {
+    // A ball that came, one that went, and one that moved on, in a block that otherwise moved as a whole.
+    let truth = motion(6, 0.01, 2.0);
+    let (fixed, mut moving) = Texture::new(3.0, 12).pair(CUBE, &truth, 0.1, 5);
+    let ball = |centre: Point, p: Point| if length(&sub(&p, &centre)) < 11.0 { 1.0 } else { 0.0 };
+    for (i, v) in moving.values.iter_mut().enumerate() {
+        let p = [i % 64, i / 64 % 64, i / 4096].map(|v| v as f64);
+        *v += (3.0 * (ball([20.0, 20.0, 20.0], p) - ball([44.0, 40.0, 25.0], p) + ball([30.0, 44.0, 47.0], p))) as f32;
+    }
+    let (mean, worst, found) = error(&(fixed, moving), &truth, &NEAR).unwrap();
+    println!("changed: {mean:.4} {worst:.4} predicted {:.4} fitting {:.3}", found.corner_sigma, found.fitting);
+    // 6 % of the voxels are in a ball, and lose their weight.
+    assert!(worst < 0.02 && (0.8..0.9).contains(&found.fitting), "{worst} {}", found.fitting);
+}

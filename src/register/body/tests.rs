@@ -30,6 +30,7 @@ fn report(k: usize, tile: Region, truth: &Rigid, sigma: f64) -> Report {
         corner_sigma: sigma,
         correlation: [0.1, 0.9],
         overlap: 1.0,
+        fitting: 0.915,
         condition: 0.1,
         significance: 20.0,
         trace: Vec::new(),

@@ -149,3 +149,26 @@ fn the_voxels_are_those_of_the_motion_that_chose_them() {
     let far = Rigid { translation: [9.0, 0.0, 0.0], ..seen };
     assert!(count(&far, &seen) < count(&seen, &seen), "what leaves the block is left out all the same");
 }
+
+#[test]
+fn weights_are_those_of_the_residual() {
+    // Zero beyond the cut: with a tiny one nothing counts, with a huge one everything does, and one between is the sum of
+    // its definition, here over rows of a single motion without interpolation.
+    let (levels, motions) = pair();
+    let (level, motion) = (&levels[0], &motions[0]);
+    let plain = pass(Isa::detect(), level, motion, motion, Want::Everything);
+    let run = |cut: f64| {
+        let means = [plain.total.f() / plain.total.n(), plain.total.g() / plain.total.n()];
+        weighted(Isa::detect(), level, motion, motion, Some(Weights { gain: 0.8, means, cut }), Want::Everything).total
+    };
+    assert_eq!(run(1e-9).n(), 0.0);
+    let all = run(1e6);
+    for i in 0..ALL {
+        assert!((all.0[i] - plain.total.0[i]).abs() <= 1e-4 * plain.total.0[i].abs().max(1.0), "{i}");
+    }
+    // Σ w (1 − …) for a cut far above all residuals: w = 1 − 2 r²/c² + …, Σ w = n − 2 Σ r² / c².
+    let cut = 20.0;
+    let square = 0.64 * plain.total.gg() - 1.6 * plain.total.fg() + plain.total.ff();
+    let missing = plain.total.n() - run(cut).n();
+    assert!((missing - 2.0 * square / (cut * cut)).abs() < 0.01 * missing, "{missing}");
+}
