@@ -29,7 +29,7 @@ pub const COMMAND: Command = Command {
     details: "Every volume of --moving is registered to --fixed by blocks: rigid motions, found to a few thousandths of a \
               voxel, with covariance and residuals. Written are, for each, NAME.transform.json (matrix: column vectors of \
               voxel-centre indices x, y, z, from fixed to moving) and the resampled volume NAME with its mask NAME.mask, \
-              cropped to the box that all volumes see; and the fixed volume, cropped alike. Bodies that move against each \
+              cropped to the box that all volumes see; and the fixed volume cropped alike, as `fixed`. Bodies that move against each \
               other, as the two electrodes of a cell, are named by their y ranges in the fixed volume; volumes go through \
               the motion of the first one. What cannot be registered is refused with the reason: no overlap, no \
               structure, too large a motion, blocks that are not one body.",
@@ -99,7 +99,7 @@ fn run(context: &Context) -> Result<()> {
     let moving_paths = moving(options, &fixed_path)?;
     let folder = options.required_path("output")?;
     let overwrite = options.is_on("overwrite")?;
-    let bases = bases(&folder, &moving_paths, &fixed_path)?;
+    let bases = bases(&folder, &moving_paths)?;
     let transforms_only = options.is_on("transform-only")?;
     for base in &bases {
         let transform = with_suffix(base, ".transform.json");
@@ -197,10 +197,9 @@ fn moving(options: &Options, fixed: &Path) -> Result<Vec<PathBuf>> {
     Ok(paths)
 }
 
-/// Where the results of each volume go, the fixed one last: by its name, or where two have the same, by that of its folder
-/// and its own, such as `step_12.grey`.
-fn bases(folder: &Path, moving: &[PathBuf], fixed: &Path) -> Result<Vec<PathBuf>> {
-    let all = || moving.iter().map(PathBuf::as_path).chain(std::iter::once(fixed));
+/// Where the results of each volume go: by its name, or where two have the same, by that of its folder and its own, such
+/// as `step_12.grey`; and last, `fixed`.
+fn bases(folder: &Path, moving: &[PathBuf]) -> Result<Vec<PathBuf>> {
     let name = |path: &Path, with_folder: bool| -> Result<String> {
         let base = base_of(path);
         let base = if base == path { path.with_extension("") } else { base };
@@ -211,7 +210,8 @@ fn bases(folder: &Path, moving: &[PathBuf], fixed: &Path) -> Result<Vec<PathBuf>
         Ok(parent.map_or(own.clone(), |parent| format!("{parent}.{own}")))
     };
     for with_folder in [false, true] {
-        let names = all().map(|path| name(path, with_folder)).collect::<Result<Vec<_>>>()?;
+        let mut names = moving.iter().map(|path| name(path, with_folder)).collect::<Result<Vec<_>>>()?;
+        names.push("fixed".into());
         if names.iter().enumerate().all(|(k, name)| !names[..k].contains(name)) {
             return Ok(names.iter().map(|name| folder.join(name)).collect());
         }
