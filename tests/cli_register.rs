@@ -127,6 +127,7 @@ fn labels_stay_labels() {
 fn what_cannot_be_registered_ends_with_the_reason_and_no_output() {
     let folder = Scratch::new("refused");
     folder.write("fixed.npy", volume(|p| p, 1));
+    folder.write("same.npy", volume(|p| p, 1));
     folder.write("other.npy", volume(|p| p, 2));
     let n = DIMS.voxels();
     let shape = [DIMS.nz, DIMS.ny, DIMS.nx];
@@ -141,7 +142,7 @@ fn what_cannot_be_registered_ends_with_the_reason_and_no_output() {
     folder.write("far.npy", volume(|p| [p[0] + 23.0, p[1], p[2]], 1));
     let cases = [
         ("fixed", "flat", 65, "constant"),
-        ("flat", "fixed", 65, "constant"),
+        ("flat", "same", 65, "constant"),
         ("fixed", "hole", 65, "1 of 84480 voxels of the moving block"),
         ("layers", "again", 65, "structure"),
         ("fixed", "small", 65, "too small"),
@@ -182,14 +183,16 @@ fn a_folder_is_a_series() {
         expect(&run(&folder.0, &words), 0, &[], &words);
     }
     // The same name in folders: results are named after both.
-    for name in ["a", "b"] {
+    for (name, from) in [("a", "a"), ("b", "b"), ("c", "a")] {
         std::fs::create_dir_all(folder.0.join(format!("steps/{name}"))).unwrap();
-        let words = format!("convert {name}.npy steps/{name}/grey.mhd");
+        let words = format!("convert {from}.npy steps/{name}/grey.mhd");
         expect(&run(&folder.0, &words), 0, &[], &words);
     }
     let words = "register --fixed steps/a/grey.mhd --moving steps --capture 4 --transform-only -o steps/out";
-    expect(&run(&folder.0, words), 0, &["steps/b/grey.mhd"], words);
-    assert!(folder.0.join("steps/out/b.grey.transform.json").is_file());
+    expect(&run(&folder.0, words), 0, &["steps/b/grey.mhd", "steps/c/grey.mhd"], words);
+    for name in ["b.grey", "c.grey"] {
+        assert!(folder.0.join(format!("steps/out/{name}.transform.json")).is_file());
+    }
     let words = "register --fixed series/a.mhd --moving series --capture 4 --transform-only -o out";
     let output = run(&folder.0, words);
     expect(&output, 0, &["series/b.mhd"], words);
