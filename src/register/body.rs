@@ -17,8 +17,8 @@
 //! drift within a scan) is not in C_k. If the blocks differ more than their covariances say, because the body is not quite
 //! rigid, the factor carries that to the result.
 //!
-//! **Rejection.** Residual d_k = |T c_k − T_k c_k|. The block of the largest is left out while it is above three times the
-//! median (which is 3 · 1.48 deviations of a normal) and above [`SMALL`], and at least two thirds of the blocks stay; then
+//! **Rejection.** Residual d_k = |T c_k − T_k c_k|. The block of the largest is left out while that is above 4.5 medians
+//! (three deviations of a normal) and above [`SMALL`], or above [`RIGID`], and at least two thirds of the blocks stay; then
 //! the rest is fitted again. If more would have to go, the blocks do not belong to one body: refused.
 
 use super::block::{Match, point_sigma, register};

@@ -119,13 +119,18 @@ pub fn climb(
 const CUT: f64 = 4.685;
 /// Σ w r² / Σ w of a normal residual of variance 1, from its moments: (1 − 6/c² + 15/c⁴) / (1 − 2/c² + 3/c⁴).
 pub const CORE: f64 = 0.8284;
-/// Most steps with weights.
-const WEIGHTED: usize = 12;
+/// Most steps with weights, and how many tolerances the last may still be long: weights that change make steps shrink
+/// slowly.
+const WEIGHTED: usize = 20;
+const SLOW: f64 = 10.0;
 
 /// From the maximum to where the voxels that fit have theirs: the part of the sample that changed between the scans (lithium
 /// that went or came) must not pull at the motion. Biweights ([`Weights`]) of the residual at the step before, its deviation
-/// that of the voxels as they are weighted; ends where a step moves no corner farther than the tolerance, or after
-/// twelve. Returns the motion, and everything at the step before.
+/// that of the voxels as they are weighted; ends where a step moves no corner farther than the tolerance. Returns the
+/// motion, and everything at the step before.
+///
+/// # Errors
+/// Data: what fits has too little structure, or twenty steps do not end.
 pub fn settle(isa: Isa, level: &Level, top: &Top, settings: &Settings, trace: &mut Vec<Step>) -> Result<(Rigid, Pass)> {
     let mut sums = match &top.look {
         Some(look) => look.total.clone(),
@@ -147,8 +152,11 @@ pub fn settle(isa: Isa, level: &Level, top: &Top, settings: &Settings, trace: &m
         let (step, correlation) = (farthest(level, &delta), look.total.correlation());
         trace.push(Step { scale: level.scale, motion, correlation, step, damping: 0.0, taken: true });
         motion = delta.inverse().then(&motion);
-        if step < settings.tolerance || k == WEIGHTED {
+        if step < settings.tolerance || k == WEIGHTED && step < SLOW * settings.tolerance {
             return Ok((motion, look));
+        }
+        if k == WEIGHTED {
+            return Err(no_maximum(level, settings, correlation));
         }
         (sums, core) = (look.total, CORE);
     }
