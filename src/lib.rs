@@ -2,14 +2,15 @@
 //!
 //! Operando X-ray micro-CT of lithium-metal cells, from raw projections to numbers, in one auditable program. Today it
 //! reads a scan as a beamline wrote it, prepares it (flats, rings, phase, several fields of view), finds its rotation
-//! axis and reconstructs it in true attenuation units, from files larger than memory, with every output hashed and
-//! every bit the same for any thread count, instruction set, slab height and way of reading. What this file promises
+//! axis and reconstructs it in true attenuation units, registers scans of one sample at several times, from files larger
+//! than memory, with every output hashed and every bit the same for any thread count, instruction set, slab height and way of reading. What this file promises
 //! is tested by `tests/architecture.rs` and named tests; what is not built yet is not mentioned.
 //!
 //! ```text
 //! scan ── exchange ── select ── prepare ────── center ── gridrec ── volume writer ── NAME.raw .mhd .nhdr .json
 //!         (Source)    (Source)  flats … −ln    axis      16 slices   (Sink) │         └─ verify
 //!                                  └─ passes: what lies between is a volume, too       stitch: volumes above one another
+//!                                                                                      register: volumes of other times
 //! ```
 //!
 //! ## Five lines
@@ -36,6 +37,7 @@
 //! | 3 | [`exchange`] | foreign formats: HDF5 (Data Exchange, NXtomo), TIFF, MRC, `.npy`, angle lists, PNG |
 //! | 3 | [`phantom`] | objects with known truth: discs in closed form; the operando cell, how somebody would label it, and how a beamline sees it |
 //! | 3 | [`recon`] | reconstruction, from counts to slices |
+//! | 3 | [`register`] | rigid motions between scans with their covariance, and resampling through them |
 //! | 9 | [`cli`] | the commands; `main` only calls it |
 //!
 //! ## Invariants
@@ -107,6 +109,7 @@ pub mod os;
 pub mod phantom;
 pub mod provenance;
 pub mod recon;
+pub mod register;
 #[doc(hidden)]
 pub mod testing;
 pub mod units;

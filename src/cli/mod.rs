@@ -40,6 +40,8 @@ pub mod prepare;
 pub mod progress;
 pub mod recon;
 pub mod reconstruct;
+pub mod register;
+pub mod resample;
 pub mod scan;
 pub mod stats;
 pub mod stitch;
@@ -72,6 +74,8 @@ pub const COMMANDS: &[Command] = &[
     center::COMMAND,
     stitch::VERTICAL,
     stitch::SIDE,
+    register::COMMAND,
+    resample::COMMAND,
     info::COMMAND,
     verify::COMMAND,
     peek::COMMAND,

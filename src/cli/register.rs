@@ -1,0 +1,420 @@
+//! `tomolith register`: volumes of one sample at other times, onto one of them.
+
+use crate::cli::options::{Opt, Settings as Options, Takes};
+use crate::cli::progress::Progress;
+use crate::cli::reconstruct::{refuse_outputs, summary};
+use crate::cli::resample::{INTERPOLATION, MEMORY, Written, write};
+use crate::cli::{Command, Context, values};
+use crate::error::{Error, Result};
+use crate::exchange;
+use crate::json::Json;
+use crate::num::CONTRACT;
+use crate::num::linalg::Matrix;
+use crate::provenance::InputFile;
+use crate::register::body::{self, Body, Region, Report};
+use crate::register::interpolate::Interpolation;
+use crate::register::resample::Grid;
+use crate::register::{Match, Rigid, Settings};
+use crate::units::{Degree, Micrometre};
+use crate::volume::manifest::seal;
+use crate::volume::reader::{base_of, with_suffix};
+use crate::volume::{Dims, Source, Spacing};
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+
+/// The command.
+pub const COMMAND: Command = Command {
+    path: &["register"],
+    about: "Find how a sample moved from scan to scan, and bring every volume onto one grid",
+    details: "Every volume of --moving is registered to --fixed by blocks: rigid motions, found to a few thousandths of a \
+              voxel, with covariance and residuals. Written are, for each, NAME.transform.json (matrix: column vectors of \
+              voxel-centre indices x, y, z, from fixed to moving) and the resampled volume NAME with its mask NAME.mask, \
+              cropped to the box that all volumes see; and the fixed volume cropped alike, as `fixed`. Bodies that move against each \
+              other, as the two electrodes of a cell, are named by their y ranges in the fixed volume; volumes go through \
+              the motion of the first one. What cannot be registered is refused with the reason: no overlap, no \
+              structure, too large a motion, blocks that are not one body.",
+    examples: "  tomolith register --fixed last.mhd --moving first.mhd,second.mhd -o registered\n  \
+               tomolith register --fixed s24.mhd --moving series/ --bodies stripping=420:698,plating=0:180 -o registered\n  \
+               tomolith register --fixed a.mhd --moving b.mhd --capture 40 --transform-only -o out",
+    groups: &[
+        (
+            "",
+            &[
+                Opt::new("fixed", Takes::Value("VOLUME"), "The volume that stays: the last scan, in the paper"),
+                Opt::new(
+                    "moving",
+                    Takes::Value("VOLUME,..|DIR"),
+                    "The others, or a folder of volumes (.mhd), or of folders with one",
+                ),
+                Opt::new("output", Takes::Value("DIR"), "Folder of the results; created").short('o'),
+                Opt::new("bodies", Takes::Value("NAME=A:B,.."), "Rigid bodies as ranges of y in the fixed volume"),
+                Opt::new("transform-only", Takes::Switch, "Write transforms, no volumes"),
+                Opt::new("crop", Takes::Choice(&["common", "fixed"]), "Grid of the volumes: what all see, or all")
+                    .default("common"),
+                INTERPOLATION,
+                MEMORY,
+                Opt::new("overwrite", Takes::Switch, "Replace existing outputs"),
+            ],
+        ),
+        (
+            "The search",
+            &[
+                Opt::new("block", Takes::Number("N"), "Longest side of a block, voxels").default("300"),
+                Opt::new("blocks", Takes::Number("N"), "Blocks of a body, those that hold its motion best")
+                    .default("8"),
+                Opt::new("capture", Takes::Number("N"), "Shifts along each axis to be found, voxels").default("20"),
+                Opt::new("capture-turn", Takes::Number("DEG"), "Turns about each axis to be found, degrees")
+                    .default("3"),
+            ],
+        ),
+    ],
+    run,
+};
+
+/// Schema of a transform's file, and the member that seals it.
+pub const SCHEMA: &str = "tomolith-transform-1";
+/// See [`SCHEMA`].
+pub const SEAL: &str = "transform_sha256";
+/// Version of the stage in transforms and manifests.
+const VERSION: u32 = 1;
+
+/// A rigid body: its name and its y range in the fixed volume.
+struct Named {
+    name: String,
+    region: Region,
+}
+
+/// What is registered, and how.
+struct Work<'a> {
+    context: &'a Context,
+    fixed: Box<dyn Source>,
+    bodies: Vec<(Named, Vec<Region>)>,
+    settings: Settings,
+    block: usize,
+}
+
+fn run(context: &Context) -> Result<()> {
+    let options = &context.settings;
+    let fixed_path = options.required_path("fixed")?;
+    let moving_paths = moving(options, &fixed_path)?;
+    let folder = options.required_path("output")?;
+    let overwrite = options.is_on("overwrite")?;
+    let bases = bases(&folder, &moving_paths)?;
+    let transforms_only = options.is_on("transform-only")?;
+    for base in &bases {
+        let transform = with_suffix(base, ".transform.json");
+        if transform.exists() && !overwrite {
+            return Err(Error::cannot_create("already exists")
+                .help("choose another folder, or replace it with --overwrite")
+                .at(transform));
+        }
+        if !transforms_only {
+            refuse_outputs(base, overwrite)?;
+            refuse_outputs(&with_suffix(base, ".mask"), overwrite)?;
+        }
+    }
+    let fixed = exchange::open_stack(&fixed_path, context.io)?;
+    let bodies = bodies(options, fixed.dims())?;
+    let positive = |name: &str| options.parsed(name, values::positive);
+    let settings = Settings {
+        capture: positive("capture")?,
+        capture_turn: Degree(positive("capture-turn")?),
+        ..Settings::default()
+    };
+    let block = options.parsed("block", values::count)?;
+    let count = options.parsed("blocks", values::count)?;
+    let mut chosen = Vec::new();
+    for named in bodies {
+        let tiles =
+            body::choose(context.isa, fixed.as_ref(), &named.region, block, count).map_err(|e| e.at(&fixed_path))?;
+        chosen.push((named, tiles));
+    }
+    let work = Work { context, fixed, bodies: chosen, settings, block };
+    std::fs::create_dir_all(&folder).map_err(|e| Error::writing(&folder, &e))?;
+    let mut seen: Vec<(Dims, Rigid)> = Vec::new();
+    for (path, base) in moving_paths.iter().zip(&bases) {
+        let source = exchange::open_stack(path, context.io)?;
+        same_spacing(work.fixed.spacing(), source.spacing()).map_err(|e| e.at(path))?;
+        let found = work.one(source.as_ref()).map_err(|e| e.at(path))?;
+        let text = work.transform(source.as_ref(), &found)?;
+        exchange::write_text(&with_suffix(base, ".transform.json"), &text, overwrite)?;
+        for ((named, _), body) in work.bodies.iter().zip(&found) {
+            context.out.line(line(path, &named.name, body))?;
+        }
+        seen.push((source.dims(), found[0].motion));
+    }
+    if transforms_only {
+        return Ok(());
+    }
+    let grid = match options.text("crop")? {
+        Some("fixed") => Grid::whole(work.fixed.dims()),
+        _ => Grid::common(work.fixed.dims(), &seen)?,
+    };
+    let how = options.parsed("interpolation", Interpolation::parse)?;
+    let still = Rigid::identity([0.0; 3]);
+    // The fixed volume keeps its voxels.
+    let fixed_base = &bases[moving_paths.len()];
+    let all = moving_paths.iter().zip(&bases).zip(seen.iter().map(|s| (s.1, how)));
+    let all = all.chain(std::iter::once(((&fixed_path, fixed_base), (still, Interpolation::Nearest))));
+    for ((path, base), (motion, how)) in all {
+        let source = exchange::open_stack(path, context.io)?;
+        let written = Written { path, source: source.as_ref(), motion, grid, how, stage: "register", version: VERSION };
+        let manifest = write(context, base, &written, Vec::new())?;
+        context.out.line(summary(base, &manifest)?)?;
+    }
+    Ok(())
+}
+
+/// The volumes to register: those listed, or those of a folder but the fixed one, in the order of their names; if it holds
+/// folders instead, the volume of the fixed one's name in each.
+fn moving(options: &Options, fixed: &Path) -> Result<Vec<PathBuf>> {
+    let text = options
+        .text("moving")?
+        .ok_or_else(|| Error::usage("--moving is missing").help("name the volumes to register, or their folder"))?;
+    let folder = Path::new(text);
+    if !folder.is_dir() {
+        return Ok(text.split(',').map(PathBuf::from).collect());
+    }
+    let list = |folder: &Path| -> Result<Vec<PathBuf>> {
+        let entries = std::fs::read_dir(folder).map_err(|e| Error::reading(folder, &e))?;
+        let paths = entries.map(|e| e.map(|e| e.path())).collect::<std::io::Result<Vec<_>>>();
+        let mut paths = paths.map_err(|e| Error::reading(folder, &e))?;
+        paths.sort();
+        Ok(paths)
+    };
+    let own = std::fs::canonicalize(fixed).ok();
+    let here = list(folder)?;
+    let mut paths: Vec<PathBuf> = here.iter().filter(|p| p.extension().is_some_and(|e| e == "mhd")).cloned().collect();
+    if let (true, Some(name)) = (paths.is_empty(), fixed.file_name()) {
+        paths = here.iter().map(|p| p.join(name)).filter(|p| p.is_file()).collect();
+    }
+    paths.retain(|p| std::fs::canonicalize(p).ok() != own);
+    if paths.is_empty() {
+        return Err(Error::missing("holds no volume (.mhd) but the fixed one")
+            .at(folder)
+            .help("name the volumes themselves"));
+    }
+    Ok(paths)
+}
+
+/// Where the results of each volume go: by its name, or where two have the same, by that of its folder and its own, such
+/// as `step_12.grey`; and last, `fixed`.
+fn bases(folder: &Path, moving: &[PathBuf]) -> Result<Vec<PathBuf>> {
+    let name = |path: &Path, with_folder: bool| -> Result<String> {
+        let base = base_of(path);
+        let base = if base == path { path.with_extension("") } else { base };
+        let text = |name: Option<&std::ffi::OsStr>| name.map(|n| n.to_string_lossy().into_owned());
+        let own = text(base.file_name())
+            .ok_or_else(|| Error::usage(format!("'{}' names no file", path.display())).help("name a volume"))?;
+        let parent = text(base.parent().and_then(Path::file_name)).filter(|_| with_folder);
+        Ok(parent.map_or(own.clone(), |parent| format!("{parent}.{own}")))
+    };
+    for with_folder in [false, true] {
+        let mut names = moving.iter().map(|path| name(path, with_folder)).collect::<Result<Vec<_>>>()?;
+        names.push("fixed".into());
+        if names.iter().enumerate().all(|(k, name)| !names[..k].contains(name)) {
+            return Ok(names.iter().map(|name| folder.join(name)).collect());
+        }
+    }
+    Err(Error::usage("two volumes have the same name, and so have their folders")
+        .help("results are named after volumes: rename one, or register them one at a time"))
+}
+
+/// `NAME=A:B,…` within the fixed volume; one body, all of it, if none is named.
+fn bodies(options: &Options, dims: Dims) -> Result<Vec<Named>> {
+    let region = |y: Range<usize>| [0..dims.nx, y, 0..dims.nz];
+    let Some(text) = options.text("bodies")? else {
+        return Ok(vec![Named { name: "all".into(), region: region(0..dims.ny) }]);
+    };
+    let one = |part: &str| -> Result<Named> {
+        let wrong = || Error::usage(format!("'{part}' is no body")).help("write NAME=A:B, such as plating=0:180");
+        let (name, range) = part.split_once('=').ok_or_else(wrong)?;
+        let (a, b) = range.split_once(':').ok_or_else(wrong)?;
+        let (a, b) = (a.trim().parse().map_err(|_| wrong())?, b.trim().parse().map_err(|_| wrong())?);
+        if name.trim().is_empty() || a >= b || b > dims.ny {
+            return Err(Error::usage(format!("the body '{part}' is empty or leaves the volume"))
+                .help(format!("the fixed volume has y from 0 to {}", dims.ny)));
+        }
+        Ok(Named { name: name.trim().into(), region: region(a..b) })
+    };
+    text.split(',').map(|part| one(part).map_err(|e| options.blame("bodies", e))).collect()
+}
+
+/// A micrometre more per voxel would be taken for a motion.
+fn same_spacing(fixed: Spacing, moving: Spacing) -> Result<()> {
+    /// Part of a voxel's size that headers written by different programs may differ by.
+    const DIGITS: f64 = 1e-6;
+    let (Some(a), Some(b)) = (fixed, moving) else { return Ok(()) };
+    if (0..3).all(|i| (a[i].0 - b[i].0).abs() <= DIGITS * a[i].0.abs()) {
+        return Ok(());
+    }
+    let list = |s: [Micrometre; 3]| s.map(|Micrometre(v)| v);
+    Err(Error::data(format!("voxels of {:?} um, and those of the fixed volume are {:?} um", list(b), list(a)))
+        .help("a rigid motion does not scale: bring both to one voxel size first"))
+}
+
+impl Work<'_> {
+    /// The motion of every body of one volume.
+    fn one(&self, moving: &dyn Source) -> Result<Vec<Body>> {
+        let total = self.bodies.iter().map(|(_, tiles)| tiles.len()).sum::<usize>() as u64;
+        let progress = Progress::new(&self.context.talk, "register", "blocks");
+        let mut done = 0;
+        let guess = Rigid::identity([0.0; 3]);
+        let mut found = Vec::new();
+        for (named, tiles) in &self.bodies {
+            let body = body::register_body(
+                self.context.isa,
+                self.fixed.as_ref(),
+                moving,
+                &named.region,
+                tiles,
+                &guess,
+                &self.settings,
+                &mut |blocks| progress.update(done + blocks as u64, total, 0),
+            );
+            found.push(body.map_err(|e| {
+                Error::new(e.fault(), format!("body {}: {}", named.name, e.what())).help(e.advice().unwrap_or_default())
+            })?);
+            done += tiles.len() as u64;
+        }
+        progress.finish();
+        Ok(found)
+    }
+
+    /// The text of `NAME.transform.json`.
+    fn transform(&self, moving: &dyn Source, found: &[Body]) -> Result<String> {
+        let inputs = |role: &str, source: &dyn Source| -> Result<Json> {
+            let files = source.inputs()?;
+            Ok(Json::Arr(files.into_iter().map(|f| InputFile { role: role.into(), ..f }.to_json()).collect()))
+        };
+        let bodies =
+            self.bodies.iter().zip(found).map(|((named, _), body)| body_json(&named.name, &named.region, body));
+        let first = &found[0];
+        let s = &self.settings;
+        let Json::Obj(members) = Json::obj([
+            ("schema", SCHEMA.into()),
+            ("tool", Json::obj([("name", "tomolith".into()), ("version", env!("CARGO_PKG_VERSION").into())])),
+            ("contract", CONTRACT.into()),
+            ("stage_version", VERSION.into()),
+            ("matrix", matrix(&first.motion.matrix())),
+            ("body", self.bodies[0].0.name.as_str().into()),
+            ("bodies", Json::Arr(bodies.collect())),
+            ("fixed", inputs("fixed", self.fixed.as_ref())?),
+            ("moving", inputs("moving", moving)?),
+            (
+                "params",
+                Json::obj([
+                    ("block", self.block.into()),
+                    ("capture_voxels", s.capture.into()),
+                    ("capture_turn_deg", s.capture_turn.0.into()),
+                    ("tolerance_voxels", s.tolerance.into()),
+                    ("iterations", s.iterations.into()),
+                    ("least_overlap", s.least_overlap.into()),
+                    ("worst_sigma_voxels", s.worst_sigma.into()),
+                ]),
+            ),
+        ]) else {
+            return Err(Error::bug("an object that is none"));
+        };
+        Ok(seal(members, SEAL))
+    }
+}
+
+fn list(values: &[f64]) -> Json {
+    Json::Arr(values.iter().map(|&v| v.into()).collect())
+}
+
+fn matrix<const N: usize>(m: &Matrix<N>) -> Json {
+    Json::Arr(m.iter().map(|row| list(row)).collect())
+}
+
+fn motion_json(motion: &Rigid, covariance: &Matrix<6>) -> Vec<(&'static str, Json)> {
+    let sigma: [f64; 6] = std::array::from_fn(|i| covariance[i][i].max(0.0).sqrt());
+    vec![
+        ("matrix", matrix(&motion.matrix())),
+        ("rotation_vector_rad", list(&motion.rotation_vector())),
+        ("angle_deg", motion.angle().0.into()),
+        ("centre", list(&motion.centre)),
+        ("translation", list(&motion.translation)),
+        ("covariance_rad_voxels", matrix(covariance)),
+        ("standard_errors_rad_voxels", list(&sigma)),
+    ]
+}
+
+fn region_json(region: &Region) -> Json {
+    let ends = |r: &Range<usize>| Json::Arr(vec![r.start.into(), r.end.into()]);
+    Json::obj([("x", ends(&region[0])), ("y", ends(&region[1])), ("z", ends(&region[2]))])
+}
+
+fn body_json(name: &str, region: &Region, body: &Body) -> Json {
+    let mut members = motion_json(&body.motion, &body.covariance);
+    members.extend([
+        ("name", name.into()),
+        ("region", region_json(region)),
+        ("corner_sigma_voxels", body.corner_sigma.into()),
+        ("residual_rms_voxels", body.residual[0].into()),
+        ("residual_max_voxels", body.residual[1].into()),
+        ("leave_one_out_voxels", body.leave_one_out.map_or(Json::Null, Json::from)),
+        ("blocks", Json::Arr(body.blocks.iter().map(block_json).collect())),
+    ]);
+    Json::obj(members)
+}
+
+fn block_json(report: &Report) -> Json {
+    let status = match (&report.found, report.used) {
+        (Err(reason), _) => format!("refused: {reason}"),
+        (Ok(_), true) => "used".into(),
+        (Ok(_), false) => "rejected: its residual is far above those of the others".into(),
+    };
+    let mut members = vec![("region", region_json(&report.tile)), ("status", status.as_str().into())];
+    if let Ok(found) = &report.found {
+        members.extend(motion_json(&found.motion, &found.covariance));
+        members.extend([
+            ("residual_voxels", list(&report.residual)),
+            ("residual_turn_rad", report.turn.into()),
+            ("corner_sigma_voxels", found.corner_sigma.into()),
+            ("correlation_before", found.correlation[0].into()),
+            ("correlation_after", found.correlation[1].into()),
+            ("overlap", found.overlap.into()),
+            ("fitting", found.fitting.into()),
+            ("condition", found.condition.into()),
+            ("significance", found.significance.into()),
+            ("iterations", found.iterations().into()),
+            ("trace", trace_json(found)),
+        ]);
+    }
+    Json::obj(members)
+}
+
+fn trace_json(found: &Match) -> Json {
+    let step = |s: &crate::register::Step| {
+        Json::obj([
+            ("scale", s.scale.into()),
+            ("correlation", s.correlation.into()),
+            ("step_voxels", s.step.into()),
+            ("damping", s.damping.into()),
+            ("taken", Json::Bool(s.taken)),
+            ("rotation_vector_rad", list(&s.motion.rotation_vector())),
+            ("translation", list(&s.motion.translation)),
+        ])
+    };
+    Json::Arr(found.trace.iter().map(step).collect())
+}
+
+/// A body's line on stdout.
+fn line(path: &Path, name: &str, body: &Body) -> String {
+    let [x, y, z] = body.motion.translation;
+    let used = body.blocks.iter().filter(|b| b.used);
+    let correlation = used.clone().filter_map(|b| b.found.as_ref().ok()).map(|m| m.correlation[1]).fold(1.0, f64::min);
+    format!(
+        "{}  {name}: shift ({x:.4}, {y:.4}, {z:.4}) voxels, turn {:.5} deg, +- {:.4} voxels at a corner; {} of {} blocks, \
+         residual {:.4} (at most {:.4}), least correlation {correlation:.4}",
+        path.display(),
+        body.motion.angle().0,
+        body.corner_sigma,
+        used.count(),
+        body.blocks.len(),
+        body.residual[0],
+        body.residual[1],
+    )
+}

@@ -1,0 +1,182 @@
+//! `tomolith resample`: one volume through a transform, onto the grid of another.
+
+use crate::cli::options::{Opt, Takes};
+use crate::cli::progress::Progress;
+use crate::cli::reconstruct::summary;
+use crate::cli::register::SCHEMA;
+use crate::cli::stitch::output;
+use crate::cli::{Command, Context, values};
+use crate::error::{Error, Result};
+use crate::exchange;
+use crate::json::{Json, MAX_TEXT};
+use crate::num::CONTRACT;
+use crate::num::linalg::Matrix;
+use crate::os;
+use crate::provenance::InputFile;
+use crate::register::Rigid;
+use crate::register::interpolate::Interpolation;
+use crate::register::resample::{Grid, Plan, resample};
+use crate::volume::manifest::{Job, Manifest};
+use crate::volume::reader::{Reader, with_suffix};
+use crate::volume::writer::Writer;
+use crate::volume::{Dtype, Source};
+use std::io::Read as _;
+use std::path::Path;
+
+/// Between voxels.
+pub const INTERPOLATION: Opt =
+    Opt::new("interpolation", Takes::Choice(&Interpolation::NAMES), "Between voxels; nearest is for labels")
+        .default("cubic");
+/// Bytes that may be taken.
+pub const MEMORY: Opt = Opt::new(
+    "memory",
+    Takes::Number("SIZE|auto"),
+    "Stay within this much memory, such as 4GiB; the results are the same",
+)
+.default("auto");
+
+/// The command.
+pub const COMMAND: Command = Command {
+    path: &["resample"],
+    about: "Bring a volume onto another's grid through the transform that `register` found",
+    details: "Every voxel of the grid of --like is looked up in VOLUME through the transform's matrix (from --like to VOLUME) \
+              once: cubic B-spline through the values, trilinear, or the nearest voxel. Beside the volume NAME stands its mask \
+              NAME.mask: 1 where VOLUME was seen, 0 where the value 0 means nothing.",
+    examples: "  tomolith resample first.mhd --transform registered/first.transform.json --like last.mhd -o out/first\n  \
+               tomolith resample labels.mhd --transform t.json --body plating --like last.mhd --interpolation nearest -o out/l",
+    groups: &[(
+        "",
+        &[
+            Opt::new("volume", Takes::Argument("VOLUME"), "The volume that moved"),
+            Opt::new("transform", Takes::Value("FILE.json"), "What register wrote, or any JSON with a `matrix`"),
+            Opt::new("body", Takes::Value("NAME"), "The body whose motion is taken [default: the first]"),
+            Opt::new("like", Takes::Value("VOLUME"), "The volume whose grid is filled"),
+            Opt::new("output", Takes::Value("DIR/NAME"), "Where to write, without extension").short('o'),
+            INTERPOLATION,
+            MEMORY,
+            Opt::new("overwrite", Takes::Switch, "Replace an existing output"),
+        ],
+    )],
+    run,
+};
+
+/// Version of the stage in manifests.
+const VERSION: u32 = 1;
+
+/// A volume that is written through a motion.
+pub struct Written<'a> {
+    /// Where it comes from.
+    pub path: &'a Path,
+    /// It.
+    pub source: &'a dyn Source,
+    /// From the fixed volume to it.
+    pub motion: Rigid,
+    /// Where the output lies in the fixed volume.
+    pub grid: Grid,
+    /// Between voxels.
+    pub how: Interpolation,
+    /// The stage in the manifest.
+    pub stage: &'static str,
+    /// Its version.
+    pub version: u32,
+}
+
+fn run(context: &Context) -> Result<()> {
+    let options = &context.settings;
+    let (base, _) = output(context)?;
+    let path = options.required_path("volume")?;
+    let transform = options.required_path("transform")?;
+    let like = exchange::open_stack(&options.required_path("like")?, context.io)?;
+    let source = exchange::open_stack(&path, context.io)?;
+    let motion = read_transform(&transform, options.text("body")?).map_err(|e| e.at(&transform))?;
+    let written = Written {
+        path: &path,
+        source: source.as_ref(),
+        motion,
+        grid: Grid::whole(like.dims()),
+        how: options.parsed("interpolation", Interpolation::parse)?,
+        stage: "resample",
+        version: VERSION,
+    };
+    let manifest = write(context, &base, &written, vec![InputFile::of("transform", &transform)?])?;
+    context.out.line(summary(&base, &manifest)?)
+}
+
+/// The matrix of a transform, or of one of its bodies.
+fn read_transform(path: &Path, body: Option<&str>) -> Result<Rigid> {
+    let mut text = String::new();
+    let limit = MAX_TEXT as u64 + 1;
+    os::open_regular(path)?.take(limit).read_to_string(&mut text).map_err(|e| Error::reading(path, &e))?;
+    let json = Json::parse(&text)?;
+    if json.get("schema").and_then(Json::as_str).is_some_and(|schema| schema != SCHEMA) {
+        return Err(Error::data(format!("not a transform: this version reads `{SCHEMA}`")));
+    }
+    let from = match body {
+        None => &json,
+        Some(name) => {
+            let bodies = json.need_arr("bodies")?;
+            let named = |b: &&Json| b.get("name").and_then(Json::as_str) == Some(name);
+            bodies.iter().find(named).ok_or_else(|| {
+                let have: Vec<_> = bodies.iter().filter_map(|b| b.get("name").and_then(Json::as_str)).collect();
+                Error::usage(format!("the transform has no body '{name}'")).help(format!("it has: {}", have.join(", ")))
+            })?
+        }
+    };
+    let wrong = || Error::data("`matrix` is not 4 rows of 4 numbers");
+    let mut matrix: Matrix<4> = [[0.0; 4]; 4];
+    let rows = from.need_arr("matrix")?;
+    if rows.len() != 4 {
+        return Err(wrong());
+    }
+    for (row, values) in matrix.iter_mut().zip(rows) {
+        let values: Option<Vec<f64>> = values.as_arr().ok_or_else(wrong)?.iter().map(Json::as_f64).collect();
+        *row = values.and_then(|v| v.try_into().ok()).ok_or_else(wrong)?;
+    }
+    let list = |key: &str| -> Option<Vec<f64>> { from.get(key)?.as_arr()?.iter().map(Json::as_f64).collect() };
+    let centre = list("centre").and_then(|c| c.try_into().ok()).unwrap_or([0.0; 3]);
+    Rigid::from_matrix(&matrix, centre)
+}
+
+/// Writes a volume through its motion, and its mask beside it.
+pub fn write(context: &Context, base: &Path, w: &Written, more: Vec<InputFile>) -> Result<Manifest> {
+    let options = &context.settings;
+    let overwrite = options.is_on("overwrite")?;
+    let auto = |text: &str| if text == "auto" { Ok(os::free_memory() / 2) } else { values::bytes(text) };
+    let plan = Plan { motion: w.motion, grid: w.grid, how: w.how, memory: options.parsed("memory", auto)? };
+    let unit = Reader::open(w.path, context.io).map_or("unknown".into(), |r| r.header().unit.clone());
+    let mut inputs: Vec<InputFile> =
+        w.source.inputs()?.into_iter().map(|input| InputFile { role: "moving".into(), ..input }).collect();
+    inputs.extend(more);
+    let matrix = w.motion.matrix().map(|row| Json::Arr(row.iter().map(|&v| v.into()).collect()));
+    let params = Json::obj([
+        ("matrix", Json::Arr(matrix.to_vec())),
+        ("centre", Json::Arr(w.motion.centre.iter().map(|&v| v.into()).collect())),
+        ("first_voxel_xyz", Json::Arr(w.grid.first.iter().map(|&v| v.into()).collect())),
+        ("interpolation", w.how.name().into()),
+    ]);
+    let labels = w.how == Interpolation::Nearest && w.source.dtype() == Dtype::U8;
+    let job = |dtype: Dtype, value_unit: String| Job {
+        dims: w.grid.dims,
+        dtype,
+        spacing: w.source.spacing(),
+        slope: 1.0,
+        intercept: 0.0,
+        value_unit,
+        stage: w.stage.into(),
+        stage_version: w.version,
+        params: params.clone(),
+        inputs: inputs.clone(),
+        contract: CONTRACT,
+    };
+    let mut out = Writer::create(base, job(if labels { Dtype::U8 } else { Dtype::F32 }, unit), overwrite)?;
+    let mut mask = Writer::create(&with_suffix(base, ".mask"), job(Dtype::U8, "mask".into()), overwrite)?;
+    let progress = Progress::new(&context.talk, w.stage, "slices");
+    let slice = (w.grid.dims.slice() * Dtype::F32.size()) as u64;
+    resample(context.isa, w.source, &plan, &mut out, Some(&mut mask), &mut |done, total| {
+        progress.update(done as u64, total as u64, done as u64 * slice);
+    })
+    .map_err(|e| e.at(w.path))?;
+    progress.finish();
+    mask.finish(Json::obj::<&str>([]), context.run_record())?;
+    out.finish(Json::obj::<&str>([]), context.run_record())
+}

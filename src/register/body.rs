@@ -1,0 +1,423 @@
+//! L3. Several blocks of one rigid body: which, and what they say together.
+//!
+//! **Choice.** A region is cut into tiles. Tile k alone holds the motion with the information H_k = Σ J Jᵀ about its own
+//! centre; about the body's centre it is A_k H_k A_kᵀ, A_k = ((1, [c_k − c]×), (0, 1)). Tiles are taken one after the other,
+//! each the one that makes det Σ A_k H_k A_kᵀ largest (D-optimal): those with edges in directions that are still missing,
+//! and far from the others, because distance is what holds a rotation.
+//!
+//! **Fit.** Block k gives ξ_k = (ω, τ) against a common start T₀, with the covariance C_k ([`super::block`]). The motion of
+//! the body is the least-squares one,
+//!
+//! ```text
+//! N = Σ P_kᵀ C_k⁻¹ P_k        N ξ = Σ P_kᵀ C_k⁻¹ ξ_k        P_k ξ = (ω, τ + ω × (T₀ c_k − T₀ c))
+//! T = exp ξ ∘ T₀              Cov(ξ) = max(1, χ²/(6 n − 6)) N⁻¹
+//! ```
+//!
+//! T₀ is [`rigid::fit`]. C_k has the variance [`FLOOR`] added: what is the same in all voxels of a block (the interpolant,
+//! drift within a scan) is not in C_k. If the blocks differ more than their covariances say, because the body is not quite
+//! rigid, the factor carries that to the result.
+//!
+//! **Rejection.** Residual d_k = |T c_k − T_k c_k|. The block of the largest is left out while that is above 4.5 medians
+//! (three deviations of a normal) and above [`SMALL`], or above [`RIGID`], and at least two thirds of the blocks stay; then
+//! the rest is fitted again. If more would have to go, the blocks do not belong to one body: refused.
+
+use super::block::{Match, point_sigma, register};
+use super::level::{Level, Piece};
+use super::pass::{Want, pass};
+use super::rigid::{self, Block, Point, Rigid, add, length, sub};
+use super::{Settings, gauss_newton};
+use crate::error::{Error, Result};
+use crate::num::lanes::Isa;
+use crate::num::linalg::{Matrix, apply, cholesky, cross, dot, identity, inverse, product, transpose};
+use crate::os::check_interrupt;
+use crate::volume::{Dims, Source};
+use std::array::from_fn;
+use std::ops::Range;
+
+/// A box of a volume: ranges of x, y, z.
+pub type Region = [Range<usize>; 3];
+
+/// Standard deviation that every block has besides its own, voxels along each axis; as a turn, divided by its radius.
+pub const FLOOR: f64 = 0.005;
+/// A residual that is never rejected, voxels.
+pub const SMALL: f64 = 0.05;
+/// A residual of more is rejected, in medians.
+const FAR: f64 = 4.5;
+/// Largest residual that blocks of one rigid body may have after rejection, voxels.
+pub const RIGID: f64 = 0.5;
+/// Longest side of the binned region from which blocks get their start.
+const OVERVIEW: usize = 256;
+
+/// Tiles of at most `size` voxels along each axis, evenly placed, that cover a region.
+pub fn tiles(region: &Region, size: usize) -> Vec<Region> {
+    let along = |range: &Range<usize>| -> Vec<Range<usize>> {
+        let (n, width) = (range.len().div_ceil(size).max(1), range.len().min(size));
+        let place = |k: usize| range.start + if n > 1 { (range.len() - width) * k / (n - 1) } else { 0 };
+        (0..n).map(|k| place(k)..place(k) + width).collect()
+    };
+    let [x, y, z] = [along(&region[0]), along(&region[1]), along(&region[2])];
+    let n = x.len() * y.len() * z.len();
+    let at = |k: usize| [x[k % x.len()].clone(), y[k / x.len() % y.len()].clone(), z[k / x.len() / y.len()].clone()];
+    (0..n).map(at).collect()
+}
+
+/// Σ J Jᵀ of a block about `centre`, per the variance of its values: what it knows about a motion.
+fn information(isa: Isa, piece: &Piece, centre: &Point) -> Result<Matrix<6>> {
+    /// The rung on which tiles are compared.
+    const RUNG: usize = 4;
+    let levels = Level::pyramid(isa, piece, piece, RUNG)?;
+    let Some(level) = levels.last() else { return Err(Error::bug("a pyramid without a rung")) };
+    let own = Rigid::identity(piece.middle());
+    let look = pass(isa, level, &own, &own, Want::Curvature);
+    let variance = look.total.ff() / look.total.n();
+    let h = gauss_newton::curvature(&look).map(|row| row.map(|v| v / variance));
+    // ((1, [arm]×), (0, 1)) is the transpose of what carries a motion by arm.
+    let a = transpose(&carry(&sub(&piece.middle(), centre)));
+    Ok(product(&product(&a, &h), &transpose(&a)))
+}
+
+/// P of (ω, τ) → (ω, τ + ω × arm): the same small motion told about a centre that is `arm` away.
+fn carry(arm: &Point) -> Matrix<6> {
+    let mut p = identity::<6>();
+    for column in 0..3 {
+        let unit: Point = from_fn(|i| f64::from(u8::from(i == column)));
+        let moved = cross(&unit, arm);
+        (0..3).for_each(|row| p[3 + row][column] = moved[row]);
+    }
+    p
+}
+
+/// The middle of a region.
+fn middle(region: &Region) -> Point {
+    from_fn(|i| (region[i].start as f64 + region[i].end as f64 - 1.0) / 2.0)
+}
+
+/// The `count` tiles of a region that hold its motion best; all, if they are no more. Tiles that hold nothing (constant) are
+/// left out.
+///
+/// # Errors
+/// What reading says; data: no tile has structure.
+pub fn choose(isa: Isa, source: &dyn Source, region: &Region, size: usize, count: usize) -> Result<Vec<Region>> {
+    let all = tiles(region, size);
+    if all.len() <= count {
+        return Ok(all);
+    }
+    let centre = middle(region);
+    let mut known = Vec::new();
+    for tile in all {
+        check_interrupt()?;
+        let piece = Piece::read(source, tile.clone())?;
+        // What has nothing to say is no error here: others may have.
+        if let Ok(h) = information(isa, &piece, &centre) {
+            known.push((tile, h));
+        }
+    }
+    let arm = region.iter().map(|r| r.len() as f64).fold(0.0, f64::max) / 2.0;
+    // Rotations in units of the region; a thousandth of the identity so that the first tiles have a determinant at all.
+    let unit = |i: usize| if i < 3 { 1.0 / arm } else { 1.0 };
+    let scaled = |h: &Matrix<6>| -> Matrix<6> { from_fn(|i| from_fn(|l| h[i][l] * unit(i) * unit(l))) };
+    let mean = known.iter().map(|(_, h)| scaled(h)).fold(0.0, |sum, h| sum + (0..6).fold(0.0, |s, i| s + h[i][i]));
+    let ridge = 1e-3 * mean / (6.0 * known.len().max(1) as f64);
+    let mut total: Matrix<6> = from_fn(|i| from_fn(|l| if i == l { ridge } else { 0.0 }));
+    let mut chosen = Vec::new();
+    while chosen.len() < count && !known.is_empty() {
+        let with = |h: &Matrix<6>| -> Matrix<6> {
+            let h = scaled(h);
+            from_fn(|i| from_fn(|l| total[i][l] + h[i][l]))
+        };
+        // The determinant is the square of the product of the pivots' roots.
+        let size = |h: &Matrix<6>| cholesky(&with(h)).map_or(0.0, |l| (0..6).fold(1.0, |p, i| p * l[i][i]));
+        let sizes: Vec<f64> = known.iter().map(|(_, h)| size(h)).collect();
+        let best = (0..sizes.len()).fold(0, |m, k| if sizes[k] > sizes[m] { k } else { m });
+        total = with(&known[best].1);
+        chosen.push(known.remove(best).0);
+    }
+    if chosen.is_empty() {
+        return Err(Error::data(format!("no tile of the region {region:?} has structure")).help("name another region"));
+    }
+    Ok(chosen)
+}
+
+/// What one block said, and what became of it.
+#[derive(Clone, Debug)]
+pub struct Report {
+    /// Its place in the fixed volume.
+    pub tile: Region,
+    /// Its motion, or why it has none.
+    pub found: std::result::Result<Match, String>,
+    /// T c − T_k c, voxels: where the body's motion takes its centre less where its own does.
+    pub residual: Point,
+    /// Angle between the two rotations, radians.
+    pub turn: f64,
+    /// Whether it counts.
+    pub used: bool,
+}
+
+/// The motion of a body.
+#[derive(Clone, Debug)]
+pub struct Body {
+    /// From the fixed volume to the moving one.
+    pub motion: Rigid,
+    /// Of (ω, t) about the motion's centre, radians and voxels.
+    pub covariance: Matrix<6>,
+    /// The blocks, in the order of their choice.
+    pub blocks: Vec<Report>,
+    /// Root of the mean square and largest of the residuals of the blocks that count, voxels.
+    pub residual: [f64; 2],
+    /// Farthest that leaving out one block moves a corner of the region, voxels; `None` with fewer than three.
+    pub leave_one_out: Option<f64>,
+    /// Standard deviation of the worst corner of the region, voxels.
+    pub corner_sigma: f64,
+}
+
+/// Registers the blocks `tiles` of one body and fits its motion near `guess`. `told` hears of each block that is done.
+///
+/// # Errors
+/// What reading says; data: no block can be registered (with the first reason), or the blocks do not move as one body.
+pub fn register_body(
+    isa: Isa,
+    fixed: &dyn Source,
+    moving: &dyn Source,
+    region: &Region,
+    tiles: &[Region],
+    guess: &Rigid,
+    settings: &Settings,
+    told: &mut dyn FnMut(usize),
+) -> Result<Body> {
+    let start = if tiles.len() > 1 { overview(isa, fixed, moving, region, guess, settings)? } else { *guess };
+    let mut blocks = Vec::new();
+    for tile in tiles {
+        check_interrupt()?;
+        let found = block(isa, fixed, moving, tile, &start, settings);
+        let found = match found {
+            Err(e) if e.fault() != crate::error::Fault::Data => return Err(e),
+            other => other.map_err(|e| e.what().to_string()),
+        };
+        if let (Err(reason), 1) = (&found, tiles.len()) {
+            return Err(Error::data(reason.clone()).help("choose another region, a wider search, or a nearer start"));
+        }
+        let used = found.is_ok();
+        blocks.push(Report { tile: tile.clone(), found, residual: [0.0; 3], turn: 0.0, used });
+        told(blocks.len());
+    }
+    join(region, blocks)
+}
+
+/// Registers one tile with as much of the moving volume around it as the search may reach.
+fn block(
+    isa: Isa,
+    fixed: &dyn Source,
+    moving: &dyn Source,
+    tile: &Region,
+    guess: &Rigid,
+    settings: &Settings,
+) -> Result<Match> {
+    /// Voxels for the window and its margin.
+    const MORE: f64 = 4.0;
+    let piece = Piece::read(fixed, tile.clone())?;
+    let turned = piece.dims.nx.max(piece.dims.ny).max(piece.dims.nz) as f64
+        * crate::units::Radian::from(settings.capture_turn).0;
+    let reach = settings.capture + turned + MORE;
+    let images = rigid::corners(piece.origin(), piece.dims).map(|p| guess.apply(&p));
+    let n = [moving.dims().nx, moving.dims().ny, moving.dims().nz];
+    let box_of: [Range<usize>; 3] = from_fn(|i| {
+        let (low, high) = images.iter().fold((f64::MAX, f64::MIN), |(a, b), p| (a.min(p[i]), b.max(p[i])));
+        let clamp = |v: f64| v.clamp(0.0, n[i] as f64) as usize;
+        clamp((low - reach).floor())..clamp((high + reach).ceil() + 1.0)
+    });
+    if box_of.iter().any(Range::is_empty) {
+        return Err(Error::data(format!("the block at {tile:?} has no counterpart in the moving volume: no overlap"))
+            .help("give a start nearer to the motion"));
+    }
+    register(isa, &piece, &Piece::read(moving, box_of)?, guess, settings)
+}
+
+/// A start for all blocks of a region: the region as a whole, binned.
+fn overview(
+    isa: Isa,
+    fixed: &dyn Source,
+    moving: &dyn Source,
+    region: &Region,
+    guess: &Rigid,
+    settings: &Settings,
+) -> Result<Rigid> {
+    let longest = region.iter().map(Range::len).fold(1, usize::max);
+    let s = longest.div_ceil(OVERVIEW);
+    let d = moving.dims();
+    let (f, m) = (binned(fixed, region, s)?, binned(moving, &[0..d.nx, 0..d.ny, 0..d.nz], s)?);
+    let scale = s as f64;
+    // Voxel X of a binned box lies at first + s X + (s − 1)/2.
+    let half = (scale - 1.0) / 2.0;
+    let origin: Point = region.each_ref().map(|r| r.start as f64 + half);
+    let centre = f.middle();
+    let there = guess.apply(&from_fn(|i| origin[i] + scale * centre[i]));
+    let small =
+        Rigid { rotation: guess.rotation, centre, translation: from_fn(|i| (there[i] - half) / scale - centre[i]) };
+    let coarse = Settings { capture: settings.capture / scale, ..*settings };
+    let found = register(isa, &f, &m, &small, &coarse)?.motion;
+    let image = found.apply(&centre);
+    let from: Point = from_fn(|i| origin[i] + scale * centre[i]);
+    Ok(Rigid { rotation: found.rotation, centre: from, translation: from_fn(|i| scale * image[i] + half - from[i]) })
+}
+
+/// Means of s³ voxels of a region, x, then y, then z ascending in one f32 sum; what is left over is not used.
+fn binned(source: &dyn Source, region: &Region, s: usize) -> Result<Piece> {
+    let [x, y, z] = region;
+    if s == 1 {
+        return Ok(Piece { first: [0; 3], ..Piece::read(source, region.clone())? });
+    }
+    let dims = Dims::new(z.len() / s, y.len() / s, x.len() / s)?;
+    let mut values = vec![0f32; dims.voxels()];
+    for (k, out) in values.chunks_exact_mut(dims.slice()).enumerate() {
+        let slab = Piece::read(source, [x.clone(), y.clone(), z.start + k * s..z.start + (k + 1) * s])?;
+        for (i, &v) in slab.values.iter().enumerate() {
+            let (x, y) = (i % slab.dims.nx / s, i / slab.dims.nx % slab.dims.ny / s);
+            if x < dims.nx && y < dims.ny {
+                out[y * dims.nx + x] += v;
+            }
+        }
+        out.iter_mut().for_each(|v| *v /= (s * s * s) as f32);
+    }
+    Ok(Piece { first: [0; 3], dims, values })
+}
+
+/// Least-squares motion of some blocks, its covariance, and χ².
+fn least_squares(blocks: &[&Match], centre: &Point) -> Option<(Rigid, Matrix<6>)> {
+    let closed: Vec<Block> = blocks.iter().map(|b| weighted(b)).collect();
+    let start = rigid::fit(&closed)?.about(*centre);
+    let there = start.apply(centre);
+    let (mut n, mut right) = ([[0.0; 6]; 6], [0.0; 6]);
+    let mut terms = Vec::new();
+    for b in blocks {
+        // What the block's motion adds to the start: T_k = (ω, τ about its image) ∘ T₀.
+        let c = b.motion.centre;
+        let turn = rigid::rotation_vector(&product(&b.motion.rotation, &transpose(&start.rotation)));
+        let shift = sub(&b.motion.apply(&c), &start.apply(&c));
+        let xi: [f64; 6] = from_fn(|i| if i < 3 { turn[i] } else { shift[i - 3] });
+        let weight = inverse(&floored(b))?;
+        let p = carry(&sub(&start.apply(&c), &there));
+        let pw = product(&transpose(&p), &weight);
+        let own = product(&pw, &p);
+        let pull = apply(&pw, &xi);
+        (0..6).for_each(|i| (0..6).for_each(|l| n[i][l] += own[i][l]));
+        (0..6).for_each(|i| right[i] += pull[i]);
+        terms.push((xi, p, weight));
+    }
+    let covariance = inverse(&n)?;
+    let xi = apply(&covariance, &right);
+    let square = terms.iter().fold(0.0, |sum, (own, p, weight)| {
+        let model = apply(p, &xi);
+        let off: [f64; 6] = from_fn(|i| own[i] - model[i]);
+        sum + dot(&off, &apply(weight, &off))
+    });
+    let freedom = 6.0 * (blocks.len() as f64 - 1.0);
+    let factor = if freedom > 0.0 { (square / freedom).max(1.0) } else { 1.0 };
+    let step = Rigid::new([xi[0], xi[1], xi[2]], there, [xi[3], xi[4], xi[5]]);
+    Some((start.then(&step), covariance.map(|row| row.map(|v| factor * v))))
+}
+
+/// C_k with the floor.
+fn floored(b: &Match) -> Matrix<6> {
+    // The radius follows from the block's own covariance: a turn is known as well as its ends are.
+    let ends = |at: usize| (0..3).fold(0.0, |sum, i| sum + b.covariance[at + i][at + i]);
+    let radius = if ends(0) > 0.0 { (ends(3) / ends(0)).sqrt().max(1.0) } else { 1.0 };
+    let mut c = b.covariance;
+    (0..6).for_each(|i| c[i][i] += if i < 3 { (FLOOR / radius) * (FLOOR / radius) } else { FLOOR * FLOOR });
+    c
+}
+
+/// A block for the closed form: |R − R_k|² is twice the square of the angle between.
+fn weighted(b: &Match) -> Block {
+    let c = floored(b);
+    let mean = |at: usize| (0..3).fold(0.0, |sum, i| sum + c[at + i][at + i]) / 3.0;
+    Block { motion: b.motion, weight: 1.0 / mean(3), turn_weight: 0.5 / mean(0) }
+}
+
+/// Joins what the blocks of one body say.
+///
+/// # Errors
+/// As [`register_body`].
+pub fn join(region: &Region, mut blocks: Vec<Report>) -> Result<Body> {
+    let good = blocks.iter().filter(|b| b.used).count();
+    let Some(first) = blocks.iter().find_map(|b| b.found.as_ref().ok()).cloned() else {
+        let reason = blocks.iter().find_map(|b| b.found.as_ref().err()).cloned().unwrap_or_default();
+        return Err(Error::data(format!("none of {} blocks can be registered; the first: {reason}", blocks.len()))
+            .help("choose another region, a wider search, or a nearer start"));
+    };
+    let centre = middle(region);
+    let mut common: Option<Vec<Point>> = None;
+    let (motion, covariance) = loop {
+        let used: Vec<&Match> = blocks.iter().filter(|b| b.used).filter_map(|b| b.found.as_ref().ok()).collect();
+        let fitted = if used.len() == 1 {
+            carried(&first, &used, &centre)
+        } else {
+            least_squares(&used, &centre).ok_or_else(|| Error::data("the blocks do not determine a motion"))?
+        };
+        let left = used.len();
+        for b in &mut blocks {
+            if let Ok(m) = &b.found {
+                b.residual = sub(&fitted.0.apply(&m.motion.centre), &m.motion.apply(&m.motion.centre));
+                b.turn = length(&rigid::rotation_vector(&product(&fitted.0.rotation, &transpose(&m.motion.rotation))));
+            }
+        }
+        let common =
+            common.get_or_insert_with(|| blocks.iter().filter(|b| b.found.is_ok()).map(|b| b.residual).collect());
+        let mut sizes: Vec<(f64, usize)> =
+            (0..blocks.len()).filter(|&k| blocks[k].used).map(|k| (length(&blocks[k].residual), k)).collect();
+        sizes.sort_by(|a, b| a.0.total_cmp(&b.0)); // stable
+        let (median, (largest, worst)) = (sizes[(sizes.len() - 1) / 2].0, sizes[sizes.len() - 1]);
+        let is_far = largest > SMALL && largest > FAR * median || largest > RIGID;
+        if !is_far {
+            break fitted;
+        }
+        if 3 * (left - 1) < 2 * good || left <= 2 {
+            return Err(apart(common));
+        }
+        blocks[worst].used = false;
+    };
+    let used: Vec<&Match> = blocks.iter().filter(|b| b.used).filter_map(|b| b.found.as_ref().ok()).collect();
+    let sizes: Vec<f64> = blocks.iter().filter(|b| b.used).map(|b| length(&b.residual)).collect();
+    let mean_square = sizes.iter().fold(0.0, |sum, d| sum + d * d) / sizes.len() as f64;
+    let dims = Dims::new(region[2].len(), region[1].len(), region[0].len())?;
+    let origin: Point = region.each_ref().map(|r| r.start as f64);
+    let leave_one_out = (used.len() >= 3).then(|| {
+        (0..used.len()).fold(0.0, |far: f64, k| {
+            let rest: Vec<&Match> = used.iter().enumerate().filter(|&(i, _)| i != k).map(|(_, m)| *m).collect();
+            least_squares(&rest, &centre)
+                .map_or(far, |(other, _)| far.max(motion.corner_distance(&other, origin, dims).1))
+        })
+    });
+    let corner_sigma =
+        rigid::corners(origin, dims).iter().fold(0.0, |far: f64, p| far.max(point_sigma(&motion, &covariance, p)));
+    let residual = [mean_square.sqrt(), sizes.iter().fold(0.0, |a: f64, &b| a.max(b))];
+    Ok(Body { motion, covariance, residual, leave_one_out, corner_sigma, blocks })
+}
+
+/// The motion of the one block that counts, about the body's centre.
+fn carried(first: &Match, used: &[&Match], centre: &Point) -> (Rigid, Matrix<6>) {
+    let m = used.first().copied().unwrap_or(first);
+    let p = carry(&sub(&m.motion.apply(centre), &m.motion.apply(&m.motion.centre)));
+    (m.motion.about(*centre), product(&product(&p, &m.covariance), &transpose(&p)))
+}
+
+/// Why blocks are not one body, from their residuals of a common motion: the two groups that they fall into, before and
+/// behind that motion along the direction of the largest.
+fn apart(residuals: &[Point]) -> Error {
+    let far = residuals.iter().fold([0.0; 3], |far: Point, d| if length(d) > length(&far) { *d } else { far });
+    let side = |sign: f64| -> (usize, Point) {
+        let on: Vec<&Point> = residuals.iter().filter(|d| sign * dot(d, &far) > 0.0).collect();
+        let sum = on.iter().fold([0.0; 3], |sum, d| add(&sum, d));
+        (on.len(), sum.map(|v| v / on.len().max(1) as f64))
+    };
+    let ((n, a), (m, b)) = (side(1.0), side(-1.0));
+    let [x, y, z] = sub(&a, &b);
+    Error::data(format!(
+        "the blocks do not move as one body: {n} of them and {m} others moved against each other by ({x:.2}, {y:.2}, {z:.2}) \
+         voxels; the largest residual of a common motion is {:.2}, at most {RIGID}",
+        length(&far)
+    ))
+    .help("name the bodies apart, such as one region for each electrode")
+}
+
+#[cfg(test)]
+mod tests;

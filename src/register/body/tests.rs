@@ -1,0 +1,137 @@
+use super::super::block::tests::Texture;
+use super::*;
+use crate::num::philox::Stream;
+use crate::volume::Memory;
+
+const DIMS: Dims = Dims { nz: 64, ny: 60, nx: 120 };
+const ALL: Region = [0..120, 0..60, 0..64];
+
+/// A block's result, off the motion of its body by errors of the size that its covariance says.
+fn report(k: usize, tile: Region, truth: &Rigid, sigma: f64) -> Report {
+    let s = Stream::new(100 + k as u64, 1);
+    let centre = middle(&tile);
+    let turn_sigma = sigma / 50.0;
+    let error: [f64; 6] = from_fn(|i| s.normal(i as u64) * if i < 3 { turn_sigma } else { sigma });
+    let off = Rigid::new([error[0], error[1], error[2]], truth.apply(&centre), [error[3], error[4], error[5]]);
+    let covariance = from_fn(|i| {
+        from_fn(|l| {
+            if i != l {
+                0.0
+            } else if i < 3 {
+                turn_sigma * turn_sigma
+            } else {
+                sigma * sigma
+            }
+        })
+    });
+    let found = Match {
+        motion: truth.about(centre).then(&off),
+        covariance,
+        corner_sigma: sigma,
+        correlation: [0.1, 0.9],
+        overlap: 1.0,
+        fitting: 0.915,
+        condition: 0.1,
+        significance: 20.0,
+        trace: Vec::new(),
+    };
+    Report { tile, found: Ok(found), residual: [0.0; 3], turn: 0.0, used: true }
+}
+
+fn truth() -> Rigid {
+    Rigid::new([0.004, -0.01, 0.02], [0.0; 3], [5.0, -3.0, 8.0])
+}
+
+const WIDE: Region = [0..1700, 0..300, 0..2200];
+
+#[test]
+fn tiles_cover_a_region_evenly() {
+    let all = tiles(&[5..105, 0..300, 10..711], 300);
+    assert_eq!(all.len(), 3);
+    assert_eq!(all[0], [5..105, 0..300, 10..310]);
+    assert_eq!(all[2], [5..105, 0..300, 411..711]);
+    assert_eq!(all[1][2], 210..510);
+    assert_eq!(tiles(&WIDE, 300).len(), 6 * 8);
+}
+
+#[test]
+fn the_joint_motion_is_better_than_any_block_and_its_covariance_is_right() {
+    // The mean square of the joint error over its prediction, per parameter: one. χ² of 6 · 40 degrees of freedom
+    // deviates by √(2/240) = 9 %; four of them, and the floor, which makes the prediction a little larger.
+    let mut mean = 0.0;
+    const N: usize = 40;
+    for run in 0..N {
+        let blocks = tiles(&WIDE, 300).into_iter().step_by(5).enumerate();
+        let blocks: Vec<Report> = blocks.map(|(k, tile)| report(k + 20 * run, tile, &truth(), 0.02)).collect();
+        let single = blocks[0].found.as_ref().unwrap().motion;
+        let body = join(&WIDE, blocks).unwrap();
+        let dims = Dims { nz: 2200, ny: 300, nx: 1700 };
+        let (_, worst) = body.motion.corner_distance(&truth(), [0.0; 3], dims);
+        assert!(worst < 0.2 && worst < single.corner_distance(&truth(), [0.0; 3], dims).1, "{worst}");
+        assert!(body.leave_one_out.unwrap() > 0.0 && body.residual[0] < 0.1 && body.blocks.iter().all(|b| b.used));
+        let at = truth().about(body.motion.centre);
+        let turn = rigid::rotation_vector(&product(&body.motion.rotation, &transpose(&at.rotation)));
+        let shift = sub(&body.motion.translation, &at.translation);
+        let xi: [f64; 6] = from_fn(|i| if i < 3 { turn[i] } else { shift[i - 3] });
+        let weight = inverse(&body.covariance).unwrap();
+        mean += dot(&xi, &apply(&weight, &xi)) / (6 * N) as f64;
+    }
+    assert!((0.55..1.4).contains(&mean), "{mean}");
+}
+
+#[test]
+fn one_block_that_lies_is_left_out() {
+    let mut blocks: Vec<Report> =
+        tiles(&WIDE, 300).into_iter().step_by(6).enumerate().map(|(k, t)| report(k, t, &truth(), 0.02)).collect();
+    let liar = Rigid { translation: add(&truth().translation, &[0.0, 2.0, 0.0]), ..truth() };
+    let tile = blocks[3].tile.clone();
+    blocks[3] = report(3, tile, &liar, 0.02);
+    blocks.push(Report { found: Err("constant".into()), used: false, ..blocks[0].clone() });
+    let body = join(&WIDE, blocks).unwrap();
+    assert!(!body.blocks[3].used && body.blocks.iter().filter(|b| b.used).count() == body.blocks.len() - 2);
+    assert!((body.blocks[3].residual[1] + 2.0).abs() < 0.1, "{:?}", body.blocks[3].residual);
+}
+
+#[test]
+fn blocks_of_two_bodies_are_refused() {
+    let one = truth();
+    let other = Rigid { translation: add(&one.translation, &[0.0, 29.5, 0.0]), ..one };
+    let both: Vec<Report> = tiles(&WIDE, 300)
+        .into_iter()
+        .step_by(4)
+        .enumerate()
+        .map(|(k, t)| report(k, t, if k % 2 == 0 { &one } else { &other }, 0.02))
+        .collect();
+    let text = join(&WIDE, both).unwrap_err().to_string();
+    // The common motion has taken a part of the 29.5 voxels for a turn.
+    assert!(text.contains("one body: 6 of them and 6 others") && text.contains("-28.8"), "{text}");
+}
+
+#[test]
+fn a_region_of_several_blocks_is_registered_from_its_overview() {
+    let texture = Texture::new(2.5, 4);
+    let motion = Rigid::new([0.01, -0.02, 0.015], middle(&ALL), [3.2, -2.1, 4.4]);
+    let fixed = texture.piece(DIMS, &Rigid::identity([0.0; 3]), 0.1, 1);
+    let moving = texture.piece(DIMS, &motion.inverse(), 0.1, 2);
+    let sources = [fixed, moving].map(|p| Memory::new(p.dims, p.values).unwrap());
+    let settings = Settings { capture: 6.0, capture_turn: crate::units::Degree(1.5), ..Settings::default() };
+    let chosen = choose(Isa::detect(), &sources[0], &ALL, 40, 4).unwrap();
+    assert_eq!(chosen.len(), 4);
+    // Distance is what holds a rotation: both ends of the long axis are among them.
+    assert!(chosen.iter().any(|t| t[0].start == 0) && chosen.iter().any(|t| t[0].end == 120), "{chosen:?}");
+    let mut heard = 0;
+    let body = register_body(
+        Isa::detect(),
+        &sources[0],
+        &sources[1],
+        &ALL,
+        &chosen,
+        &Rigid::identity([0.0; 3]),
+        &settings,
+        &mut |_| heard += 1,
+    )
+    .unwrap();
+    let (mean, worst) = body.motion.corner_distance(&motion, [0.0; 3], DIMS);
+    println!("body: {mean:.4} {worst:.4}, predicted {:.4}, residual {:?}", body.corner_sigma, body.residual);
+    assert!(heard == 4 && worst < 4.0 * body.corner_sigma && worst < 0.1, "{worst}");
+}

@@ -1,0 +1,77 @@
+//! L3. Registration: where a sample was in another scan, how well that is known, and the scan on the first one's grid.
+//!
+//! ```text
+//! two volumes ── choose blocks ── search ── climb 8 · 4 · 2 · 1 ── judge ── join ── one motion per body ── resample ── volume
+//!                (information)    (lattice)  (Gauss–Newton)        (covariance,   (least squares,                      and mask
+//!                                                                   refusals)      rejection)
+//! ```
+//!
+//! | file | holds |
+//! |---|---|
+//! | [`rigid`] | rotations about a centre; the motion nearest to several |
+//! | [`field`] | a volume with a border: values, or coefficients of the cubic B-spline through them |
+//! | [`interpolate`] | values and slopes between voxels, sixteen neighbours at a time |
+//! | [`level`] | a pair of blocks at one scale |
+//! | [`pass`] | all sums that correlation, slope and curvature need, in one look |
+//! | [`gauss_newton`] | the climb on one scale |
+//! | [`search`] | the coarse start |
+//! | [`block`] | one pair of blocks: motion, covariance, refusals |
+//! | [`body`] | several blocks of one rigid body: choice, joint fit, rejection |
+//! | [`resample`] | one interpolation through the motion, slab by slab, with a mask |
+//!
+//! One current segment of the cell is 0.91 voxel of lithium, so that a motion is told with its covariance, and what cannot be
+//! registered is an error with the reason: never a motion that nobody should use. Bits depend on the volumes and the
+//! settings, not on threads, instruction set or slabs.
+//!
+//! The paper registers sub-volumes with ITK and averages the results. What is done otherwise: the objective is climbed by
+//! its own curvature instead of a gradient descent on samples (no jitter, no seed); blocks are joined by least squares with
+//! their covariances, because averaged angles and translations about a far centre mean nothing; blocks of different bodies
+//! are refused; and volumes are interpolated once. Left out: deformations, which are measured as residuals and not removed.
+
+use crate::units::Degree;
+
+pub mod block;
+pub mod body;
+pub mod field;
+pub mod gauss_newton;
+pub mod interpolate;
+pub mod level;
+pub mod pass;
+pub mod resample;
+pub mod rigid;
+pub mod search;
+
+pub use block::{Match, register};
+pub use gauss_newton::Step;
+pub use level::Piece;
+pub use rigid::Rigid;
+
+/// How a pair of blocks is registered.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Settings {
+    /// Shifts along each axis that the coarse start must find, voxels.
+    pub capture: f64,
+    /// Turns about each axis that it must find.
+    pub capture_turn: Degree,
+    /// A step that moves no corner farther ends the climb, voxels of the rung.
+    pub tolerance: f64,
+    /// Most steps on a rung.
+    pub iterations: usize,
+    /// Least part of the fixed block that lies in the moving one.
+    pub least_overlap: f64,
+    /// Largest standard deviation of a corner, voxels.
+    pub worst_sigma: f64,
+}
+
+impl Default for Settings {
+    fn default() -> Settings {
+        Settings {
+            capture: 20.0,
+            capture_turn: Degree(3.0),
+            tolerance: 1e-3,
+            iterations: 40,
+            least_overlap: 0.25,
+            worst_sigma: 0.5,
+        }
+    }
+}

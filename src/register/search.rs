@@ -1,0 +1,118 @@
+//! L3. The coarse start: the normalised correlation itself, on a coarse rung, at all motions of a lattice.
+//!
+//! ```text
+//! shifts   the integers of the rung's voxels within ± capture, along x, y, z
+//! turns    about x, y, z by whole multiples of 2° that leave no turn within ± the capture farther than 1°
+//! ```
+//!
+//! Every motion is scored by what the fine stage climbs ([`super::pass`]), on voxels that both blocks have: no window pulls
+//! the maximum to zero shift as in a correlation by Fourier transform, no whitening asks how much of the spectrum is noise
+//! (where phase correlation fails on smooth volumes), and a turned block needs no second thought. It costs few voxels: at
+//! 1/16 of a block of 300³ and ± 20 voxels, 729 motions of 19³ voxels; on a finer rung every so many slices. The best of them are climbed on the next finer
+//! rung, and the highest is the start.
+
+use super::gauss_newton::{Top, climb};
+use super::level::Level;
+use super::pass::{Want, glance, pass};
+use super::rigid::{Point, Rigid};
+use super::{Settings, Step};
+use crate::error::{Error, Result};
+use crate::num::lanes::Isa;
+use crate::units::{Degree, Radian};
+use rayon::prelude::*;
+
+/// Between two turns of the lattice.
+const TURN: Degree = Degree(2.0);
+/// Voxels that a motion of the lattice is scored by, about.
+const VOXELS: usize = 6000;
+/// Motions of the lattice that are climbed.
+const CLIMBED: usize = 6;
+
+/// Multiples of `step` within ± as many as leave nothing within ± `capture` farther than half a step.
+fn lattice(capture: f64, step: f64) -> Vec<f64> {
+    let most = ((capture - 0.5 * step) / step).ceil().max(0.0) as i64;
+    (-most..=most).map(|k| k as f64 * step).collect()
+}
+
+/// The start near `guess`: searched on the coarsest rung, climbed on the next finer one (or the same if there is one
+/// only). `levels` is the pyramid, finest first.
+///
+/// # Errors
+/// Data: no motion of the lattice makes the blocks overlap and alike, with the best that was found; or none of the best
+/// can be climbed.
+pub fn search(isa: Isa, levels: &[Level], guess: Rigid, settings: &Settings, trace: &mut Vec<Step>) -> Result<Rigid> {
+    let Some(coarse) = levels.last() else { return Err(Error::bug("a pyramid without a rung")) };
+    let fine = levels.len().checked_sub(2).map_or(coarse, |k| &levels[k]);
+    let shifts = lattice(settings.capture, coarse.scale as f64);
+    let turns = lattice(settings.capture_turn.0, TURN.0);
+    let triple = |k: usize, of: &[f64]| -> Point {
+        [of[k % of.len()], of[k / of.len() % of.len()], of[k / of.len() / of.len()]]
+    };
+    let motions: Vec<Rigid> = (0..turns.len().pow(3) * shifts.len().pow(3))
+        .map(|k| {
+            let turn = triple(k / shifts.len().pow(3), &turns).map(|v| Radian::from(Degree(v)).0);
+            let shift = triple(k % shifts.len().pow(3), &shifts);
+            guess.then(&Rigid::new(turn, guess.apply(&guess.centre), shift))
+        })
+        .collect();
+    let scores: Vec<f64> = motions
+        .par_iter()
+        .map(|motion| {
+            let (correlation, part) = glance(isa, coarse, motion, VOXELS);
+            if part < settings.least_overlap { -1.0 } else { correlation }
+        })
+        .collect();
+    let mut order: Vec<usize> = (0..motions.len()).collect();
+    order.sort_by(|&a, &b| scores[b].total_cmp(&scores[a])); // stable: ties in the lattice's order
+    if scores[order[0]] <= 0.0 {
+        return Err(Error::data(format!(
+            "none of {} motions within {} voxels and {}° makes the blocks alike: the best correlation is {:.4}",
+            motions.len(),
+            settings.capture,
+            settings.capture_turn.0,
+            scores[order[0]]
+        ))
+        .help("check that both show the same part of the sample, or widen the search"));
+    }
+    let mut best: Option<(f64, Rigid, Vec<Step>)> = None;
+    let mut failure = None;
+    for &k in order.iter().take(CLIMBED).filter(|&&k| scores[k] > 0.0) {
+        let mut steps = Vec::new();
+        match climb(isa, fine, motions[k], Want::Curvature, settings, &mut steps) {
+            Ok(Top { motion: top, seen, .. }) => {
+                let score = pass(isa, fine, &top, &seen, Want::Correlation).total.correlation();
+                if best.as_ref().is_none_or(|b| score > b.0) {
+                    best = Some((score, top, steps));
+                }
+            }
+            Err(e) => failure = failure.or(Some(e)),
+        }
+    }
+    match (best, failure) {
+        (Some((_, motion, steps)), _) => {
+            trace.extend(steps);
+            Ok(motion)
+        }
+        (None, Some(e)) => Err(e),
+        (None, None) => Err(Error::bug("no motion was climbed")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_lattice_leaves_nothing_farther_than_half_a_step() {
+        assert_eq!(lattice(3.0, 2.0), [-2.0, 0.0, 2.0]);
+        assert_eq!(lattice(20.0, 16.0), [-16.0, 0.0, 16.0]);
+        assert_eq!(lattice(0.0, 8.0), [0.0]);
+        assert_eq!(lattice(20.0, 8.0).len(), 5);
+        for capture in 0..60 {
+            for step in [2.0, 4.0, 8.0, 16.0] {
+                let last = lattice(f64::from(capture), step).pop().unwrap();
+                assert!(f64::from(capture) - last <= 0.5 * step && last - f64::from(capture) < 0.5 * step + 1e-9);
+            }
+        }
+    }
+}

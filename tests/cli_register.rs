@@ -1,0 +1,206 @@
+//! `register` and `resample` on small volumes whose motion is known, and on what they must refuse.
+
+mod common;
+use common::{Scratch, expect, npy, npy_of, run, stdout};
+use std::f64::consts::TAU;
+use std::path::Path;
+use tomolith::json::Json;
+use tomolith::num::philox::Stream;
+use tomolith::register::Rigid;
+use tomolith::volume::reader::{IoMode, Reader};
+use tomolith::volume::{Dims, Source};
+
+const DIMS: Dims = Dims { nz: 40, ny: 44, nx: 48 };
+
+/// A texture of the point in voxels: waves of 8 to 30 voxels.
+fn texture(p: [f64; 3], seed: u64) -> f64 {
+    let s = Stream::new(seed, 0);
+    let wave = |w: u64| {
+        let k: [f64; 3] = std::array::from_fn(|i| s.normal(4 * w + i as u64) * 0.25);
+        (k[0] * p[0] + k[1] * p[1] + k[2] * p[2] + TAU * s.uniform_f64(4 * w + 3)).cos()
+    };
+    (0..24).map(wave).sum()
+}
+
+/// The texture on a grid, each point taken to it by `map`.
+fn volume(map: impl Fn([f64; 3]) -> [f64; 3], seed: u64) -> Vec<u8> {
+    let value = |i: usize| {
+        let p = [i % DIMS.nx, i / DIMS.nx % DIMS.ny, i / DIMS.slice()].map(|v| v as f64);
+        texture(map(p), seed) as f32
+    };
+    npy(&[DIMS.nz, DIMS.ny, DIMS.nx], &(0..DIMS.voxels()).map(value).collect::<Vec<f32>>())
+}
+
+fn motion() -> Rigid {
+    Rigid::new([0.01, -0.02, 0.015], [23.5, 21.5, 19.5], [2.3, -1.7, 0.6])
+}
+
+fn json(path: &Path) -> Json {
+    Json::parse(&std::fs::read_to_string(path).unwrap()).unwrap()
+}
+
+fn numbers(json: &Json) -> Vec<f64> {
+    json.as_arr().unwrap().iter().map(|v| v.as_f64().unwrap()).collect()
+}
+
+fn values(path: &Path) -> (Dims, Vec<f32>) {
+    let reader = Reader::open(path, IoMode::Pread).unwrap();
+    let dims = reader.dims();
+    let mut values = vec![0.0; dims.voxels()];
+    reader.read(0..dims.nz, 0..dims.ny, &mut values).unwrap();
+    (dims, values)
+}
+
+#[test]
+fn a_moved_volume_comes_back_onto_the_fixed_one() {
+    let folder = Scratch::new("register");
+    folder.write("fixed.npy", volume(|p| p, 1));
+    let back = motion().inverse();
+    folder.write("moved.npy", volume(|p| back.apply(&p), 1));
+    let words = "register --fixed fixed.npy --moving moved.npy --capture 6 -o out";
+    let output = run(&folder.0, words);
+    expect(&output, 0, &["1 of 1 blocks", "turn"], "register");
+
+    let transform = json(&folder.0.join("out/moved.transform.json"));
+    let found = transform.need_arr("matrix").unwrap().iter().map(numbers).collect::<Vec<_>>();
+    for (row, want) in found.iter().zip(motion().matrix()) {
+        for (a, b) in row.iter().zip(want) {
+            // Errors of a turn times the lever arm of the origin add up in the last column.
+            assert!((a - b).abs() < 5e-3, "{found:?}");
+        }
+    }
+    let body = &transform.need_arr("bodies").unwrap()[0];
+    let block = &body.need_arr("blocks").unwrap()[0];
+    assert_eq!(block.need_str("status").unwrap(), "used");
+    assert!(block.need_f64("correlation_after").unwrap() > 0.999);
+    assert!(block.need_f64("correlation_before").unwrap() < 0.95);
+    assert_eq!(numbers(body.need("standard_errors_rad_voxels").unwrap()).len(), 6);
+
+    // The resampled volume is the fixed one, cropped alike, where the mask says so: everywhere in the common box.
+    let (dims, fixed) = values(&folder.0.join("out/fixed.mhd"));
+    let (_, moved) = values(&folder.0.join("out/moved.mhd"));
+    let (mask_dims, mask) = values(&folder.0.join("out/moved.mask.mhd"));
+    assert!(dims == mask_dims && dims.nx < DIMS.nx && dims.voxels() > DIMS.voxels() / 2);
+    assert!(mask.iter().all(|&m| m == 1.0));
+    let mut squares = [0.0, 0.0];
+    for (&a, &b) in fixed.iter().zip(&moved) {
+        squares[0] += f64::from(a - b).powi(2);
+        squares[1] += f64::from(a).powi(2);
+    }
+    assert!((squares[0] / squares[1]).sqrt() < 0.01, "{}", (squares[0] / squares[1]).sqrt());
+    expect(&run(&folder.0, "verify out/moved.mhd out/moved.mask.mhd out/fixed.mhd"), 0, &[], "verify");
+
+    // The same through `resample`, and the same bytes for other threads, instruction sets and slabs.
+    expect(&run(&folder.0, words), 73, &["already exists"], "again");
+    let digest = |words: &str, name: &str| {
+        expect(&run(&folder.0, words), 0, &[], words);
+        std::fs::read(folder.0.join(name)).unwrap()
+    };
+    let scalar = format!("{words}2 --threads 1 --isa scalar --memory 3MiB");
+    assert!(digest(&scalar, "out2/moved.raw") == std::fs::read(folder.0.join("out/moved.raw")).unwrap());
+    let texts = ["out", "out2"].map(|f| std::fs::read(folder.0.join(f).join("moved.transform.json")).unwrap());
+    assert!(texts[0] == texts[1], "a transform does not depend on threads or instruction set");
+    let whole =
+        digest("register --fixed fixed.npy --moving moved.npy --capture 6 --crop fixed -o out3", "out3/moved.raw");
+    let again = "resample moved.npy --transform out/moved.transform.json --like fixed.npy -o out4/moved";
+    assert!(digest(again, "out4/moved.raw") == whole);
+}
+
+#[test]
+fn labels_stay_labels() {
+    let folder = Scratch::new("labels");
+    let labels: Vec<u8> = (0..6 * 5 * 4).map(|i| (i % 7) as u8).collect();
+    folder.write("labels.npy", npy_of("|u1", &[6, 5, 4], &labels));
+    folder.write("t.json", "{\"matrix\":[[1,0,0,1],[0,1,0,0],[0,0,1,0],[0,0,0,1]]}");
+    let words = "resample labels.npy --transform t.json --like labels.npy --interpolation nearest -o out/l";
+    expect(&run(&folder.0, words), 0, &[], "labels");
+    let raw = std::fs::read(folder.0.join("out/l.raw")).unwrap();
+    let mask = std::fs::read(folder.0.join("out/l.mask.raw")).unwrap();
+    assert_eq!(raw.len(), labels.len(), "a byte for each");
+    for i in 0..raw.len() {
+        let inside = i % 4 < 3;
+        assert_eq!((raw[i], mask[i]), if inside { (labels[i + 1], 1) } else { (0, 0) });
+    }
+}
+
+#[test]
+fn what_cannot_be_registered_ends_with_the_reason_and_no_output() {
+    let folder = Scratch::new("refused");
+    folder.write("fixed.npy", volume(|p| p, 1));
+    folder.write("same.npy", volume(|p| p, 1));
+    folder.write("other.npy", volume(|p| p, 2));
+    let n = DIMS.voxels();
+    let shape = [DIMS.nz, DIMS.ny, DIMS.nx];
+    folder.write("flat.npy", npy(&shape, &vec![0.5; n]));
+    let mut hole = vec![0.5f32; n];
+    hole[77] = f32::NAN;
+    folder.write("hole.npy", npy(&shape, &hole));
+    let layers: Vec<f32> = (0..n).map(|i| ((i / DIMS.nx % DIMS.ny) as f32 * 0.3).sin()).collect();
+    folder.write("layers.npy", npy(&shape, &layers));
+    folder.write("again.npy", npy(&shape, &layers));
+    folder.write("small.npy", npy(&[8, 9, 10], &vec![0.5; 720]));
+    folder.write("far.npy", volume(|p| [p[0] + 23.0, p[1], p[2]], 1));
+    let cases = [
+        ("fixed", "flat", 65, "constant"),
+        ("flat", "same", 65, "constant"),
+        ("fixed", "hole", 65, "1 of 84480 voxels of the moving block"),
+        ("layers", "again", 65, "structure"),
+        ("fixed", "small", 65, "too small"),
+        ("fixed", "other", 65, ""),
+        ("fixed", "far", 65, ""),
+        ("fixed", "absent", 66, "no such file"),
+    ];
+    for (fixed, moving, code, says) in cases {
+        let words = format!("register --fixed {fixed}.npy --moving {moving}.npy --capture 4 -o out");
+        let case = format!("{fixed} {moving}");
+        expect(&run(&folder.0, &words), code, &[says], &case);
+        assert!(!folder.0.join(format!("out/{moving}.transform.json")).exists(), "{case}");
+    }
+    for (words, says) in [
+        ("register --fixed fixed.npy --moving other.npy -o out --bodies a=5:5", "empty"),
+        ("register --fixed fixed.npy --moving other.npy -o out --bodies a=5", "NAME=A:B"),
+        ("register --fixed fixed.npy --moving fixed.npy -o out", "the same name"),
+        ("register --fixed fixed.npy -o out", "--moving"),
+        ("resample fixed.npy --transform t.json --like fixed.npy -o out/x --interpolation sinc", "sinc"),
+    ] {
+        expect(&run(&folder.0, words), 2, &[says], words);
+    }
+    folder.write("t.json", "{\"matrix\":[[2,0,0,0],[0,1,0,0],[0,0,1,0],[0,0,0,1]]}");
+    let words = "resample fixed.npy --transform t.json --like fixed.npy -o out/x";
+    expect(&run(&folder.0, words), 65, &["not rigid"], words);
+    folder.write("t.json", "{\"matrix\":[[1,0],[0,1]]}");
+    expect(&run(&folder.0, words), 65, &["4 rows of 4"], words);
+}
+
+#[test]
+fn a_folder_is_a_series() {
+    let folder = Scratch::new("series");
+    folder.write("a.npy", volume(|p| p, 1));
+    folder.write("b.npy", volume(|p| [p[0] + 1.25, p[1], p[2] - 0.5], 1));
+    std::fs::create_dir(folder.0.join("series")).unwrap();
+    for name in ["a", "b"] {
+        let words = format!("convert {name}.npy series/{name}.mhd");
+        expect(&run(&folder.0, &words), 0, &[], &words);
+    }
+    // The same name in folders: results are named after both.
+    for (name, from) in [("a", "a"), ("b", "b"), ("c", "a")] {
+        std::fs::create_dir_all(folder.0.join(format!("steps/{name}"))).unwrap();
+        let words = format!("convert {from}.npy steps/{name}/grey.mhd");
+        expect(&run(&folder.0, &words), 0, &[], &words);
+    }
+    let words = "register --fixed steps/a/grey.mhd --moving steps --capture 4 --transform-only -o steps/out";
+    expect(&run(&folder.0, words), 0, &["steps/b/grey.mhd", "steps/c/grey.mhd"], words);
+    for name in ["b.grey", "c.grey"] {
+        assert!(folder.0.join(format!("steps/out/{name}.transform.json")).is_file());
+    }
+    let words = "register --fixed series/a.mhd --moving series --capture 4 --transform-only -o out";
+    let output = run(&folder.0, words);
+    expect(&output, 0, &["series/b.mhd"], words);
+    assert_eq!(stdout(&output).lines().count(), 1, "the fixed volume is not registered to itself");
+    let matrix = json(&folder.0.join("out/b.transform.json"));
+    let shift: Vec<f64> = matrix.need_arr("matrix").unwrap().iter().map(|row| numbers(row)[3]).collect();
+    for (a, b) in shift.iter().zip([-1.25, 0.0, 0.5]) {
+        assert!((a - b).abs() < 0.01, "{shift:?}");
+    }
+    assert!(!folder.0.join("out/b.mhd").exists());
+}
