@@ -225,7 +225,7 @@ mod tests {
                     };
                     let line = sinogram(&[disc], &[theta], columns, axis, Sampling::Pixel);
                     let still = |x: usize| random.normal(1000 + x as u64) + random.normal(2000 + y);
-                    line.into_iter().enumerate().map(move |(x, v)| (f64::from(v) + still(x)) as f32).collect::<Vec<_>>()
+                    line.into_iter().enumerate().map(move |(x, v)| (v + still(x)) as f32).collect::<Vec<_>>()
                 })
                 .collect()
         };
