@@ -29,7 +29,7 @@
 //! | layer | room | what a newcomer finds there |
 //! |---|---|---|
 //! | 0 | [`error`], [`units`] | one error type sorted by whose fault it is; micrometre, degree |
-//! | 1 | [`num`] | the arithmetic contract: lanes, fixed-order sums, elementary functions, random numbers |
+//! | 1 | [`num`] | the arithmetic contract: lanes, fixed-order sums, elementary functions, random numbers; small matrices and rigid motions |
 //! | 1 | [`json`], [`provenance`], [`os`] | canonical JSON, digests, what the operating system is asked for |
 //! | 2 | [`volume`] | volumes on disk, crash-safe, verifiable; the traits [`volume::Source`] and [`volume::Sink`] |
 //! | 2 | [`fft`] | Fourier transforms of sixteen signals at a time, and the naive sum they are tested against |

@@ -16,6 +16,7 @@ pub mod elementary;
 pub mod lanes;
 pub mod linalg;
 pub mod philox;
+pub mod rigid;
 pub mod sum;
 
 /// Name of the arithmetic contract, recorded in every manifest.

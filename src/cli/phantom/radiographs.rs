@@ -9,13 +9,14 @@ use crate::json::Json;
 use crate::num::elementary::atan2;
 use crate::num::lanes::{Isa, Lane};
 use crate::num::philox::Stream;
+use crate::num::rigid::Rigid;
 use crate::optics::wavelength;
 use crate::os;
 use crate::phantom::cell::{Preset, VOXEL};
 use crate::phantom::matter::{ENERGY_KEV, Fill, optical_table};
 use crate::phantom::scan::detector::{Camera, Field, Frame, Settings};
 use crate::phantom::scan::lab::{Lab, LabGeometry};
-use crate::phantom::scan::motion::{Pose, Rigid};
+use crate::phantom::scan::motion::Pose;
 use crate::phantom::scan::project::{FINE, Placement, layers};
 use crate::phantom::scan::radiograph::{Object, Scan, fine_rows};
 use crate::phantom::scan::wave::Propagation;
@@ -182,7 +183,7 @@ pub fn take(run: &Run, k: usize, specimen: &Specimen, pose: &Pose, taking: &Taki
             surround: scan.surround,
         };
         let [column, row] = geometry.offset(specimen.dims);
-        let middle = pose.stripping.to_scan([(nx as f64 - 1.0) / 2.0, 0.0, (nz as f64 - 1.0) / 2.0]);
+        let middle = pose.stripping.apply(&[(nx as f64 - 1.0) / 2.0, 0.0, (nz as f64 - 1.0) / 2.0]);
         let r = &pose.stripping.rotation;
         let seen = Seen {
             lab: Lab::new(specimen, &pose, geometry)?,

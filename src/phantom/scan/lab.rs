@@ -19,7 +19,7 @@
 //! **Outside.** In x and z the specimen goes on mirrored at its faces, or is void, by choice; in y it is void. Beyond
 //! the circle of the field of view, N/2 about the axis, cells are 0: there the projector adds what it knows.
 
-use super::motion::Pose;
+use super::motion::{Pose, back};
 use crate::error::{Error, Result};
 use crate::num::elementary::sincos;
 use crate::num::lanes::{F32x16, Isa, Kernel, LANES, Lane};
@@ -206,7 +206,7 @@ impl<'a> Sampler<'a> {
                 [cos as f32, sin as f32]
             })
         });
-        let [base, plating] = [&pose.stripping, &pose.plating].map(|body| body.back().0.map(|row| row[0]));
+        let [base, plating] = [&pose.stripping, &pose.plating].map(|body| back(body).0.map(|row| row[0]));
         Sampler {
             voxels: &specimen.voxels,
             pose,
@@ -220,7 +220,7 @@ impl<'a> Sampler<'a> {
 
     /// Looks at (xs\[i\], y, z\[lane\]) for the `columns` i.
     pub(super) fn row(&self, isa: Isa, y: f64, z: [f64; LANES], columns: Range<usize>, look: impl Look) {
-        let [(a, b), (c, d)] = [&self.pose.stripping, &self.pose.plating].map(|body| body.back());
+        let [(a, b), (c, d)] = [&self.pose.stripping, &self.pose.plating].map(back);
         let at = |row: &[f64; 3], origin: f64, z: f64| row[1] * y + row[2] * z + origin;
         let start = Start {
             base: from_fn(|i| Lane(z.map(|z| at(&a[i], b[i], z) as f32))),

@@ -24,9 +24,10 @@
 
 use crate::error::{Error, Result};
 use crate::json::Json;
-use crate::num::elementary::{atan2, cos, sincos};
-use crate::num::linalg::{Matrix, apply, cross, dot, identity, product, transpose};
+use crate::num::elementary::cos;
+use crate::num::linalg::{Matrix, apply, dot, product, transpose};
 use crate::num::philox::Stream;
+use crate::num::rigid::{Rigid, rotation};
 use crate::phantom::specimen::Marker;
 use crate::volume::Dims;
 use std::array::from_fn;
@@ -119,43 +120,20 @@ impl MotionSettings {
     }
 }
 
-/// A rigid motion from the cell to the scan: `p_scan = rotation · (p_cell − centre) + centre + translation`.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Rigid {
-    /// R, rows first.
-    pub rotation: Matrix<3>,
-    /// c, voxels.
-    pub centre: [f64; 3],
-    /// t, voxels.
-    pub translation: [f64; 3],
+/// From the scan to the cell, as (A, b) of `p_cell = A p_scan + b`, of a motion from the cell to the scan.
+pub(super) fn back(body: &Rigid) -> (Matrix<3>, [f64; 3]) {
+    let inverse = transpose(&body.rotation);
+    let middle = apply(&inverse, &from_fn(|i| body.centre[i] + body.translation[i]));
+    (inverse, from_fn(|i| body.centre[i] - middle[i]))
 }
 
-impl Rigid {
-    /// From the cell to the scan.
-    pub fn to_scan(&self, p: [f64; 3]) -> [f64; 3] {
-        let turned = apply(&self.rotation, &from_fn(|i| p[i] - self.centre[i]));
-        from_fn(|i| turned[i] + self.centre[i] + self.translation[i])
-    }
-    /// From the scan to the cell, as (A, b) of `p_cell = A p_scan + b`.
-    pub fn back(&self) -> (Matrix<3>, [f64; 3]) {
-        let inverse = transpose(&self.rotation);
-        let middle = apply(&inverse, &from_fn(|i| self.centre[i] + self.translation[i]));
-        (inverse, from_fn(|i| self.centre[i] - middle[i]))
-    }
-    /// From the cell to the scan on column vectors (x, y, z, 1), rows first.
-    pub fn matrix(&self) -> Matrix<4> {
-        let origin = self.to_scan([0.0; 3]);
-        let row = |i: usize| [self.rotation[i][0], self.rotation[i][1], self.rotation[i][2], origin[i]];
-        [row(0), row(1), row(2), [0.0, 0.0, 0.0, 1.0]]
-    }
-    fn to_json(self) -> Json {
-        Json::obj([
-            ("matrix", Json::Arr(self.matrix().iter().map(|row| list(row)).collect())),
-            ("rotation_vector_rad", list(&rotation_vector(&self.rotation))),
-            ("centre", list(&self.centre)),
-            ("translation", list(&self.translation)),
-        ])
-    }
+fn body_json(body: &Rigid) -> Json {
+    Json::obj([
+        ("matrix", Json::Arr(body.matrix().iter().map(|row| list(row)).collect())),
+        ("rotation_vector_rad", list(&body.rotation_vector())),
+        ("centre", list(&body.centre)),
+        ("translation", list(&body.translation)),
+    ])
 }
 
 /// A wave of the warp: `amplitude · cos(vector · p + phase)`.
@@ -284,7 +262,7 @@ impl Pose {
 
     /// B_P − B_S at a point of the scan, voxels.
     fn apart(&self, p: [f64; 3]) -> [f64; 3] {
-        let [(a, b), (c, d)] = [self.plating.back(), self.stripping.back()];
+        let [(a, b), (c, d)] = [back(&self.plating), back(&self.stripping)];
         let (plating, stripping) = (apply(&a, &p), apply(&c, &p));
         from_fn(|i| plating[i] + b[i] - stripping[i] - d[i])
     }
@@ -305,7 +283,7 @@ impl Pose {
 
     /// The point of the cell that is seen at a point of the scan.
     pub fn to_cell(&self, p: [f64; 3]) -> [f64; 3] {
-        let ((a, b), w, e) = (self.stripping.back(), self.warp(p), self.apart(p));
+        let ((a, b), w, e) = (back(&self.stripping), self.warp(p), self.apart(p));
         let turned = apply(&a, &p);
         let base: [f64; 3] = from_fn(|i| turned[i] + b[i] + w[i]);
         let [slope, start] = self.blend_line();
@@ -316,7 +294,7 @@ impl Pose {
 
     /// The point of the scan at which a point of the cell is seen, to 10⁻⁹ voxel.
     pub fn to_scan(&self, cell: [f64; 3]) -> [f64; 3] {
-        let mut p = self.stripping.to_scan(cell);
+        let mut p = self.stripping.apply(&cell);
         // With a contraction below 0.95 this is more than enough.
         for _ in 0..500 {
             let reached = self.to_cell(p);
@@ -378,8 +356,8 @@ impl Pose {
                 "frame",
                 "voxel-centre indices (x, y, z); matrices take columns (x, y, z, 1) from the cell to the scan".into(),
             ),
-            ("plating", self.plating.to_json()),
-            ("stripping", self.stripping.to_json()),
+            ("plating", body_json(&self.plating)),
+            ("stripping", body_json(&self.stripping)),
             ("blend_y", list(&self.blend)),
             ("largest_warp", self.largest_warp.into()),
             ("warp", Json::Arr(waves.collect())),
@@ -387,28 +365,6 @@ impl Pose {
             ("markers", Json::Arr(markers.collect())),
         ])
     }
-}
-
-/// The rotation by |v| radians about v (Rodrigues): 1 + sin φ K + (1 − cos φ) K², K the cross product with v/|v|.
-pub fn rotation(v: [f64; 3]) -> Matrix<3> {
-    let angle = dot(&v, &v).sqrt();
-    if angle == 0.0 {
-        return identity();
-    }
-    let n = v.map(|x| x / angle);
-    let (sin, cos) = sincos(angle);
-    let columns = identity::<3>().map(|e| {
-        let (k, along) = (cross(&n, &e), dot(&n, &e));
-        from_fn(|i| cos * e[i] + sin * k[i] + (1.0 - cos) * along * n[i])
-    });
-    transpose(&columns)
-}
-
-/// The vector of a rotation by less than π.
-pub fn rotation_vector(r: &Matrix<3>) -> [f64; 3] {
-    let axis = [r[2][1] - r[1][2], r[0][2] - r[2][0], r[1][0] - r[0][1]].map(|v| 0.5 * v);
-    let (sin, cos) = (dot(&axis, &axis).sqrt(), 0.5 * (r[0][0] + r[1][1] + r[2][2] - 1.0));
-    if sin == 0.0 { axis } else { axis.map(|v| v * atan2(sin, cos) / sin) }
 }
 
 /// v/|v|; of the zero vector, x.
@@ -424,6 +380,8 @@ fn list(values: &[f64]) -> Json {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::num::linalg::identity;
+    use crate::num::rigid::rotation_vector;
     use crate::phantom::matter::Fill;
     use crate::phantom::specimen::Body;
 
@@ -472,9 +430,9 @@ mod tests {
             for cell in points() {
                 let scan = pose.to_scan(cell);
                 if cell[1] <= BODIES[0] {
-                    assert!(distance(scan, pose.plating.to_scan(cell)) < 1e-8);
+                    assert!(distance(scan, pose.plating.apply(&cell)) < 1e-8);
                 } else if cell[1] >= BODIES[1] {
-                    assert!(distance(scan, pose.stripping.to_scan(cell)) < 1e-8);
+                    assert!(distance(scan, pose.stripping.apply(&cell)) < 1e-8);
                 }
                 // In between no step of 0.01 voxel moves a point by more than the steepest slope allows.
                 let near = pose.to_cell([scan[0], scan[1] + 0.01, scan[2]]);
@@ -542,7 +500,7 @@ mod tests {
         let matrix = json.need("plating").unwrap().need_arr("matrix").unwrap();
         let p = [30.0, 40.0, 20.0, 1.0];
         let mapped = from_fn(|i| numbers(&matrix[i]).iter().zip(p).map(|(a, b)| a * b).sum());
-        assert!(distance(mapped, pose.plating.to_scan(marker.centre)) < 1e-10);
+        assert!(distance(mapped, pose.plating.apply(&marker.centre)) < 1e-10);
         let vector = numbers(json.need("plating").unwrap().need("rotation_vector_rad").unwrap());
         let again = rotation([vector[0], vector[1], vector[2]]);
         assert!((0..3).all(|i| distance(again[i], pose.plating.rotation[i]) < 1e-12));
