@@ -17,7 +17,7 @@
 //!
 //! Left out: f32 sine and cosine, for which nothing per-voxel asks; tables are made in f64 and narrowed.
 
-use super::lanes::{self, F32x16, Isa, Kernel, LANES};
+use super::lanes::{self, F32x16, Isa, Kernel, LANES, ROUNDER};
 
 /// e^x.
 #[inline]
@@ -224,8 +224,6 @@ const EXP_Q: [f32; 6] = [
     0.00017325254157185555,
 ];
 const PER_LN2: f32 = std::f32::consts::LOG2_E;
-/// Adding and subtracting 1.5·2^23 rounds |x| < 2^22 to the nearest integer, ties to even.
-const ROUNDER: f32 = 12_582_912.0;
 /// e^EXP_LEAST is below half of [`LEAST`] and rounds to 0.
 const EXP_LEAST: f32 = -104.0;
 /// e^EXP_MOST is above the largest f32 and rounds to ∞.

@@ -32,6 +32,19 @@ mod x86;
 
 /// Number of lanes of [`F32x16`].
 pub const LANES: usize = 16;
+/// 0, 1, … 15.
+pub const IOTA: [f32; LANES] = {
+    let mut lanes = [0.0; LANES];
+    let mut i = 0;
+    while i < LANES {
+        lanes[i] = i as f32;
+        i += 1;
+    }
+    lanes
+};
+/// 1.5 · 2²³: added to |x| < 2²² it rounds to the nearest whole number, ties to even, which the last bits of the sum are;
+/// taken away again it leaves that number.
+pub const ROUNDER: f32 = 12_582_912.0;
 
 /// Sixteen f32 in memory, aligned to a cache line.
 #[derive(Clone, Copy, Debug, PartialEq)]

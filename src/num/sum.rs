@@ -32,6 +32,14 @@ macro_rules! fold {
     }};
 }
 
+/// The lanes of a sum to one, 8-4-2-1.
+#[inline(always)]
+pub fn fold<V: F32x16>(v: V) -> f32 {
+    let mut lanes = [0.0; LANES];
+    v.store_array(&mut lanes);
+    fold!(lanes)
+}
+
 /// Σ x by the definition, in f32.
 pub fn sum_definition(x: &[f32]) -> f32 {
     let mut total = 0.0;

@@ -20,7 +20,7 @@
 //! Within a group of sixteen, positions are f32 relative to the cell of its first (error below 2e-6 voxel).
 
 use super::field::Field;
-use crate::num::lanes::{F32x16, Isa, Kernel, LANES};
+use crate::num::lanes::{F32x16, IOTA, Isa, Kernel, LANES, ROUNDER};
 use crate::volume::Dims;
 use std::array::from_fn;
 use std::marker::PhantomData;
@@ -216,19 +216,6 @@ struct Row<'a, T> {
     kernel: PhantomData<T>,
 }
 
-/// 0, 1, … 15.
-const IOTA: [f32; LANES] = {
-    let mut lanes = [0.0; LANES];
-    let mut i = 0;
-    while i < LANES {
-        lanes[i] = i as f32;
-        i += 1;
-    }
-    lanes
-};
-/// 1.5 · 2^23: added and taken away again, it leaves the nearest whole number of an f32 below 2^22.
-const WHOLE: f32 = 12_582_912.0;
-
 /// One axis of a group of sixteen.
 #[derive(Clone, Copy)]
 struct Axis<V> {
@@ -247,7 +234,7 @@ impl<T: Taps> Row<'_, T> {
         // Along x the cell goes on with the lanes.
         let drift = self.line.step[axis] - if axis == 0 { 1.0 } else { 0.0 };
         let v = V::load_array(&IOTA).mul_add(V::splat(drift as f32), V::splat((start - cell) as f32));
-        let nearest = v.add(V::splat(WHOLE)).sub(V::splat(WHOLE));
+        let nearest = v.add(V::splat(ROUNDER)).sub(V::splat(ROUNDER));
         let below = v.select_less(nearest, nearest.sub(V::splat(1.0)), nearest);
         let mut cells = [0.0; LANES];
         below.store_array(&mut cells);

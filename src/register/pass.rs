@@ -18,8 +18,9 @@
 use super::interpolate::{self, Ask, Interpolation};
 use super::level::Level;
 use super::rigid::{Rigid, sub};
-use crate::num::lanes::{F32x16, Isa, Kernel, LANES};
+use crate::num::lanes::{F32x16, IOTA, Isa, Kernel, LANES};
 use crate::num::linalg::{Matrix, transpose};
+use crate::num::sum::fold;
 use crate::volume::Dims;
 use rayon::prelude::*;
 use std::ops::Range;
@@ -344,19 +345,6 @@ fn at<V: F32x16>(data: &[f32], i: usize) -> V {
     }
 }
 
-/// 16 lanes to one, 8-4-2-1.
-#[inline(always)]
-fn fold<V: F32x16>(v: V) -> f64 {
-    let mut lanes = [0.0; LANES];
-    v.store_array(&mut lanes);
-    for half in [8, 4, 2, 1] {
-        for j in 0..half {
-            lanes[j] += lanes[j + half];
-        }
-    }
-    f64::from(lanes[0])
-}
-
 impl Row<'_> {
     /// Of the fixed block, over x from one before the first valid voxel: the window along y and z, twice the slope along y
     /// through the window along z, and the other way round.
@@ -418,7 +406,6 @@ impl<const WANT: u8> Kernel for Wanted<'_, WANT> {
         let mut curvature = [zero; 21];
         let mut everything = [zero; 48];
         let (f0, g0) = (V::splat(level.fixed.mean), V::splat(level.moving.mean));
-        let iota: [f32; LANES] = std::array::from_fn(|i| i as f32);
         for x in (valid.start / LANES * LANES..valid.end).step_by(LANES) {
             // Place x of the windows is voxel x − 1.
             let tap = |row: &[f32], k: usize| at::<V>(row, x + k);
@@ -452,7 +439,7 @@ impl<const WANT: u8> Kernel for Wanted<'_, WANT> {
                 window(tap(dz, 0), tap(dz, 1), tap(dz, 2)),
             ];
             let along =
-                V::load_array(&iota).mul_add(V::splat(level.scale as f32), V::splat(p[0] + (x * level.scale) as f32));
+                V::load_array(&IOTA).mul_add(V::splat(level.scale as f32), V::splat(p[0] + (x * level.scale) as f32));
             let point = [along, V::splat(p[1]), V::splat(p[2])];
             let j = six(&point, &d);
             let mut wj = j;
@@ -488,15 +475,15 @@ impl<const WANT: u8> Kernel for Wanted<'_, WANT> {
             }
         }
         let mut sums = Sums::NONE;
-        (0..6).for_each(|i| sums.0[i] = fold(values[i]));
+        (0..6).for_each(|i| sums.0[i] = f64::from(fold(values[i])));
         if WANT >= 1 {
-            (0..18).for_each(|i| sums.0[6 + i] = fold(slopes[i]));
+            (0..18).for_each(|i| sums.0[6 + i] = f64::from(fold(slopes[i])));
         }
         if WANT >= 2 {
-            (0..21).for_each(|i| sums.0[SLOPES + i] = fold(curvature[i]));
+            (0..21).for_each(|i| sums.0[SLOPES + i] = f64::from(fold(curvature[i])));
         }
         if WANT >= 3 {
-            (0..48).for_each(|i| sums.0[SLOPES + 21 + i] = fold(everything[i]));
+            (0..48).for_each(|i| sums.0[SLOPES + 21 + i] = f64::from(fold(everything[i])));
         }
         sums
     }

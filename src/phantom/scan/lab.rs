@@ -22,7 +22,7 @@
 use super::motion::{Pose, back};
 use crate::error::{Error, Result};
 use crate::num::elementary::sincos;
-use crate::num::lanes::{F32x16, Isa, Kernel, LANES, Lane};
+use crate::num::lanes::{F32x16, Isa, Kernel, LANES, Lane, ROUNDER};
 use crate::num::linalg::dot;
 use crate::phantom::matter::{Voxel, optical_table};
 use crate::phantom::specimen::Specimen;
@@ -164,8 +164,6 @@ pub fn labels(specimen: &Specimen, pose: &Pose, surround: bool, isa: Isa, z: Ran
 
 /// What a place outside the voxels adds to their index: more than there can be voxels, and no overflow with three.
 const NOWHERE: usize = 1 << 60;
-/// 1.5 · 2²³: added to a small f32 it rounds to a whole number (ties to even), which its last bits then are.
-const ROUND: f32 = 12_582_912.0;
 
 /// The voxels seen by rows of points along x, sixteen z at a time. [`Pose::to_cell`] is the definition; here it runs
 /// in f32 lanes (places to 10⁻³ voxel), every point by itself.
@@ -295,7 +293,7 @@ impl Sampler<'_> {
     /// What the whole number in the last bits of `rounded` adds to a voxel's index along axis k, `more` voxels on.
     #[inline(always)]
     fn place(&self, k: usize, rounded: f32, more: usize) -> usize {
-        let whole = (rounded.to_bits() as usize).wrapping_sub(ROUND.to_bits() as usize);
+        let whole = (rounded.to_bits() as usize).wrapping_sub(ROUNDER.to_bits() as usize);
         self.places[k].get(whole.wrapping_add(self.reach + more)).copied().unwrap_or(NOWHERE)
     }
 
@@ -313,7 +311,7 @@ impl Look for Nearest<'_> {
     #[inline(always)]
     fn see<V: F32x16>(&mut self, sampler: &Sampler, cell: usize, place: [V; 3]) {
         let mut rounded = [Lane::ZERO; 3];
-        (0..3).for_each(|k| place[k].add(V::splat(ROUND)).store(&mut rounded[k]));
+        (0..3).for_each(|k| place[k].add(V::splat(ROUNDER)).store(&mut rounded[k]));
         for (lane, code) in self.0[cell].iter_mut().enumerate() {
             *code = sampler.code((0..3).map(|k| sampler.place(k, rounded[k].0[lane], 0)).sum());
         }
@@ -351,8 +349,8 @@ impl Look for Mean<'_> {
         let (zero, one, half) = (V::splat(0.0), V::splat(1.0), V::splat(self.half));
         let (mut rounded, mut part) = ([Lane::ZERO; 3], [Lane::ZERO; 3]);
         for k in 0..3 {
-            let low = place[k].sub(half).add(V::splat(ROUND));
-            let over = place[k].add(half).sub(low.sub(V::splat(ROUND)).add(V::splat(0.5)));
+            let low = place[k].sub(half).add(V::splat(ROUNDER));
+            let over = place[k].add(half).sub(low.sub(V::splat(ROUNDER)).add(V::splat(0.5)));
             let f = over.mul(V::splat(self.per_voxel));
             let f = f.select_less(zero, zero, f);
             // The whole of the second voxel is the first one, one on.

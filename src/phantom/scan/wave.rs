@@ -28,7 +28,7 @@ use crate::error::{Error, Result};
 use crate::fft::plane::PlanePlan;
 use crate::fft::{Direction, next_even_smooth};
 use crate::num::elementary::{exp_lanes, exp_slice};
-use crate::num::lanes::{F32x16, Isa, Kernel, LANES};
+use crate::num::lanes::{F32x16, Isa, Kernel, LANES, ROUNDER};
 use crate::optics;
 use crate::units::{KiloElectronVolt, Micrometre};
 use rayon::prelude::*;
@@ -285,9 +285,6 @@ impl Kernel for Transmission<'_> {
         }
     }
 }
-
-/// 1.5 · 2²³: adding and subtracting it rounds to a whole number.
-const ROUNDER: f32 = 12_582_912.0;
 
 /// [cos 2πx, sin 2πx] for |x| < 2²², within 1e-6: of a quarter of the angle, |q| ≤ π/4, by Taylor's series to q⁹, then
 /// doubled twice.
