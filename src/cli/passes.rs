@@ -272,7 +272,7 @@ impl Shared<'_> {
                 ("before", steps.params(d.nz, d.nx)),
                 ("bin", how.prepare.bin.into()),
                 ("columns", Json::Arr(vec![scan.prepared.columns.start.into(), scan.prepared.columns.end.into()])),
-                ("views", Json::Arr(scan.prepared.views.iter().map(|&v| v.into()).collect())),
+                ("views", Json::from(&scan.prepared.views[..])),
                 ("exposure_ratio", how.prepare.exposure_ratio.into()),
                 ("flat_blend", scan.prepared.blend.name().into()),
                 ("flat_average", how.flat_average.name().into()),

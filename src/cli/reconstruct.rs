@@ -260,10 +260,9 @@ fn params(args: &ReconArgs, scan: &OpenScan, geometry: &Geometry, lengths: Optio
     let how = &args.how;
     let compat = how.algorithm == Algorithm::GridrecCompat;
     let filter_par = if compat { scan.filter.compat_parameters() } else { scan.filter.parameters() };
-    let list = |values: &[f64]| Json::Arr(values.iter().map(|&v| v.into()).collect());
     let axis = match &geometry.axis {
         Axis::Fixed(pixel) => Json::from(*pixel),
-        Axis::PerRow(pixels) => list(&pixels[scan.rows.clone()]),
+        Axis::PerRow(pixels) => Json::from(&pixels[scan.rows.clone()]),
     };
     let gridding_error = match how.algorithm {
         Algorithm::Gridrec(error) => Json::from(error),
@@ -295,7 +294,7 @@ fn params(args: &ReconArgs, scan: &OpenScan, geometry: &Geometry, lengths: Optio
             ]),
         ),
         ("filter", scan.filter.name().as_str().into()),
-        ("filter_par", list(filter_par)),
+        ("filter_par", filter_par.into()),
         ("flat_average", if counts { how.flat_average.name().into() } else { Json::Null }),
         ("flat_blend", if counts { prepared.blend.name().into() } else { Json::Null }),
         ("grid", length(0)),

@@ -4,6 +4,7 @@ use crate::cli::options::{Opt, Settings as Options, Takes};
 use crate::cli::progress::Progress;
 use crate::cli::reconstruct::{refuse_outputs, summary};
 use crate::cli::resample::{INTERPOLATION, MEMORY, Written, write};
+use crate::cli::stitch::with_role;
 use crate::cli::{Command, Context, values};
 use crate::error::{Error, Result};
 use crate::exchange;
@@ -284,8 +285,7 @@ impl Work<'_> {
     /// The text of `NAME.transform.json`.
     fn transform(&self, moving: &dyn Source, found: &[Body]) -> Result<String> {
         let inputs = |role: &str, source: &dyn Source| -> Result<Json> {
-            let files = source.inputs()?;
-            Ok(Json::Arr(files.into_iter().map(|f| InputFile { role: role.into(), ..f }.to_json()).collect()))
+            Ok(Json::Arr(with_role(source.inputs()?, role).iter().map(InputFile::to_json).collect()))
         };
         let bodies =
             self.bodies.iter().zip(found).map(|((named, _), body)| body_json(&named.name, &named.region, body));
@@ -296,7 +296,7 @@ impl Work<'_> {
             ("tool", Json::obj([("name", "tomolith".into()), ("version", env!("CARGO_PKG_VERSION").into())])),
             ("contract", CONTRACT.into()),
             ("stage_version", VERSION.into()),
-            ("matrix", matrix(&first.motion.matrix())),
+            ("matrix", first.motion.matrix().into()),
             ("body", self.bodies[0].0.name.as_str().into()),
             ("bodies", Json::Arr(bodies.collect())),
             ("fixed", inputs("fixed", self.fixed.as_ref())?),
@@ -320,24 +320,16 @@ impl Work<'_> {
     }
 }
 
-fn list(values: &[f64]) -> Json {
-    Json::Arr(values.iter().map(|&v| v.into()).collect())
-}
-
-fn matrix<const N: usize>(m: &Matrix<N>) -> Json {
-    Json::Arr(m.iter().map(|row| list(row)).collect())
-}
-
 fn motion_json(motion: &Rigid, covariance: &Matrix<6>) -> Vec<(&'static str, Json)> {
     let sigma: [f64; 6] = std::array::from_fn(|i| covariance[i][i].max(0.0).sqrt());
     vec![
-        ("matrix", matrix(&motion.matrix())),
-        ("rotation_vector_rad", list(&motion.rotation_vector())),
+        ("matrix", motion.matrix().into()),
+        ("rotation_vector_rad", Json::from(motion.rotation_vector())),
         ("angle_deg", motion.angle().0.into()),
-        ("centre", list(&motion.centre)),
-        ("translation", list(&motion.translation)),
-        ("covariance_rad_voxels", matrix(covariance)),
-        ("standard_errors_rad_voxels", list(&sigma)),
+        ("centre", Json::from(motion.centre)),
+        ("translation", Json::from(motion.translation)),
+        ("covariance_rad_voxels", Json::from(*covariance)),
+        ("standard_errors_rad_voxels", Json::from(sigma)),
     ]
 }
 
@@ -370,7 +362,7 @@ fn block_json(report: &Report) -> Json {
     if let Ok(found) = &report.found {
         members.extend(motion_json(&found.motion, &found.covariance));
         members.extend([
-            ("residual_voxels", list(&report.residual)),
+            ("residual_voxels", Json::from(report.residual)),
             ("residual_turn_rad", report.turn.into()),
             ("corner_sigma_voxels", found.corner_sigma.into()),
             ("correlation_before", found.correlation[0].into()),
@@ -394,8 +386,8 @@ fn trace_json(found: &Match) -> Json {
             ("step_voxels", s.step.into()),
             ("damping", s.damping.into()),
             ("taken", Json::Bool(s.taken)),
-            ("rotation_vector_rad", list(&s.motion.rotation_vector())),
-            ("translation", list(&s.motion.translation)),
+            ("rotation_vector_rad", Json::from(s.motion.rotation_vector())),
+            ("translation", Json::from(s.motion.translation)),
         ])
     };
     Json::Arr(found.trace.iter().map(step).collect())

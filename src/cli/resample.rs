@@ -4,7 +4,7 @@ use crate::cli::options::{Opt, Takes};
 use crate::cli::progress::Progress;
 use crate::cli::reconstruct::summary;
 use crate::cli::register::SCHEMA;
-use crate::cli::stitch::output;
+use crate::cli::stitch::{output, with_role};
 use crate::cli::{Command, Context, values};
 use crate::error::{Error, Result};
 use crate::exchange;
@@ -144,14 +144,12 @@ pub fn write(context: &Context, base: &Path, w: &Written, more: Vec<InputFile>) 
     let auto = |text: &str| if text == "auto" { Ok(os::free_memory() / 2) } else { values::bytes(text) };
     let plan = Plan { motion: w.motion, grid: w.grid, how: w.how, memory: options.parsed("memory", auto)? };
     let unit = Reader::open(w.path, context.io).map_or("unknown".into(), |r| r.header().unit.clone());
-    let mut inputs: Vec<InputFile> =
-        w.source.inputs()?.into_iter().map(|input| InputFile { role: "moving".into(), ..input }).collect();
+    let mut inputs: Vec<InputFile> = with_role(w.source.inputs()?, "moving");
     inputs.extend(more);
-    let matrix = w.motion.matrix().map(|row| Json::Arr(row.iter().map(|&v| v.into()).collect()));
     let params = Json::obj([
-        ("matrix", Json::Arr(matrix.to_vec())),
-        ("centre", Json::Arr(w.motion.centre.iter().map(|&v| v.into()).collect())),
-        ("first_voxel_xyz", Json::Arr(w.grid.first.iter().map(|&v| v.into()).collect())),
+        ("matrix", w.motion.matrix().into()),
+        ("centre", Json::from(w.motion.centre)),
+        ("first_voxel_xyz", Json::from(w.grid.first)),
         ("interpolation", w.how.name().into()),
     ]);
     let labels = w.how == Interpolation::Nearest && w.source.dtype() == Dtype::U8;

@@ -90,10 +90,9 @@ const VERTICAL_VERSION: u32 = 2;
 const SIDE_VERSION: u32 = 1;
 
 fn fit_json(fit: &Fit) -> Json {
-    let list = |values: &[f64]| Json::Arr(values.iter().map(|&v| v.into()).collect());
     Json::obj([
-        ("shift_zyx", list(&fit.shift)),
-        ("standard_errors_zyx", list(&fit.errors)),
+        ("shift_zyx", Json::from(fit.shift)),
+        ("standard_errors_zyx", Json::from(fit.errors)),
         ("gain", fit.gain.into()),
         ("offset", fit.offset.into()),
         ("correlation", fit.correlation.into()),
@@ -118,7 +117,8 @@ pub fn output(context: &Context) -> Result<(PathBuf, bool)> {
     Ok((base, overwrite))
 }
 
-fn with_role(inputs: Vec<InputFile>, role: &str) -> Vec<InputFile> {
+/// Input files by what they are for.
+pub fn with_role(inputs: Vec<InputFile>, role: &str) -> Vec<InputFile> {
     inputs.into_iter().map(|input| InputFile { role: role.to_string(), ..input }).collect()
 }
 
@@ -192,7 +192,7 @@ pub fn join(context: &Context, base: &Path, overwrite: bool, paths: &[PathBuf]) 
         stage: "stitch vertical".into(),
         stage_version: VERTICAL_VERSION,
         params: Json::obj([
-            ("nominal_offsets", Json::Arr(offsets.iter().map(|&o| o.into()).collect())),
+            ("nominal_offsets", Json::from(&offsets[..])),
             ("search", search.into()),
             ("fields", Json::Arr(places.collect())),
         ]),
@@ -261,7 +261,7 @@ fn run_side(context: &Context) -> Result<()> {
         stage: "stitch side".into(),
         stage_version: SIDE_VERSION,
         params: Json::obj([
-            ("shift_zyx", Json::Arr(fit.shift.iter().map(|&v| v.into()).collect())),
+            ("shift_zyx", Json::from(fit.shift)),
             ("gain", fit.gain.into()),
             ("input", Json::from(if frames.is_some() { "counts" } else { "transmission" })),
             ("nonfinite", non_finite.name().into()),

@@ -280,11 +280,7 @@ fn run(context: &Context) -> Result<()> {
     };
     let run = Run { args: &args, folder, recorded, annotator };
     let outputs: Vec<Output> = args.steps.iter().flat_map(|&k| run.outputs(k)).collect();
-    let plan = Json::obj([
-        ("phantom", run.recorded.clone()),
-        ("steps", Json::Arr(args.steps.iter().map(|&k| k.into()).collect())),
-    ])
-    .to_canonical();
+    let plan = Json::obj([("phantom", run.recorded.clone()), ("steps", Json::from(&args.steps[..]))]).to_canonical();
     run.folder.check(&plan, &outputs)?;
     let cell = Cell::new(args.cell, context.isa)?;
     // A chemistry that does not close is refused before anything is written.

@@ -148,16 +148,15 @@ impl ScanSettings {
             return Json::Null;
         }
         let m = &self.motion;
-        let list = |v: &[f64]| Json::Arr(v.iter().map(|&v| v.into()).collect());
         let mut members = vec![
             ("shift_voxels", m.translation.into()),
             ("turn_deg", m.rotation_deg.into()),
             ("drift_voxels_per_scan", m.drift.into()),
-            ("tilt_deg", list(&m.tilt_deg)),
+            ("tilt_deg", Json::from(m.tilt_deg)),
             ("relative_voxels", m.relative_translation.into()),
             ("relative_deg", m.relative_rotation_deg.into()),
-            ("warp_voxels", list(&m.warp)),
-            ("within_scan_voxels", list(&m.within_scan)),
+            ("warp_voxels", Json::from(m.warp)),
+            ("within_scan_voxels", Json::from(m.within_scan)),
             ("surround", self.surround.into()),
         ];
         match mode {

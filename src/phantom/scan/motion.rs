@@ -129,10 +129,10 @@ pub(super) fn back(body: &Rigid) -> (Matrix<3>, [f64; 3]) {
 
 fn body_json(body: &Rigid) -> Json {
     Json::obj([
-        ("matrix", Json::Arr(body.matrix().iter().map(|row| list(row)).collect())),
-        ("rotation_vector_rad", list(&body.rotation_vector())),
-        ("centre", list(&body.centre)),
-        ("translation", list(&body.translation)),
+        ("matrix", body.matrix().into()),
+        ("rotation_vector_rad", Json::from(body.rotation_vector())),
+        ("centre", Json::from(body.centre)),
+        ("translation", Json::from(body.translation)),
     ])
 }
 
@@ -336,8 +336,8 @@ impl Pose {
     pub fn to_json(&self, markers: &[Marker]) -> Json {
         let waves = self.waves.iter().map(|w| {
             Json::obj([
-                ("amplitude", list(&w.amplitude)),
-                ("wave_vector_rad", list(&w.vector)),
+                ("amplitude", Json::from(w.amplitude)),
+                ("wave_vector_rad", Json::from(w.vector)),
                 ("phase_rad", w.phase.into()),
             ])
         });
@@ -345,10 +345,10 @@ impl Pose {
             Json::obj([
                 ("body", m.body.name().into()),
                 ("fill", m.fill.name().into()),
-                ("radii", list(&m.radii)),
-                ("cell", list(&m.centre)),
-                ("scan", list(&self.to_scan(m.centre))),
-                ("scan_centre_of_mass", list(&self.centre_of_mass(m))),
+                ("radii", Json::from(m.radii)),
+                ("cell", Json::from(m.centre)),
+                ("scan", Json::from(self.to_scan(m.centre))),
+                ("scan_centre_of_mass", Json::from(self.centre_of_mass(m))),
             ])
         });
         Json::obj([
@@ -358,10 +358,10 @@ impl Pose {
             ),
             ("plating", body_json(&self.plating)),
             ("stripping", body_json(&self.stripping)),
-            ("blend_y", list(&self.blend)),
+            ("blend_y", Json::from(self.blend)),
             ("largest_warp", self.largest_warp.into()),
             ("warp", Json::Arr(waves.collect())),
-            ("within_scan", list(&self.within_scan)),
+            ("within_scan", Json::from(self.within_scan)),
             ("markers", Json::Arr(markers.collect())),
         ])
     }
@@ -371,10 +371,6 @@ impl Pose {
 fn unit(v: [f64; 3]) -> [f64; 3] {
     let length = dot(&v, &v).sqrt();
     if length > 0.0 { v.map(|x| x / length) } else { [1.0, 0.0, 0.0] }
-}
-
-fn list(values: &[f64]) -> Json {
-    Json::Arr(values.iter().map(|&v| v.into()).collect())
 }
 
 #[cfg(test)]
