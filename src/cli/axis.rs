@@ -80,58 +80,43 @@ pub fn find(context: &Context, how: &ScanArgs, scan: &OpenScan) -> Result<(Axis,
 
 /// `auto`; see the module.
 fn automatic(context: &Context, how: &ScanArgs, scan: &OpenScan) -> Result<(Axis, Json)> {
-    let band = middle_band(scan.scan.projections.dims().ny);
-    let found = match vo(context, how, scan, band.clone()) {
-        Err(e) if e.fault() != Fault::Data => return Err(e),
-        found => found,
-    };
-    if let Some(other) = of_interior(context, how, scan, &band)? {
-        match &found {
-            Ok(found) if (found.axis - other.axis).abs() <= APART => {}
-            Ok(found) => {
-                context.talk.warn(format!(
-                    "the sample is wider than the detector, where Vo's method can fail: it says {:.1}, opposite views \
-                     {:.2} (correlation {:.3}), which is taken; `tomolith center --sheet` shows slices at both",
-                    found.axis, other.axis, other.quality
-                ));
-                return Ok((Axis::Fixed(other.axis), of_opposite(&other)));
-            }
-            Err(_) => {
-                context.talk.warn(format!(
-                    "rows {}:{} tell no axis by Vo's method; opposite views do: {:.2} (correlation {:.3})",
-                    band.start, band.end, other.axis, other.quality
-                ));
-                return Ok((Axis::Fixed(other.axis), of_opposite(&other)));
-            }
+    let dims = scan.scan.projections.dims();
+    let band = middle_band(dims.ny);
+    let rows = format!("rows {}:{}", band.start, band.end);
+    let sinogram = sinogram(context, how, scan, band.clone())?;
+    let interior = is_truncated(&sinogram, dims.nx, Edges::Both);
+    let found = told(vo_of(context, how, scan, sinogram))?;
+    let opposite = if interior { told(opposite(context, how, scan))?.ok() } else { None };
+    match (found, opposite) {
+        (Ok(found), Some(other)) if (found.axis - other.axis).abs() > APART => {
+            context.talk.warn(format!(
+                "the sample is wider than the detector, where Vo's method can fail: it says {:.1}, opposite views {:.2} \
+                 (correlation {:.3}), which is taken; `tomolith center --sheet` shows slices at both",
+                found.axis, other.axis, other.quality
+            ));
+            Ok((Axis::Fixed(other.axis), of_opposite(&other)))
         }
-    }
-    match found {
-        Ok(found) => Ok(of_vo(context, &found, &band)),
-        Err(e) => match by_bands(context, how, scan) {
-            Ok((line, _)) => {
-                context.talk.warn(format!(
-                    "rows {}:{} tell no axis; other bands of rows agree on {}",
-                    band.start,
-                    band.end,
-                    describe(&line)
-                ));
-                Ok((Axis::Fixed(line.position), of_line("bands", &line)))
-            }
-            Err(_) => Err(e),
-        },
+        (Ok(found), _) => Ok(of_vo(context, &found, &band)),
+        (Err(_), Some(other)) => {
+            context.talk.warn(format!(
+                "{rows} tell no axis by Vo's method; opposite views do: {:.2} (correlation {:.3})",
+                other.axis, other.quality
+            ));
+            Ok((Axis::Fixed(other.axis), of_opposite(&other)))
+        }
+        (Err(e), None) => {
+            let (line, _) = by_bands(context, how, scan).map_err(|_| e)?;
+            context.talk.warn(format!("{rows} tell no axis; other bands of rows agree on {}", describe(&line)));
+            Ok((Axis::Fixed(line.position), of_line("bands", &line)))
+        }
     }
 }
 
-/// The axis of opposite views, if the sample is wider than the detector and they tell one.
-fn of_interior(context: &Context, how: &ScanArgs, scan: &OpenScan, band: &Range<usize>) -> Result<Option<Correlated>> {
-    let sinogram = sinogram(context, how, scan, band.clone())?;
-    if !is_truncated(&sinogram, scan.scan.projections.dims().nx, Edges::Both) {
-        return Ok(None);
-    }
-    match opposite(context, how, scan) {
-        Ok(found) => Ok(Some(found)),
-        Err(e) if e.fault() == Fault::Data => Ok(None),
-        Err(e) => Err(e),
+/// Whether the scan tells it: any other failure ends the search.
+fn told<T>(found: Result<T>) -> Result<Result<T>> {
+    match found {
+        Err(e) if e.fault() != Fault::Data => Err(e),
+        found => Ok(found),
     }
 }
 
@@ -225,6 +210,11 @@ pub fn sinogram(context: &Context, how: &ScanArgs, scan: &OpenScan, rows: Range<
 
 /// Vo's method on some rows.
 pub fn vo(context: &Context, how: &ScanArgs, scan: &OpenScan, rows: Range<usize>) -> Result<Found> {
+    vo_of(context, how, scan, sinogram(context, how, scan, rows)?)
+}
+
+/// Vo's method on a mean sinogram.
+fn vo_of(context: &Context, how: &ScanArgs, scan: &OpenScan, mut sinogram: Vec<f32>) -> Result<Found> {
     let columns = scan.scan.projections.dims().nx;
     // The method wants the projections of one half turn, evenly spaced.
     let angles = scan.angles.radians();
@@ -234,7 +224,6 @@ pub fn vo(context: &Context, how: &ScanArgs, scan: &OpenScan, rows: Range<usize>
         return Err(Error::data(format!("no axis can be found in {:.0} degrees", span * 180.0 / PI))
             .help("Vo's method needs a half turn: give the axis with --center PIXELS"));
     }
-    let mut sinogram = sinogram(context, how, scan, rows)?;
     if span > LONGEST_HALF_TURN {
         let mut half = Vec::with_capacity(sinogram.len());
         for (line, angle) in sinogram.chunks_exact(columns).zip(angles) {
