@@ -1,7 +1,7 @@
 //! Scans as beamlines give them, through the program: real TIFF scans, options that change values, memory, interruption.
 
 mod common;
-use common::{Scratch, expect, npy, npy_of, run, stdout, tomolith};
+use common::{Scratch, expect, json, npy, npy_of, run, stdout, tomolith};
 use std::path::Path;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
@@ -37,7 +37,7 @@ const DISCS: [Disc; 2] =
     [Disc { x: 6.0, y: -4.0, radius: 12.0, mu: 0.01 }, Disc { x: -14.0, y: 9.0, radius: 6.0, mu: 0.02 }];
 
 fn manifest(folder: &Path, name: &str) -> Json {
-    Json::parse(&std::fs::read_to_string(folder.join(format!("{name}.json"))).unwrap()).unwrap()
+    json(&folder.join(format!("{name}.json")))
 }
 
 fn digest(folder: &Path, name: &str) -> String {

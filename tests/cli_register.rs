@@ -1,7 +1,7 @@
 //! `register` and `resample` on small volumes whose motion is known, and on what they must refuse.
 
 mod common;
-use common::{Scratch, expect, npy, npy_of, run, stdout};
+use common::{Scratch, expect, json, npy, npy_of, run, stdout};
 use std::f64::consts::TAU;
 use std::path::Path;
 use tomolith::json::Json;
@@ -33,10 +33,6 @@ fn volume(map: impl Fn([f64; 3]) -> [f64; 3], seed: u64) -> Vec<u8> {
 
 fn motion() -> Rigid {
     Rigid::new([0.01, -0.02, 0.015], [23.5, 21.5, 19.5], [2.3, -1.7, 0.6])
-}
-
-fn json(path: &Path) -> Json {
-    Json::parse(&std::fs::read_to_string(path).unwrap()).unwrap()
 }
 
 fn numbers(json: &Json) -> Vec<f64> {

@@ -2,16 +2,12 @@
 //! of its radiographs shows.
 
 mod common;
-use common::{Scratch, expect, run, stderr, stdout, tomolith};
+use common::{Scratch, expect, json, run, stderr, stdout, tomolith};
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 use tomolith::json::Json;
-
-fn json(path: &Path) -> Json {
-    Json::parse(&std::fs::read_to_string(path).unwrap()).unwrap()
-}
 
 /// Runs `tomolith phantom cell -o DIR` with further words, which must succeed.
 #[track_caller]
@@ -412,11 +408,7 @@ fn markers_lie_where_the_series_says() {
     let seen = Seen::new(&s, "m", 2, words, true);
     let three = |m: &Json, name: &str| -> [f64; 3] {
         let list = m.need_arr(name).unwrap();
-        std::array::from_fn(|k| match list[k] {
-            Json::Num(v) => v,
-            Json::Int(v) => v as f64,
-            ref other => panic!("{other:?}"),
-        })
+        std::array::from_fn(|k| list[k].as_f64().unwrap())
     };
     let (mut seen_markers, mut moved) = (BTreeMap::<String, usize>::new(), 0.0f64);
     for marker in seen.truth.need("pose").unwrap().need_arr("markers").unwrap() {

@@ -3,6 +3,7 @@
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
+use tomolith::json::Json;
 
 /// A folder of this test alone, removed at its end.
 pub struct Scratch(pub PathBuf);
@@ -62,6 +63,12 @@ pub fn expect(output: &Output, code: i32, says: &[&str], case: &str) {
     for text in says {
         assert!(both.contains(text), "{case}: no {text:?} in {both:?}");
     }
+}
+
+/// A JSON file.
+#[track_caller]
+pub fn json(path: &Path) -> Json {
+    Json::parse(&std::fs::read_to_string(path).unwrap()).unwrap()
 }
 
 /// A `.npy` file of f32.

@@ -80,13 +80,17 @@ pub struct Folder<'a> {
 }
 
 impl Folder<'_> {
+    /// What says what the folder is for.
+    fn plan_path(&self) -> PathBuf {
+        self.path.join("phantom.json")
+    }
+
     /// Whether the folder is free for `plan` or begun by it, and what is missing of `outputs` fits on the disk. Writes
     /// nothing.
     ///
     /// # Errors
     /// Cannot create: a folder that is finished, or is something else. I/O: what is missing does not fit on the disk.
     pub fn check(&self, plan: &str, outputs: &[Output]) -> Result<()> {
-        let plan_path = self.path.join("phantom.json");
         let series = self.path.join("series.json");
         if series.exists() {
             return Err(Error::cannot_create("already holds a finished series, which is never overwritten")
@@ -95,7 +99,7 @@ impl Folder<'_> {
         }
         match std::fs::read_dir(&self.path) {
             Ok(mut entries) => {
-                let ours = std::fs::read_to_string(&plan_path).is_ok_and(|text| text == plan);
+                let ours = std::fs::read_to_string(self.plan_path()).is_ok_and(|text| text == plan);
                 if !ours && entries.next().is_some() {
                     return Err(Error::cannot_create("exists and holds something else")
                         .help("choose another folder with -o; a series is taken up only by the command that began it")
@@ -133,7 +137,7 @@ impl Folder<'_> {
     /// What the disk says.
     pub fn claim(&self, plan: &str) -> Result<()> {
         std::fs::create_dir_all(&self.path).map_err(|e| Error::writing(&self.path, &e))?;
-        let path = self.path.join("phantom.json");
+        let path = self.plan_path();
         if !path.exists() {
             write_text(&path, plan, false)?;
         }
