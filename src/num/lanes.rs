@@ -89,6 +89,8 @@ pub trait F32x16: Copy + sealed::Sealed {
     fn sub(self, b: Self) -> Self;
     /// `self · b`.
     fn mul(self, b: Self) -> Self;
+    /// `self / b`.
+    fn div(self, b: Self) -> Self;
     /// `self · b + c`, rounded once.
     fn mul_add(self, b: Self, c: Self) -> Self;
     /// `c − self · b`, rounded once.
@@ -354,6 +356,10 @@ impl F32x16 for Array {
         self.zip(b, |x, y| x * y)
     }
     #[inline(always)]
+    fn div(self, b: Self) -> Self {
+        self.zip(b, |x, y| x / y)
+    }
+    #[inline(always)]
     fn mul_add(self, b: Self, c: Self) -> Self {
         Array(std::array::from_fn(|i| self.0[i].mul_add(b.0[i], c.0[i])))
     }
@@ -400,6 +406,7 @@ mod tests {
                 a.add(b),
                 a.sub(b),
                 a.mul(b),
+                a.div(b),
                 a.mul_add(b, c),
                 a.neg_mul_add(b, c),
                 a.neg(),

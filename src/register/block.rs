@@ -21,9 +21,9 @@
 //! motion's centre; the covariance is given for (ω, t) of the motion, in radians and voxels. It holds what is
 //! random; warps of the sample and artefacts of the detector are systematic, and show as scatter between blocks.
 
-use super::gauss_newton::{CORE, block_corners, centred, climb, settle, slope, volume};
+use super::gauss_newton::{CORE, block_corners, climb, settle, shared_curvature, slope, volume};
 use super::level::{Level, Piece};
-use super::pass::{Pass, Sums, Want, glance};
+use super::pass::{Pass, glance};
 use super::rigid::{Point, Rigid, length, sub};
 use super::search::search;
 use super::{Settings, Step};
@@ -83,13 +83,13 @@ pub fn register(isa: Isa, fixed: &Piece, moving: &Piece, guess: &Rigid, settings
     // The search has climbed the rung below the coarsest.
     let rest = levels.len().saturating_sub(2).max(1);
     for level in levels[1..rest].iter().rev() {
-        motion = climb(isa, level, motion, Want::Curvature, settings, &mut trace)?.motion;
+        motion = climb(isa, level, motion, settings, &mut trace)?.motion;
     }
     let fine = &levels[0];
     // A quarter of the voxels tells a correlation.
     let voxels = fine.fixed.field.dims().voxels() / 4;
     let (before, _) = glance(isa, fine, &guess, voxels);
-    let top = climb(isa, fine, motion, Want::Curvature, settings, &mut trace)?;
+    let top = climb(isa, fine, motion, settings, &mut trace)?;
     let (motion, last) = settle(isa, fine, &top, settings, &mut trace)?;
     let (after, overlap) = glance(isa, fine, &motion, voxels);
     let fitting = last.total.n() / (overlap * volume(fine));
@@ -108,7 +108,7 @@ fn judge(level: &Level, motion: Rigid, pass: &Pass) -> Result<Match> {
     let (n, gain, j) = (s.n(), s.ff() / s.fg(), s.j());
     let (f_mean, g_mean) = (s.f() / n, s.g() / n);
     // A residual's influence grows less than it where weights fall: by CORE, on average.
-    let m = information(&pass.sample, CORE * gain * n / pass.sample.n());
+    let m = shared_curvature(pass).map(|row| row.map(|v| CORE * v));
     let radius = block_corners(level).iter().fold(0.0, |r: f64, p| r.max(length(&sub(p, &motion.centre))));
     let unit: [f64; 6] = from_fn(|i| if i < 3 { 1.0 / radius } else { 1.0 });
     let scaled: Matrix<6> = from_fn(|i| from_fn(|l| m[i][l] * unit[i] * unit[l]));
@@ -160,14 +160,6 @@ fn judge(level: &Level, motion: Rigid, pass: &Pass) -> Result<Match> {
         significance: if squares > 0.0 { shares / squares.sqrt() } else { 0.0 },
         trace: Vec::new(),
     })
-}
-
-/// M from the sums of some voxels, times what makes it that of all.
-fn information(s: &Sums, factor: f64) -> Matrix<6> {
-    let (n, j, k, jk) = (s.n(), s.j(), s.k(), s.jk());
-    let (jf, kf) = (centred(&j, &s.jf(), s.f(), n), centred(&k, &s.kf(), s.f(), n));
-    let m: Matrix<6> = from_fn(|i| from_fn(|l| jk[i][l] - j[i] * k[l] / n - jf[i] * kf[l] / s.ff()));
-    from_fn(|i| from_fn(|l| 0.5 * factor * (m[i][l] + m[l][i])))
 }
 
 /// Standard deviation of where a point goes, voxels: the root of the trace of G Cov Gᵀ, G = (−[R (p − c)]×, 1).

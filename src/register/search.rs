@@ -78,7 +78,7 @@ pub fn search(isa: Isa, levels: &[Level], guess: Rigid, settings: &Settings, tra
     let mut failure = None;
     for &k in order.iter().take(CLIMBED).filter(|&&k| scores[k] > 0.0) {
         let mut steps = Vec::new();
-        match climb(isa, fine, motions[k], Want::Curvature, settings, &mut steps) {
+        match climb(isa, fine, motions[k], settings, &mut steps) {
             Ok(Top { motion: top, seen, .. }) => {
                 let score = pass(isa, fine, &top, &seen, Want::Correlation).total.correlation();
                 if best.as_ref().is_none_or(|b| score > b.0) {

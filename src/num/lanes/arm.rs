@@ -59,6 +59,11 @@ impl F32x16 for Neon {
         Neon(std::array::from_fn(|i| unsafe { vmulq_f32(self.0[i], b.0[i]) }))
     }
     #[inline(always)]
+    fn div(self, b: Self) -> Self {
+        // SAFETY: NEON is in the baseline.
+        Neon(std::array::from_fn(|i| unsafe { vdivq_f32(self.0[i], b.0[i]) }))
+    }
+    #[inline(always)]
     fn mul_add(self, b: Self, c: Self) -> Self {
         // SAFETY: NEON is in the baseline; `vfmaq` is fused.
         Neon(std::array::from_fn(|i| unsafe { vfmaq_f32(c.0[i], self.0[i], b.0[i]) }))

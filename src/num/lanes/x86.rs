@@ -80,6 +80,11 @@ impl F32x16 for Avx512 {
         Avx512(unsafe { _mm512_mul_ps(self.0, b.0) })
     }
     #[inline(always)]
+    fn div(self, b: Self) -> Self {
+        // SAFETY: avx512f is present (see `Isa::run`).
+        Avx512(unsafe { _mm512_div_ps(self.0, b.0) })
+    }
+    #[inline(always)]
     fn mul_add(self, b: Self, c: Self) -> Self {
         // SAFETY: avx512f is present (see `Isa::run`).
         Avx512(unsafe { _mm512_fmadd_ps(self.0, b.0, c.0) })
@@ -257,6 +262,11 @@ impl F32x16 for Avx2 {
     fn mul(self, b: Self) -> Self {
         // SAFETY: avx is present (see `Isa::run`).
         each_half!(i => unsafe { _mm256_mul_ps(self.0[i], b.0[i]) })
+    }
+    #[inline(always)]
+    fn div(self, b: Self) -> Self {
+        // SAFETY: avx is present (see `Isa::run`).
+        each_half!(i => unsafe { _mm256_div_ps(self.0[i], b.0[i]) })
     }
     #[inline(always)]
     fn mul_add(self, b: Self, c: Self) -> Self {

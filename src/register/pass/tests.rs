@@ -40,10 +40,12 @@ fn by_definition(level: &Level, motion: &Rigid) -> Vec<f64> {
     let mut sums = vec![0.0; ALL];
     for i in 0..nx * ny * nz {
         let (x, y, z) = (i % nx, i / nx % ny, i / nx / ny);
-        let inner = x >= 1 && x < nx - 1 && y >= 1 && y < ny - 1 && z >= 1 && z < nz - 1;
+        let edge = level.margin;
+        let inner = [(x, nx), (y, ny), (z, nz)].iter().all(|&(i, n)| i >= edge && i < n - edge);
         let p = [x, y, z].map(|v| v as f64);
         let at = to_moving(p);
-        let is_in = [n.nx, n.ny, n.nz].iter().zip(at).all(|(&n, v)| v >= 1.0 + SLACK && v <= n as f64 - 2.0 - SLACK);
+        let edge = edge as f64 + SLACK;
+        let is_in = [n.nx, n.ny, n.nz].iter().zip(at).all(|(&n, v)| v >= edge && v <= n as f64 - 1.0 - edge);
         if !(inner && is_in) {
             continue;
         }
@@ -157,18 +159,35 @@ fn weights_are_those_of_the_residual() {
     let (levels, motions) = pair();
     let (level, motion) = (&levels[0], &motions[0]);
     let plain = pass(Isa::detect(), level, motion, motion, Want::Everything);
-    let run = |cut: f64| {
+    let run = |cut: f64, slack: f64| {
         let means = [plain.total.f() / plain.total.n(), plain.total.g() / plain.total.n()];
-        weighted(Isa::detect(), level, motion, motion, Some(Weights { gain: 0.8, means, cut }), Want::Everything).total
+        let weights = Weights { gain: 0.8, means, cut, slack };
+        weighted(Isa::detect(), level, motion, motion, Some(weights), Want::Everything).total
     };
-    assert_eq!(run(1e-9).n(), 0.0);
-    let all = run(1e6);
+    assert_eq!(run(1e-9, 0.0).n(), 0.0);
+    let all = run(1e6, 0.3);
     for i in 0..ALL {
         assert!((all.0[i] - plain.total.0[i]).abs() <= 1e-4 * plain.total.0[i].abs().max(1.0), "{i}");
     }
     // Σ w (1 − …) for a cut far above all residuals: w = 1 − 2 r²/c² + …, Σ w = n − 2 Σ r² / c².
     let cut = 20.0;
     let square = 0.64 * plain.total.gg() - 1.6 * plain.total.fg() + plain.total.ff();
-    let missing = plain.total.n() - run(cut).n();
+    let missing = plain.total.n() - run(cut, 0.0).n();
     assert!((missing - 2.0 * square / (cut * cut)).abs() < 0.01 * missing, "{missing}");
+}
+
+#[test]
+fn a_face_that_moved_by_less_than_the_slack_still_counts() {
+    // A slope of 2 per voxel seen 0.25 voxel off: r = 0.5, c = 2 · slack.
+    let dims = Dims { nz: 12, ny: 12, nx: 20 };
+    let slope = Piece::whole(dims, (0..dims.voxels()).map(|i| 2.0 * (i % 20) as f32).collect()).unwrap();
+    let levels = Level::pyramid(Isa::detect(), &slope, &slope, 1).unwrap();
+    let motion = Rigid::new([0.0; 3], [0.0; 3], [0.25, 0.0, 0.0]);
+    for slack in [0.5, 1.0, 0.2] {
+        let weights = Weights { gain: 1.0, means: [0.0; 2], cut: 1e-6, slack };
+        let seen = weighted(Isa::detect(), &levels[0], &motion, &motion, Some(weights), Want::Correlation).total.n();
+        let all = pass(Isa::detect(), &levels[0], &motion, &motion, Want::Correlation).total.n();
+        let u = (1.0 - (0.25 / slack).powi(2)).max(0.0);
+        assert!((seen / all - u * u).abs() < 1e-5, "{slack}: {} for {}", seen / all, u * u);
+    }
 }
