@@ -12,7 +12,7 @@ use crate::json::Json;
 use crate::num::CONTRACT;
 use crate::num::linalg::Matrix;
 use crate::provenance::InputFile;
-use crate::register::body::{self, Body, Region, Report};
+use crate::register::body::{self, Body, Cut, Region, Report};
 use crate::register::interpolate::Interpolation;
 use crate::register::resample::Grid;
 use crate::register::{Match, Rigid, Settings};
@@ -60,7 +60,12 @@ pub const COMMAND: Command = Command {
         (
             "The search",
             &[
-                Opt::new("block", Takes::Number("N"), "Longest side of a block, voxels").default("300"),
+                Opt::new(
+                    "block",
+                    Takes::Number("N|auto"),
+                    "Longest side of a block, voxels; auto: 300, and a third of a named body's longest side, from 64 on",
+                )
+                .default("auto"),
                 Opt::new("blocks", Takes::Number("N"), "Blocks of a body, those that hold its motion best")
                     .default("8"),
                 Opt::new("capture", Takes::Number("N"), "Shifts along each axis to be found, voxels").default("20"),
@@ -71,6 +76,15 @@ pub const COMMAND: Command = Command {
     ],
     run,
 };
+
+/// Longest side of a block, and the least of a named body's.
+const BLOCK: usize = 300;
+const SMALL_BLOCK: usize = 64;
+
+/// A third of the region's longest side, so that several blocks hold its rotation and tell how well it is known.
+fn auto_block(region: &Region) -> usize {
+    region.iter().map(Range::len).fold(1, usize::max).div_ceil(3).clamp(SMALL_BLOCK, BLOCK)
+}
 
 /// Schema of a transform's file, and the member that seals it.
 pub const SCHEMA: &str = "tomolith-transform-1";
@@ -89,9 +103,8 @@ struct Named {
 struct Work<'a> {
     context: &'a Context,
     fixed: Box<dyn Source>,
-    bodies: Vec<(Named, Vec<Region>)>,
+    bodies: Vec<(Named, Cut)>,
     settings: Settings,
-    block: usize,
 }
 
 fn run(context: &Context) -> Result<()> {
@@ -122,15 +135,17 @@ fn run(context: &Context) -> Result<()> {
         capture_turn: Degree(positive("capture-turn")?),
         ..Settings::default()
     };
-    let block = options.parsed("block", values::count)?;
     let count = options.parsed("blocks", values::count)?;
-    let mut chosen = Vec::new();
-    for named in bodies {
-        let tiles =
-            body::choose(context.isa, fixed.as_ref(), &named.region, block, count).map_err(|e| e.at(&fixed_path))?;
-        chosen.push((named, tiles));
-    }
-    let work = Work { context, fixed, bodies: chosen, settings, block };
+    let size = match options.text("block")? {
+        None | Some("auto") => None,
+        Some(_) => Some(options.parsed("block", values::count)?),
+    };
+    let is_named = options.text("bodies")?.is_some();
+    let cut = |named: Named| {
+        let size = size.unwrap_or(if is_named { auto_block(&named.region) } else { BLOCK });
+        (named, Cut { size, count })
+    };
+    let work = Work { context, fixed, bodies: bodies.into_iter().map(cut).collect(), settings };
     std::fs::create_dir_all(&folder).map_err(|e| Error::writing(&folder, &e))?;
     let mut seen: Vec<(Dims, Rigid)> = Vec::new();
     for (path, base) in moving_paths.iter().zip(&bases) {
@@ -257,26 +272,30 @@ fn same_spacing(fixed: Spacing, moving: Spacing) -> Result<()> {
 impl Work<'_> {
     /// The motion of every body of one volume.
     fn one(&self, moving: &dyn Source) -> Result<Vec<Body>> {
-        let total = self.bodies.iter().map(|(_, tiles)| tiles.len()).sum::<usize>() as u64;
         let progress = Progress::new(&self.context.talk, "register", "blocks");
         let mut done = 0;
         let guess = Rigid::identity([0.0; 3]);
         let mut found = Vec::new();
-        for (named, tiles) in &self.bodies {
+        for (k, (named, cut)) in self.bodies.iter().enumerate() {
+            // How many blocks the bodies to come have is not known yet: as many as this one.
+            let rest = (self.bodies.len() - k - 1) as u64;
+            let mut blocks = 0;
             let body = body::register_body(
                 self.context.isa,
-                self.fixed.as_ref(),
-                moving,
+                [self.fixed.as_ref(), moving],
                 &named.region,
-                tiles,
+                *cut,
                 &guess,
                 &self.settings,
-                &mut |blocks| progress.update(done + blocks as u64, total, 0),
+                &mut |ready, all| {
+                    blocks = all as u64;
+                    progress.update(done + ready as u64, done + (1 + rest) * blocks, 0);
+                },
             );
             found.push(body.map_err(|e| {
                 Error::new(e.fault(), format!("body {}: {}", named.name, e.what())).help(e.advice().unwrap_or_default())
             })?);
-            done += tiles.len() as u64;
+            done += blocks;
         }
         progress.finish();
         Ok(found)
@@ -288,7 +307,7 @@ impl Work<'_> {
             Ok(Json::Arr(with_role(source.inputs()?, role).iter().map(InputFile::to_json).collect()))
         };
         let bodies =
-            self.bodies.iter().zip(found).map(|((named, _), body)| body_json(&named.name, &named.region, body));
+            self.bodies.iter().zip(found).map(|((named, cut), body)| body_json(&named.name, &named.region, *cut, body));
         let first = &found[0];
         let s = &self.settings;
         let Json::Obj(members) = Json::obj([
@@ -304,7 +323,6 @@ impl Work<'_> {
             (
                 "params",
                 Json::obj([
-                    ("block", self.block.into()),
                     ("capture_voxels", s.capture.into()),
                     ("capture_turn_deg", s.capture_turn.0.into()),
                     ("tolerance_voxels", s.tolerance.into()),
@@ -338,11 +356,13 @@ fn region_json(region: &Region) -> Json {
     Json::obj([("x", ends(&region[0])), ("y", ends(&region[1])), ("z", ends(&region[2]))])
 }
 
-fn body_json(name: &str, region: &Region, body: &Body) -> Json {
+fn body_json(name: &str, region: &Region, cut: Cut, body: &Body) -> Json {
     let mut members = motion_json(&body.motion, &body.covariance);
     members.extend([
         ("name", name.into()),
         ("region", region_json(region)),
+        ("longest_block", cut.size.into()),
+        ("most_blocks", cut.count.into()),
         ("corner_sigma_voxels", body.corner_sigma.into()),
         ("residual_rms_voxels", body.residual[0].into()),
         ("residual_max_voxels", body.residual[1].into()),

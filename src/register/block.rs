@@ -21,9 +21,9 @@
 //! motion's centre; the covariance is given for (ω, t) of the motion, in radians and voxels. It holds what is
 //! random; warps of the sample and artefacts of the detector are systematic, and show as scatter between blocks.
 
-use super::gauss_newton::{CORE, block_corners, climb, settle, shared_curvature, slope, volume};
+use super::gauss_newton::{CORE, block_corners, climb, curvature, settle, shared_curvature, slope, volume};
 use super::level::{Level, Piece};
-use super::pass::{Pass, glance};
+use super::pass::{Pass, Sums, glance};
 use super::rigid::{Point, Rigid, length, sub};
 use super::search::search;
 use super::{Settings, Step};
@@ -104,17 +104,25 @@ const COARSEST: usize = 16;
 
 /// Covariance, condition and significance at the maximum.
 fn judge(level: &Level, motion: Rigid, pass: &Pass) -> Result<Match> {
-    let s = &pass.total;
-    let (n, gain, j) = (s.n(), s.ff() / s.fg(), s.j());
-    let (f_mean, g_mean) = (s.f() / n, s.g() / n);
     // A residual's influence grows less than it where weights fall: by CORE, on average.
     let m = shared_curvature(pass).map(|row| row.map(|v| CORE * v));
     let radius = block_corners(level).iter().fold(0.0, |r: f64, p| r.max(length(&sub(p, &motion.centre))));
     let unit: [f64; 6] = from_fn(|i| if i < 3 { 1.0 / radius } else { 1.0 });
-    let scaled: Matrix<6> = from_fn(|i| from_fn(|l| m[i][l] * unit[i] * unit[l]));
-    let (values, vectors) = symmetric_eigen(&scaled).ok_or_else(|| Error::bug("information that is not finite"))?;
+    let eigen = |m: &Matrix<6>| {
+        let scaled: Matrix<6> = from_fn(|i| from_fn(|l| m[i][l] * unit[i] * unit[l]));
+        symmetric_eigen(&scaled).ok_or_else(|| Error::bug("information that is not finite"))
+    };
+    let (values, vectors) = eigen(&m)?;
     let condition = values[0] / values[5];
     if condition < LEAST_CONDITION {
+        let own = eigen(&curvature(pass))?.0;
+        if own[0] > LEAST_CONDITION * own[5] {
+            return Err(Error::data(format!(
+                "the fixed block holds six parameters, but what both blocks show does not: correlation {:.4}",
+                pass.total.correlation()
+            ))
+            .help("it may have changed, or hold bodies that moved apart: name them, each by its region"));
+        }
         let weak = vectors[0].iter().zip(["turn x", "turn y", "turn z", "x", "y", "z"]);
         let weak: Vec<String> = weak.map(|(v, name)| format!("{v:.2} {name}")).collect();
         return Err(Error::data(format!(
@@ -125,24 +133,10 @@ fn judge(level: &Level, motion: Rigid, pass: &Pass) -> Result<Match> {
         .help("choose a block with edges in all directions"));
     }
     let Some(m_inverse) = inverse(&m) else { return Err(Error::bug("a good condition without an inverse")) };
-    let whole = slope(s);
-    let (mut b, mut shares, mut squares, mut count) = ([[0.0; 6]; 6], 0.0, 0.0, 0.0);
-    for cell in pass.cells.iter().filter(|cell| cell.n() > 0.0) {
-        let (cf, cg, cj) = (cell.f() - cell.n() * f_mean, cell.g() - cell.n() * g_mean, cell.j());
-        let (cjf, cjg) = (cell.jf(), cell.jg());
-        // Σ (J − J̄)(a g~ − f~) over the cell, less its share of b, which is not quite zero a step below the top.
-        let own: [f64; 6] = from_fn(|i| {
-            let raw = gain * (cjg[i] - g_mean * cj[i]) - (cjf[i] - f_mean * cj[i]);
-            raw - j[i] / n * (gain * cg - cf) - whole[i] * cell.n() / n
-        });
-        (0..6).for_each(|i| (0..6).for_each(|l| b[i][l] += own[i] * own[l]));
-        let share = cell.raw_fg() - f_mean * cell.g() - g_mean * cell.f() + cell.n() * f_mean * g_mean;
-        (shares, squares, count) = (shares + share, squares + share * share, count + 1.0);
-    }
-    if count <= 6.0 {
-        return Err(Error::data(format!("the blocks overlap in {count} cells only")).help("give larger blocks"));
-    }
-    let b: Matrix<6> = from_fn(|i| from_fn(|l| b[i][l] * count / (count - 6.0)));
+    let cells: Vec<&Sums> = pass.cells.iter().filter(|cell| cell.n() > 0.0).collect();
+    let Some(b) = scatter(pass) else {
+        return Err(Error::data(format!("the blocks overlap in {} cells only", cells.len())).help("give larger blocks"));
+    };
     let inner = product(&product(&m_inverse, &b), &m_inverse);
     // W ∘ Δ⁻¹ turns by −R ω and shifts by −R τ.
     let turn: Matrix<6> = from_fn(|i| from_fn(|l| if i / 3 == l / 3 { motion.rotation[i % 3][l % 3] } else { 0.0 }));
@@ -157,9 +151,44 @@ fn judge(level: &Level, motion: Rigid, pass: &Pass) -> Result<Match> {
         overlap: 0.0,
         fitting: 0.0,
         condition,
-        significance: if squares > 0.0 { shares / squares.sqrt() } else { 0.0 },
+        significance: significance(pass),
         trace: Vec::new(),
     })
+}
+
+/// Sum of the cells' shares of the correlation by the root of the sum of their squares.
+fn significance(pass: &Pass) -> f64 {
+    let s = &pass.total;
+    let (f_mean, g_mean) = (s.f() / s.n(), s.g() / s.n());
+    let share = |c: &Sums| c.raw_fg() - f_mean * c.g() - g_mean * c.f() + c.n() * f_mean * g_mean;
+    let (shares, squares) = pass.cells.iter().map(share).fold((0.0, 0.0), |(a, b), v| (a + v, b + v * v));
+    if squares > 0.0 { shares / squares.sqrt() } else { 0.0 }
+}
+
+/// Whether two blocks are alike by more than chance.
+pub fn are_alike(pass: &Pass) -> bool {
+    let correlation = pass.total.correlation();
+    correlation >= SURE || correlation > 0.0 && significance(pass) >= SIGNIFICANT
+}
+
+/// B: C/(C − 6) Σ b_c b_cᵀ over the C cells that have voxels; `None` if those are six or fewer.
+pub fn scatter(pass: &Pass) -> Option<Matrix<6>> {
+    let s = &pass.total;
+    let (n, gain, j, whole) = (s.n(), s.ff() / s.fg(), s.j(), slope(s));
+    let (f_mean, g_mean) = (s.f() / n, s.g() / n);
+    let (mut b, mut count) = ([[0.0; 6]; 6], 0.0);
+    for cell in pass.cells.iter().filter(|cell| cell.n() > 0.0) {
+        let (cf, cg, cj) = (cell.f() - cell.n() * f_mean, cell.g() - cell.n() * g_mean, cell.j());
+        let (cjf, cjg) = (cell.jf(), cell.jg());
+        // Σ (J − J̄)(a g~ − f~) over the cell, less its share of b, which is not quite zero a step below the top.
+        let own: [f64; 6] = from_fn(|i| {
+            let raw = gain * (cjg[i] - g_mean * cj[i]) - (cjf[i] - f_mean * cj[i]);
+            raw - j[i] / n * (gain * cg - cf) - whole[i] * cell.n() / n
+        });
+        (0..6).for_each(|i| (0..6).for_each(|l| b[i][l] += own[i] * own[l]));
+        count += 1.0;
+    }
+    (count > 6.0).then(|| b.map(|row| row.map(|v| v * count / (count - 6.0))))
 }
 
 /// Standard deviation of where a point goes, voxels: the root of the trace of G Cov Gᵀ, G = (−[R (p − c)]×, 1).

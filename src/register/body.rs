@@ -1,9 +1,7 @@
 //! L3. Several blocks of one rigid body: which, and what they say together.
 //!
-//! **Choice.** A region is cut into tiles. Tile k alone holds the motion with the information H_k = Σ J Jᵀ about its own
-//! centre; about the body's centre it is A_k H_k A_kᵀ, A_k = ((1, [c_k − c]×), (0, 1)). Tiles are taken one after the other,
-//! each the one that makes det Σ A_k H_k A_kᵀ largest (D-optimal): those with edges in directions that are still missing,
-//! and far from the others, because distance is what holds a rotation.
+//! **Start.** The region as a whole, binned to 256 voxels along its longest side, is registered to the moving volume; under
+//! that motion blocks are chosen ([`super::choice`]), and from there each is registered by itself.
 //!
 //! **Fit.** Block k gives ξ_k = (ω, τ) against a common start T₀, with the covariance C_k ([`super::block`]). The motion of
 //! the body is the least-squares one,
@@ -17,18 +15,22 @@
 //! drift within a scan) is not in C_k. If the blocks differ more than their covariances say, because the body is not quite
 //! rigid, the factor carries that to the result.
 //!
-//! **Rejection.** Residual d_k = |T c_k − T_k c_k|. The block of the largest is left out while that is above 4.5 medians
-//! (three deviations of a normal) and above [`SMALL`], or above [`RIGID`], and at least two thirds of the blocks stay; then
-//! the rest is fitted again. If more would have to go, the blocks do not belong to one body: refused.
+//! A block need not hold a motion by itself: what it leaves open has a large C_k and no weight.
+//!
+//! **Rejection.** d_k = |T p − T_k p| at the corner p of block k where it is largest. A block is left out if that is above 4.5 medians (three deviations of a
+//! normal) and above [`SMALL`], or above [`RIGID`]; and in any case above 4.5 of its own standard deviations. The farthest
+//! beyond goes first, while more than three quarters of the blocks stay; then the rest is fitted again. If more would have to go, the blocks do not belong to one body: refused. So they are if one of
+//! the two steepest tiles that share nothing under the start can be registered by itself, and moved otherwise: a second body
+//! must not be left out as if it had changed.
 
+use super::Settings;
 use super::block::{Match, point_sigma, register};
-use super::level::{Level, Piece};
-use super::pass::{Want, pass};
-use super::rigid::{self, Block, Point, Rigid, add, length, sub};
-use super::{Settings, gauss_newton};
-use crate::error::{Error, Result};
+use super::choice::{self, Overview, binned, choose};
+use super::level::Piece;
+use super::rigid::{self, Block, Point, Rigid, add, carry, length, sub};
+use crate::error::{Error, Fault, Result};
 use crate::num::lanes::Isa;
-use crate::num::linalg::{Matrix, apply, cholesky, cross, dot, identity, inverse, product, transpose};
+use crate::num::linalg::{Matrix, apply, dot, inverse, product, transpose};
 use crate::os::check_interrupt;
 use crate::volume::{Dims, Source};
 use std::array::from_fn;
@@ -48,94 +50,9 @@ pub const RIGID: f64 = 0.5;
 /// Longest side of the binned region from which blocks get their start.
 const OVERVIEW: usize = 256;
 
-/// Tiles of at most `size` voxels along each axis, evenly placed, that cover a region.
-pub fn tiles(region: &Region, size: usize) -> Vec<Region> {
-    let along = |range: &Range<usize>| -> Vec<Range<usize>> {
-        let (n, width) = (range.len().div_ceil(size).max(1), range.len().min(size));
-        let place = |k: usize| range.start + if n > 1 { (range.len() - width) * k / (n - 1) } else { 0 };
-        (0..n).map(|k| place(k)..place(k) + width).collect()
-    };
-    let [x, y, z] = [along(&region[0]), along(&region[1]), along(&region[2])];
-    let n = x.len() * y.len() * z.len();
-    let at = |k: usize| [x[k % x.len()].clone(), y[k / x.len() % y.len()].clone(), z[k / x.len() / y.len()].clone()];
-    (0..n).map(at).collect()
-}
-
-/// Σ J Jᵀ of a block about `centre`, per the variance of its values: what it knows about a motion.
-fn information(isa: Isa, piece: &Piece, centre: &Point) -> Result<Matrix<6>> {
-    /// The rung on which tiles are compared.
-    const RUNG: usize = 4;
-    let levels = Level::pyramid(isa, piece, piece, RUNG)?;
-    let Some(level) = levels.last() else { return Err(Error::bug("a pyramid without a rung")) };
-    let own = Rigid::identity(piece.middle());
-    let look = pass(isa, level, &own, &own, Want::Curvature);
-    let variance = look.total.ff() / look.total.n();
-    let h = gauss_newton::curvature(&look).map(|row| row.map(|v| v / variance));
-    // ((1, [arm]×), (0, 1)) is the transpose of what carries a motion by arm.
-    let a = transpose(&carry(&sub(&piece.middle(), centre)));
-    Ok(product(&product(&a, &h), &transpose(&a)))
-}
-
-/// P of (ω, τ) → (ω, τ + ω × arm): the same small motion told about a centre that is `arm` away.
-fn carry(arm: &Point) -> Matrix<6> {
-    let mut p = identity::<6>();
-    for column in 0..3 {
-        let unit: Point = from_fn(|i| f64::from(u8::from(i == column)));
-        let moved = cross(&unit, arm);
-        (0..3).for_each(|row| p[3 + row][column] = moved[row]);
-    }
-    p
-}
-
 /// The middle of a region.
 fn middle(region: &Region) -> Point {
     from_fn(|i| (region[i].start as f64 + region[i].end as f64 - 1.0) / 2.0)
-}
-
-/// The `count` tiles of a region that hold its motion best; all, if they are no more. Tiles that hold nothing (constant) are
-/// left out.
-///
-/// # Errors
-/// What reading says; data: no tile has structure.
-pub fn choose(isa: Isa, source: &dyn Source, region: &Region, size: usize, count: usize) -> Result<Vec<Region>> {
-    let all = tiles(region, size);
-    if all.len() <= count {
-        return Ok(all);
-    }
-    let centre = middle(region);
-    let mut known = Vec::new();
-    for tile in all {
-        check_interrupt()?;
-        let piece = Piece::read(source, tile.clone())?;
-        // What has nothing to say is no error here: others may have.
-        if let Ok(h) = information(isa, &piece, &centre) {
-            known.push((tile, h));
-        }
-    }
-    let arm = region.iter().map(|r| r.len() as f64).fold(0.0, f64::max) / 2.0;
-    // Rotations in units of the region; a thousandth of the identity so that the first tiles have a determinant at all.
-    let unit = |i: usize| if i < 3 { 1.0 / arm } else { 1.0 };
-    let scaled = |h: &Matrix<6>| -> Matrix<6> { from_fn(|i| from_fn(|l| h[i][l] * unit(i) * unit(l))) };
-    let mean = known.iter().map(|(_, h)| scaled(h)).fold(0.0, |sum, h| sum + (0..6).fold(0.0, |s, i| s + h[i][i]));
-    let ridge = 1e-3 * mean / (6.0 * known.len().max(1) as f64);
-    let mut total: Matrix<6> = from_fn(|i| from_fn(|l| if i == l { ridge } else { 0.0 }));
-    let mut chosen = Vec::new();
-    while chosen.len() < count && !known.is_empty() {
-        let with = |h: &Matrix<6>| -> Matrix<6> {
-            let h = scaled(h);
-            from_fn(|i| from_fn(|l| total[i][l] + h[i][l]))
-        };
-        // The determinant is the square of the product of the pivots' roots.
-        let size = |h: &Matrix<6>| cholesky(&with(h)).map_or(0.0, |l| (0..6).fold(1.0, |p, i| p * l[i][i]));
-        let sizes: Vec<f64> = known.iter().map(|(_, h)| size(h)).collect();
-        let best = (0..sizes.len()).fold(0, |m, k| if sizes[k] > sizes[m] { k } else { m });
-        total = with(&known[best].1);
-        chosen.push(known.remove(best).0);
-    }
-    if chosen.is_empty() {
-        return Err(Error::data(format!("no tile of the region {region:?} has structure")).help("name another region"));
-    }
-    Ok(chosen)
 }
 
 /// What one block said, and what became of it.
@@ -170,27 +87,43 @@ pub struct Body {
     pub corner_sigma: f64,
 }
 
-/// Registers the blocks `tiles` of one body and fits its motion near `guess`. `told` hears of each block that is done.
+/// How a region is cut into blocks.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Cut {
+    /// Longest side of a block, voxels.
+    pub size: usize,
+    /// Most blocks.
+    pub count: usize,
+}
+
+/// Registers blocks of one body, the voxels `region` of the fixed volume, and fits its motion near `guess`. `told` hears
+/// of each block that is done, and of how many there are.
 ///
 /// # Errors
 /// What reading says; data: no block can be registered (with the first reason), or the blocks do not move as one body.
 pub fn register_body(
     isa: Isa,
-    fixed: &dyn Source,
-    moving: &dyn Source,
+    [fixed, moving]: [&dyn Source; 2],
     region: &Region,
-    tiles: &[Region],
+    cut: Cut,
     guess: &Rigid,
     settings: &Settings,
-    told: &mut dyn FnMut(usize),
+    told: &mut dyn FnMut(usize, usize),
 ) -> Result<Body> {
-    let start = if tiles.len() > 1 { overview(isa, fixed, moving, region, guess, settings)? } else { *guess };
+    let (tiles, strangers, start) = if choice::tiles(region, cut.size).len() > 1 {
+        let (view, start) = overview(isa, fixed, moving, region, guess, settings)?;
+        let choice = choose(isa, &view, region, cut.size, cut.count)?;
+        (choice.tiles, choice.strangers, start)
+    } else {
+        (vec![region.clone()], Vec::new(), *guess)
+    };
     let mut blocks = Vec::new();
-    for tile in tiles {
+    let several = Settings { worst_sigma: ROUGH * settings.worst_sigma, ..*settings };
+    for tile in &tiles {
         check_interrupt()?;
-        let found = block(isa, fixed, moving, tile, &start, settings);
+        let found = block(isa, fixed, moving, tile, &start, if tiles.len() > 1 { &several } else { settings });
         let found = match found {
-            Err(e) if e.fault() != crate::error::Fault::Data => return Err(e),
+            Err(e) if e.fault() != Fault::Data => return Err(e),
             other => other.map_err(|e| e.what().to_string()),
         };
         if let (Err(reason), 1) = (&found, tiles.len()) {
@@ -198,10 +131,42 @@ pub fn register_body(
         }
         let used = found.is_ok();
         blocks.push(Report { tile: tile.clone(), found, residual: [0.0; 3], turn: 0.0, used });
-        told(blocks.len());
+        told(blocks.len(), tiles.len());
     }
-    join(region, blocks)
+    let body = join(region, blocks)?;
+    for tile in strangers.iter().take(STRANGERS) {
+        check_interrupt()?;
+        match block(isa, fixed, moving, tile, &start, settings) {
+            Err(e) if e.fault() != Fault::Data => return Err(e),
+            Ok(found) if found.correlation[1] > SURE => {
+                let c = found.motion.centre;
+                let off = sub(&found.motion.apply(&c), &body.motion.apply(&c));
+                if length(&off) > RIGID + FAR * (found.corner_sigma + body.corner_sigma) {
+                    let used: Vec<Point> = body.blocks.iter().filter(|b| b.used).map(|b| b.residual).collect();
+                    return Err(apart(&[used, vec![off.map(|v| -v)]].concat()));
+                }
+            }
+            _ => (),
+        }
+    }
+    if body.corner_sigma > settings.worst_sigma {
+        return Err(Error::data(format!(
+            "{} of {} blocks do not hold the motion: standard deviation {:.2} voxels at a corner, at most {}",
+            body.blocks.iter().filter(|b| b.used).count(),
+            body.blocks.len(),
+            body.corner_sigma,
+            settings.worst_sigma
+        ))
+        .help("choose a larger region, more or larger blocks, or one with edges in all directions"));
+    }
+    Ok(body)
 }
+
+/// A start, or one of several blocks, need not be known as a result must: so many times worse.
+const ROUGH: f64 = 8.0;
+/// Tiles that share nothing that are looked at, and the correlation above which one has found itself.
+const STRANGERS: usize = 2;
+const SURE: f64 = 0.5;
 
 /// Registers one tile with as much of the moving volume around it as the search may reach.
 fn block(
@@ -232,7 +197,7 @@ fn block(
     register(isa, &piece, &Piece::read(moving, box_of)?, guess, settings)
 }
 
-/// A start for all blocks of a region: the region as a whole, binned.
+/// A start for all blocks of a region: the region as a whole, binned; and the same in voxels of the volumes.
 fn overview(
     isa: Isa,
     fixed: &dyn Source,
@@ -240,7 +205,7 @@ fn overview(
     region: &Region,
     guess: &Rigid,
     settings: &Settings,
-) -> Result<Rigid> {
+) -> Result<(Overview, Rigid)> {
     let longest = region.iter().map(Range::len).fold(1, usize::max);
     let s = longest.div_ceil(OVERVIEW);
     let d = moving.dims();
@@ -253,32 +218,13 @@ fn overview(
     let there = guess.apply(&from_fn(|i| origin[i] + scale * centre[i]));
     let small =
         Rigid { rotation: guess.rotation, centre, translation: from_fn(|i| (there[i] - half) / scale - centre[i]) };
-    let coarse = Settings { capture: settings.capture / scale, ..*settings };
-    let found = register(isa, &f, &m, &small, &coarse)?.motion;
-    let image = found.apply(&centre);
+    let coarse = Settings { capture: settings.capture / scale, worst_sigma: ROUGH * settings.worst_sigma, ..*settings };
+    let motion = register(isa, &f, &m, &small, &coarse)?.motion;
+    let image = motion.apply(&centre);
     let from: Point = from_fn(|i| origin[i] + scale * centre[i]);
-    Ok(Rigid { rotation: found.rotation, centre: from, translation: from_fn(|i| scale * image[i] + half - from[i]) })
-}
-
-/// Means of s³ voxels of a region, x, then y, then z ascending in one f32 sum; what is left over is not used.
-fn binned(source: &dyn Source, region: &Region, s: usize) -> Result<Piece> {
-    let [x, y, z] = region;
-    if s == 1 {
-        return Ok(Piece { first: [0; 3], ..Piece::read(source, region.clone())? });
-    }
-    let dims = Dims::new(z.len() / s, y.len() / s, x.len() / s)?;
-    let mut values = vec![0f32; dims.voxels()];
-    for (k, out) in values.chunks_exact_mut(dims.slice()).enumerate() {
-        let slab = Piece::read(source, [x.clone(), y.clone(), z.start + k * s..z.start + (k + 1) * s])?;
-        for (i, &v) in slab.values.iter().enumerate() {
-            let (x, y) = (i % slab.dims.nx / s, i / slab.dims.nx % slab.dims.ny / s);
-            if x < dims.nx && y < dims.ny {
-                out[y * dims.nx + x] += v;
-            }
-        }
-        out.iter_mut().for_each(|v| *v /= (s * s * s) as f32);
-    }
-    Ok(Piece { first: [0; 3], dims, values })
+    let start =
+        Rigid { rotation: motion.rotation, centre: from, translation: from_fn(|i| scale * image[i] + half - from[i]) };
+    Ok((Overview { scale: s, fixed: f, moving: m, motion }, start))
 }
 
 /// Least-squares motion of some blocks, its covariance, and χ².
@@ -362,15 +308,22 @@ pub fn join(region: &Region, mut blocks: Vec<Report>) -> Result<Body> {
         }
         let common =
             common.get_or_insert_with(|| blocks.iter().filter(|b| b.found.is_ok()).map(|b| b.residual).collect());
-        let mut sizes: Vec<(f64, usize)> =
-            (0..blocks.len()).filter(|&k| blocks[k].used).map(|k| (length(&blocks[k].residual), k)).collect();
-        sizes.sort_by(|a, b| a.0.total_cmp(&b.0)); // stable
-        let (median, (largest, worst)) = (sizes[(sizes.len() - 1) / 2].0, sizes[sizes.len() - 1]);
-        let is_far = largest > SMALL && largest > FAR * median || largest > RIGID;
-        if !is_far {
+        let far = |b: &Report| b.found.as_ref().map_or(0.0, |m| farthest(&fitted.0, m, &b.tile));
+        let mut sizes: Vec<f64> = blocks.iter().filter(|b| b.used).map(far).collect();
+        sizes.sort_by(f64::total_cmp);
+        let median = sizes[(sizes.len() - 1) / 2];
+        // How far beyond what it may be by its own uncertainty, and by the others' distances or the limit.
+        let beyond = |b: &Report| {
+            let sigma = b.found.as_ref().map_or(0.0, |m| m.corner_sigma);
+            far(b) - SMALL.max(FAR * median).min(RIGID).max(FAR * sigma)
+        };
+        let used = (0..blocks.len()).filter(|&k| blocks[k].used);
+        let (worst, most) =
+            used.map(|k| (k, beyond(&blocks[k]))).fold((0, f64::MIN), |m, k| if k.1 > m.1 { k } else { m });
+        if most <= 0.0 {
             break fitted;
         }
-        if 3 * (left - 1) < 2 * good || left <= 2 {
+        if 4 * (left - 1) <= 3 * good || left <= 2 {
             return Err(apart(common));
         }
         blocks[worst].used = false;
@@ -393,11 +346,17 @@ pub fn join(region: &Region, mut blocks: Vec<Report>) -> Result<Body> {
     Ok(Body { motion, covariance, residual, leave_one_out, corner_sigma, blocks })
 }
 
+/// Farthest that a motion takes a corner of a block from where its own does, voxels.
+fn farthest(motion: &Rigid, own: &Match, tile: &Region) -> f64 {
+    let dims = Dims { nz: tile[2].len(), ny: tile[1].len(), nx: tile[0].len() };
+    motion.corner_distance(&own.motion, tile.each_ref().map(|r| r.start as f64), dims).1
+}
+
 /// The motion of the one block that counts, about the body's centre.
 fn carried(first: &Match, used: &[&Match], centre: &Point) -> (Rigid, Matrix<6>) {
     let m = used.first().copied().unwrap_or(first);
     let p = carry(&sub(&m.motion.apply(centre), &m.motion.apply(&m.motion.centre)));
-    (m.motion.about(*centre), product(&product(&p, &m.covariance), &transpose(&p)))
+    (m.motion.about(*centre), product(&product(&p, &floored(m)), &transpose(&p)))
 }
 
 /// Why blocks are not one body, from their residuals of a common motion: the two groups that they fall into, before and

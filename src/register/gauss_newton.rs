@@ -75,12 +75,18 @@ pub fn shared_curvature(pass: &Pass) -> Matrix<6> {
     from_fn(|i| from_fn(|l| factor * (m[i][l] + m[l][i])))
 }
 
-/// M, if the blocks are near enough for that to be a curvature: no direction with less than a thousandth of H's. Else H.
-fn best_curvature(pass: &Pass) -> Matrix<6> {
+/// Whether M is a curvature: no direction with less than a thousandth of H's. It is none where the blocks are too far apart,
+/// or nothing in them is the same.
+pub fn is_shared(pass: &Pass) -> bool {
     const LEAST: f64 = 1e-3;
     let (m, h) = (shared_curvature(pass), curvature(pass));
     let part: Matrix<6> = from_fn(|i| from_fn(|l| m[i][l] / (h[i][i] * h[l][l]).sqrt()));
-    if symmetric_eigen(&part).is_some_and(|(values, _)| values[0] > LEAST) { m } else { h }
+    symmetric_eigen(&part).is_some_and(|(values, _)| values[0] > LEAST)
+}
+
+/// M, if that is a curvature, else H.
+fn best_curvature(pass: &Pass) -> Matrix<6> {
+    if is_shared(pass) { shared_curvature(pass) } else { curvature(pass) }
 }
 
 /// Σ J~ f~ from Σ J, Σ J f, Σ f.

@@ -60,6 +60,18 @@ impl Piece {
         Ok(Piece { first: [x.start, y.start, z.start], dims, values })
     }
 
+    /// A part of it, `[x, y, z]` counted from its own first voxel, which it has.
+    pub fn crop(&self, [x, y, z]: &[Range<usize>; 3]) -> Piece {
+        let dims = Dims { nz: z.len(), ny: y.len(), nx: x.len() };
+        let mut values = Vec::with_capacity(dims.voxels());
+        for k in z.clone() {
+            for j in y.clone() {
+                values.extend_from_slice(&self.values[(k * self.dims.ny + j) * self.dims.nx..][x.clone()]);
+            }
+        }
+        Piece { first: std::array::from_fn(|i| self.first[i] + [x.start, y.start, z.start][i]), dims, values }
+    }
+
     /// The mean of its values, in f64: slices by [`sum::sum_wide`], added in order.
     ///
     /// # Errors

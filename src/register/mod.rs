@@ -16,7 +16,8 @@
 //! | [`gauss_newton`] | the climb on one scale |
 //! | [`search`] | the coarse start |
 //! | [`block`] | one pair of blocks: motion, covariance, refusals |
-//! | [`body`] | several blocks of one rigid body: choice, joint fit, rejection |
+//! | [`choice`] | which blocks of a body hold its motion best |
+//! | [`body`] | several blocks of one rigid body: joint fit, rejection |
 //! | [`resample`] | one interpolation through the motion, slab by slab, with a mask |
 //!
 //! One current segment of the cell is 0.91 voxel of lithium, so that a motion is told with its covariance, and what cannot be
@@ -32,6 +33,7 @@ use crate::units::Degree;
 
 pub mod block;
 pub mod body;
+pub mod choice;
 pub mod field;
 pub mod gauss_newton;
 pub mod interpolate;

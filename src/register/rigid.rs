@@ -33,6 +33,17 @@ pub fn corners(first: Point, dims: Dims) -> [Point; 8] {
     from_fn(|k| from_fn(|axis| first[axis] + if k >> axis & 1 == 1 { last[axis] } else { 0.0 }))
 }
 
+/// P of (ω, τ) → (ω, τ + ω × arm): the same small motion told about a centre that is `arm` away.
+pub fn carry(arm: &Point) -> Matrix<6> {
+    let mut p = identity::<6>();
+    for column in 0..3 {
+        let unit: Point = from_fn(|i| f64::from(u8::from(i == column)));
+        let moved = cross(&unit, arm);
+        (0..3).for_each(|row| p[3 + row][column] = moved[row]);
+    }
+    p
+}
+
 impl Rigid {
     /// The rigid map of a 4 × 4 matrix, about `centre`.
     ///

@@ -24,7 +24,7 @@ impl Texture {
         };
         Texture { waves: (0..WAVES).map(wave).collect() }
     }
-    fn at(&self, p: &Point) -> f64 {
+    pub fn at(&self, p: &Point) -> f64 {
         let sum: f64 = self.waves.iter().map(|(k, phase)| cos(k[0] * p[0] + k[1] * p[1] + k[2] * p[2] + phase)).sum();
         sum * (2.0 / self.waves.len() as f64).sqrt()
     }

@@ -1,4 +1,5 @@
 use super::super::block::tests::Texture;
+use super::super::choice::tiles;
 use super::*;
 use crate::num::philox::Stream;
 use crate::volume::Memory;
@@ -43,16 +44,6 @@ fn truth() -> Rigid {
 }
 
 const WIDE: Region = [0..1700, 0..300, 0..2200];
-
-#[test]
-fn tiles_cover_a_region_evenly() {
-    let all = tiles(&[5..105, 0..300, 10..711], 300);
-    assert_eq!(all.len(), 3);
-    assert_eq!(all[0], [5..105, 0..300, 10..310]);
-    assert_eq!(all[2], [5..105, 0..300, 411..711]);
-    assert_eq!(all[1][2], 210..510);
-    assert_eq!(tiles(&WIDE, 300).len(), 6 * 8);
-}
 
 #[test]
 fn the_joint_motion_is_better_than_any_block_and_its_covariance_is_right() {
@@ -115,23 +106,73 @@ fn a_region_of_several_blocks_is_registered_from_its_overview() {
     let moving = texture.piece(DIMS, &motion.inverse(), 0.1, 2);
     let sources = [fixed, moving].map(|p| Memory::new(p.dims, p.values).unwrap());
     let settings = Settings { capture: 6.0, capture_turn: crate::units::Degree(1.5), ..Settings::default() };
-    let chosen = choose(Isa::detect(), &sources[0], &ALL, 40, 4).unwrap();
+    let (mut heard, still) = (0, Rigid::identity([0.0; 3]));
+    let both: [&dyn Source; 2] = [&sources[0], &sources[1]];
+    let cut = Cut { size: 40, count: 4 };
+    let body = register_body(Isa::detect(), both, &ALL, cut, &still, &settings, &mut |_, _| heard += 1).unwrap();
+    let chosen: Vec<&Region> = body.blocks.iter().map(|b| &b.tile).collect();
     assert_eq!(chosen.len(), 4);
     // Distance is what holds a rotation: both ends of the long axis are among them.
     assert!(chosen.iter().any(|t| t[0].start == 0) && chosen.iter().any(|t| t[0].end == 120), "{chosen:?}");
-    let mut heard = 0;
-    let body = register_body(
-        Isa::detect(),
-        &sources[0],
-        &sources[1],
-        &ALL,
-        &chosen,
-        &Rigid::identity([0.0; 3]),
-        &settings,
-        &mut |_| heard += 1,
-    )
-    .unwrap();
     let (mean, worst) = body.motion.corner_distance(&motion, [0.0; 3], DIMS);
     println!("body: {mean:.4} {worst:.4}, predicted {:.4}, residual {:?}", body.corner_sigma, body.residual);
     assert!(heard == 4 && worst < 4.0 * body.corner_sigma && worst < 0.1, "{worst}");
+}
+
+/// A pair of volumes of [`DIMS`] whose values are `of` a point of the fixed volume.
+fn pair_of(of: impl Fn(bool, Point) -> f64) -> [Memory; 2] {
+    [false, true].map(|moved| {
+        let value = |i: usize| of(moved, [i % DIMS.nx, i / DIMS.nx % DIMS.ny, i / DIMS.slice()].map(|v| v as f64));
+        Memory::new(DIMS, (0..DIMS.voxels()).map(|i| value(i) as f32).collect()).unwrap()
+    })
+}
+
+#[test]
+fn blocks_of_streaks_are_not_chosen_however_steep() {
+    // Streaks along x, other ones in each volume, in the half x < 60: twenty times as steep as the texture elsewhere, so that
+    // one volume alone would choose them.
+    let texture = Texture::new(2.5, 4);
+    let motion = Rigid::new([0.005, -0.01, 0.01], middle(&ALL), [2.2, -1.1, 1.4]);
+    let back = motion.inverse();
+    let streaks = [Stream::new(5, 1), Stream::new(6, 1)];
+    let sources = pair_of(|moved, p| {
+        let seen = texture.at(&if moved { back.apply(&p) } else { p });
+        let fade = (1.0 - (p[0] - 40.0) / 20.0).clamp(0.0, 1.0);
+        seen + 4.0 * fade * streaks[usize::from(moved)].normal((p[1] + 64.0 * p[2]) as u64)
+    });
+    let both: [&dyn Source; 2] = [&sources[0], &sources[1]];
+    let settings = Settings { capture: 4.0, capture_turn: crate::units::Degree(1.0), ..Settings::default() };
+    let cut = Cut { size: 40, count: 3 };
+    let still = Rigid::identity([0.0; 3]);
+    let body = register_body(Isa::detect(), both, &ALL, cut, &still, &settings, &mut |_, _| ()).unwrap();
+    assert!(body.blocks.iter().all(|b| b.tile[0].start >= 40), "{:?}", body.blocks.iter().map(|b| &b.tile));
+    let (mean, worst) = body.motion.corner_distance(&motion, [0.0; 3], DIMS);
+    println!("streaks: {mean:.4} {worst:.4}, predicted {:.4}", body.corner_sigma);
+    assert!(worst < 4.0 * body.corner_sigma && worst < 0.3, "{worst} {}", body.corner_sigma);
+}
+
+#[test]
+fn a_second_body_is_not_left_out_as_if_it_had_changed() {
+    // The third x > 80 moved by five voxels more along y.
+    let texture = Texture::new(2.5, 4);
+    let sources = pair_of(|moved, p| {
+        let off = if !moved {
+            0.0
+        } else if p[0] > 80.0 {
+            6.0
+        } else {
+            1.0
+        };
+        texture.at(&add(&p, &[0.0, off, 0.0]))
+    });
+    let both: [&dyn Source; 2] = [&sources[0], &sources[1]];
+    let settings = Settings { capture: 8.0, capture_turn: crate::units::Degree(1.0), ..Settings::default() };
+    let still = Rigid::identity([0.0; 3]);
+    let cut = Cut { size: 40, count: 4 };
+    let found = register_body(Isa::detect(), both, &ALL, cut, &still, &settings, &mut |_, _| ());
+    let text = match found {
+        Ok(body) => format!("{:?}", body.blocks.iter().map(|b| (&b.tile, b.used, b.residual)).collect::<Vec<_>>()),
+        Err(e) => e.to_string(),
+    };
+    assert!(text.contains("do not move as one body"), "{text}");
 }
