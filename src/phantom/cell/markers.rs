@@ -19,6 +19,8 @@ use crate::phantom::specimen::{Body, Marker};
 
 /// Empty voxels around a marker.
 const GAP: i32 = 2;
+/// Voxels to the rim of the field, less in a small one: a scan's shift does not take what lies farther in out of the box.
+const RIM: i32 = 8;
 /// Places tried for each.
 const TRIES: u64 = 400;
 /// Least half axis, voxels: smaller ones are lost in a scan.
@@ -105,15 +107,16 @@ pub(super) fn place(cell: &Cell) -> Vec<Marker> {
                 let u = |k: u64| s.uniform_f64(at + k);
                 let ry = least + (most - least) * u(0) * u(0);
                 let [rx, rz] = [1, 2].map(|k| (ry * (0.8 + 0.8 * u(k))).clamp(least.min(4.0), most.max(4.0)));
-                // What the box covers stays inside the field.
-                let whole = |k: u64, n: usize, r: f64| {
-                    let edge = r.ceil() as i32 + GAP;
-                    (edge + ((n as i32 - 2 * edge) as f64 * u(k)) as i32, edge)
+                let place = |k: u64, n: usize, r: f64| {
+                    let edge = r.ceil() as i32 + RIM.min(n as i32 / 8);
+                    edge + (f64::from(n as i32 - 2 * edge) * u(k)) as i32
                 };
-                let ((x, wide), (z, deep)) = (whole(3, nx, rx), whole(4, nz, rz));
-                let span =
-                    |middle: i32, reach: i32, n: usize| [(middle - reach).max(0), (middle + reach).min(n as i32 - 1)];
-                let [from, to] = room.over(nx, span(x, wide, nx), span(z, deep, nz));
+                let (x, z) = (place(3, nx, rx), place(4, nz, rz));
+                let span = |middle: i32, n: usize, r: f64| {
+                    let reach = r.ceil() as i32 + GAP;
+                    [(middle - reach).max(0), (middle + reach).min(n as i32 - 1)]
+                };
+                let [from, to] = room.over(nx, span(x, nx, rx), span(z, nz, rz));
                 // A box of 2 ry + 1 voxels, and the gap.
                 let gap = if body == Body::Membrane { GAP } else { 0 };
                 let (from, to) = (from.saturating_add(gap), to.saturating_sub(gap));
