@@ -178,7 +178,7 @@ fn readme(run: &Run) -> String {
         Mode::Labels => "parameters, and where the markers lie in the cell.",
         _ => {
             "parameters, motions (4x4 matrices from the cell to the scan, voxel-centre indices x, y, z, column vectors), warps,\n\
-             where the markers lie in cell and scan. The markers are whole in label; scans may cut them at the box.\n\
+             where the markers lie in cell and scan. In the cell they are whole; scans may cut them at the box.\n\
              truth/step_KK/label_scan: the classes in the frame of the scan. The box cuts what moved out of it, at the end of\n\
              charge some of the plating electrode: counted_in_scan says how many voxels of each class are left of counted."
         }

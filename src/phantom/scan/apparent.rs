@@ -14,7 +14,7 @@
 //! half a turn, many projections:       a = −4/π² axis drift − d_Y/2π,       b = d_X/2π
 //! ```
 //!
-//! along z by the mean, which is 0. What the shift does not explain blurs. Left out: second order, filters, weights.
+//! along z by the mean of τ d_z, which is 0. What the shift does not explain blurs. Left out: second order, filters, weights.
 
 use super::detector::Field;
 use crate::num::elementary::sincos;
@@ -24,7 +24,7 @@ impl Field {
     /// middle of the scan; `theta` in radians, evenly spread over the time of the scan.
     pub fn apparent_shift(&self, theta: &[f64]) -> [f64; 3] {
         let n = theta.len() as f64;
-        let [mut cc, mut cs, mut ss, mut along, mut across, mut z] = [0.0; 6];
+        let [mut cc, mut cs, mut ss, mut along, mut across] = [0.0; 5];
         for (i, &theta) in theta.iter().enumerate() {
             let tau = (i as f64 + 0.5) / n - 0.5;
             let (sin, cos) = sincos(theta);
@@ -34,13 +34,12 @@ impl Field {
             ss += sin * sin;
             along += shift * cos;
             across += shift * sin;
-            z += tau * self.drift[2] / n;
         }
         let determinant = cs * cs - cc * ss;
         if determinant == 0.0 {
             return [0.0; 3];
         }
-        [(cs * across - ss * along) / determinant, (cc * across - cs * along) / determinant, z]
+        [(cs * across - ss * along) / determinant, (cc * across - cs * along) / determinant, 0.0]
     }
 }
 
