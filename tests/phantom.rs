@@ -8,6 +8,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 use tomolith::json::Json;
+use tomolith::provenance::Digest;
 
 /// Runs `tomolith phantom cell -o DIR` with further words, which must succeed.
 #[track_caller]
@@ -102,42 +103,57 @@ fn an_interrupted_series_is_taken_up_and_nothing_is_overwritten() {
 }
 
 #[test]
-fn what_cannot_be_made_is_refused_before_anything_is_written() {
-    let s = Scratch::new("phantom-refused");
-    for (words, code, says) in [
-        ("--preset tyni", 2, "did you mean 'tiny'"),
-        ("--mode radiograph", 2, "did you mean 'radiographs'"),
-        ("--steps 0", 2, "steps"),
-        ("--steps 26", 2, "25"),
-        ("--only 25", 2, "24"),
-        ("--only 3,x", 2, "x"),
-        ("--only 3 --steps 4", 2, "--only"),
-        ("--mode radiographs --dose 0", 2, "dose"),
-        ("--mode radiographs --dose -1", 2, "dose"),
-        ("--mode radiographs --projections 0", 2, "projections"),
-        ("--mode radiographs --columns 100", 2, "columns"),
-        ("--mode radiographs --fields 9", 2, "fields"),
-        ("--mode volume --cnr 0", 2, "ratio"),
-        ("--mode volume --blur -1", 2, "blur"),
-        ("--efficiency 2", 2, "efficiency"),
-        ("--efficiency 0.1", 2, "efficiency"),
-        ("--dead 1000", 2, "dead"),
-        ("--blind --dead 1", 2, "--blind"),
-        ("--seed -1", 2, "seed"),
-        // 2 * 65536 * 2280 * 3000 bytes and more, 25 times.
-        ("--preset full --mode radiographs --projections 65536 --columns 3000", 74, "TB and the disk has"),
-    ] {
-        let output = run(&s.0, &format!("phantom cell -o no {words}"));
-        expect(&output, code, &[says], words);
-        assert!(!s.0.join("no").exists(), "{words} left a folder");
+fn a_volume_whose_bytes_were_taken_away_is_made_again() {
+    let s = Scratch::new("phantom-lost");
+    cell(&s, "a", "--only 3,5");
+    let raw = s.0.join("a/truth/step_05/label.raw");
+    let bytes = std::fs::read(&raw).unwrap();
+    for cut in [None, Some(1000)] {
+        std::fs::remove_file(s.0.join("a/series.json")).unwrap();
+        match cut {
+            None => std::fs::remove_file(&raw).unwrap(),
+            Some(n) => std::fs::write(&raw, &bytes[..n]).unwrap(),
+        }
+        cell(&s, "a", "--only 3,5");
+        assert!(std::fs::read(&raw).unwrap() == bytes);
     }
-    expect(&run(&s.0, "phantom cell"), 2, &["--output"], "no folder");
-    std::fs::create_dir(s.0.join("mine")).unwrap();
-    s.write("mine/notes.txt", "keep");
-    expect(&run(&s.0, "phantom cell -o mine"), 73, &["something else"], "somebody's folder");
-    s.write("file", "keep");
-    assert_ne!(run(&s.0, "phantom cell -o file").status.code(), Some(0));
-    assert_eq!(std::fs::read_dir(s.0.join("mine")).unwrap().count(), 1);
+    expect(&run(&s.0, "verify a/truth/step_05"), 0, &["ok"], "verify");
+}
+
+#[test]
+fn the_truth_says_what_is_planned_counted_and_cut() {
+    let s = Scratch::new("phantom-counted");
+    cell(&s, "v", "--only 24 --mode volume");
+    let truth = json(&s.0.join("v/truth/truth.json")).need_arr("steps").unwrap()[0].clone();
+    let [counted, in_scan] = ["counted", "counted_in_scan"].map(|name| truth.need(name).unwrap());
+    let names =
+        ["background", "dendrite", "pit", "deposited", "plating electrode", "redeposited", "stripping electrode"];
+    let ([nx, ny, nz], label) = labels(&s.0.join("v/truth/step_24/label"));
+    let (_, seen) = labels(&s.0.join("v/truth/step_24/label_scan"));
+    for (class, name) in names.iter().enumerate() {
+        let of = |labels: &[u8]| labels.iter().filter(|&&l| usize::from(l) == class).count() as u64;
+        let c = counted.need(name).unwrap();
+        assert_eq!((c.need_u64("voxels").unwrap(), in_scan.need_u64(name).unwrap()), (of(&label), of(&seen)), "{name}");
+        let covered = |c: usize| (0..ny).any(|y| usize::from(label[(c / nx * ny + y) * nx + c % nx]) == class);
+        let area = (0..nx * nz).filter(|&c| covered(c)).count() as f64 / (nx * nz) as f64;
+        assert!((c.need_f64("area").unwrap() - area).abs() < 1e-9, "{name}");
+    }
+    // Pits are half filled again at the end, which the plan does not say.
+    let pits = counted.need("pit").unwrap().need_f64("area").unwrap();
+    let planned = truth.need("step").unwrap().need("planned").unwrap().need_f64("pit_area").unwrap();
+    assert!((pits - 0.539).abs() < 2e-3 && (planned - 0.6).abs() < 0.02, "{pits} {planned}");
+    // The box cuts the plating side.
+    let plating = counted.need("plating electrode").unwrap().need_u64("voxels").unwrap();
+    assert!(in_scan.need_u64("plating electrode").unwrap() < plating);
+    let readme = std::fs::read_to_string(s.0.join("v/README.txt")).unwrap();
+    assert!(readme.contains("counted_in_scan") && readme.contains("(or step_24)"), "{readme}");
+    // Labels alone: markers in the cell, and no folder that is not there.
+    cell(&s, "l", "--only 24");
+    let truth = json(&s.0.join("l/truth/truth.json")).need_arr("steps").unwrap()[0].clone();
+    assert!(truth.need_arr("markers").unwrap().len() >= 6, "{truth:?}");
+    let series = json(&s.0.join("l/series.json"));
+    assert_eq!(*series.need_arr("steps").unwrap()[0].need("folder").unwrap(), Json::Null);
+    assert!(!std::fs::read_to_string(s.0.join("l/README.txt")).unwrap().contains("(or"));
 }
 
 /// Every file below a folder, but those under truth/.
@@ -185,6 +201,34 @@ fn blind_values_are_in_the_truth_alone() {
         let dead = |t: &Json| t.need("parameters").unwrap().need_f64("dead_um").unwrap();
         assert_eq!(dead(&again) == dead(&truth), same);
     }
+    // What is published is the digest of the parameters with their salt, and does not tell the clocks.
+    let series = json(&s.0.join("b/series.json"));
+    let sealed = series.need("phantom").unwrap().need_str("sealed_sha256").unwrap();
+    assert_eq!(sealed, Digest::of(values.to_canonical().as_bytes()).hex());
+    assert_eq!(values.need_str("salt").unwrap().len(), 64);
+    let begin = series.need_arr("steps").unwrap()[0].need_f64("scan_start_scanner_s").unwrap();
+    let of_step = truth.need_arr("steps").unwrap()[0].need("step").unwrap();
+    let offset = truth.need_f64("clock_offset_s").unwrap();
+    let own = of_step.need_f64("scan_start_potentiostat_s").unwrap();
+    assert!((own + offset - begin).abs() < 1e-9 && (own / 60.0).fract() != 0.0, "{own} {offset} {begin}");
+    assert_eq!(*series.need("clock_offset_s").unwrap(), Json::Null);
+}
+
+#[test]
+fn a_blind_series_without_a_seed_draws_one_and_can_be_taken_up() {
+    let s = Scratch::new("phantom-drawn");
+    let seed = |folder: &str| {
+        let truth = json(&s.0.join(folder).join("truth/truth.json"));
+        truth.need("parameters").unwrap().need_u64("seed").unwrap()
+    };
+    cell(&s, "a", "--blind --only 3");
+    cell(&s, "b", "--blind --only 3");
+    let first = seed("a");
+    assert!(first != seed("b") && first != 1 && seed("b") > 1 << 32);
+    std::fs::remove_file(s.0.join("a/series.json")).unwrap();
+    std::fs::remove_file(s.0.join("a/truth/truth.json")).unwrap();
+    cell(&s, "a", "--blind --only 3");
+    assert_eq!(seed("a"), first);
 }
 
 #[test]

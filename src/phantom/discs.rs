@@ -17,6 +17,7 @@
 use crate::error::{Error, Result};
 use crate::num::elementary::{atan2, sincos};
 use crate::num::philox::Stream;
+use crate::os::check_interrupt;
 
 /// A disc: centre relative to the axis (Y upward), radius, in pixels; attenuation per pixel.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -121,7 +122,8 @@ pub fn mean_inside(image: &[f32], n: usize, disc: &Disc, within: f64) -> Option<
 /// `count` discs of one radius and attenuation, at random, at least `gap` apart, all inside a circle of radius
 /// `field` about the axis. The same `seed` gives the same discs everywhere.
 ///
-/// Usage error: they do not fit (100,000 places tried for one of them).
+/// # Errors
+/// Usage: they do not fit (100,000 places tried for one of them). [`crate::error::Fault::Again`] when interrupted.
 pub fn random(seed: u64, count: usize, radius: f64, mu: f64, field: f64, gap: f64) -> Result<Vec<Disc>> {
     const TRIES: u64 = 100_000;
     let uniform = Stream::new(seed, PLACES);
@@ -130,9 +132,10 @@ pub fn random(seed: u64, count: usize, radius: f64, mu: f64, field: f64, gap: f6
         return Err(Error::usage(format!("discs of radius {radius} in a field of radius {field}"))
             .help("take smaller discs or a wider field"));
     }
-    let mut discs: Vec<Disc> = Vec::with_capacity(count);
+    let mut discs: Vec<Disc> = Vec::new();
     let mut index = 0;
     while discs.len() < count {
+        check_interrupt()?;
         let next = (0..TRIES).find_map(|_| {
             let x = reach * (2.0 * uniform.uniform_f64(index) - 1.0);
             let y = reach * (2.0 * uniform.uniform_f64(index + 1) - 1.0);

@@ -5,6 +5,7 @@
 //! rotation axis. The stripping side stays where it is over the series.
 
 use super::matter::{Fill, Voxel};
+use crate::json::Json;
 use crate::volume::Dims;
 
 /// What moves as one rigid piece.
@@ -23,6 +24,11 @@ impl Body {
     pub fn name(self) -> &'static str {
         ["plating", "membrane", "stripping"][self as usize]
     }
+
+    /// Voxels by which it lies farther out when the plating side has moved by `shift`.
+    pub fn moved(self, shift: usize) -> usize {
+        [shift, shift / 2, 0][self as usize]
+    }
 }
 
 /// An ellipsoid that stays on its body: a true target for registration.
@@ -36,6 +42,18 @@ pub struct Marker {
     pub body: Body,
     /// What it is made of.
     pub fill: Fill,
+}
+
+impl Marker {
+    /// What and where it is, for the truth.
+    pub fn to_json(&self) -> Vec<(&'static str, Json)> {
+        vec![
+            ("body", self.body.name().into()),
+            ("fill", self.fill.name().into()),
+            ("radii", Json::from(self.radii)),
+            ("cell", Json::from(self.centre)),
+        ]
+    }
 }
 
 /// A flat layer of the stack, for what lies outside the field: y from `y[0]` to `y[1]` (voxel edges are at halves),

@@ -1,8 +1,9 @@
 //! `tomolith phantom cell`: a synthetic operando series of a lithium cell, with its truth.
 
+use super::counts::Counted;
 use super::folder::{Folder, Output, by_slabs};
 use super::scan::{self, ScanSettings};
-use super::series;
+use super::{given, memory, secret, series};
 use crate::cli::options::{Opt, Settings, Takes};
 use crate::cli::{Command, Context, values};
 use crate::error::{Error, Result};
@@ -14,7 +15,7 @@ use crate::phantom::cell::step::Step;
 use crate::phantom::cell::{Cell, CellSettings, Preset, VOXEL};
 use crate::phantom::matter::{FILLS, FULL, Fill, LABELS, Voxel};
 use crate::phantom::scan::lab;
-use crate::phantom::scan::motion::{MotionSettings, Pose};
+use crate::phantom::scan::motion::Pose;
 use crate::phantom::specimen::Specimen;
 use crate::provenance::Digest;
 use crate::volume::{Dims, Dtype};
@@ -27,8 +28,8 @@ pub const COMMAND: Command = Command {
     details: "25 scans, one before and one after each 10 minutes of current. Written are, per step, the truth (truth/step_12: \
               label with a class per voxel, li_frac with its solid lithium) and what --mode asks for (step_12): nothing \
               more, a grey volume, or a scan as a beamline records it with the recon configuration that reads it. \
-              series.json holds classes, geometry, timetable, true motions and markers; potentiostat.csv the current and \
-              voltage. A step alone is the same as in the series. An interrupted series goes on when the same command is \
+              series.json holds classes, materials, geometry and timetable, truth/truth.json the true motions and markers and \
+              what was planned and counted, potentiostat.csv the current and voltage. A step alone is the same as in the series. An interrupted series goes on when the same command is \
               run again; a finished folder is never overwritten.",
     examples: "  tomolith phantom cell -o out/cell --preset tiny --mode labels\n  \
                tomolith phantom cell -o out/scans --preset small --mode radiographs-phase --only 0,12,24 --seed 7\n  \
@@ -53,7 +54,7 @@ pub const COMMAND: Command = Command {
                 .default("labels"),
                 Opt::new("steps", Takes::Number("N"), "Steps, spread evenly over the 25").default("25"),
                 Opt::new("only", Takes::Number("K,K"), "Only these of the 25, from 0"),
-                Opt::new("seed", Takes::Number("N"), "Another seed is another cell").default("1"),
+                Opt::new("seed", Takes::Number("N"), "Another seed is another cell; with --blind one is drawn").default("1"),
             ],
         ),
         (
@@ -69,7 +70,7 @@ pub const COMMAND: Command = Command {
                 Opt::new(
                     "blind",
                     Takes::Switch,
-                    "Draw the first four at random from the seed, and keep values and seed in truth/ alone",
+                    "Draw the first four at random from the seed, and keep values and seed in truth/ alone; a short seed can be guessed",
                 ),
             ],
         ),
@@ -158,8 +159,9 @@ impl CellArgs {
         };
         let preset = settings.parsed("preset", Preset::parse)?;
         let number = |name: &str| settings.parsed(name, values::number);
-        let seed = settings.parsed("seed", values::index)? as u64;
+        let output = settings.required_path("output")?;
         let blind = settings.is_on("blind")?;
+        let seed = secret::seed(settings, &output, blind)?;
         let mut cell = CellSettings {
             chemistry: Chemistry {
                 efficiency: number("efficiency")?,
@@ -181,6 +183,7 @@ impl CellArgs {
             cell = cell.blind();
         }
         let mode = settings.parsed("mode", Mode::parse)?;
+        given::check(settings, mode)?;
         let habits = match settings.text("annotate")?.unwrap_or_default() {
             "none" => None,
             how => Some(Habits {
@@ -190,11 +193,11 @@ impl CellArgs {
             }),
         };
         Ok(CellArgs {
-            output: settings.required_path("output")?,
+            output,
             cell,
             mode,
             steps: steps(settings)?,
-            scan: ScanSettings::from_settings(settings, &preset, mode)?,
+            scan: ScanSettings::from_settings(settings, &preset, mode, seed)?,
             habits,
             blind,
         })
@@ -210,7 +213,7 @@ impl CellArgs {
                 ("strokes_every", h.strokes.into()),
             ])
         });
-        Json::obj([
+        let mut members = vec![
             ("preset", preset.name.into()),
             ("seed", seed.into()),
             ("mode", self.mode.name().into()),
@@ -222,7 +225,11 @@ impl CellArgs {
             ("pits", pit_fill.name().into()),
             ("scan", self.scan.params(self.mode)),
             ("drawn", habits.unwrap_or(Json::Null)),
-        ])
+        ];
+        if self.blind {
+            members.push(("salt", secret::salt(seed).into()));
+        }
+        Json::obj(members)
     }
 }
 
@@ -282,12 +289,19 @@ fn run(context: &Context) -> Result<()> {
     let outputs: Vec<Output> = args.steps.iter().flat_map(|&k| run.outputs(k)).collect();
     let plan = Json::obj([("phantom", run.recorded.clone()), ("steps", Json::from(&args.steps[..]))]).to_canonical();
     run.folder.check(&plan, &outputs)?;
+    memory::check("the series", memory::peak(&run, &outputs, context.threads)?)?;
     let cell = Cell::new(args.cell, context.isa)?;
-    // A chemistry that does not close is refused before anything is written.
+    // A chemistry that does not close and a motion that folds are refused before anything is written.
     for &k in &args.steps {
-        cell.step(k)?;
+        let step = cell.step(k)?;
+        if args.mode != Mode::Labels {
+            run.pose(&step, k)?;
+        }
     }
     run.folder.claim(&plan)?;
+    if args.blind && !context.settings.is_given("seed")? {
+        run.folder.text(secret::SEED_FILE, &format!("{}\n", args.cell.seed))?;
+    }
     let mut made = Vec::new();
     for (i, &k) in args.steps.iter().enumerate() {
         context.talk.note(format!("step {k} ({} of {})", i + 1, args.steps.len()));
@@ -345,6 +359,20 @@ impl Run<'_> {
         self.output(base, k, "drawn", self.args.cell.preset.dims(), Dtype::U8, "class")
     }
 
+    /// How the cell lies in the scan of step k.
+    fn pose(&self, step: &Step, k: usize) -> Result<Pose> {
+        let (args, dims) = (self.args, self.args.cell.preset.dims());
+        Pose::draw(&args.scan.motion, dims, step.bodies(), args.cell.seed, k as u32).map_err(|e| {
+            Error::usage(format!("step {k}: {}", e.what()))
+                .help("the cell would fold: take less of --warp, --relative, --turn or --tilt, or a larger --preset")
+        })
+    }
+
+    /// Whether step k has a folder beside that of its truth.
+    pub fn has_folder(&self) -> bool {
+        self.args.mode != Mode::Labels || self.args.habits.is_some()
+    }
+
     /// What step k will write.
     fn outputs(&self, k: usize) -> Vec<Output> {
         let mut outputs = vec![self.label(k), self.solid(k)];
@@ -397,18 +425,15 @@ impl Run<'_> {
             write_labels(&picture, &labels, dims)?;
         }
 
-        let mut truths = vec![("step", series::step_json(step, k))];
-        let mut specimen = None;
-        if self.args.mode != Mode::Labels {
-            specimen = Some(step.specimen());
-        }
-        let mut pose = None;
-        if let Some(specimen) = &specimen {
-            let bodies = [specimen.plating_until, specimen.stripping_from];
-            let settings: &MotionSettings = &self.args.scan.motion;
-            let drawn = Pose::draw(settings, dims, bodies, self.args.cell.seed, k as u32)?;
-            truths.push(("pose", drawn.to_json(&specimen.markers)));
-            pose = Some(drawn);
+        let counted = Counted::read(&self.label(k).base, dims)?;
+        let mut truths = vec![("step", series::step_json(self, step, k)), ("counted", counted.to_json())];
+        let (mut specimen, mut pose) = (None, None);
+        if self.args.mode == Mode::Labels {
+            truths.push(("markers", Json::Arr(step.markers().iter().map(|m| Json::obj(m.to_json())).collect())));
+        } else {
+            let drawn = self.pose(step, k)?;
+            truths.push(("pose", drawn.to_json(step.markers())));
+            (specimen, pose) = (Some(step.specimen()), Some(drawn));
         }
         let scene: Option<(&Specimen, &Pose)> = specimen.as_ref().zip(pose.as_ref());
         if let Some((specimen, pose)) = scene {
@@ -423,6 +448,7 @@ impl Run<'_> {
                 })
             })?;
             keep("truth/label_scan", &manifest);
+            truths.push(("counted_in_scan", Counted::read(&self.in_scan(k).base, dims)?.voxels()));
             let (scans, found) = scan::make(self, k, specimen, pose)?;
             scans.iter().for_each(|(name, manifest)| keep(name, manifest));
             truths.extend(found);

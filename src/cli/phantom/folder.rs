@@ -20,7 +20,7 @@ use crate::volume::{Dims, Dtype, Sink};
 use std::path::{Path, PathBuf};
 
 /// Version of the stage: raised when its output bits change.
-pub const STAGE_VERSION: u32 = 1;
+pub const STAGE_VERSION: u32 = 2;
 /// Bytes of headers, manifests, tables and pictures beside a volume, generously.
 const BESIDE: u64 = 1 << 20;
 
@@ -60,11 +60,33 @@ impl Output {
         }
     }
 
-    /// Its manifest, if it is finished.
-    fn finished(&self, voxel: f64) -> Option<Manifest> {
+    /// Its manifest, if an earlier run came so far.
+    fn manifest(&self, voxel: f64) -> Option<Manifest> {
         let key = self.job(voxel).key();
         Manifest::read(&with_suffix(&self.base, ".json")).ok().filter(|m| m.job_key().is_ok_and(|k| k == key))
     }
+
+    /// Its manifest, if it is finished and its bytes are still there.
+    fn finished(&self, voxel: f64) -> Option<Manifest> {
+        let raw = std::fs::metadata(with_suffix(&self.base, ".raw"));
+        let whole = raw.is_ok_and(|raw| raw.is_file() && raw.len() == self.dims.bytes(self.dtype));
+        self.manifest(voxel).filter(|_| whole)
+    }
+}
+
+/// Refuses what does not fit on the disk where `path` will be.
+///
+/// # Errors
+/// I/O: `need` bytes are not free.
+pub fn check_space(what: &str, need: u64, path: &Path, help: &str) -> Result<()> {
+    let existing = path.ancestors().find(|p| p.exists()).unwrap_or(Path::new("."));
+    let existing = if existing.as_os_str().is_empty() { Path::new(".") } else { existing };
+    let free = os::free_space(existing).map_err(|e| Error::reading(existing, &e))?;
+    if need > free {
+        let (need, free) = (bytes_for_people(need), bytes_for_people(free));
+        return Err(Error::io(format!("{what} needs {need} and the disk has {free}")).help(help).at(path));
+    }
+    Ok(())
 }
 
 /// The folder being filled.
@@ -116,19 +138,8 @@ impl Folder<'_> {
                 .map_or(0, |m| std::os::unix::fs::MetadataExt::blocks(&m) * 512)
         };
         let need: u64 = missing.map(|o| (o.dims.bytes(o.dtype) + BESIDE).saturating_sub(reserved(o))).sum();
-        let existing = self.path.ancestors().find(|p| p.exists()).unwrap_or(Path::new("."));
-        let existing = if existing.as_os_str().is_empty() { Path::new(".") } else { existing };
-        let free = os::free_space(existing).map_err(|e| Error::reading(existing, &e))?;
-        if need > free {
-            return Err(Error::io(format!(
-                "the series needs {} and the disk has {}",
-                bytes_for_people(need),
-                bytes_for_people(free)
-            ))
-            .help("free some space, choose another folder, or make fewer steps with --steps or --only")
-            .at(&self.path));
-        }
-        Ok(())
+        let help = "free some space, choose another folder, or make fewer steps with --steps or --only";
+        check_space("the series", need, &self.path, help)
     }
 
     /// Claims the folder for `plan`, after [`Folder::check`].
@@ -154,7 +165,9 @@ impl Folder<'_> {
         }
         let folder = output.base.parent().unwrap_or(Path::new("."));
         std::fs::create_dir_all(folder).map_err(|e| Error::writing(folder, &e))?;
-        let mut writer = Writer::create(&output.base, output.job(self.voxel), false)?;
+        // A manifest of ours whose bytes somebody took away is no output: it is replaced.
+        let lost = output.manifest(self.voxel).is_some();
+        let mut writer = Writer::create(&output.base, output.job(self.voxel), lost)?;
         let progress = Progress::new(&self.context.talk, what, "slices");
         let slice = output.dims.slice() as u64 * output.dtype.size() as u64;
         work(&mut writer, &|done, total| progress.update(done, total, done * slice))?;

@@ -1,9 +1,10 @@
 //! The scans of `tomolith phantom cell`: projections, flats and darks as counts, angles, and the configuration with which
 //! `tomolith recon` reads them.
 
-use super::cell::{Mode, Run};
+use super::cell::{CellArgs, Mode, Run};
 use super::folder::Output;
 use super::scan::Scans;
+use crate::cli::options::Settings as CliSettings;
 use crate::error::{Error, Result};
 use crate::json::Json;
 use crate::num::elementary::atan2;
@@ -19,7 +20,7 @@ use crate::phantom::scan::lab::{Lab, LabGeometry};
 use crate::phantom::scan::motion::Pose;
 use crate::phantom::scan::project::{FINE, Placement, layers};
 use crate::phantom::scan::radiograph::{Object, Scan, fine_rows};
-use crate::phantom::scan::wave::Propagation;
+use crate::phantom::scan::wave::{Propagation, Waves};
 use crate::phantom::specimen::{Layer, Specimen};
 use crate::recon::geometry::Angles;
 use crate::units::{KiloElectronVolt, Micrometre};
@@ -160,12 +161,13 @@ pub fn take(run: &Run, k: usize, specimen: &Specimen, pose: &Pose, taking: &Taki
     let values: Vec<[f64; 2]> = values.collect();
     let none: &[Layer] = &[];
     let angles = Angles::half_turn(scan.projections)?;
-    let stage = Stream::new(args.cell.seed, STAGE);
     let outputs = outputs(run, k, taking);
-    let memory = usize::try_from(os::free_memory() / MEMORY_SHARE).unwrap_or(usize::MAX);
+    let [fixed, _] = bytes(run, k, run.folder.context.threads)?;
+    let memory = os::free_memory().saturating_sub(fixed) / MEMORY_SHARE;
+    let memory = usize::try_from(memory).unwrap_or(usize::MAX);
     let (mut made, mut truths) = (Vec::new(), Vec::new());
     for (field, outputs) in outputs.chunks(PARTS.len()).enumerate() {
-        let view = field_of(preset, taking, scan.columns, field, stage, k);
+        let view = view(run, k, field, pose.within_scan);
         // One field of view is taken after the other, and the cell drifts on.
         let since = field as f64 - 0.5 * (taking.fields as f64 - 1.0);
         let later = |body: Rigid| {
@@ -173,9 +175,6 @@ pub fn take(run: &Run, k: usize, specimen: &Specimen, pose: &Pose, taking: &Taki
             Rigid { translation: [0, 1, 2].map(moved), ..body }
         };
         let pose = Pose { plating: later(pose.plating), stripping: later(pose.stripping), ..pose.clone() };
-        // Y runs upward, the cell's y downward.
-        let [x, y, z] = pose.within_scan;
-        let view = Field { drift: [x, -y, z], ..view };
         let geometry = LabGeometry {
             columns: scan.columns,
             oversampling: FINE,
@@ -232,6 +231,7 @@ pub fn take(run: &Run, k: usize, specimen: &Specimen, pose: &Pose, taking: &Taki
             ("axis_drift_pixels", view.axis_drift.into()),
             ("first_row", (view.first_row - MARGIN as f64).into()),
             ("gain", view.gain.into()),
+            ("apparent_shift", Json::from(view.apparent_shift(angles.radians()))),
             ("moved_by_drift", Json::Arr(pose.within_scan.map(|v| Json::from(since * v)).to_vec())),
         ]));
     }
@@ -286,8 +286,52 @@ fn companions(run: &Run, k: usize, taking: &Taking, field: usize) -> Result<()> 
     Ok(())
 }
 
+/// What one field of view sees at step k, the drift of the cell included: Y runs upward, the cell's y downward.
+fn view(run: &Run, k: usize, field: usize, [x, y, z]: [f64; 3]) -> Field {
+    let CellArgs { cell, scan, .. } = run.args;
+    let stage = Stream::new(cell.seed, STAGE);
+    let view = field_of(&cell.preset, &scan.taking, scan.columns, field, stage, k);
+    Field { drift: [x, -y, z], ..view }
+}
+
+/// Bytes that a scan of step k holds beside the specimen: whatever the memory, and for each projection whose line integrals
+/// are kept at a time, of which there must be one; see [`super::memory`].
+///
+/// # Errors
+/// Those of free space.
+pub fn bytes(run: &Run, k: usize, threads: usize) -> Result<[u64; 2]> {
+    let CellArgs { cell, scan, .. } = run.args;
+    let mut most = [0; 2];
+    for field in 0..scan.taking.fields {
+        let view = view(run, k, field, scan.motion.within_scan);
+        let rows = view.fine_rows(fine_rows(cell.preset.size[2] + 2 * MARGIN)).len();
+        let width = view.fine_columns();
+        let waves = Waves::new(rows, width, Micrometre(VOXEL), &scan.taking.propagation)?;
+        let (picture, quantities) = ((rows * width) as u64, 1 + u64::from(waves.refracts()));
+        let side = (FINE * scan.columns) as u64;
+        let cells = 2 * 2 * size_of::<Lane>() as u64 * side * side;
+        let works = threads as u64 * (waves.bytes() as u64 + 12 * picture + 8 * (view.rows * view.columns) as u64);
+        let one = 4 * quantities * picture + (4 * size_of::<Lane>() * width) as u64;
+        most = [most[0].max(cells + works), most[1].max(one)];
+    }
+    Ok(most)
+}
+
+/// Refuses a scan of which no slice can be made.
+pub fn enough(settings: &CliSettings, projections: usize) -> Result<()> {
+    if projections < 2 {
+        return Err(settings.blame("projections", Error::usage("one is no tomogram").help("at least 2")));
+    }
+    Ok(())
+}
+
 /// Refuses what cannot be taken.
-pub fn check(taking: &Taking, preset: &Preset, projections: usize) -> Result<()> {
+pub fn check(
+    settings: &CliSettings,
+    taking: &Taking,
+    preset: &Preset,
+    [columns, projections]: [usize; 2],
+) -> Result<()> {
     let (rows, _) = field_rows(preset.size[2], taking.fields);
     if taking.fields > 8 || rows < 16 && taking.fields > 1 {
         return Err(Error::usage(format!("--fields: {} fields of {rows} rows", taking.fields))
@@ -296,6 +340,14 @@ pub fn check(taking: &Taking, preset: &Preset, projections: usize) -> Result<()>
     if projections > 1 << 16 {
         return Err(Error::usage(format!("--projections: {projections} are more than 65536")).help("take fewer"));
     }
+    enough(settings, projections)?;
+    if taking.camera.bad_pixels > rows * columns {
+        let bad = Error::usage(format!("{} dead pixels", taking.camera.bad_pixels))
+            .help(format!("the camera has {rows} x {columns}"));
+        return Err(settings.blame("dead-pixels", bad));
+    }
+    Waves::new(2, 2, Micrometre(VOXEL), &taking.propagation).map_err(|e| settings.blame("distance", e))?;
     // The camera's own checks, before anything is written.
-    Camera::new(&taking.camera, &Field::new(rows, 2, 0.5), projections, [0; 3]).map(drop)
+    let camera = Settings { bad_pixels: 0, ..taking.camera.clone() };
+    Camera::new(&camera, &Field::new(rows, 2, 0.5), projections, [0; 3]).map(drop)
 }

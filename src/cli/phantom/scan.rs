@@ -2,6 +2,7 @@
 
 use super::cell::{Mode, Run};
 use super::folder::{Output, by_slabs};
+use super::given::within;
 use super::radiographs::{self, Taking};
 use crate::cli::options::{Opt, Settings, Takes};
 use crate::cli::values;
@@ -10,7 +11,7 @@ use crate::exchange::png::write_grey8;
 use crate::json::Json;
 use crate::phantom::cell::Preset;
 use crate::phantom::matter::ENERGY_KEV;
-use crate::phantom::scan::detector::Settings as CameraSettings;
+use crate::phantom::scan::detector::{MOST_QUANTA, Settings as CameraSettings};
 use crate::phantom::scan::grey::{Grey, GreySettings};
 use crate::phantom::scan::motion::{MotionSettings, Pose};
 use crate::phantom::scan::wave::Propagation;
@@ -78,19 +79,19 @@ impl ScanSettings {
     ///
     /// # Errors
     /// Usage.
-    pub fn from_settings(settings: &Settings, preset: &Preset, mode: Mode) -> Result<ScanSettings> {
-        let number = |name: &str| settings.parsed(name, values::number);
+    pub fn from_settings(settings: &Settings, preset: &Preset, mode: Mode, seed: u64) -> Result<ScanSettings> {
+        // Upper ends are a few times what any beamline does: beyond, the cell would leave its box.
+        let number = |name: &str, low: f64, high: f64| within(settings, name, low, high);
         let still = settings.is_on("still")?;
-        let [tilt, warp, drift] = [number("tilt")?, number("warp")?, number("scan-drift")?];
-        let relative = number("relative")?;
-        let mut direction = crate::num::philox::Stream::new(settings.parsed("seed", values::index)? as u64, DIRECTION)
-            .u32x4(0)
-            .map(|w| f64::from(w) / f64::from(u32::MAX) - 0.5);
+        let [tilt, warp] = [number("tilt", 0.0, 10.0)?, number("warp", 0.0, 50.0)?];
+        let [drift, relative] = [number("scan-drift", 0.0, 20.0)?, number("relative", 0.0, 20.0)?];
+        let mut direction =
+            crate::num::philox::Stream::new(seed, DIRECTION).u32x4(0).map(|w| f64::from(w) / f64::from(u32::MAX) - 0.5);
         let length = direction[..3].iter().map(|v| v * v).sum::<f64>().sqrt().max(1e-3);
         direction.iter_mut().for_each(|v| *v *= drift / length);
         let motion = MotionSettings {
-            translation: number("shift")?,
-            rotation_deg: number("turn")?,
+            translation: number("shift", 0.0, 100.0)?,
+            rotation_deg: number("turn", 0.0, 10.0)?,
             drift: 0.5,
             tilt_deg: [0.5 * tilt, 1.5 * tilt],
             relative_translation: relative,
@@ -101,7 +102,7 @@ impl ScanSettings {
         let surround = !settings.is_on("untruncated")?;
         let columns = settings.parse("columns", values::count)?.unwrap_or(preset.columns);
         let [nx, ny, _] = preset.size;
-        if columns % 2 == 1 || (columns * columns) < nx * nx + ny * ny || columns > 1 << 14 {
+        if columns % 2 == 1 || columns > 1 << 14 || (columns * columns) < nx * nx + ny * ny {
             return Err(Error::usage(format!("--columns: {columns} columns do not see the cell")).help(format!(
                 "an even number, at least the diagonal of {nx} x {ny}; the preset has {}",
                 preset.columns
@@ -109,7 +110,11 @@ impl ScanSettings {
         }
         let projections = settings.parse("projections", values::count)?.unwrap_or(preset.projections);
         let phase = mode == Mode::Phase;
-        let quanta = settings.parse("dose", values::positive)?.unwrap_or(if phase { 1e4 } else { 1e8 });
+        let quanta = match settings.is_given("dose")? {
+            true => number("dose", 1.0, MOST_QUANTA)?,
+            false if phase => 1e4,
+            false => 1e8,
+        };
         let ideal = settings.text("detector")? == Some("ideal");
         let distance = settings.parsed("distance", values::length)?;
         let camera =
@@ -123,14 +128,19 @@ impl ScanSettings {
                 _ => Propagation::Fresnel {
                     energy: KiloElectronVolt(ENERGY_KEV),
                     distance,
-                    bandwidth: number("bandwidth")?,
+                    bandwidth: number("bandwidth", 0.0, 0.49)?,
                 },
             },
             distance,
             fields: settings.parsed("fields", values::count)?,
         };
-        radiographs::check(&taking, preset, projections)?;
-        let grey = GreySettings { cnr: number("cnr")?, blur: number("blur")?, rings: number("rings")?, surround };
+        radiographs::check(settings, &taking, preset, [columns, projections])?;
+        let grey = GreySettings {
+            cnr: number("cnr", 0.01, 1e6)?,
+            blur: number("blur", 0.0, 20.0)?,
+            rings: number("rings", 0.0, 10.0)?,
+            surround,
+        };
         grey.check()?;
         Ok(ScanSettings {
             motion: if still { MotionSettings::STILL } else { motion },

@@ -16,11 +16,16 @@ use crate::volume::manifest::seal;
 /// The schema of `series.json`.
 pub const SCHEMA: &str = "tomolith-series-1";
 
-/// The truth of a step that does not depend on a scan.
-pub fn step_json(step: &Step, k: usize) -> Json {
+/// Seconds on the potentiostat's clock at which scan k begins.
+fn scan_start(run: &Run, k: usize) -> f64 {
+    let late = if run.args.blind { potentiostat::delay(run.args.cell.seed, k) } else { 0.0 };
+    potentiostat::scan_start(k) + late
+}
+
+/// The truth of a step that does not depend on a scan: its row in the timetable, and what is kept of it exactly.
+pub fn step_json(run: &Run, step: &Step, k: usize) -> Json {
     let r = &step.row;
-    Json::obj([
-        ("step", k.into()),
+    let planned = Json::obj([
         ("stripped_um", r.stripped.into()),
         ("returned_um", r.returned.into()),
         ("deposited_um", r.deposited.into()),
@@ -31,6 +36,11 @@ pub fn step_json(step: &Step, k: usize) -> Json {
         ("redeposited_area", r.redeposited_area.into()),
         ("pit_area", r.pit_area.into()),
         ("gap_um", r.gap.into()),
+    ]);
+    Json::obj([
+        ("step", k.into()),
+        ("planned", planned),
+        ("scan_start_potentiostat_s", scan_start(run, k).into()),
         ("plating_side_moved_voxels", step.shift.into()),
         ("solid_levels", step.balance.solid.into()),
         ("sink_levels", step.balance.sink.into()),
@@ -89,6 +99,7 @@ pub fn write(run: &Run, made: &[Made]) -> Result<()> {
     let preset = &args.cell.preset;
     let truth = Json::obj([
         ("parameters", args.params()),
+        ("clock_offset_s", potentiostat::clock_offset(args.cell.seed).into()),
         ("steps", Json::Arr(made.iter().map(|m| m.truth.clone()).collect())),
     ]);
     let text = truth.to_canonical();
@@ -105,9 +116,9 @@ pub fn write(run: &Run, made: &[Made]) -> Result<()> {
         let volumes = m.volumes.iter().map(|(name, digest)| (name.clone(), Json::from(digest.as_str())));
         Json::obj([
             ("step", m.k.into()),
-            ("folder", Run::name(m.k).as_str().into()),
+            ("folder", if run.has_folder() { Run::name(m.k).as_str().into() } else { Json::Null }),
             ("current_minutes", (SEGMENT_MINUTES * m.k as f64).into()),
-            ("scan_start_scanner_s", (potentiostat::scan_start(m.k) + offset).into()),
+            ("scan_start_scanner_s", (scan_start(run, m.k) + offset).into()),
             ("volume_sha256", Json::obj(volumes)),
         ])
     });
@@ -149,10 +160,28 @@ fn readme(run: &Run) -> String {
         _ => format!(
             "step_KK: projections, flats, darks (counts) and theta.txt (degrees) of {} columns. To reconstruct:\n\n  \
              cd {} && tomolith recon --config scan.toml -o slices\n\n\
-             Cropped as series.json says (geometry, box_in_slice_column_row), a slice lies on the grid of the labels.\n",
+             Cropped as series.json says (geometry, box_in_slice_column_row), a slice lies on the grid of the labels, but for\n\
+             apparent_shift (x, y, z voxels; truth.json, fields): what axis and cell drift within the scan moves what is seen.\n",
             args.scan.columns,
             if args.scan.taking.fields > 1 { format!("{first}/field_0") } else { first.clone() }
         ),
+    };
+    let or = if run.has_folder() { format!(" (or {first})") } else { String::new() };
+    let sink = args.blind || args.cell.chemistry.efficiency < 1.0 || args.cell.chemistry.side_reaction > 0.0;
+    let kept = match sink {
+        true => {
+            "its sum over the cell and what\n         reactions took (sink_levels in truth.json) are together the same in all steps"
+        }
+        false => "its sum over the cell is the same in all steps",
+    };
+    let in_scan = match args.mode {
+        Mode::Labels => "parameters, and where the markers lie in the cell.",
+        _ => {
+            "parameters, motions (4x4 matrices from the cell to the scan, voxel-centre indices x, y, z, column vectors), warps,\n\
+             where the markers lie in cell and scan. In the cell they are whole; scans may cut them at the box.\n\
+             truth/step_KK/label_scan: the classes in the frame of the scan. The box cuts what moved out of it, at the end of\n\
+             charge some of the plating electrode: counted_in_scan says how many voxels of each class are left of counted."
+        }
     };
     let drawn = match args.habits {
         Some(_) => {
@@ -163,7 +192,7 @@ fn readme(run: &Run) -> String {
     let blind = match args.blind {
         true => {
             "This series is blind: give it away without the folder truth/. series.json holds the digest of truth/truth.json,\n\
-                 so that it can be shown later that nothing was changed.\n\n"
+                 so that it can be shown later that nothing was changed. A seed of few digits could be found by trying.\n\n"
         }
         false => "",
     };
@@ -172,13 +201,13 @@ fn readme(run: &Run) -> String {
          made by tomolith {}. y runs through the stack from the plating to the stripping side; z is the rotation axis.\n\
          Step K is the scan after K segments of 10 minutes at 1.5 mA/cm2: 0 pristine, 1 to 12 charge, 13 to 24 discharge.\n\n\
          {blind}truth/step_KK/label: a class per voxel (classes.csv), in the cell's own frame: the stripping side stays.\n\
-         truth/step_KK/li_frac: solid lithium, a part of the voxel; its sum over the cell is the same in all steps.\n\
-         truth/step_KK/label_scan: the classes in the frame of the scan, where there is one.\n\
-         truth/truth.json: parameters, timetable, motions (4x4 matrices from the cell to the scan, voxel-centre\n\
-         indices x, y, z, column vectors), warps, and where the markers lie in the scan.\n\
+         truth/step_KK/li_frac: solid lithium, a part of the voxel; {kept}.\n\
+         truth/truth.json, per step: the row of the timetable (planned) and what the classes of label hold (counted: voxels,\n\
+         mean thickness, part of the field), which differ where a layer is thinner than a voxel or a pit is filled again;\n\
+         {in_scan}\n\
          potentiostat.csv: current and voltage on the potentiostat's clock; series.json: when each scan began, on the scanner's.\n\n\
          {scan}{drawn}\n\
-         tomolith verify truth/{first} (or {first}) proves every byte of the volumes in a folder.\n\
+         tomolith verify truth/{first}{or} proves every byte of the volumes in a folder.\n\
          {} is '{}' in classes.csv: lithium that was stripped out of the electrode and is not filled again.\n",
         preset.name,
         env!("CARGO_PKG_VERSION"),

@@ -16,12 +16,14 @@
 //! | [`schedule`] | how much is where after each current segment; Faraday |
 //! | [`surface`] | rough surfaces, sites of dendrites and pits, texture of pores |
 //! | [`apportion`] | exact numbers of voxels by rank |
+//! | `markers` | where the markers are, whole at every step |
 //! | [`step`] | one step: columns, voxels, [`Specimen`](super::specimen::Specimen) |
 //! | [`potentiostat`] | current, voltage and clock |
 //!
 //! Left out: crystallography, stress, gas evolution, a chemistry of the interphase; tabs and the edge of the pouch.
 
 pub mod apportion;
+mod markers;
 pub mod potentiostat;
 pub mod schedule;
 pub mod step;
@@ -30,7 +32,7 @@ pub mod surface;
 mod tests;
 
 use super::matter::{FULL, Fill};
-use super::specimen::Body;
+use super::specimen::Marker;
 use crate::error::{Error, Result};
 use crate::num::lanes::Isa;
 use crate::num::philox::Stream;
@@ -221,14 +223,6 @@ impl Shape {
     }
 }
 
-/// A marker before its body moves.
-struct Anchor {
-    centre: [f64; 3],
-    radii: [f64; 3],
-    body: Body,
-    fill: Fill,
-}
-
 /// A cell: what does not change over the series.
 pub struct Cell {
     settings: CellSettings,
@@ -253,7 +247,8 @@ pub struct Cell {
     half: [Vec<u16>; 2],
     voids: Vec<u16>,
     texture: Texture,
-    anchors: Vec<Anchor>,
+    /// The markers of step 0.
+    anchors: Vec<Marker>,
 }
 
 impl Cell {
@@ -362,7 +357,7 @@ impl Cell {
             half: [Vec::new(), Vec::new()],
             voids: Vec::new(),
             texture: Texture::new(seed, streams::TEXTURE, 1.6, isa)?,
-            anchors: anchors(&field, &preset),
+            anchors: Vec::new(),
         };
         cell.half = cell.stripped(HALF);
         let pit = &cell.half[0];
@@ -380,6 +375,7 @@ impl Cell {
         let mut voids = cover(&cell.pits.growth(), &voids, pit, below.saturating_sub(left));
         voids.iter_mut().zip(pit).zip(&open).filter(|(_, o)| **o).for_each(|((v, &p), _)| *v = p);
         cell.voids = voids;
+        cell.anchors = markers::place(&cell);
         Ok(cell)
     }
 
@@ -434,47 +430,6 @@ fn footprints(
         })
         .collect();
     (Shape { lasting: reach.clone(), priority: reach, weight, phase }, owner)
-}
-
-/// Markers: on the outside of either electrode and between the membranes.
-fn anchors(field: &Field, preset: &Preset) -> Vec<Anchor> {
-    let s = Stream::new(field.seed, streams::MARKERS);
-    let [nx, ny, nz] = preset.size;
-    // How far the plating side will move: what is closer to the volume's edge would leave it.
-    let travel = (39.3 / VOXEL).ceil();
-    let back = preset.stripping_from() as f64 + voxels(schedule::STRIPPING) as f64;
-    let middle = preset.plating_from() as f64 + voxels(schedule::PLATING) as f64 + 0.5 * preset.electrolyte as f64;
-    // Depth that is free along y, where it begins, and on which side of it markers lie: between the electrode and the
-    // foil, in which alumina could not be seen.
-    let front = preset.plating_from() as f64;
-    let free = |outside: [usize; 4]| (outside[0] + outside[1]) as f64 - 4.0;
-    let places = [
-        (Body::Plating, 14, (front - travel - 2.0).min(free(preset.outside_plating)), front - 3.0, -1.0),
-        (Body::Stripping, 18, (ny as f64 - back - 6.0).min(free(preset.outside_stripping)), back + 3.0, 1.0),
-        (Body::Membrane, 8, 0.3 * preset.electrolyte as f64, middle, 0.0),
-    ];
-    let scale = (field.area() / 0.4).min(1.0);
-    let mut anchors = Vec::new();
-    for (body, many, depth, from, side) in places {
-        let count = ((many as f64 * scale).ceil() as usize).max(4);
-        for i in 0..count {
-            let at = 16 * (anchors.len() as u64 + 1);
-            let u = |k: u64| s.uniform_f64(at + k);
-            // 8 to 40 µm, less where the field or the packaging is thin.
-            let most = (40.0 / VOXEL).min(0.5 * depth).min(0.16 * nx.min(nz) as f64);
-            let least = (8.0 / VOXEL).min(most);
-            let ry = (least + (most - least) * u(0) * u(0)).min(0.5 * depth);
-            let [rx, rz] = [1, 2].map(|k| (ry * (0.8 + 0.8 * u(k))).clamp(least.min(4.0), most.max(4.0)));
-            let place = |k: u64, n: usize, r: f64| r + 1.0 + (n as f64 - 3.0 - 2.0 * r) * u(k);
-            let y = if side == 0.0 { from + (u(5) - 0.5) * depth } else { from + side * ry };
-            let centre = [place(3, nx, rx), y, place(4, nz, rz)];
-            let fill = [Fill::Alumina, Fill::Fluoride, Fill::Void][i % 3];
-            // In the empty pouch a void is no marker.
-            let fill = if fill == Fill::Void && body != Body::Membrane { Fill::Alumina } else { fill };
-            anchors.push(Anchor { centre, radii: [rx, ry, rz], body, fill });
-        }
-    }
-    anchors
 }
 
 /// Solid lithium of whole voxels, in levels.

@@ -22,6 +22,7 @@ const SETTLING: f64 = 5.0;
 /// Seconds between two lines of the log.
 const INTERVAL: f64 = 10.0;
 const STREAM: u32 = 0x706f_7400;
+const DELAY: u32 = 0x706f_7401;
 
 /// Seconds on the potentiostat's clock at which scan k begins.
 pub fn scan_start(k: usize) -> f64 {
@@ -34,6 +35,11 @@ pub fn scan_start(k: usize) -> f64 {
 /// Seconds by which the scanner's clock is ahead of the potentiostat's: −90 … 90, one number per cell.
 pub fn clock_offset(seed: u64) -> f64 {
     (180.0 * Stream::new(seed, STREAM).uniform_f64(0) - 90.0).round()
+}
+
+/// Seconds by which scan k of a blind cell begins late, 0 … 120: who knows the plan does not know the clocks.
+pub fn delay(seed: u64, k: usize) -> f64 {
+    (120.0 * Stream::new(seed, DELAY).uniform_f64(k as u64)).round()
 }
 
 /// Current (mA, whole cell) and voltage (V) at a time (s).
@@ -92,6 +98,8 @@ mod tests {
         for k in 1..SCANS {
             // Scans are taken at rest.
             assert_eq!(state(scan_start(k)).0, 0.0);
+            assert_eq!(state(scan_start(k) + delay(3, k)).0, 0.0);
+            assert!((0.0..=120.0).contains(&delay(3, k)) && delay(3, k) != delay(4, k));
             assert_eq!(state(scan_start(k) - 60.0 * SETTLING - 1.0).0, if k <= HALF { 0.75 } else { -0.75 });
         }
     }

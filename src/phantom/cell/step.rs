@@ -81,12 +81,28 @@ pub struct Step<'a> {
     markers: Vec<Marker>,
 }
 
+/// What is where at one step, in voxels per column, whatever solid lithium there is for it.
+pub(super) struct Grown {
+    pub(super) row: Row,
+    pub(super) shift: usize,
+    pits: Vec<u16>,
+    recession: Vec<u16>,
+    deposited: Vec<u16>,
+    redeposited: Vec<u16>,
+    dendrites: Vec<u16>,
+    neck: Vec<u8>,
+}
+
+impl Grown {
+    /// Voxels that have grown on the plating electrode in a column.
+    pub(super) fn on_plating(&self, c: usize) -> i32 {
+        i32::from(self.deposited[c]) + i32::from(self.dendrites[c]) + i32::from(self.neck[c])
+    }
+}
+
 impl Cell {
-    /// The cell after `k` ≤ 24 current segments: the same whether other steps are made or not.
-    ///
-    /// # Errors
-    /// Usage: more lithium wanted in a layer than there is, or than it can hold.
-    pub fn step(&self, k: usize) -> Result<Step<'_>> {
+    /// What has grown and gone after `k` ≤ 24 current segments.
+    pub(super) fn grown(&self, k: usize) -> Grown {
         let n = self.field.columns();
         let chemistry = &self.settings.chemistry;
         let row = schedule::row(k, chemistry);
@@ -104,7 +120,6 @@ impl Cell {
         let deposited = cover(&self.deposited.growth(), &members, &room, count(row.deposited, n));
 
         // Redeposited: grows from the floor of a pit, above its void.
-        let returned = count(row.returned, n);
         let members = first(&self.redeposited.priority, None, share(row.redeposited_area));
         let room: Vec<u16> = (0..n)
             .map(|c| {
@@ -137,6 +152,25 @@ impl Cell {
             })
             .collect();
         let dendrites = cover(&self.dendrites.growth(), &members, &room, count(row.dendrite, n));
+        Grown { row, shift, pits, recession, deposited, redeposited, dendrites, neck }
+    }
+
+    /// Where the stripping side begins in a column, electrode, pit or redeposited lithium.
+    pub(super) fn stripping_top(&self, grown: &Grown, c: usize) -> i32 {
+        let recessed = i32::from(self.face[c]) + i32::from(grown.recession[c]);
+        let void = if grown.row.k > HALF { i32::from(self.voids[c].min(grown.pits[c])) } else { 0 };
+        recessed.min(recessed + i32::from(grown.pits[c]) - void - i32::from(grown.redeposited[c]))
+    }
+
+    /// The cell after `k` ≤ 24 current segments: the same whether other steps are made or not.
+    ///
+    /// # Errors
+    /// Usage: more lithium wanted in a layer than there is, or than it can hold.
+    pub fn step(&self, k: usize) -> Result<Step<'_>> {
+        let n = self.field.columns();
+        let chemistry = &self.settings.chemistry;
+        let Grown { row, shift, pits, recession, deposited, redeposited, dendrites, neck } = self.grown(k);
+        let returned = count(row.returned, n);
 
         let sum = |counts: &[u16]| -> u64 { counts.iter().map(|&n| u64::from(n)).sum() };
         let pristine = count(schedule::PLATING, n);
@@ -214,20 +248,20 @@ impl Cell {
     }
 
     fn markers(&self, shift: usize) -> Vec<Marker> {
-        let moved = |body: Body| match body {
-            Body::Plating => shift as f64,
-            Body::Membrane => (shift / 2) as f64,
-            Body::Stripping => 0.0,
+        let moved = |m: &Marker| {
+            let [x, y, z] = m.centre;
+            Marker { centre: [x, y - m.body.moved(shift) as f64, z], ..*m }
         };
-        self.anchors
-            .iter()
-            .map(|a| Marker {
-                centre: [a.centre[0], a.centre[1] - moved(a.body), a.centre[2]],
-                radii: a.radii,
-                body: a.body,
-                fill: a.fill,
-            })
-            .collect()
+        self.anchors.iter().map(moved).collect()
+    }
+
+    /// Where the membranes part in a column, and by how many voxels, when the plating side has moved out by `shift`: half
+    /// way between the pristine faces.
+    pub(super) fn opening(&self, c: usize, shift: usize) -> (i32, i32) {
+        let preset = &self.settings.preset;
+        let middle = (preset.stripping_from() - preset.electrolyte / 2) as i32 - Body::Membrane.moved(shift) as i32;
+        let [wave, open] = self.seam[c].map(i32::from);
+        (middle + wave - open / 2, open)
     }
 }
 
@@ -296,10 +330,8 @@ impl Step<'_> {
             y += n as i32;
         }
         // The seam between the membranes.
-        let [wave, open] = cell.seam[c];
-        let middle = self.seam() + i32::from(wave);
-        let seam = middle - i32::from(open) / 2;
-        for y in seam.max(0)..(seam + i32::from(open)).min(ny) {
+        let (seam, open) = cell.opening(c, self.shift);
+        for y in seam.max(0)..(seam + open).min(ny) {
             if out[y as usize] == electrolyte {
                 out[y as usize] = plain(Fill::Void);
             }
@@ -359,18 +391,13 @@ impl Step<'_> {
         }
     }
 
-    /// y of the seam: half way between the pristine faces, the plating side moved.
-    fn seam(&self) -> i32 {
-        let preset = &self.cell.settings.preset;
-        (preset.stripping_from() - preset.electrolyte / 2) as i32 - (self.shift / 2) as i32
+    /// The markers, where the bodies have taken them.
+    pub fn markers(&self) -> &[Marker] {
+        &self.markers
     }
 
-    /// Everything a scan needs of it.
-    pub fn specimen(&self) -> Specimen {
-        let preset = &self.cell.settings.preset;
-        let dims = preset.dims();
-        let mut voxels = vec![0u16; dims.voxels()];
-        self.voxels(0..dims.nz, &mut voxels);
+    /// Up to which y everything rides on the plating side, and from which on on the stripping side.
+    pub fn bodies(&self) -> [f64; 2] {
         let n = self.cell.field.columns();
         let tops = (0..n).map(|c| {
             let plating = i32::from(self.cell.plating_from[c]) - self.shift as i32 + i32::from(self.plating[c]);
@@ -390,14 +417,16 @@ impl Step<'_> {
             let middle = (to + from) / 2;
             (from, to) = (middle - 4, middle + 4);
         }
-        Specimen {
-            dims,
-            voxels,
-            plating_until: f64::from(from),
-            stripping_from: f64::from(to),
-            markers: self.markers.clone(),
-            layers: self.layers(),
-        }
+        [from, to].map(f64::from)
+    }
+
+    /// Everything a scan needs of it.
+    pub fn specimen(&self) -> Specimen {
+        let dims = self.cell.settings.preset.dims();
+        let mut voxels = vec![0u16; dims.voxels()];
+        self.voxels(0..dims.nz, &mut voxels);
+        let [plating_until, stripping_from] = self.bodies();
+        Specimen { dims, voxels, plating_until, stripping_from, markers: self.markers.clone(), layers: self.layers() }
     }
 
     /// The stack outside the field: flat layers of the mean thicknesses, as wide as the parts of the cell are.

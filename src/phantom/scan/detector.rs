@@ -49,7 +49,7 @@ pub const EXACT_BELOW: f64 = 100.0;
 /// Largest count.
 const WHITE: f64 = 65_535.0;
 /// Most quanta per pixel.
-const MOST_QUANTA: f64 = 1e9;
+pub const MOST_QUANTA: f64 = 1e9;
 /// Bands of the multilayer.
 const BANDS: u64 = 6;
 /// Rim of fine pixels that is computed beyond what a field of view sees.
@@ -240,7 +240,7 @@ impl Camera {
         let sizes = [s.read_noise, s.fixed_pattern, s.ripple, s.column_errors[0], s.column_errors[1]];
         let counts = s.offset >= 0.0 && s.level > s.offset && s.level <= WHITE && (0.0..=100.0).contains(&s.blur);
         if !(s.quanta > 0.0 && s.quanta <= MOST_QUANTA && shares && counts && sizes.iter().all(|v| *v >= 0.0)) {
-            return Err(Error::usage(format!("a camera with {s:?}"))
+            return Err(Error::usage(format!("a camera that sees {} quanta as {} counts", s.quanta, s.level))
                 .help("quanta are above 0 and at most 1e9, counts at most 65535, shares between 0 and 1"));
         }
         let geometry = [field.first_row, field.center, field.axis_drift, field.tilt, field.gain];

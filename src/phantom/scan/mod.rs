@@ -8,8 +8,10 @@
 //! | [`project`] | rays with exact lengths, and the layers outside the field of view |
 //! | [`wave`] | free space behind the cell |
 //! | [`detector`] | from intensity to counts |
+//! | [`apparent`] | where a reconstruction shows what moved within a scan |
 //! | [`radiograph`] | all of it, projection by projection |
 
+pub mod apparent;
 pub mod detector;
 pub mod grey;
 pub mod lab;

@@ -342,14 +342,11 @@ impl Pose {
             ])
         });
         let markers = markers.iter().map(|m| {
-            Json::obj([
-                ("body", m.body.name().into()),
-                ("fill", m.fill.name().into()),
-                ("radii", Json::from(m.radii)),
-                ("cell", Json::from(m.centre)),
+            let seen = [
                 ("scan", Json::from(self.to_scan(m.centre))),
                 ("scan_centre_of_mass", Json::from(self.centre_of_mass(m))),
-            ])
+            ];
+            Json::obj(m.to_json().into_iter().chain(seen))
         });
         Json::obj([
             (
