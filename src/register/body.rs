@@ -17,13 +17,13 @@
 //!
 //! A block need not hold a motion by itself: what it leaves open has a large C_k and no weight.
 //!
-//! **Rejection.** d_k = |T p − T_k p| at the corner p of block k where it is largest. A block is left out if that is above 4.5 medians (three deviations of a
-//! normal) and above [`SMALL`], or above [`RIGID`]; and in any case above 4.5 of its own standard deviations. The farthest
-//! beyond goes first, while more than three quarters of the blocks stay; then the rest is fitted again. If more would have to go, the blocks do not belong to one body: refused. So they are if one of
-//! the two steepest tiles that share nothing under the start can be registered by itself, and moved otherwise: a second body
-//! must not be left out as if it had changed.
+//! **Rejection.** d_k = |T p − T_k p| at the corner p of block k where it is largest. A block is left out if that is
+//! above 4.5 medians (three deviations of a normal) and above [`SMALL`], or above [`RIGID`]; and in any case above 4.5
+//! of its own standard deviations. The farthest beyond goes first, while more than three quarters of the blocks stay;
+//! then the rest is fitted again. If more would have to go, the blocks do not belong to one body: refused. So they are
+//! if one of the two steepest tiles that share nothing under the start can be registered by itself, and moved
+//! otherwise: a second body must not be left out as if it had changed.
 
-use super::Settings;
 use super::block::{Match, point_sigma, register};
 use super::choice::{self, Overview, binned, choose};
 use super::level::Piece;
