@@ -12,7 +12,7 @@ use crate::json::Json;
 use crate::num::CONTRACT;
 use crate::num::linalg::Matrix;
 use crate::provenance::InputFile;
-use crate::register::body::{self, Body, Cut, Region, Report};
+use crate::register::body::{self, Body, Cut, RIGID, Region, Report};
 use crate::register::interpolate::Interpolation;
 use crate::register::resample::Grid;
 use crate::register::{Match, Rigid, Settings};
@@ -156,6 +156,16 @@ fn run(context: &Context) -> Result<()> {
         exchange::write_text(&with_suffix(base, ".transform.json"), &text, overwrite)?;
         for ((named, _), body) in work.bodies.iter().zip(&found) {
             context.out.line(line(path, &named.name, body))?;
+            if body.residual[1] > RIGID {
+                context.talk.warn(format!(
+                    "{}: {} is deformed: {:.2} voxels are left after the rigid motion, and change by up to {:.2} % between \
+                     its blocks (residual_voxels in the transform)",
+                    path.display(),
+                    named.name,
+                    body.residual[1],
+                    100.0 * body.strain
+                ));
+            }
         }
         seen.push((source.dims(), found[0].motion));
     }
@@ -366,6 +376,8 @@ fn body_json(name: &str, region: &Region, cut: Cut, body: &Body) -> Json {
         ("corner_sigma_voxels", body.corner_sigma.into()),
         ("residual_rms_voxels", body.residual[0].into()),
         ("residual_max_voxels", body.residual[1].into()),
+        ("largest_strain", body.strain.into()),
+        ("is_rigid", Json::Bool(body.residual[1] <= RIGID)),
         ("leave_one_out_voxels", body.leave_one_out.map_or(Json::Null, Json::from)),
         ("blocks", Json::Arr(body.blocks.iter().map(block_json).collect())),
     ]);

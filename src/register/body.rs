@@ -17,13 +17,23 @@
 //!
 //! A block need not hold a motion by itself: what it leaves open has a large C_k and no weight.
 //!
-//! **Rejection.** d_k = |T p − T_k p| at the corner p of block k where it is largest. A block is left out if that is
-//! above 4.5 medians (three deviations of a normal) and above [`SMALL`], or above [`RIGID`]; and in any case above 4.5
-//! of its own standard deviations. The farthest beyond goes first, while more than three quarters of the blocks stay;
-//! then the rest is fitted again. If more would have to go, the blocks do not belong to one body: refused. So they are
-//! if one of the two steepest tiles that share nothing under the start can be registered by itself, and moved
-//! otherwise: a second body must not be left out as if it had changed.
+//! **Rejection.** d_k = |T p − T_k p| at the corner p of block k where it is largest. A block is left out if that is above
+//! 4.5 medians (three deviations of a normal), above [`SMALL`], and above 4.5 of its own standard deviations. The farthest
+//! beyond goes first, while more than three quarters of the blocks stay; then the rest is fitted again.
+//!
+//! **Deformation.** What is left at the centres, r_k = T c_k − T_k c_k, is told per block; where it exceeds [`RIGID`], the
+//! body is deformed, or it is two. Between blocks i and k the displacements change by
+//!
+//! ```text
+//! e_ik = (|r_i − r_k| − 4.5 (σ_i + σ_k)) / |c_i − c_k|
+//! ```
+//!
+//! A sample that bends or swells changes by some per cent; two bodies 39 µm apart at a distance of 300 voxels by ten. Beyond
+//! [`STRAIN`], or where more than a quarter of the blocks would be left out, they are not one body: refused. So they are if
+//! one of the two steepest tiles that share nothing under the start can be registered by itself, and moved otherwise: a
+//! second body must not be left out as if it had changed.
 
+use super::Settings;
 use super::block::{Match, point_sigma, register};
 use super::choice::{self, Overview, binned, choose};
 use super::level::Piece;
@@ -45,8 +55,10 @@ pub const FLOOR: f64 = 0.005;
 pub const SMALL: f64 = 0.05;
 /// A residual of more is rejected, in medians.
 const FAR: f64 = 4.5;
-/// Largest residual that blocks of one rigid body may have after rejection, voxels.
+/// Largest residual at the centre of a block with which a body is called rigid, voxels.
 pub const RIGID: f64 = 0.5;
+/// Most that displacements of one body change per voxel of distance.
+pub const STRAIN: f64 = 0.05;
 /// Longest side of the binned region from which blocks get their start.
 const OVERVIEW: usize = 256;
 
@@ -81,6 +93,8 @@ pub struct Body {
     pub blocks: Vec<Report>,
     /// Root of the mean square and largest of the residuals of the blocks that count, voxels.
     pub residual: [f64; 2],
+    /// The largest e between two of them: see the module's "Deformation".
+    pub strain: f64,
     /// Farthest that leaving out one block moves a corner of the region, voxels; `None` with fewer than three.
     pub leave_one_out: Option<f64>,
     /// Standard deviation of the worst corner of the region, voxels.
@@ -141,7 +155,8 @@ pub fn register_body(
             Ok(found) if found.correlation[1] > SURE => {
                 let c = found.motion.centre;
                 let off = sub(&found.motion.apply(&c), &body.motion.apply(&c));
-                if length(&off) > RIGID + FAR * (found.corner_sigma + body.corner_sigma) {
+                if length(&off) > RIGID + FAR * (place_sigma(&found) + body.corner_sigma) + STRAIN * nearest(&body, &c)
+                {
                     let used: Vec<Point> = body.blocks.iter().filter(|b| b.used).map(|b| b.residual).collect();
                     return Err(apart(&[used, vec![off.map(|v| -v)]].concat()));
                 }
@@ -167,6 +182,12 @@ const ROUGH: f64 = 8.0;
 /// Tiles that share nothing that are looked at, and the correlation above which one has found itself.
 const STRANGERS: usize = 2;
 const SURE: f64 = 0.5;
+
+/// Distance to the nearest block that counts, voxels.
+fn nearest(body: &Body, p: &Point) -> f64 {
+    let centres = body.blocks.iter().filter(|b| b.used).filter_map(|b| b.found.as_ref().ok());
+    centres.map(|m| length(&sub(&m.motion.centre, p))).fold(f64::MAX, f64::min)
+}
 
 /// Registers one tile with as much of the moving volume around it as the search may reach.
 fn block(
@@ -312,10 +333,10 @@ pub fn join(region: &Region, mut blocks: Vec<Report>) -> Result<Body> {
         let mut sizes: Vec<f64> = blocks.iter().filter(|b| b.used).map(far).collect();
         sizes.sort_by(f64::total_cmp);
         let median = sizes[(sizes.len() - 1) / 2];
-        // How far beyond what it may be by its own uncertainty, and by the others' distances or the limit.
+        // How far beyond what it may be by its own uncertainty and by the others' distances.
         let beyond = |b: &Report| {
             let sigma = b.found.as_ref().map_or(0.0, |m| m.corner_sigma);
-            far(b) - SMALL.max(FAR * median).min(RIGID).max(FAR * sigma)
+            far(b) - SMALL.max(FAR * median).max(FAR * sigma)
         };
         let used = (0..blocks.len()).filter(|&k| blocks[k].used);
         let (worst, most) =
@@ -328,6 +349,11 @@ pub fn join(region: &Region, mut blocks: Vec<Report>) -> Result<Body> {
         }
         blocks[worst].used = false;
     };
+    let strain = strain(&blocks);
+    let exceeds = |b: &Report| b.found.as_ref().is_ok_and(|m| length(&b.residual) > RIGID + FAR * place_sigma(m));
+    if strain > STRAIN && blocks.iter().any(|b| b.used && exceeds(b)) {
+        return Err(apart(&common.unwrap_or_default()));
+    }
     let used: Vec<&Match> = blocks.iter().filter(|b| b.used).filter_map(|b| b.found.as_ref().ok()).collect();
     let sizes: Vec<f64> = blocks.iter().filter(|b| b.used).map(|b| length(&b.residual)).collect();
     let mean_square = sizes.iter().fold(0.0, |sum, d| sum + d * d) / sizes.len() as f64;
@@ -343,7 +369,27 @@ pub fn join(region: &Region, mut blocks: Vec<Report>) -> Result<Body> {
     let corner_sigma =
         rigid::corners(origin, dims).iter().fold(0.0, |far: f64, p| far.max(point_sigma(&motion, &covariance, p)));
     let residual = [mean_square.sqrt(), sizes.iter().fold(0.0, |a: f64, &b| a.max(b))];
-    Ok(Body { motion, covariance, residual, leave_one_out, corner_sigma, blocks })
+    Ok(Body { motion, covariance, residual, strain, leave_one_out, corner_sigma, blocks })
+}
+
+/// Standard deviation of where a block's centre goes, voxels.
+fn place_sigma(m: &Match) -> f64 {
+    (0..3).fold(0.0, |sum, i| sum + m.covariance[3 + i][3 + i]).max(0.0).sqrt()
+}
+
+/// The largest e between two blocks that count; 0 if there are none.
+fn strain(blocks: &[Report]) -> f64 {
+    let used: Vec<(&Match, Point)> =
+        blocks.iter().filter(|b| b.used).filter_map(|b| b.found.as_ref().ok().map(|m| (m, b.residual))).collect();
+    let mut most = 0.0f64;
+    for (k, (m, r)) in used.iter().enumerate() {
+        for (other, s) in &used[..k] {
+            let apart = length(&sub(&m.motion.centre, &other.motion.centre)).max(1.0);
+            let change = length(&sub(r, s)) - FAR * (place_sigma(m) + place_sigma(other));
+            most = most.max(change / apart);
+        }
+    }
+    most
 }
 
 /// Farthest that a motion takes a corner of a block from where its own does, voxels.
@@ -372,7 +418,7 @@ fn apart(residuals: &[Point]) -> Error {
     let [x, y, z] = sub(&a, &b);
     Error::data(format!(
         "the blocks do not move as one body: {n} of them and {m} others moved against each other by ({x:.2}, {y:.2}, {z:.2}) \
-         voxels; the largest residual of a common motion is {:.2}, at most {RIGID}",
+         voxels; the largest residual of a common motion is {:.2}",
         length(&far)
     ))
     .help("name the bodies apart, such as one region for each electrode")

@@ -99,6 +99,28 @@ fn blocks_of_two_bodies_are_refused() {
 }
 
 #[test]
+fn a_bent_body_is_told_from_two() {
+    // Blocks of one body that bends: a wave of three voxels along y over the 1700 along x.
+    let bend = |c: &Point| 3.0 * (std::f64::consts::TAU * c[0] / 1700.0).cos();
+    let blocks: Vec<Report> = tiles(&WIDE, 300)
+        .into_iter()
+        .step_by(4)
+        .enumerate()
+        .map(|(k, t)| {
+            let own = Rigid { translation: add(&truth().translation, &[0.0, bend(&middle(&t)), 0.0]), ..truth() };
+            report(k, t, &own, 0.02)
+        })
+        .collect();
+    let body = join(&WIDE, blocks).unwrap();
+    assert!(body.blocks.iter().all(|b| b.used), "a bend is no lie");
+    // No rigid motion takes a part of a whole wave, whose slope is 3 · 2π/1700 at most.
+    assert!((1.0..4.0).contains(&body.residual[1]), "{:?}", body.residual);
+    assert!((0.003..0.0112).contains(&body.strain), "{}", body.strain);
+    // And the motion is told as known no better than that.
+    assert!(body.corner_sigma > 0.1, "{}", body.corner_sigma);
+}
+
+#[test]
 fn a_region_of_several_blocks_is_registered_from_its_overview() {
     let texture = Texture::new(2.5, 4);
     let motion = Rigid::new([0.01, -0.02, 0.015], middle(&ALL), [3.2, -2.1, 4.4]);
