@@ -72,6 +72,24 @@ fn a_moved_volume_comes_back_onto_the_fixed_one() {
     assert!(block.need_f64("correlation_before").unwrap() < 0.95);
     assert_eq!(numbers(body.need("standard_errors_rad_voxels").unwrap()).len(), 6);
 
+    // The table says the same in its own units, and there is something to look at.
+    let table = std::fs::read_to_string(folder.0.join("out/registration.csv")).unwrap();
+    let rows: Vec<Vec<&str>> = table.lines().map(|line| line.split(',').collect()).collect();
+    assert!(rows.len() == 2 && rows[0].len() == rows[1].len() && rows[1][..2] == ["moved", "all"], "{table}");
+    let column = |name: &str| -> f64 {
+        let at = rows[0].iter().position(|n| *n == name).unwrap();
+        rows[1][at].parse().unwrap()
+    };
+    let want = [("x_voxel", 2.3), ("y_voxel", -1.7), ("z_voxel", 0.6), ("turn_x_deg", 0.01f64.to_degrees())];
+    for (name, want) in want {
+        assert!((column(name) - want).abs() < 0.01, "{name}: {} for {want}", column(name));
+    }
+    assert!(column("x_sigma") > 0.0 && column("x_sigma") < 0.02 && column("blocks_used") == 1.0);
+    for name in ["registration.png", "moved.audit.png"] {
+        let bytes = std::fs::read(folder.0.join("out").join(name)).unwrap();
+        assert!(bytes.starts_with(b"\x89PNG") && bytes.len() > 1000, "{name}");
+    }
+
     // The resampled volume is the fixed one, cropped alike, where the mask says so: everywhere in the common box.
     let (dims, fixed) = values(&folder.0.join("out/fixed.mhd"));
     let (_, moved) = values(&folder.0.join("out/moved.mhd"));

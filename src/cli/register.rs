@@ -12,7 +12,7 @@ use crate::json::Json;
 use crate::num::CONTRACT;
 use crate::num::linalg::Matrix;
 use crate::provenance::InputFile;
-use crate::register::body::{self, Body, Cut, RIGID, Region, Report};
+use crate::register::body::{self, Body, Cut, Region, Report};
 use crate::register::interpolate::Interpolation;
 use crate::register::resample::Grid;
 use crate::register::{Match, Rigid, Settings};
@@ -23,6 +23,12 @@ use crate::volume::{Dims, Source, Spacing};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
+mod sheet;
+
+/// All scans of a run: the six numbers of every body as a table and as a picture.
+const TABLE: &str = "registration.csv";
+const SHEET: &str = "registration.png";
+
 /// The command.
 pub const COMMAND: Command = Command {
     path: &["register"],
@@ -30,7 +36,10 @@ pub const COMMAND: Command = Command {
     details: "Every volume of --moving is registered to --fixed by blocks: rigid motions, found to a few thousandths of a \
               voxel, with covariance and residuals. Written are, for each, NAME.transform.json (matrix: column vectors of \
               voxel-centre indices x, y, z, from fixed to moving) and the resampled volume NAME with its mask NAME.mask, \
-              cropped to the box that all volumes see; and the fixed volume cropped alike, as `fixed`. Bodies that move against each \
+              cropped to the box that all volumes see; and the fixed volume cropped alike, as `fixed`. \
+              For the eye there are NAME.audit.png, squares of both volumes before and after with what is left at the \
+              blocks, and registration.png, all scans' motions with bars of two standard deviations, which registration.csv \
+              holds as numbers. Bodies that move against each \
               other, as the two electrodes of a cell, are named by their y ranges in the fixed volume; volumes go through \
               the motion of the first one. What cannot be registered is refused with the reason: no overlap, no \
               structure, too large a motion, blocks that are not one body.",
@@ -115,13 +124,17 @@ fn run(context: &Context) -> Result<()> {
     let overwrite = options.is_on("overwrite")?;
     let bases = bases(&folder, &moving_paths)?;
     let transforms_only = options.is_on("transform-only")?;
+    let refuse = |path: PathBuf| match path.exists() && !overwrite {
+        true => Err(Error::cannot_create("already exists")
+            .help("choose another folder, or replace it with --overwrite")
+            .at(path)),
+        false => Ok(()),
+    };
+    refuse(folder.join(TABLE))?;
+    refuse(folder.join(SHEET))?;
     for base in &bases {
-        let transform = with_suffix(base, ".transform.json");
-        if transform.exists() && !overwrite {
-            return Err(Error::cannot_create("already exists")
-                .help("choose another folder, or replace it with --overwrite")
-                .at(transform));
-        }
+        refuse(with_suffix(base, ".transform.json"))?;
+        refuse(with_suffix(base, ".audit.png"))?;
         if !transforms_only {
             refuse_outputs(base, overwrite)?;
             refuse_outputs(&with_suffix(base, ".mask"), overwrite)?;
@@ -148,6 +161,7 @@ fn run(context: &Context) -> Result<()> {
     let work = Work { context, fixed, bodies: bodies.into_iter().map(cut).collect(), settings };
     std::fs::create_dir_all(&folder).map_err(|e| Error::writing(&folder, &e))?;
     let mut seen: Vec<(Dims, Rigid)> = Vec::new();
+    let mut scans: Vec<(String, Vec<Body>)> = Vec::new();
     for (path, base) in moving_paths.iter().zip(&bases) {
         let source = exchange::open_stack(path, context.io)?;
         same_spacing(work.fixed.spacing(), source.spacing()).map_err(|e| e.at(path))?;
@@ -156,7 +170,7 @@ fn run(context: &Context) -> Result<()> {
         exchange::write_text(&with_suffix(base, ".transform.json"), &text, overwrite)?;
         for ((named, _), body) in work.bodies.iter().zip(&found) {
             context.out.line(line(path, &named.name, body))?;
-            if body.residual[1] > RIGID {
+            if !body.is_rigid {
                 context.talk.warn(format!(
                     "{}: {} is deformed: {:.2} voxels are left after the rigid motion, and change by up to {:.2} % between \
                      its blocks (residual_voxels in the transform)",
@@ -167,8 +181,16 @@ fn run(context: &Context) -> Result<()> {
                 ));
             }
         }
+        let names: Vec<&str> = work.bodies.iter().map(|(named, _)| named.name.as_str()).collect();
+        let audit = with_suffix(base, ".audit.png");
+        sheet::scan(&audit, context.isa, [work.fixed.as_ref(), source.as_ref()], &names, &found, overwrite)?;
         seen.push((source.dims(), found[0].motion));
+        let name = base.file_name().map(|name| name.to_string_lossy().into_owned());
+        scans.push((name.unwrap_or_default(), found));
     }
+    let names: Vec<&str> = work.bodies.iter().map(|(named, _)| named.name.as_str()).collect();
+    exchange::write_text(&folder.join(TABLE), &sheet::table(&names, &scans), overwrite)?;
+    sheet::series(&folder.join(SHEET), &names, &scans, overwrite)?;
     if transforms_only {
         return Ok(());
     }
@@ -377,7 +399,7 @@ fn body_json(name: &str, region: &Region, cut: Cut, body: &Body) -> Json {
         ("residual_rms_voxels", body.residual[0].into()),
         ("residual_max_voxels", body.residual[1].into()),
         ("largest_strain", body.strain.into()),
-        ("is_rigid", Json::Bool(body.residual[1] <= RIGID)),
+        ("is_rigid", Json::Bool(body.is_rigid)),
         ("leave_one_out_voxels", body.leave_one_out.map_or(Json::Null, Json::from)),
         ("blocks", Json::Arr(body.blocks.iter().map(block_json).collect())),
     ]);

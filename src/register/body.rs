@@ -95,6 +95,8 @@ pub struct Body {
     pub residual: [f64; 2],
     /// The largest e between two of them: see the module's "Deformation".
     pub strain: f64,
+    /// Whether no residual exceeds [`RIGID`] by more than its own uncertainty.
+    pub is_rigid: bool,
     /// Farthest that leaving out one block moves a corner of the region, voxels; `None` with fewer than three.
     pub leave_one_out: Option<f64>,
     /// Standard deviation of the worst corner of the region, voxels.
@@ -147,6 +149,14 @@ pub fn register_body(
         blocks.push(Report { tile: tile.clone(), found, residual: [0.0; 3], turn: 0.0, used });
         told(blocks.len(), tiles.len());
     }
+    // A few of many may have changed; where half have nothing to say, the rest are no witnesses for the body.
+    let (good, all) = (blocks.iter().filter(|b| b.used).count(), blocks.len());
+    if let (true, Some(Err(reason))) = (2 * good <= all, blocks.iter().map(|b| &b.found).find(|f| f.is_err())) {
+        return Err(Error::data(format!(
+            "only {good} of {all} blocks can be registered; the first that cannot: {reason}"
+        ))
+        .help("choose another region (one for each body), a wider search, or a nearer start"));
+    }
     let body = join(region, blocks)?;
     for tile in strangers.iter().take(STRANGERS) {
         check_interrupt()?;
@@ -164,7 +174,8 @@ pub fn register_body(
             _ => (),
         }
     }
-    if body.corner_sigma > settings.worst_sigma {
+    // What a body deforms by is in its uncertainty, and told.
+    if body.corner_sigma > settings.worst_sigma && body.is_rigid {
         return Err(Error::data(format!(
             "{} of {} blocks do not hold the motion: standard deviation {:.2} voxels at a corner, at most {}",
             body.blocks.iter().filter(|b| b.used).count(),
@@ -351,7 +362,8 @@ pub fn join(region: &Region, mut blocks: Vec<Report>) -> Result<Body> {
     };
     let strain = strain(&blocks);
     let exceeds = |b: &Report| b.found.as_ref().is_ok_and(|m| length(&b.residual) > RIGID + FAR * place_sigma(m));
-    if strain > STRAIN && blocks.iter().any(|b| b.used && exceeds(b)) {
+    let is_rigid = !blocks.iter().any(|b| b.used && exceeds(b));
+    if strain > STRAIN && !is_rigid {
         return Err(apart(&common.unwrap_or_default()));
     }
     let used: Vec<&Match> = blocks.iter().filter(|b| b.used).filter_map(|b| b.found.as_ref().ok()).collect();
@@ -369,7 +381,7 @@ pub fn join(region: &Region, mut blocks: Vec<Report>) -> Result<Body> {
     let corner_sigma =
         rigid::corners(origin, dims).iter().fold(0.0, |far: f64, p| far.max(point_sigma(&motion, &covariance, p)));
     let residual = [mean_square.sqrt(), sizes.iter().fold(0.0, |a: f64, &b| a.max(b))];
-    Ok(Body { motion, covariance, residual, strain, leave_one_out, corner_sigma, blocks })
+    Ok(Body { motion, covariance, residual, strain, is_rigid, leave_one_out, corner_sigma, blocks })
 }
 
 /// Standard deviation of where a block's centre goes, voxels.

@@ -14,7 +14,7 @@ use crate::num::rigid::Rigid;
 use crate::optics::wavelength;
 use crate::os;
 use crate::phantom::cell::{Preset, VOXEL};
-use crate::phantom::matter::{ENERGY_KEV, Fill, optical_table};
+use crate::phantom::matter::{ENERGY_KEV, Fill, LITHIUM, optical_table};
 use crate::phantom::scan::detector::{Camera, Field, Frame, Settings};
 use crate::phantom::scan::lab::{Lab, LabGeometry};
 use crate::phantom::scan::motion::Pose;
@@ -273,13 +273,14 @@ fn companions(run: &Run, k: usize, taking: &Taking, field: usize) -> Result<()> 
     }
     run.folder.text(&name("scan.toml"), &recon)?;
     if run.args.mode == Mode::Phase {
-        // δ/β of the electrolyte, β = µ λ / 4π: the strongest edges are its own.
-        let electrolyte = Fill::Electrolyte.optical();
-        let beta = electrolyte.mu * 1e-4 * wavelength(KiloElectronVolt(ENERGY_KEV)).0 / (4.0 * PI);
+        // Δδ/Δβ of electrolyte and lithium, β = µ λ / 4π: with that of one material alone the other would be blurred (with the
+        // electrolyte's 1639 lithium keeps 0.84 of its contrast in the bulk, with the pair's 1254 0.90).
+        let (electrolyte, lithium) = (Fill::Electrolyte.optical(), LITHIUM);
+        let beta = (electrolyte.mu - lithium.mu) * 1e-4 * wavelength(KiloElectronVolt(ENERGY_KEV)).0 / (4.0 * PI);
         let phase = format!(
             "{recon}energy = \"{ENERGY_KEV}keV\"\ndistance = \"{}um\"\ndelta-beta = {:.0}\n",
             taking.distance.0,
-            electrolyte.delta / beta
+            (electrolyte.delta - lithium.delta) / beta
         );
         run.folder.text(&name("scan_phase.toml"), &phase.replace("scan.toml -o slices", "scan_phase.toml -o phase"))?;
     }

@@ -115,7 +115,7 @@ fn a_bent_body_is_told_from_two() {
     assert!(body.blocks.iter().all(|b| b.used), "a bend is no lie");
     // No rigid motion takes a part of a whole wave, whose slope is 3 · 2π/1700 at most.
     assert!((1.0..4.0).contains(&body.residual[1]), "{:?}", body.residual);
-    assert!((0.003..0.0112).contains(&body.strain), "{}", body.strain);
+    assert!(!body.is_rigid && (0.003..0.0112).contains(&body.strain), "{}", body.strain);
     // And the motion is told as known no better than that.
     assert!(body.corner_sigma > 0.1, "{}", body.corner_sigma);
 }
