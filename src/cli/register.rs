@@ -162,6 +162,7 @@ fn run(context: &Context) -> Result<()> {
     std::fs::create_dir_all(&folder).map_err(|e| Error::writing(&folder, &e))?;
     let mut seen: Vec<(Dims, Rigid)> = Vec::new();
     let mut scans: Vec<(String, Vec<Body>)> = Vec::new();
+    let names: Vec<&str> = work.bodies.iter().map(|(named, _)| named.name.as_str()).collect();
     for (path, base) in moving_paths.iter().zip(&bases) {
         let source = exchange::open_stack(path, context.io)?;
         same_spacing(work.fixed.spacing(), source.spacing()).map_err(|e| e.at(path))?;
@@ -181,14 +182,12 @@ fn run(context: &Context) -> Result<()> {
                 ));
             }
         }
-        let names: Vec<&str> = work.bodies.iter().map(|(named, _)| named.name.as_str()).collect();
         let audit = with_suffix(base, ".audit.png");
         sheet::scan(&audit, context.isa, [work.fixed.as_ref(), source.as_ref()], &names, &found, overwrite)?;
         seen.push((source.dims(), found[0].motion));
         let name = base.file_name().map(|name| name.to_string_lossy().into_owned());
         scans.push((name.unwrap_or_default(), found));
     }
-    let names: Vec<&str> = work.bodies.iter().map(|(named, _)| named.name.as_str()).collect();
     exchange::write_text(&folder.join(TABLE), &sheet::table(&names, &scans), overwrite)?;
     sheet::series(&folder.join(SHEET), &names, &scans, overwrite)?;
     if transforms_only {

@@ -209,7 +209,7 @@ pub fn point_sigma(motion: &Rigid, covariance: &Matrix<6>, p: &Point) -> f64 {
 /// Below this part of the greatest, information is rounding.
 const LEAST_CONDITION: f64 = 1e-5;
 /// A correlation above is believed however few cells it comes from; below, it must be significant.
-const SURE: f64 = 0.5;
+pub const SURE: f64 = 0.5;
 /// Least significance of a weak correlation.
 const SIGNIFICANT: f64 = 6.0;
 /// Voxels and degrees beyond the capture that a climb from its edge may end at.

@@ -34,7 +34,7 @@
 //! second body must not be left out as if it had changed.
 
 use super::Settings;
-use super::block::{Match, point_sigma, register};
+use super::block::{Match, SURE, point_sigma, register};
 use super::choice::{self, Overview, binned, choose};
 use super::level::Piece;
 use super::rigid::{self, Block, Point, Rigid, add, carry, length, sub};
@@ -190,9 +190,8 @@ pub fn register_body(
 
 /// A start, or one of several blocks, need not be known as a result must: so many times worse.
 const ROUGH: f64 = 8.0;
-/// Tiles that share nothing that are looked at, and the correlation above which one has found itself.
+/// Tiles that share nothing that are looked at.
 const STRANGERS: usize = 2;
-const SURE: f64 = 0.5;
 
 /// Distance to the nearest block that counts, voxels.
 fn nearest(body: &Body, p: &Point) -> f64 {
@@ -215,18 +214,12 @@ fn block(
     let turned = piece.dims.nx.max(piece.dims.ny).max(piece.dims.nz) as f64
         * crate::units::Radian::from(settings.capture_turn).0;
     let reach = settings.capture + turned + MORE;
-    let images = rigid::corners(piece.origin(), piece.dims).map(|p| guess.apply(&p));
-    let n = [moving.dims().nx, moving.dims().ny, moving.dims().nz];
-    let box_of: [Range<usize>; 3] = from_fn(|i| {
-        let (low, high) = images.iter().fold((f64::MAX, f64::MIN), |(a, b), p| (a.min(p[i]), b.max(p[i])));
-        let clamp = |v: f64| v.clamp(0.0, n[i] as f64) as usize;
-        clamp((low - reach).floor())..clamp((high + reach).ceil() + 1.0)
-    });
-    if box_of.iter().any(Range::is_empty) {
+    let seen = piece.image(guess, reach, moving.dims());
+    if seen.iter().any(Range::is_empty) {
         return Err(Error::data(format!("the block at {tile:?} has no counterpart in the moving volume: no overlap"))
             .help("give a start nearer to the motion"));
     }
-    register(isa, &piece, &Piece::read(moving, box_of)?, guess, settings)
+    register(isa, &piece, &Piece::read(moving, seen)?, guess, settings)
 }
 
 /// A start for all blocks of a region: the region as a whole, binned; and the same in voxels of the volumes.

@@ -64,15 +64,12 @@ struct Known {
     steepness: f64,
 }
 
-/// The best `count` of the tiles of a region, all if they are no more.
+/// The best `count` of the tiles of a region.
 ///
 /// # Errors
 /// Data: no tile shares anything with the moving volume.
 pub fn choose(isa: Isa, view: &Overview, region: &Region, size: usize, count: usize) -> Result<Choice> {
     let all = tiles(region, size);
-    if all.len() == 1 {
-        return Ok(Choice { tiles: all, strangers: Vec::new() });
-    }
     let centre = view.fixed.middle();
     let mut known = Vec::new();
     for tile in all {
@@ -127,14 +124,7 @@ fn look(isa: Isa, view: &Overview, region: &Region, tile: &Region, centre: &Poin
         from..((tile[i].end - region[i].start) / s).max(from + LEAST).min(fixed_dims[i])
     });
     let fixed = view.fixed.crop(&here);
-    let images = super::rigid::corners(fixed.origin(), fixed.dims).map(|p| view.motion.apply(&p));
-    let n = [view.moving.dims.nx, view.moving.dims.ny, view.moving.dims.nz];
-    let there: Region = from_fn(|i| {
-        let (low, high) = images.iter().fold((f64::MAX, f64::MIN), |(a, b), p| (a.min(p[i]), b.max(p[i])));
-        let clamp = |v: f64| v.clamp(0.0, n[i] as f64) as usize;
-        clamp((low - MORE).floor())..clamp((high + MORE).ceil() + 1.0)
-    });
-    let moving = view.moving.crop(&there);
+    let moving = view.moving.crop(&fixed.image(&view.motion, MORE, view.moving.dims));
     let levels = Level::pyramid(isa, &fixed, &moving, 1)?;
     let motion = view.motion.about(fixed.middle());
     let seen = pass(isa, &levels[0], &motion, &motion, Want::Everything);

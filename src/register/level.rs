@@ -12,7 +12,7 @@
 
 use super::field::{Content, Field};
 use super::interpolate::Line;
-use super::rigid::{Point, Rigid};
+use super::rigid::{Point, Rigid, corners};
 use crate::error::{Error, Result};
 use crate::num::lanes::Isa;
 use crate::num::sum;
@@ -69,7 +69,19 @@ impl Piece {
                 values.extend_from_slice(&self.values[(k * self.dims.ny + j) * self.dims.nx..][x.clone()]);
             }
         }
-        Piece { first: std::array::from_fn(|i| self.first[i] + [x.start, y.start, z.start][i]), dims, values }
+        Piece { first: from_fn(|i| self.first[i] + [x.start, y.start, z.start][i]), dims, values }
+    }
+
+    /// The box of a volume of `dims` that its corners fall into under a motion, with `reach` voxels around; empty along an
+    /// axis where they leave the volume.
+    pub fn image(&self, motion: &Rigid, reach: f64, dims: Dims) -> [Range<usize>; 3] {
+        let images = corners(self.origin(), self.dims).map(|p| motion.apply(&p));
+        let n = [dims.nx, dims.ny, dims.nz];
+        from_fn(|i| {
+            let (low, high) = images.iter().fold((f64::MAX, f64::MIN), |(a, b), p| (a.min(p[i]), b.max(p[i])));
+            let clamp = |v: f64| v.clamp(0.0, n[i] as f64) as usize;
+            clamp((low - reach).floor())..clamp((high + reach).ceil() + 1.0)
+        })
     }
 
     /// The mean of its values, in f64: slices by [`sum::sum_wide`], added in order.

@@ -133,20 +133,7 @@ pub fn fit(blocks: &[Block]) -> Option<Rigid> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::num::philox::Stream;
-
-    fn random(seed: u64, size: f64) -> Point {
-        let s = Stream::new(seed, 1);
-        from_fn(|i| size * (2.0 * s.uniform_f64(i as u64) - 1.0))
-    }
-
-    fn motion(seed: u64) -> Rigid {
-        Rigid::new(random(seed, 1.7), random(seed + 1000, 200.0), random(seed + 2000, 30.0))
-    }
-
-    fn near(a: &Point, b: &Point, tolerance: f64) {
-        assert!(length(&sub(a, b)) <= tolerance, "{a:?} is not {b:?}");
-    }
+    use crate::num::rigid::tests::{motion, near, random};
 
     #[test]
     fn a_matrix_is_read_back() {
