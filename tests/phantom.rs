@@ -407,6 +407,43 @@ fn a_truncated_scan_says_so_and_keeps_its_axis_and_its_contrast() {
     assert!((contrast / (ELECTROLYTE - LITHIUM) - 1.0).abs() < 0.1, "contrast {contrast}");
 }
 
+/// Retrieved from a propagated, truncated, warped scan of the real detector: the contrast of electrolyte and each electrode,
+/// as far from every face along y as the retrieval smooths (√(λ z δ / 4π β) is some ten voxels).
+#[test]
+fn a_phase_scan_keeps_its_contrast_when_it_is_retrieved() {
+    let s = Scratch::new("phantom-phase");
+    let words = "--preset small --mode radiographs-phase --projections 361 --only 4";
+    cell(&s, "p", words);
+    let step = s.0.join("p/step_04");
+    let output = tomolith(&step).args(["recon", "--config", "scan_phase.toml", "-q", "-o", "slices"]).output().unwrap();
+    expect(&output, 0, &[], "recon");
+    let seen = Seen::read(&s.0.join("p"), 4, String::new());
+    let inner = |class: u8| -> Vec<[usize; 3]> {
+        let [nx, ny, nz] = seen.box_size;
+        let mut places = Vec::new();
+        for (z, x) in (0..nz).flat_map(|z| (0..nx).map(move |x| (z, x))) {
+            let first = (0..ny).find(|&y| seen.label([x, y, z]) == 4);
+            let end = (0..ny).rev().find(|&y| seen.label([x, y, z]) == 6);
+            let (Some(first), Some(end)) = (first, end) else { continue };
+            // Background between the electrodes is electrolyte, beyond them it is the pouch.
+            let mut run = 0;
+            for y in first..=end {
+                run = if seen.label([x, y, z]) == class { run + 1 } else { 0 };
+                if run > 30 {
+                    places.push([x, y - 15, z]);
+                }
+            }
+        }
+        places
+    };
+    let electrolyte = seen.mean(&inner(0));
+    for class in [4, 6] {
+        let contrast = (electrolyte - seen.mean(&inner(class))) / (ELECTROLYTE - LITHIUM);
+        println!("electrolyte and class {class}: {contrast:.3} of the planted contrast");
+        assert!((contrast - 1.0).abs() < 0.1, "class {class}: {contrast}");
+    }
+}
+
 /// The centre of mass of a marker, of what is above its surroundings, along x, y, z less `centre`. Its surroundings are
 /// those of the same y: what lies beyond the detector draws streaks along the layers.
 fn off_centre(seen: &Seen, centre: [f64; 3], radii: [f64; 3]) -> Option<[f64; 3]> {
