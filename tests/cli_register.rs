@@ -172,7 +172,9 @@ fn what_cannot_be_registered_ends_with_the_reason_and_no_output() {
     }
     for (words, says) in [
         ("register --fixed fixed.npy --moving other.npy -o out --bodies a=5:5", "empty"),
-        ("register --fixed fixed.npy --moving other.npy -o out --bodies a=5", "NAME=A:B"),
+        ("register --fixed fixed.npy --moving other.npy -o out --bodies a=5", "A:B"),
+        ("register --fixed fixed.npy --moving other.npy -o out --bodies 5:9", "NAME=A:B"),
+        ("register --fixed fixed.npy --moving other.npy -o out --columns 5:99", "leaves the volume"),
         ("register --fixed fixed.npy --moving fixed.npy -o out", "the same name"),
         ("register --fixed fixed.npy -o out", "--moving"),
         ("resample fixed.npy --transform t.json --like fixed.npy -o out/x --interpolation sinc", "sinc"),
@@ -217,4 +219,106 @@ fn a_folder_is_a_series() {
         assert!((a - b).abs() < 0.01, "{shift:?}");
     }
     assert!(!folder.0.join("out/b.mhd").exists());
+}
+
+#[test]
+fn a_volume_that_cannot_be_registered_keeps_no_other_from_it_and_three_motions_close() {
+    let folder = Scratch::new("closure");
+    folder.write("a.npy", volume(|p| p, 1));
+    folder.write("b.npy", volume(|p| [p[0] + 1.25, p[1], p[2] - 0.5], 1));
+    folder.write("c.npy", volume(|p| [p[0] - 0.75, p[1] + 0.25, p[2]], 1));
+    folder.write("flat.npy", npy(&[DIMS.nz, DIMS.ny, DIMS.nx], &vec![0.5; DIMS.voxels()]));
+    let words = "register --fixed a.npy --moving b.npy,flat.npy,c.npy --capture 4 --closure -o out";
+    let output = run(&folder.0, words);
+    expect(&output, 65, &["flat.npy", "constant", "1 of 3 volumes"], words);
+    let said = stdout(&output);
+    assert!(said.lines().count() == 2 && said.contains("c.npy") && said.contains("closes within 0.0"), "{said}");
+    let of = |name: &str| {
+        let text = json(&folder.0.join(format!("out/{name}.transform.json")));
+        text.need_arr("bodies").unwrap()[0].need("closure_voxels").unwrap().as_f64()
+    };
+    assert!(of("b").is_none() && (0.0..0.02).contains(&of("c").unwrap()), "{:?}", of("c"));
+    let table = std::fs::read_to_string(folder.0.join("out/registration.csv")).unwrap();
+    assert!(table.lines().count() == 3 && table.contains("closure_voxel"), "{table}");
+    assert!(!folder.0.join("out/b.mhd").exists() && !folder.0.join("out/flat.transform.json").exists());
+}
+
+/// Lithium beneath the plane y = 20 + a (x − x̄) + b (z − z̄), electrolyte above, and the texture.
+fn leaning([a, b]: [f64; 2]) -> Vec<u8> {
+    let value = |i: usize| {
+        let p = [i % DIMS.nx, i / DIMS.nx % DIMS.ny, i / DIMS.slice()].map(|v| v as f64);
+        let part = (p[1] - 20.0 - a * (p[0] - 23.5) - b * (p[2] - 19.5) + 0.5).clamp(0.0, 1.0);
+        (0.09 + 0.54 * part + 0.01 * texture(p, 3)) as f32
+    };
+    npy(&[DIMS.nz, DIMS.ny, DIMS.nx], &(0..DIMS.voxels()).map(value).collect::<Vec<f32>>())
+}
+
+#[test]
+fn a_leaning_sample_is_levelled() {
+    let folder = Scratch::new("orient");
+    let slopes = [0.06, -0.04];
+    folder.write("v.npy", leaning(slopes));
+    let words = "orient v.npy --faces 8:34 -o out/level";
+    expect(&run(&folder.0, words), 0, &["face 1 at y 19.", "leans 3.4", "-2.2"], words);
+    let json = json(&folder.0.join("out/level.transform.json"));
+    let lean = json.need("leans_deg").unwrap();
+    for (name, slope) in [("xy", slopes[0]), ("yz", slopes[1])] {
+        let got = lean.need_f64(name).unwrap();
+        // The texture moves depths by some hundredths of a voxel, over 40.
+        assert!((got - slope.atan().to_degrees()).abs() < 0.08, "{name}: {got}");
+    }
+    for name in ["level.face1.npy", "level.face1.png"] {
+        assert!(folder.0.join("out").join(name).is_file());
+    }
+    expect(&run(&folder.0, words), 73, &["already exists"], "again");
+    // Through it, the face lies at one depth, but for the zeros from beyond the volume in the outermost columns.
+    let again = "resample v.npy --transform out/level.transform.json --like v.npy -o out/v";
+    expect(&run(&folder.0, again), 0, &[], again);
+    let words = "orient out/v.mhd --faces 8:34 -o out/rest";
+    let rest = stdout(&run(&folder.0, words));
+    let number = |s: &str| s.split(' ').next().unwrap().parse::<f64>().unwrap();
+    let turn = rest.lines().last().unwrap().split("turn ").nth(1).unwrap();
+    assert!(number(turn).abs() < 0.4 && number(turn.split("then ").nth(1).unwrap()).abs() < 0.4, "{rest}");
+    // A registration through it is interpolated once; typed angles do as well as found ones.
+    let words = "orient v.npy --angles 1.5,-2 -o out/typed";
+    expect(&run(&folder.0, words), 0, &["turn 1.5"], words);
+    folder.write("w.npy", leaning(slopes));
+    let words =
+        "register --fixed v.npy --moving w.npy --capture 4 --crop fixed --orient out/level.transform.json -o reg";
+    expect(&run(&folder.0, words), 0, &[], words);
+    let both = ["reg/w.mhd", "reg/fixed.mhd", "out/v.mhd"].map(|name| values(&folder.0.join(name)).1);
+    let far = |a: &[f32], b: &[f32]| a.iter().zip(b).fold(0f32, |m, (a, b)| m.max((a - b).abs()));
+    assert!(both[1] == both[2] && far(&both[0], &both[1]) < 1e-3, "{}", far(&both[0], &both[1]));
+    for (words, code, says) in [
+        ("orient v.npy --faces 8:9 -o out/x", 2, "five voxels"),
+        ("orient v.npy --faces 8:99 -o out/x", 2, "leaves the volume"),
+        ("orient v.npy --angles 1 -o out/x", 2, "two"),
+        ("orient v.npy --angles 1,2 --faces 8:34 -o out/x", 2, "one of them"),
+        ("orient f.npy -o out/x", 65, "no face"),
+    ] {
+        folder.write("f.npy", volume(|p| p, 1));
+        expect(&run(&folder.0, words), code, &[says], words);
+        assert!(!folder.0.join("out/x.transform.json").exists());
+    }
+}
+
+#[test]
+fn a_block_is_traced() {
+    let folder = Scratch::new("trace-register");
+    let words = "trace register --size 48 -o steps";
+    expect(&run(&folder.0, words), 0, &["correlation", "voxels off", "known to"], words);
+    let table = std::fs::read_to_string(folder.0.join("steps/steps.csv")).unwrap();
+    let error = |line: &str| line.rsplit(',').next().unwrap().parse::<f64>().unwrap();
+    let lines: Vec<&str> = table.lines().collect();
+    assert!(error(lines[1]) > 2.0 && error(lines[lines.len() - 1]) < 0.1, "{table}");
+    let pictures = std::fs::read_dir(folder.0.join("steps"))
+        .unwrap()
+        .filter(|e| e.as_ref().unwrap().file_name().to_string_lossy().ends_with(".png"));
+    let taken = lines.iter().filter(|line| line.split(',').nth(2) == Some("1")).count();
+    assert_eq!(pictures.count(), taken + 1, "one for each step that was taken, and the correlation");
+    for (words, says) in
+        [("trace register --fixed a.npy -o x", "neither"), ("trace register --at 500,0,0 -o x", "outside")]
+    {
+        expect(&run(&folder.0, words), 2, &[says], words);
+    }
 }

@@ -31,10 +31,12 @@ pub mod fields;
 pub mod info;
 pub mod open;
 pub mod options;
+pub mod orient;
 pub mod output;
 pub mod passes;
 pub mod peek;
 pub mod phantom;
+pub mod picture;
 pub mod plan;
 pub mod prepare;
 pub mod progress;
@@ -74,6 +76,7 @@ pub const COMMANDS: &[Command] = &[
     center::COMMAND,
     stitch::VERTICAL,
     stitch::SIDE,
+    orient::COMMAND,
     register::COMMAND,
     resample::COMMAND,
     info::COMMAND,
@@ -83,6 +86,7 @@ pub const COMMANDS: &[Command] = &[
     phantom::cell::COMMAND,
     phantom::discs::COMMAND,
     trace::GRIDREC,
+    trace::register::COMMAND,
     demo::COMMAND,
     doctor::COMMAND,
 ];

@@ -3,16 +3,18 @@
 use crate::cli::options::{Opt, Settings as Options, Takes};
 use crate::cli::progress::Progress;
 use crate::cli::reconstruct::{refuse_outputs, summary};
-use crate::cli::resample::{INTERPOLATION, MEMORY, Written, write};
+use crate::cli::resample::{INTERPOLATION, MEMORY, Written, read_transform, write};
 use crate::cli::stitch::with_role;
 use crate::cli::{Command, Context, values};
-use crate::error::{Error, Result};
+use crate::error::{Error, Fault, Result};
 use crate::exchange;
 use crate::json::Json;
 use crate::num::CONTRACT;
 use crate::num::linalg::Matrix;
 use crate::provenance::InputFile;
 use crate::register::body::{self, Body, Cut, Region, Report};
+use crate::register::closure::closure;
+use crate::register::flatten::WINDOW;
 use crate::register::interpolate::Interpolation;
 use crate::register::resample::Grid;
 use crate::register::{Match, Rigid, Settings};
@@ -44,7 +46,8 @@ pub const COMMAND: Command = Command {
               the motion of the first one. What cannot be registered is refused with the reason: no overlap, no \
               structure, too large a motion, blocks that are not one body.",
     examples: "  tomolith register --fixed last.mhd --moving first.mhd,second.mhd -o registered\n  \
-               tomolith register --fixed s24.mhd --moving series/ --bodies stripping=420:698,plating=0:180 -o registered\n  \
+               tomolith register --fixed s24.mhd --moving series/ --bodies stripping=420:698,plating=0:180 --closure \
+               -o registered\n  \
                tomolith register --fixed a.mhd --moving b.mhd --capture 40 --transform-only -o out",
     groups: &[
         (
@@ -58,6 +61,18 @@ pub const COMMAND: Command = Command {
                 ),
                 Opt::new("output", Takes::Value("DIR"), "Folder of the results; created").short('o'),
                 Opt::new("bodies", Takes::Value("NAME=A:B,.."), "Rigid bodies as ranges of y in the fixed volume"),
+                Opt::new("columns", Takes::Value("A:B"), "Look at these x of the fixed volume only: those that were in view"),
+                Opt::new("slices", Takes::Value("A:B"), "Look at these z only"),
+                Opt::new(
+                    "orient",
+                    Takes::Value("FILE.json"),
+                    "What `orient` wrote for the fixed volume: results lie level, and are still interpolated once",
+                ),
+                Opt::new(
+                    "closure",
+                    Takes::Switch,
+                    "Register each moving volume to the next one, too, and tell how far the three motions are from closing",
+                ),
                 Opt::new("transform-only", Takes::Switch, "Write transforms, no volumes"),
                 Opt::new("crop", Takes::Choice(&["common", "fixed"]), "Grid of the volumes: what all see, or all")
                     .default("common"),
@@ -77,6 +92,13 @@ pub const COMMAND: Command = Command {
                 .default("auto"),
                 Opt::new("blocks", Takes::Number("N"), "Blocks of a body, those that hold its motion best")
                     .default("8"),
+                Opt::new(
+                    "flatten",
+                    Takes::Number("N|auto|none"),
+                    "Look at voxels less the means of N along z and along x: rings and streaks of layers; auto: 31 for named \
+                     bodies",
+                )
+                .default("auto"),
                 Opt::new("capture", Takes::Number("N"), "Shifts along each axis to be found, voxels").default("20"),
                 Opt::new("capture-turn", Takes::Number("DEG"), "Turns about each axis to be found, degrees")
                     .default("3"),
@@ -100,7 +122,7 @@ pub const SCHEMA: &str = "tomolith-transform-1";
 /// See [`SCHEMA`].
 pub const SEAL: &str = "transform_sha256";
 /// Version of the stage in transforms and manifests.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 
 /// A rigid body: its name and its y range in the fixed volume.
 struct Named {
@@ -143,9 +165,15 @@ fn run(context: &Context) -> Result<()> {
     let fixed = exchange::open_stack(&fixed_path, context.io)?;
     let bodies = bodies(options, fixed.dims())?;
     let positive = |name: &str| options.parsed(name, values::positive);
+    let is_named = options.text("bodies")?.is_some();
     let settings = Settings {
         capture: positive("capture")?,
         capture_turn: Degree(positive("capture-turn")?),
+        flatten: match (options.text("flatten")?, is_named) {
+            (None | Some("auto"), true) => WINDOW,
+            (None | Some("auto" | "none"), _) => 0,
+            (Some(_), _) => options.parsed("flatten", values::count)?,
+        },
         ..Settings::default()
     };
     let count = options.parsed("blocks", values::count)?;
@@ -153,24 +181,39 @@ fn run(context: &Context) -> Result<()> {
         None | Some("auto") => None,
         Some(_) => Some(options.parsed("block", values::count)?),
     };
-    let is_named = options.text("bodies")?.is_some();
     let cut = |named: Named| {
         let size = size.unwrap_or(if is_named { auto_block(&named.region) } else { BLOCK });
         (named, Cut { size, count })
     };
+    let level = options.path("orient")?.map(|path| read_transform(&path, None).map_err(|e| e.at(&path))).transpose()?;
     let work = Work { context, fixed, bodies: bodies.into_iter().map(cut).collect(), settings };
     std::fs::create_dir_all(&folder).map_err(|e| Error::writing(&folder, &e))?;
+    let closes = options.is_on("closure")?;
     let mut seen: Vec<(Dims, Rigid)> = Vec::new();
-    let mut scans: Vec<(String, Vec<Body>)> = Vec::new();
-    let names: Vec<&str> = work.bodies.iter().map(|(named, _)| named.name.as_str()).collect();
+    let mut scans: Vec<Registered> = Vec::new();
+    let mut refused: Vec<String> = Vec::new();
+    let mut before: Option<Box<dyn Source>> = None;
     for (path, base) in moving_paths.iter().zip(&bases) {
         let source = exchange::open_stack(path, context.io)?;
         same_spacing(work.fixed.spacing(), source.spacing()).map_err(|e| e.at(path))?;
-        let found = work.one(source.as_ref()).map_err(|e| e.at(path))?;
-        let text = work.transform(source.as_ref(), &found)?;
+        let found = match work.one(source.as_ref()) {
+            // One that cannot be registered does not keep the others from it.
+            Err(e) if e.fault() == Fault::Data && moving_paths.len() > 1 => {
+                context.talk.warn(format!("{}: {}", path.display(), e.what()));
+                refused.push(path.display().to_string());
+                continue;
+            }
+            found => found.map_err(|e| e.at(path))?,
+        };
+        let closure = match (closes, &before, scans.last()) {
+            (true, Some(a), Some(to_a)) => work.closure([a.as_ref(), source.as_ref()], [&to_a.bodies, &found])?,
+            _ => vec![None; found.len()],
+        };
+        let text = work.transform(source.as_ref(), &found, &closure)?;
         exchange::write_text(&with_suffix(base, ".transform.json"), &text, overwrite)?;
-        for ((named, _), body) in work.bodies.iter().zip(&found) {
-            context.out.line(line(path, &named.name, body))?;
+        for (((named, _), body), closure) in work.bodies.iter().zip(&found).zip(&closure) {
+            let closes = closure.map_or(String::new(), |v| format!(", closes within {v:.4}"));
+            context.out.line(line(path, &named.name, body) + &closes)?;
             if !body.is_rigid {
                 context.talk.warn(format!(
                     "{}: {} is deformed: {:.2} voxels are left after the rigid motion, and change by up to {:.2} % between \
@@ -183,26 +226,39 @@ fn run(context: &Context) -> Result<()> {
             }
         }
         let audit = with_suffix(base, ".audit.png");
-        sheet::scan(&audit, context.isa, [work.fixed.as_ref(), source.as_ref()], &names, &found, overwrite)?;
+        sheet::scan(&audit, context.isa, [work.fixed.as_ref(), source.as_ref()], &work.names(), &found, overwrite)?;
         seen.push((source.dims(), found[0].motion));
-        let name = base.file_name().map(|name| name.to_string_lossy().into_owned());
-        scans.push((name.unwrap_or_default(), found));
+        let name = base.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+        scans.push(Registered { name, bodies: found, closure });
+        before = Some(source);
     }
-    exchange::write_text(&folder.join(TABLE), &sheet::table(&names, &scans), overwrite)?;
-    sheet::series(&folder.join(SHEET), &names, &scans, overwrite)?;
+    if !scans.is_empty() {
+        exchange::write_text(&folder.join(TABLE), &sheet::table(&work.names(), &scans), overwrite)?;
+        sheet::series(&folder.join(SHEET), &work.names(), &scans, overwrite)?;
+    }
+    if !refused.is_empty() {
+        let what = format!("{} of {} volumes cannot be registered", refused.len(), moving_paths.len());
+        let help = "the transforms of the others are written; leave these out, or name other bodies: ".to_string();
+        return Err(Error::data(what).help(help + &refused.join(", ")));
+    }
     if transforms_only {
         return Ok(());
+    }
+    let still = level.unwrap_or(Rigid::identity([0.0; 3]));
+    seen.iter_mut().for_each(|(_, motion)| *motion = still.then(motion));
+    if level.is_some() {
+        seen.push((work.fixed.dims(), still));
     }
     let grid = match options.text("crop")? {
         Some("fixed") => Grid::whole(work.fixed.dims()),
         _ => Grid::common(work.fixed.dims(), &seen)?,
     };
     let how = options.parsed("interpolation", Interpolation::parse)?;
-    let still = Rigid::identity([0.0; 3]);
-    // The fixed volume keeps its voxels.
+    // The fixed volume keeps its voxels, unless it is levelled.
     let fixed_base = &bases[moving_paths.len()];
+    let own = if level.is_some() { how } else { Interpolation::Nearest };
     let all = moving_paths.iter().zip(&bases).zip(seen.iter().map(|s| (s.1, how)));
-    let all = all.chain(std::iter::once(((&fixed_path, fixed_base), (still, Interpolation::Nearest))));
+    let all = all.chain(std::iter::once(((&fixed_path, fixed_base), (still, own))));
     for ((path, base), (motion, how)) in all {
         let source = exchange::open_stack(path, context.io)?;
         let written = Written { path, source: source.as_ref(), motion, grid, how, stage: "register", version: VERSION };
@@ -210,6 +266,16 @@ fn run(context: &Context) -> Result<()> {
         context.out.line(summary(base, &manifest)?)?;
     }
     Ok(())
+}
+
+/// What became of one volume.
+pub struct Registered {
+    /// Its name.
+    pub name: String,
+    /// The motion of every body.
+    pub bodies: Vec<Body>,
+    /// How far each is from closing with the volume before, voxels.
+    pub closure: Vec<Option<f64>>,
 }
 
 /// The volumes to register: those listed, or those of a folder but the fixed one, in the order of their names; if it holds
@@ -269,20 +335,21 @@ fn bases(folder: &Path, moving: &[PathBuf]) -> Result<Vec<PathBuf>> {
 
 /// `NAME=A:B,…` within the fixed volume; one body, all of it, if none is named.
 fn bodies(options: &Options, dims: Dims) -> Result<Vec<Named>> {
-    let region = |y: Range<usize>| [0..dims.nx, y, 0..dims.nz];
+    let of = |name: &str, n: usize| -> Result<Range<usize>> {
+        options.text(name)?.map_or(Ok(0..n), |text| values::range(text, n).map_err(|e| options.blame(name, e)))
+    };
+    let (columns, slices) = (of("columns", dims.nx)?, of("slices", dims.nz)?);
+    let region = |y: Range<usize>| [columns.clone(), y, slices.clone()];
     let Some(text) = options.text("bodies")? else {
         return Ok(vec![Named { name: "all".into(), region: region(0..dims.ny) }]);
     };
     let one = |part: &str| -> Result<Named> {
         let wrong = || Error::usage(format!("'{part}' is no body")).help("write NAME=A:B, such as plating=0:180");
-        let (name, range) = part.split_once('=').ok_or_else(wrong)?;
-        let (a, b) = range.split_once(':').ok_or_else(wrong)?;
-        let (a, b) = (a.trim().parse().map_err(|_| wrong())?, b.trim().parse().map_err(|_| wrong())?);
-        if name.trim().is_empty() || a >= b || b > dims.ny {
-            return Err(Error::usage(format!("the body '{part}' is empty or leaves the volume"))
-                .help(format!("the fixed volume has y from 0 to {}", dims.ny)));
+        let (name, y) = part.split_once('=').ok_or_else(wrong)?;
+        if name.trim().is_empty() {
+            return Err(wrong());
         }
-        Ok(Named { name: name.trim().into(), region: region(a..b) })
+        Ok(Named { name: name.trim().into(), region: region(values::range(y, dims.ny)?) })
     };
     text.split(',').map(|part| one(part).map_err(|e| options.blame("bodies", e))).collect()
 }
@@ -332,13 +399,36 @@ impl Work<'_> {
         Ok(found)
     }
 
+    fn names(&self) -> Vec<&str> {
+        self.bodies.iter().map(|(named, _)| named.name.as_str()).collect()
+    }
+
+    /// How far each body's motions to two volumes and between them are from closing; `None` where there is no motion
+    /// between them, with a warning.
+    fn closure(&self, [a, b]: [&dyn Source; 2], [to_a, to_b]: [&[Body]; 2]) -> Result<Vec<Option<f64>>> {
+        let one = |(k, (named, cut)): (usize, &(Named, Cut))| {
+            let motions = [&to_a[k].motion, &to_b[k].motion];
+            match closure(self.context.isa, [a, b], &named.region, motions, *cut, &self.settings) {
+                Err(e) if e.fault() == Fault::Data => {
+                    self.context.talk.warn(format!("{}: no motion from the volume before: {}", named.name, e.what()));
+                    Ok(None)
+                }
+                found => found.map(Some),
+            }
+        };
+        self.bodies.iter().enumerate().map(one).collect()
+    }
+
     /// The text of `NAME.transform.json`.
-    fn transform(&self, moving: &dyn Source, found: &[Body]) -> Result<String> {
+    fn transform(&self, moving: &dyn Source, found: &[Body], closure: &[Option<f64>]) -> Result<String> {
         let inputs = |role: &str, source: &dyn Source| -> Result<Json> {
             Ok(Json::Arr(with_role(source.inputs()?, role).iter().map(InputFile::to_json).collect()))
         };
-        let bodies =
-            self.bodies.iter().zip(found).map(|((named, cut), body)| body_json(&named.name, &named.region, *cut, body));
+        let bodies = self
+            .bodies
+            .iter()
+            .zip(found.iter().zip(closure))
+            .map(|((named, cut), (body, closure))| body_json(&named.name, &named.region, *cut, body, *closure));
         let first = &found[0];
         let s = &self.settings;
         let Json::Obj(members) = Json::obj([
@@ -360,6 +450,7 @@ impl Work<'_> {
                     ("iterations", s.iterations.into()),
                     ("least_overlap", s.least_overlap.into()),
                     ("worst_sigma_voxels", s.worst_sigma.into()),
+                    ("flatten_voxels", s.flatten.into()),
                 ]),
             ),
         ]) else {
@@ -387,7 +478,7 @@ fn region_json(region: &Region) -> Json {
     Json::obj([("x", ends(&region[0])), ("y", ends(&region[1])), ("z", ends(&region[2]))])
 }
 
-fn body_json(name: &str, region: &Region, cut: Cut, body: &Body) -> Json {
+fn body_json(name: &str, region: &Region, cut: Cut, body: &Body, closure: Option<f64>) -> Json {
     let mut members = motion_json(&body.motion, &body.covariance);
     members.extend([
         ("name", name.into()),
@@ -399,6 +490,7 @@ fn body_json(name: &str, region: &Region, cut: Cut, body: &Body) -> Json {
         ("residual_max_voxels", body.residual[1].into()),
         ("largest_strain", body.strain.into()),
         ("is_rigid", Json::Bool(body.is_rigid)),
+        ("closure_voxels", closure.map_or(Json::Null, Json::from)),
         ("leave_one_out_voxels", body.leave_one_out.map_or(Json::Null, Json::from)),
         ("blocks", Json::Arr(body.blocks.iter().map(block_json).collect())),
     ]);

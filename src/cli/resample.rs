@@ -103,7 +103,10 @@ fn run(context: &Context) -> Result<()> {
 }
 
 /// The matrix of a transform, or of one of its bodies.
-fn read_transform(path: &Path, body: Option<&str>) -> Result<Rigid> {
+///
+/// # Errors
+/// What reading says; data: no transform; usage: no such body.
+pub fn read_transform(path: &Path, body: Option<&str>) -> Result<Rigid> {
     let mut text = String::new();
     let limit = MAX_TEXT as u64 + 1;
     os::open_regular(path)?.take(limit).read_to_string(&mut text).map_err(|e| Error::reading(path, &e))?;

@@ -1,9 +1,9 @@
 //! `tomolith trace gridrec`: every intermediate of one slice, for teaching.
 //!
-//! The numbers and their errors are [`recon::trace`](crate::recon::trace)'s; here they become files: [`picture`] draws,
+//! The numbers and their errors are [`recon::trace`](crate::recon::trace)'s; here they become files: [`picture`](crate::cli::picture) draws,
 //! [`steps`] explains.
 
-mod picture;
+pub mod register;
 mod steps;
 
 use crate::cli::options::{Opt, Settings, Takes};

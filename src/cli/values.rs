@@ -139,6 +139,18 @@ pub fn threads(text: &str) -> Result<usize> {
     })
 }
 
+/// `A:B` voxels of the n of an axis; the end is not included.
+pub fn range(text: &str, n: usize) -> Result<Range<usize>> {
+    let ends = text.split_once(':').and_then(|(a, b)| Some(a.trim().parse().ok()?..b.trim().parse().ok()?));
+    let range: Range<usize> =
+        ends.ok_or_else(|| Error::usage(format!("'{text}' is no range")).help("write A:B, such as 0:180"))?;
+    if range.is_empty() || range.end > n {
+        return Err(Error::usage(format!("the range '{text}' is empty or leaves the volume"))
+            .help(format!("the volume has 0 to {n} there")));
+    }
+    Ok(range)
+}
+
 /// A half-open range `a:b`: a is in it, b is not. Either end may be left out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rows {

@@ -7,19 +7,20 @@
 //! the body is the least-squares one,
 //!
 //! ```text
-//! N = Σ P_kᵀ C_k⁻¹ P_k        N ξ = Σ P_kᵀ C_k⁻¹ ξ_k        P_k ξ = (ω, τ + ω × (T₀ c_k − T₀ c))
-//! T = exp ξ ∘ T₀              Cov(ξ) = max(1, χ²/(6 n − 6)) N⁻¹
+//! N = Σ P_kᵀ (C_k + D)⁻¹ P_k        N ξ = Σ P_kᵀ (C_k + D)⁻¹ ξ_k        P_k ξ = (ω, τ + ω × (T₀ c_k − T₀ c))
+//! T = exp ξ ∘ T₀                    Cov(ξ) = max(1, χ²/(6 n − 6)) N⁻¹, and times ν/(ν − 2), ν = 3 n − 3, where D is not 0
 //! ```
 //!
 //! T₀ is [`rigid::fit`]. C_k has the variance [`FLOOR`] added: what is the same in all voxels of a block (the interpolant,
-//! drift within a scan) is not in C_k. If the blocks differ more than their covariances say, because the body is not quite
-//! rigid, the factor carries that to the result.
+//! drift within a scan) is not in C_k. D = (δ_ω² 1, δ_τ² 1) is what blocks differ by beyond that, because the body is not
+//! quite rigid ([`spread_of`]): the block that is known best is no better a witness for the others then, and the motion of
+//! the body no better known than its parts differ.
 //!
 //! A block need not hold a motion by itself: what it leaves open has a large C_k and no weight.
 //!
 //! **Rejection.** d_k = |T p − T_k p| at the corner p of block k where it is largest. A block is left out if that is above
 //! 4.5 medians (three deviations of a normal), above [`SMALL`], and above 4.5 of its own standard deviations. The farthest
-//! beyond goes first, while more than three quarters of the blocks stay; then the rest is fitted again.
+//! beyond goes first, while more than half of the blocks stay; then the rest is fitted again.
 //!
 //! **Deformation.** What is left at the centres, r_k = T c_k − T_k c_k, is told per block; where it exceeds [`RIGID`], the
 //! body is deformed, or it is two. Between blocks i and k the displacements change by
@@ -29,13 +30,15 @@
 //! ```
 //!
 //! A sample that bends or swells changes by some per cent; two bodies 39 µm apart at a distance of 300 voxels by ten. Beyond
-//! [`STRAIN`], or where more than a quarter of the blocks would be left out, they are not one body: refused. So they are if
+//! [`STRAIN`], where half of the blocks would be left out, or where two that are left out moved alike (blocks that are wrong
+//! are each wrong in its own way), they are not one body: refused. So they are if
 //! one of the two steepest tiles that share nothing under the start can be registered by itself, and moved otherwise: a
 //! second body must not be left out as if it had changed.
 
 use super::Settings;
 use super::block::{Match, SURE, point_sigma, register};
 use super::choice::{self, Overview, binned, choose};
+use super::flatten::flatten;
 use super::level::Piece;
 use super::rigid::{self, Block, Point, Rigid, add, carry, length, sub};
 use crate::error::{Error, Fault, Result};
@@ -200,7 +203,10 @@ fn nearest(body: &Body, p: &Point) -> f64 {
 }
 
 /// Registers one tile with as much of the moving volume around it as the search may reach.
-fn block(
+///
+/// # Errors
+/// What reading says, and [`register`].
+pub fn block(
     isa: Isa,
     fixed: &dyn Source,
     moving: &dyn Source,
@@ -210,7 +216,7 @@ fn block(
 ) -> Result<Match> {
     /// Voxels for the window and its margin.
     const MORE: f64 = 4.0;
-    let piece = Piece::read(fixed, tile.clone())?;
+    let piece = Piece::read_flat(fixed, tile.clone(), settings.flatten)?;
     let turned = piece.dims.nx.max(piece.dims.ny).max(piece.dims.nz) as f64
         * crate::units::Radian::from(settings.capture_turn).0;
     let reach = settings.capture + turned + MORE;
@@ -219,7 +225,7 @@ fn block(
         return Err(Error::data(format!("the block at {tile:?} has no counterpart in the moving volume: no overlap"))
             .help("give a start nearer to the motion"));
     }
-    register(isa, &piece, &Piece::read(moving, seen)?, guess, settings)
+    register(isa, &piece, &Piece::read_flat(moving, seen, settings.flatten)?, guess, settings)
 }
 
 /// A start for all blocks of a region: the region as a whole, binned; and the same in voxels of the volumes.
@@ -234,7 +240,12 @@ fn overview(
     let longest = region.iter().map(Range::len).fold(1, usize::max);
     let s = longest.div_ceil(OVERVIEW);
     let d = moving.dims();
-    let (f, m) = (binned(fixed, region, s)?, binned(moving, &[0..d.nx, 0..d.ny, 0..d.nz], s)?);
+    let (mut f, mut m) = (binned(fixed, region, s)?, binned(moving, &[0..d.nx, 0..d.ny, 0..d.nz], s)?);
+    if settings.flatten > 0 {
+        for piece in [&mut f, &mut m] {
+            flatten(piece.dims, &mut piece.values, settings.flatten.div_ceil(s));
+        }
+    }
     let scale = s as f64;
     // Voxel X of a binned box lies at first + s X + (s − 1)/2.
     let half = (scale - 1.0) / 2.0;
@@ -252,39 +263,95 @@ fn overview(
     Ok((Overview { scale: s, fixed: f, moving: m, motion }, start))
 }
 
-/// Least-squares motion of some blocks, its covariance, and χ².
+/// Least-squares motion of some blocks and its covariance.
 fn least_squares(blocks: &[&Match], centre: &Point) -> Option<(Rigid, Matrix<6>)> {
     let closed: Vec<Block> = blocks.iter().map(|b| weighted(b)).collect();
     let start = rigid::fit(&closed)?.about(*centre);
     let there = start.apply(centre);
-    let (mut n, mut right) = ([[0.0; 6]; 6], [0.0; 6]);
-    let mut terms = Vec::new();
-    for b in blocks {
-        // What the block's motion adds to the start: T_k = (ω, τ about its image) ∘ T₀.
-        let c = b.motion.centre;
-        let turn = rigid::rotation_vector(&product(&b.motion.rotation, &transpose(&start.rotation)));
-        let shift = sub(&b.motion.apply(&c), &start.apply(&c));
-        let xi: [f64; 6] = from_fn(|i| if i < 3 { turn[i] } else { shift[i - 3] });
-        let weight = inverse(&floored(b))?;
-        let p = carry(&sub(&start.apply(&c), &there));
-        let pw = product(&transpose(&p), &weight);
-        let own = product(&pw, &p);
-        let pull = apply(&pw, &xi);
-        (0..6).for_each(|i| (0..6).for_each(|l| n[i][l] += own[i][l]));
-        (0..6).for_each(|i| right[i] += pull[i]);
-        terms.push((xi, p, weight));
+    let own: Vec<([f64; 6], Matrix<6>, Matrix<6>)> = blocks
+        .iter()
+        .map(|b| {
+            // What the block's motion adds to the start: T_k = (ω, τ about its image) ∘ T₀.
+            let c = b.motion.centre;
+            let turn = rigid::rotation_vector(&product(&b.motion.rotation, &transpose(&start.rotation)));
+            let shift = sub(&b.motion.apply(&c), &start.apply(&c));
+            let xi = from_fn(|i| if i < 3 { turn[i] } else { shift[i - 3] });
+            (xi, carry(&sub(&start.apply(&c), &there)), floored(b))
+        })
+        .collect();
+    let (mut spread, mut found) = ([0.0; 2], None);
+    for _ in 0..SPREADS {
+        let (xi, n_inverse, off) = joint(&own, spread)?;
+        found = Some((xi, n_inverse));
+        let next = [0, 3].map(|at| spread_of(at, &off, &own));
+        if next == spread {
+            break;
+        }
+        spread = next;
     }
-    let covariance = inverse(&n)?;
-    let xi = apply(&covariance, &right);
-    let square = terms.iter().fold(0.0, |sum, (own, p, weight)| {
-        let model = apply(p, &xi);
-        let off: [f64; 6] = from_fn(|i| own[i] - model[i]);
-        sum + dot(&off, &apply(weight, &off))
-    });
-    let freedom = 6.0 * (blocks.len() as f64 - 1.0);
-    let factor = if freedom > 0.0 { (square / freedom).max(1.0) } else { 1.0 };
+    let (xi, covariance) = found?;
     let step = Rigid::new([xi[0], xi[1], xi[2]], there, [xi[3], xi[4], xi[5]]);
-    Some((start.then(&step), covariance.map(|row| row.map(|v| factor * v))))
+    Some((start.then(&step), covariance))
+}
+
+/// Rounds in which the motion and the spread are found from one another.
+const SPREADS: usize = 20;
+
+/// ξ, its covariance, and ξ_k − P_k ξ, of blocks (ξ_k, P_k, C_k) with the spread D added to C_k.
+#[allow(clippy::type_complexity)]
+fn joint(own: &[([f64; 6], Matrix<6>, Matrix<6>)], spread: [f64; 2]) -> Option<([f64; 6], Matrix<6>, Vec<[f64; 6]>)> {
+    let (mut n, mut right) = ([[0.0; 6]; 6], [0.0; 6]);
+    let mut weights = Vec::with_capacity(own.len());
+    for (xi, p, c) in own {
+        let with: Matrix<6> = from_fn(|i| from_fn(|l| c[i][l] + if i == l { spread[i / 3] } else { 0.0 }));
+        let weight = inverse(&with)?;
+        let pw = product(&transpose(p), &weight);
+        let (part, pull) = (product(&pw, p), apply(&pw, xi));
+        (0..6).for_each(|i| (0..6).for_each(|l| n[i][l] += part[i][l]));
+        (0..6).for_each(|i| right[i] += pull[i]);
+        weights.push(weight);
+    }
+    let n_inverse = inverse(&n)?;
+    let xi = apply(&n_inverse, &right);
+    let off: Vec<[f64; 6]> = own
+        .iter()
+        .map(|(own, p, _)| {
+            let model = apply(p, &xi);
+            from_fn(|i| own[i] - model[i])
+        })
+        .collect();
+    let square = off.iter().zip(&weights).fold(0.0, |sum, (off, w)| sum + dot(off, &apply(w, off)));
+    let freedom = 6.0 * (own.len() as f64 - 1.0);
+    let mut factor = if freedom > 0.0 { (square / freedom).max(1.0) } else { 1.0 };
+    if spread.iter().any(|d| *d > 0.0) {
+        // D is known from ν numbers of either kind: Student's variance.
+        let nu = 0.5 * freedom;
+        factor *= nu / (nu - 2.0);
+    }
+    Some((xi, n_inverse.map(|row| row.map(|v| factor * v)), off))
+}
+
+/// δ² of turns (`at` 0) or shifts (3): the variance with which Σ |ξ_k − P_k ξ|² / 3 (δ² + c_k) is n − 1, c_k the mean variance
+/// of a block; 0 if they differ by no more than the c_k say (R. C. Paule, J. Mandel, J. Res. NBS 87, 377, 1982).
+fn spread_of(at: usize, off: &[[f64; 6]], own: &[([f64; 6], Matrix<6>, Matrix<6>)]) -> f64 {
+    let terms: Vec<(f64, f64)> = off
+        .iter()
+        .zip(own)
+        .map(|(off, (_, _, c))| {
+            let mean = |of: &dyn Fn(usize) -> f64| (at..at + 3).fold(0.0, |sum, i| sum + of(i)) / 3.0;
+            (mean(&|i| off[i] * off[i]), mean(&|i| c[i][i]))
+        })
+        .collect();
+    let excess = |d: f64| terms.iter().fold(1.0 - terms.len() as f64, |sum, (square, c)| sum + square / (d + c));
+    let (mut low, mut high) = (0.0, terms.iter().fold(0.0, |most: f64, t| most.max(t.0)) * terms.len() as f64);
+    if excess(low) <= 0.0 {
+        return 0.0;
+    }
+    for _ in 0..f64::MANTISSA_DIGITS {
+        let middle = 0.5 * (low + high);
+        if excess(middle) > 0.0 { low = middle } else { high = middle }
+    }
+    0.5 * (low + high)
 }
 
 /// C_k with the floor.
@@ -348,11 +415,23 @@ pub fn join(region: &Region, mut blocks: Vec<Report>) -> Result<Body> {
         if most <= 0.0 {
             break fitted;
         }
-        if 4 * (left - 1) <= 3 * good || left <= 2 {
+        if 2 * (left - 1) <= good || left <= 2 {
             return Err(apart(common));
         }
         blocks[worst].used = false;
     };
+    // Blocks that were left out and agree: a second body.
+    let out: Vec<(&Report, f64)> = blocks
+        .iter()
+        .filter(|b| !b.used && length(&b.residual) > RIGID)
+        .filter_map(|b| b.found.as_ref().ok().map(|m| (b, place_sigma(m))))
+        .collect();
+    let agree = |(a, sa): &(&Report, f64), (b, sb): &(&Report, f64)| {
+        length(&sub(&a.residual, &b.residual)) < SMALL.max(FAR * (sa + sb)).min(0.5 * length(&a.residual))
+    };
+    if out.iter().enumerate().any(|(k, a)| out[k + 1..].iter().any(|b| agree(a, b))) {
+        return Err(apart(&common.unwrap_or_default()));
+    }
     let strain = strain(&blocks);
     let exceeds = |b: &Report| b.found.as_ref().is_ok_and(|m| length(&b.residual) > RIGID + FAR * place_sigma(m));
     let is_rigid = !blocks.iter().any(|b| b.used && exceeds(b));

@@ -11,6 +11,7 @@
 //! the values ([`super::resample`]).
 
 use super::field::{Content, Field};
+use super::flatten::flatten;
 use super::interpolate::Line;
 use super::rigid::{Point, Rigid, corners};
 use crate::error::{Error, Result};
@@ -58,6 +59,26 @@ impl Piece {
             slice.chunks_exact(width).for_each(|row| values.extend_from_slice(&row[x.clone()]));
         }
         Ok(Piece { first: [x.start, y.start, z.start], dims, values })
+    }
+
+    /// As [`Piece::read`], each voxel less its surroundings' mean ([`super::flatten`]) over `window` voxels, none if that
+    /// is 0. The same voxel gets the same value from any piece.
+    ///
+    /// # Errors
+    /// What reading says.
+    pub fn read_flat(source: &dyn Source, region: [Range<usize>; 3], window: usize) -> Result<Piece> {
+        if window == 0 {
+            return Piece::read(source, region);
+        }
+        let (half, d) = (window / 2, source.dims());
+        let [x, y, z] = region;
+        let wide = |r: &Range<usize>, n: usize| r.start.saturating_sub(half)..(r.end + half).min(n);
+        let (wide_x, wide_z) = (wide(&x, d.nx), wide(&z, d.nz));
+        let own = |r: &Range<usize>, wide: &Range<usize>| r.start - wide.start..r.end - wide.start;
+        let here = [own(&x, &wide_x), 0..y.len(), own(&z, &wide_z)];
+        let mut piece = Piece::read(source, [wide_x, y, wide_z])?;
+        flatten(piece.dims, &mut piece.values, window);
+        Ok(piece.crop(&here))
     }
 
     /// A part of it, `[x, y, z]` counted from its own first voxel, which it has.

@@ -9,6 +9,7 @@
 //! | file | holds |
 //! |---|---|
 //! | [`rigid`] | rotations about a centre; the motion nearest to several |
+//! | [`flatten`] | what does not change along the layers, taken off |
 //! | [`field`] | a volume with a border: values, or coefficients of the cubic B-spline through them |
 //! | [`interpolate`] | values and slopes between voxels, sixteen neighbours at a time |
 //! | [`level`] | a pair of blocks at one scale |
@@ -18,6 +19,8 @@
 //! | [`block`] | one pair of blocks: motion, covariance, refusals |
 //! | [`choice`] | which blocks of a body hold its motion best |
 //! | [`body`] | several blocks of one rigid body: joint fit, rejection |
+//! | [`closure`] | three motions that should close |
+//! | [`orient`] | planes through the faces of a layered sample, and the rotation that levels it |
 //! | [`resample`] | one interpolation through the motion, slab by slab, with a mask |
 //!
 //! One current segment of the cell is 0.91 voxel of lithium, so that a motion is told with its covariance, and what cannot be
@@ -34,10 +37,13 @@ use crate::units::Degree;
 pub mod block;
 pub mod body;
 pub mod choice;
+pub mod closure;
 pub mod field;
+pub mod flatten;
 pub mod gauss_newton;
 pub mod interpolate;
 pub mod level;
+pub mod orient;
 pub mod pass;
 pub mod resample;
 pub mod rigid;
@@ -63,6 +69,8 @@ pub struct Settings {
     pub least_overlap: f64,
     /// Largest standard deviation of a corner, voxels.
     pub worst_sigma: f64,
+    /// Voxels over which both volumes are [flattened](flatten) first; 0: not at all.
+    pub flatten: usize,
 }
 
 impl Default for Settings {
@@ -74,6 +82,7 @@ impl Default for Settings {
             iterations: 40,
             least_overlap: 0.25,
             worst_sigma: 0.5,
+            flatten: 0,
         }
     }
 }

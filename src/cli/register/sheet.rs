@@ -1,6 +1,7 @@
 //! The audit of a registration, for the eye: what moved in every scan and how well that is known, what is left at the
 //! blocks, and whether edges go on from square to square when the fixed and the moving volume take turns.
 
+use super::Registered;
 use crate::error::Result;
 use crate::exchange::window::{DEFAULT_PERCENTILES, Window, to_grey};
 use crate::exchange::{font, png};
@@ -42,13 +43,13 @@ pub fn six(body: &Body) -> [(&'static str, &'static str, f64, f64); 6] {
 }
 
 /// The table of a series: a row for each scan and body.
-pub fn table(bodies: &[&str], scans: &[(String, Vec<Body>)]) -> String {
+pub fn table(bodies: &[&str], scans: &[Registered]) -> String {
     let mut text = String::from(
         "scan,body,x_voxel,x_sigma,y_voxel,y_sigma,z_voxel,z_sigma,turn_x_deg,turn_x_sigma,turn_y_deg,turn_y_sigma,\
-         turn_z_deg,turn_z_sigma,corner_sigma_voxel,residual_rms_voxel,residual_max_voxel,strain,blocks_used,blocks\n",
+         turn_z_deg,turn_z_sigma,corner_sigma_voxel,residual_rms_voxel,residual_max_voxel,strain,closure_voxel,blocks_used,blocks\n",
     );
-    for (scan, found) in scans {
-        for (name, body) in bodies.iter().zip(found) {
+    for Registered { name: scan, bodies: found, closure } in scans {
+        for (name, (body, closure)) in bodies.iter().zip(found.iter().zip(closure)) {
             let _ = write!(text, "{},{}", quoted(scan), quoted(name));
             for (_, _, value, sigma) in six(body) {
                 let _ = write!(text, ",{value:.6},{sigma:.6}");
@@ -56,11 +57,12 @@ pub fn table(bodies: &[&str], scans: &[(String, Vec<Body>)]) -> String {
             let used = body.blocks.iter().filter(|b| b.used).count();
             let _ = writeln!(
                 text,
-                ",{:.6},{:.6},{:.6},{:.6},{used},{}",
+                ",{:.6},{:.6},{:.6},{:.6},{},{used},{}",
                 body.corner_sigma,
                 body.residual[0],
                 body.residual[1],
                 body.strain,
+                closure.map_or(String::new(), |v| format!("{v:.6}")),
                 body.blocks.len()
             );
         }
@@ -134,7 +136,7 @@ impl Canvas {
 ///
 /// # Errors
 /// What the disk says.
-pub fn series(path: &Path, bodies: &[&str], scans: &[(String, Vec<Body>)], overwrite: bool) -> Result<()> {
+pub fn series(path: &Path, bodies: &[&str], scans: &[Registered], overwrite: bool) -> Result<()> {
     let [width, height] = PANEL;
     let mut canvas = Canvas::new(2 * (width + 2 * SPACE), 3 * (height + 2 * SPACE) + SPACE);
     for (k, name) in bodies.iter().enumerate() {
@@ -145,7 +147,7 @@ pub fn series(path: &Path, bodies: &[&str], scans: &[(String, Vec<Body>)], overw
         let top = (2 * SPACE + number % 3 * (height + 2 * SPACE)) as f64;
         let values: Vec<Vec<(f64, f64)>> = scans
             .iter()
-            .map(|(_, found)| found.iter().map(|b| six(b)[number]).map(|(_, _, v, s)| (v, s)).collect())
+            .map(|s| s.bodies.iter().map(|b| six(b)[number]).map(|(_, _, v, s)| (v, s)).collect())
             .collect();
         let ends = values
             .iter()
@@ -162,9 +164,17 @@ pub fn series(path: &Path, bodies: &[&str], scans: &[(String, Vec<Body>)], overw
         }
         let zero = place(0, 0.0)[1];
         canvas.line([left, zero], [right, zero], GREY);
-        if let Some((name, unit, ..)) = scans.first().and_then(|s| s.1.first()).map(|b| six(b)[number]) {
+        if let Some((name, unit, ..)) = scans.first().and_then(|s| s.bodies.first()).map(|b| six(b)[number]) {
             let caption = format!("{name} {unit}: {low:.4} TO {:.4}", low + span);
             canvas.text((left as usize + 6, top as usize - 10), &caption, BLACK);
+        }
+        // Names of scans: as many as have space.
+        let widest = scans.iter().map(|s| font::width(&s.name, 1) + 8).fold(1, usize::max);
+        for scan in (0..scans.len()).step_by((widest * scans.len()).div_ceil(width)) {
+            let name = &scans[scan].name;
+            let x = place(scan, 0.0)[0] as usize;
+            canvas.line([x as f64, bottom], [x as f64, bottom + 3.0], BLACK);
+            canvas.text((x.saturating_sub(font::width(name, 1) / 2), bottom as usize + 6), name, BLACK);
         }
         for (scan, found) in values.iter().enumerate() {
             for (k, &(v, s)) in found.iter().enumerate() {

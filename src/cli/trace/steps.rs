@@ -1,6 +1,6 @@
 //! The steps as files, the table of their errors, and their explanation in plain words.
 
-use super::picture::Picture;
+use crate::cli::picture::Picture;
 use crate::error::Result;
 use crate::recon::trace::Step as Kind;
 use crate::recon::trace::{Check, Trace};

@@ -23,6 +23,8 @@ const GAP: i32 = 2;
 const RIM: i32 = 8;
 /// Places tried for each.
 const TRIES: u64 = 400;
+/// A field of this area has all markers, mm²: bodies are registered by them, in a small field as in a large one.
+const ROOMY: f64 = 0.15;
 /// Least half axis, voxels: smaller ones are lost in a scan.
 const LEAST: f64 = 3.0;
 
@@ -87,8 +89,8 @@ pub(super) fn place(cell: &Cell) -> Vec<Marker> {
         (Body::Stripping, 18, stripping, preset.outside_stripping),
         (Body::Membrane, 8, membrane, [preset.electrolyte / 3, 0, 0, 0]),
     ];
-    // As many in a smaller field as there is space for.
-    let scale = (cell.field.area() / 0.4).min(1.0);
+    // Fewer in a field with less space, mm².
+    let scale = (cell.field.area() / ROOMY).min(1.0);
     let mut markers: Vec<Marker> = Vec::new();
     let mut number = 0;
     for (body, many, room, outside) in places {

@@ -63,6 +63,7 @@ const NEAR: Settings = Settings {
     iterations: 40,
     least_overlap: 0.25,
     worst_sigma: 0.5,
+    flatten: 0,
 };
 
 /// Registers a pair; mean and greatest corner error.
