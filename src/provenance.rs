@@ -1,7 +1,7 @@
 //! L1. Digests: how a result proves what it was made from.
 //!
-//! Everything is SHA-256, so that anyone can check it with `sha256sum`; what formats ask for is CRC-32 ([`crc32`]). A large volume is hashed in slabs;
-//! its one digest is the [`Digest::root`] of them.
+//! Everything is SHA-256, so that anyone can check it with `sha256sum`; what formats ask for is CRC-32 ([`crc32`]).
+//! A large volume is hashed in slabs; its one digest is the [`Digest::root`] of them.
 
 use crate::error::{Error, Result};
 use sha2::Digest as _;

@@ -9,7 +9,7 @@
 //! # let path = dir.join("net.onnx");
 //! let mut graph = Graph::new("blur");
 //! let x = graph.input("image", &[Extent::Named("batch"), Extent::Fixed(1), Extent::Fixed(64), Extent::Fixed(64)]);
-//! let w = graph.initializer(&NamedTensor::from_f32("weight", &[1, 1, 3, 3], &[1.0 / 9.0; 9]));
+//! let w = graph.initializer(NamedTensor::from_f32("weight", &[1, 1, 3, 3], &[1.0 / 9.0; 9]));
 //! let y = graph.conv("mean", &x, &w, None, Window { kernel: 3, stride: 1, padding: 1 });
 //! graph.output(&y, &[Extent::Named("batch"), Extent::Fixed(1), Extent::Fixed(64), Extent::Fixed(64)]);
 //! graph.write(&path, &Default::default(), false)?;
@@ -84,12 +84,13 @@ enum Attribute {
 pub struct Graph {
     name: String,
     nodes: Message,
-    initializers: Message,
+    /// What stands before the bytes of each weight, and those.
+    initializers: Vec<(Message, Vec<u8>)>,
     inputs: Message,
     outputs: Message,
     names: BTreeSet<String>,
-    /// A name that two values have.
-    twice: Option<String>,
+    /// The first thing that is wrong with it.
+    wrong: Option<Error>,
 }
 
 impl Graph {
@@ -100,7 +101,7 @@ impl Graph {
 
     fn value(&mut self, name: &str) -> Value {
         if !self.names.insert(name.to_owned()) {
-            self.twice = Some(name.to_owned());
+            self.wrong.get_or_insert_with(|| Error::data(format!("two values of the graph have the name `{name}`")));
         }
         Value(name.to_owned())
     }
@@ -116,19 +117,26 @@ impl Graph {
         self.outputs = std::mem::take(&mut self.outputs).message(12, value_info(&value.0, shape));
     }
 
-    /// A weight; its bytes are copied.
-    pub fn initializer(&mut self, tensor: &NamedTensor) -> Value {
+    /// A weight.
+    pub fn initializer(&mut self, tensor: NamedTensor) -> Value {
+        if let Err(e) = tensor.check() {
+            self.wrong.get_or_insert(e);
+        }
         // TensorProto: dims 1, data_type 2, name 8, raw_data 9.
-        let head = tensor.shape.iter().fold(Message::default(), |m, &n| m.int(1, n as i64));
-        let head = head.int(2, data_type(tensor.dtype)).bytes(8, &tensor.name).announce(9, tensor.data.len());
-        let mut all = std::mem::take(&mut self.initializers).announce(5, head.0.len() + tensor.data.len());
-        all.0.extend(head.0);
-        all.0.extend(&tensor.data);
-        self.initializers = all;
-        self.value(&tensor.name)
+        let NamedTensor { name, dtype, shape, data } = tensor;
+        let dims = shape.iter().fold(Message::default(), |m, &n| m.int(1, n as i64));
+        let head = dims.int(2, data_type(dtype)).bytes(8, &name).announce(9, data.len());
+        let mut whole = Message::default().announce(5, head.0.len() + data.len());
+        whole.0.extend(head.0);
+        self.initializers.push((whole, data));
+        self.value(&name)
     }
 
     fn node(&mut self, operator: &str, name: &str, inputs: &[&Value], attributes: &[(&str, Attribute)]) -> Value {
+        for Value(input) in inputs.iter().filter(|value| !self.names.contains(&value.0)) {
+            self.wrong
+                .get_or_insert_with(|| Error::data(format!("`{name}` takes `{input}`, which is of another graph")));
+        }
         // NodeProto: input 1, output 2, name 3, op_type 4, attribute 5.
         let node = inputs.iter().fold(Message::default(), |m, value| m.bytes(1, &value.0));
         let node = node.bytes(2, name).bytes(3, name).bytes(4, operator);
@@ -191,17 +199,21 @@ impl Graph {
     /// Writes the model; the name exists only when it is complete. `metadata` is what readers show of it.
     ///
     /// # Errors
-    /// [`Fault::Data`](crate::error::Fault::Data) where two values have one name, or the file would have 2 GiB;
+    /// [`Fault::Data`](crate::error::Fault::Data) where two values have one name, a value is of another graph, a weight's
+    /// data is not as long as its shape says, or the file would have 2 GiB;
     /// [`Fault::CannotCreate`](crate::error::Fault::CannotCreate) where `path` exists and `overwrite` is not set, or
     /// cannot be written.
     pub fn write(self, path: &Path, metadata: &BTreeMap<String, String>, overwrite: bool) -> Result<()> {
-        if let Some(name) = self.twice {
-            return Err(Error::data(format!("two values of the graph have the name `{name}`")).at(path));
+        if let Some(e) = self.wrong {
+            return Err(e.at(path));
         }
         // GraphProto: node 1, name 2, initializer 5, input 11, output 12.
-        let name = Message::default().bytes(2, self.name);
-        let graph = [self.nodes, name, self.initializers, self.inputs, self.outputs];
-        let length = graph.iter().map(|part| part.0.len()).sum();
+        let before = [self.nodes, Message::default().bytes(2, self.name)];
+        let after = [self.inputs, self.outputs];
+        let weights = self.initializers.iter().flat_map(|(head, data)| [&head.0, data]);
+        let graph: Vec<&Vec<u8>> =
+            before.iter().map(|m| &m.0).chain(weights).chain(after.iter().map(|m| &m.0)).collect();
+        let length = graph.iter().map(|part| part.len()).sum();
         // ModelProto: ir_version 1, producer_name 2, graph 7, opset_import 8, metadata_props 14.
         let head = Message::default().int(1, IR_VERSION).bytes(2, env!("CARGO_PKG_NAME")).announce(7, length);
         // OperatorSetIdProto: version 2; the domain is ONNX's own. StringStringEntryProto: key 1, value 2.
@@ -213,7 +225,7 @@ impl Graph {
             return Err(Error::data(format!("a model of {whole} bytes; one file of ONNX holds {MAX_BYTES}")).at(path));
         }
         let mut part = PartFile::create(path, overwrite, whole as u64)?;
-        [head].iter().chain(&graph).chain([&tail]).try_for_each(|message| part.write(&message.0))?;
+        [&head.0].into_iter().chain(graph).chain([&tail.0]).try_for_each(|bytes| part.write(bytes))?;
         part.finish()
     }
 }

@@ -27,7 +27,7 @@ struct Monai<'a> {
 
 impl Monai<'_> {
     fn weight(&mut self, name: &str) -> Value {
-        self.graph.initializer(self.dict.get(name).unwrap())
+        self.graph.initializer(self.dict.get(name).unwrap().clone())
     }
     fn conv(&mut self, name: &str, x: &Value, stride: usize, transposed: bool) -> Value {
         let (w, b) = (self.weight(&format!("{name}.weight")), self.weight(&format!("{name}.bias")));
@@ -103,12 +103,20 @@ fn pooling_is_the_file_that_onnxruntime_computes_as_torch() {
 }
 
 #[test]
-fn two_values_of_one_name_are_refused() {
-    let dir = Scratch::new("onnx-twice");
-    let mut graph = Graph::new("twice");
-    let a = graph.input("a", &[]);
-    graph.add("a", &a, &a);
-    let e = graph.write(&dir.join("a.onnx"), &BTreeMap::new(), false).unwrap_err();
-    assert!(e.fault() == Fault::Data && e.what().contains("`a`"), "{e}");
+fn a_graph_that_no_reader_would_take_is_refused() {
+    let dir = Scratch::new("onnx-refused");
+    let foreign = Graph::new("other").input("b", &[]);
+    let cut = NamedTensor { data: vec![0; 3], ..NamedTensor::from_f32("w", &[], &[1.0]) };
+    for (case, why) in ["two values", "another graph", "3 bytes"].into_iter().enumerate() {
+        let mut graph = Graph::new("refused");
+        let a = graph.input("a", &[]);
+        match case {
+            0 => graph.add("a", &a, &a),
+            1 => graph.add("c", &a, &foreign),
+            _ => graph.initializer(cut.clone()),
+        };
+        let e = graph.write(&dir.join("a.onnx"), &BTreeMap::new(), false).unwrap_err();
+        assert!(e.fault() == Fault::Data && e.what().contains(why), "{e}");
+    }
     assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
 }

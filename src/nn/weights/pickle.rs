@@ -34,8 +34,8 @@ pub(super) enum Node<'a> {
     Call(Id, Id),
 }
 
-/// Memory that nodes may take, bytes.
-const BUDGET: usize = 24 << 20;
+/// Memory that nodes may take, bytes: those of some 13 000 tensors.
+const BUDGET: usize = 40 << 20;
 /// Of a growing list the old and the new, twice as long, are there at once.
 const GROWTH: usize = 3;
 /// What the smallest allocation takes, with what the allocator keeps for itself.
@@ -44,7 +44,7 @@ const ALLOCATION: usize = 48;
 const MAX_STACK: usize = 1 << 18;
 const MAX_MARKS: usize = 1 << 12;
 /// Longest text that can be a name: a longer one, used again and again, would be looked at as often.
-const MAX_NAME: usize = 4096;
+const MAX_NAME: usize = 1024;
 /// The one node of all opaque values.
 const OPAQUE: Id = 0;
 

@@ -1,15 +1,15 @@
 //! State dicts in PyTorch's archives, read without Python and without carrying out anything that they say.
 //!
 //! ```text
-//! ROOT/data.pkl      a pickle; a tensor in it is _rebuild_tensor_v2(storage, offset, size, stride, …), counted in elements,
+//! ROOT/data.pkl      a pickle; a tensor in it is _rebuild_tensor_v2(storage, offset, size, stride, …), in elements,
 //!                    a storage ("storage", torch.FloatStorage, KEY, device, number of elements)
 //! ROOT/data/KEY      the elements of a storage
 //! ROOT/byteorder     little, or not there (before 2.1)
 //! ```
 //!
 //! The state dict is looked for under the keys [`PLACES`], then as the whole. Everything beside it (hyperparameters,
-//! optimizers, callbacks) is passed over; an entry of it that is no tensor is refused. Tensors may share a storage and lie in it by
-//! strides of at least 0; they are written out row-major, whole.
+//! optimizers, callbacks) is passed over; an entry of it that is no tensor is refused. Tensors may share a storage and
+//! lie in it by strides of at least 0; they come out row-major, each whole.
 //!
 //! Left out: what was saved before version 1.6, whole modules, TorchScript, sparse and quantized tensors, big-endian
 //! files.
@@ -26,6 +26,8 @@ use std::ops::Range;
 
 /// Where a checkpoint holds its state dict, if not as the whole.
 pub const PLACES: [&str; 3] = ["state_dict", "model", "model_state_dict"];
+/// Arguments of a plain tensor: storage, offset, size, stride, two of autograd; more say how its numbers are meant.
+const PLAIN: usize = 6;
 /// Longest pickle that is read.
 const MAX_PICKLE: u64 = 8 << 20;
 /// What tensors may take beyond the length of the file: some share storages, and each has a name and a shape.
@@ -35,9 +37,9 @@ const TENSOR: u64 = 768;
 const MAX_AXES: usize = 64;
 /// Bytes of a storage that are read at a time where elements are picked out of it.
 const WINDOW: usize = 8 << 20;
-const CLONES: &str = "tensors share storages; save copies: {k: v.clone() for k, v in state_dict.items()}";
 /// How often all bytes that there can be may be looked at: overlapping members and sparse tensors ask for more.
 const MOST_LOOKS: u64 = 32;
+const CLONES: &str = "save copies: {k: v.clone() for k, v in state_dict.items()}";
 const ALONE: &str = "save the weights alone: torch.save(model.state_dict(), NEW)";
 
 pub(super) fn read(file: &OpenFile) -> Result<StateDict> {
@@ -143,7 +145,11 @@ impl Reader<'_> {
     fn tensor(&mut self, name: &str, id: Id) -> Result<NamedTensor> {
         let p = self.pickle;
         let what = || Error::data(format!("is {}, which is not read", p.describe(id)));
-        let &[storage, offset, size, stride, ..] = rebuilt(p, id).ok_or_else(what)? else { return Err(what()) };
+        let arguments = rebuilt(p, id).ok_or_else(what)?;
+        let &[storage, offset, size, stride, ..] = arguments else { return Err(what()) };
+        if arguments.len() > PLAIN {
+            return Err(Error::data("is a negated or conjugated view, which is not read").help(CLONES));
+        }
         let lengths = [size, stride].map(|id| p.tuple(id).len());
         if lengths[0] != lengths[1] || lengths[0] > MAX_AXES {
             return Err(Error::data(format!("has {} extents and {} strides", lengths[0], lengths[1])));
@@ -255,7 +261,9 @@ fn gather(
     item: usize,
     out: &mut [u8],
 ) -> Result<()> {
-    let axes: Vec<(usize, usize)> = size.iter().zip(stride).map(|(n, s)| (*n as usize, *s as usize)).collect();
+    // Axes of one element may have strides that lead nowhere.
+    let axes = size.iter().zip(stride).filter(|(n, _)| **n > 1).map(|(n, s)| (*n as usize, *s as usize));
+    let axes: Vec<(usize, usize)> = axes.collect();
     let (&(row, step), outer) = axes.split_last().unwrap_or((&(1, 0), &[]));
     let per_window = WINDOW / item;
     let mut window = vec![0; span.min(per_window) * item];
@@ -263,9 +271,8 @@ fn gather(
         let here = first..(first + per_window).min(span);
         let window = &mut window[..here.len() * item];
         file.read_at(start + (first * item) as u64, window)?;
-        let mut index = vec![0; outer.len()];
+        let (mut index, mut origin) = (vec![0; outer.len()], 0);
         for row_out in out.chunks_exact_mut(row * item) {
-            let origin: usize = index.iter().zip(outer).map(|(i, (_, s))| i * s).sum();
             if origin < here.end && origin + (row - 1) * step >= here.start {
                 for (k, element) in row_out.chunks_exact_mut(item).enumerate() {
                     let at = origin + k * step;
@@ -275,12 +282,12 @@ fn gather(
                 }
             }
             // The next row: the last axis that is not at its end moves on, those after it begin again.
-            for (i, (n, _)) in index.iter_mut().zip(outer).rev() {
-                *i += 1;
+            for (i, (n, s)) in index.iter_mut().zip(outer).rev() {
+                (*i, origin) = (*i + 1, origin + s);
                 if *i < *n {
                     break;
                 }
-                *i = 0;
+                (*i, origin) = (0, origin - n * s);
             }
         }
     }

@@ -217,3 +217,22 @@ fn record(bytes: &[u8]) -> std::result::Result<(&str, Member, usize), String> {
     let (flags, method, crc) = (number(bytes, 8, 2), number(bytes, 10, 2), number(bytes, 16, 4) as u32);
     Ok((name, Member { local, size, packed, crc, flags, method }, used))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_of_64_bits_stand_in_the_extra_field() {
+        let full = [0xff; 4];
+        let place = ((5u64 << 32) + 7).to_le_bytes();
+        let fields = [&[9, 9, 2, 0, 1, 2][..], &[1, 0, 8, 0], &place].concat();
+        let lengths = [&[1, 0][..], &(fields.len() as u16).to_le_bytes(), &[0; 10]].concat();
+        let bytes = [RECORD, &[0; 16], &[3, 0, 0, 0, 3, 0, 0, 0], &lengths, &full, b"n", &fields, b"next"].concat();
+        let (name, member, used) = record(&bytes).unwrap();
+        assert_eq!((name, member.size, member.local, used), ("n", 3, (5 << 32) + 7, bytes.len() - 4));
+        let mut cut = bytes.clone();
+        cut[RECORD_LEN + 1 + 8] = 9;
+        assert!(record(&cut).err().unwrap().contains("extra field"));
+    }
+}
