@@ -219,7 +219,7 @@ pub fn read(path: &Path) -> Result<StateDict> {
         }
         const AGAIN: &str = "in Python: torch.save(torch.load(OLD, map_location='cpu')['state_dict'], NEW)";
         Err(match head.as_slice() {
-            [0x80, ..] => {
+            [0x80, 2..=5, ..] => {
                 Error::data("is a pickle without archive, as torch.save wrote before version 1.6; it is not read")
                     .help("save it again with a later PyTorch: torch.save(torch.load(OLD, map_location='cpu'), NEW)")
             }

@@ -101,7 +101,9 @@ impl Graph {
 
     fn value(&mut self, name: &str) -> Value {
         if !self.names.insert(name.to_owned()) {
-            self.wrong.get_or_insert_with(|| Error::data(format!("two values of the graph have the name `{name}`")));
+            self.wrong.get_or_insert_with(|| {
+                Error::data(format!("two values of the graph have the name `{name}`")).help("rename the tensor")
+            });
         }
         Value(name.to_owned())
     }
@@ -145,14 +147,17 @@ impl Graph {
         self.value(name)
     }
 
-    /// Cross-correlation with `weight` [out, in, kernel, kernel], plus `bias` [out].
+    /// Cross-correlation with `weight` `[out, in, kernel, kernel]`, plus `bias` `[out]`.
     pub fn conv(&mut self, name: &str, x: &Value, weight: &Value, bias: Option<&Value>, window: Window) -> Value {
         let inputs: Vec<&Value> = [x, weight].into_iter().chain(bias).collect();
         self.node("Conv", name, &inputs, &window.attributes())
     }
 
-    /// The adjoint of a convolution, with `weight` [in, out, kernel, kernel], plus `bias` [out]. Each extent becomes
-    /// (n − 1) stride − 2 padding + kernel + `output_padding`.
+    /// The adjoint of a convolution, with `weight` `[in, out, kernel, kernel]`, plus `bias` `[out]`. Each extent n becomes
+    ///
+    /// ```text
+    /// (n − 1) stride − 2 padding + kernel + output_padding
+    /// ```
     pub fn conv_transpose(
         &mut self,
         name: &str,
@@ -169,14 +174,14 @@ impl Graph {
     }
 
     /// (x − mean) / √(variance + ε) · scale + shift, by channel; `parameters` are scale, shift, mean and variance,
-    /// [channels] each.
+    /// `[channels]` each.
     pub fn batch_norm(&mut self, name: &str, x: &Value, parameters: [&Value; 4], epsilon: f32) -> Value {
         let [scale, shift, mean, variance] = parameters;
         let inputs = [x, scale, shift, mean, variance];
         self.node("BatchNormalization", name, &inputs, &[("epsilon", Attribute::Float(epsilon))])
     }
 
-    /// x where it is positive, else x · slope; `slope` is [1], or [channels, 1, 1].
+    /// x where it is positive, else x · slope; `slope` is `[1]`, or `[channels, 1, 1]`.
     pub fn prelu(&mut self, name: &str, x: &Value, slope: &Value) -> Value {
         self.node("PRelu", name, &[x, slope], &[])
     }

@@ -8,7 +8,7 @@
 //! ```
 //!
 //! Offsets, sorted, begin at 0, leave no hole, do not overlap and end with the file; each is a multiple of its type's
-//! size. The header is read up to [`MAX_HEADER`] bytes without its padding, which bounds what a hostile one can cost.
+//! size. The header is read up to 1 MiB without its padding, which bounds what a hostile one can cost.
 //! Left out: the types of 4, 6 and 8 bits, unsigned integers beyond U8, complex numbers.
 //!
 //! Source: the reference implementation `safetensors` 0.8 (`tensor.rs`); it does not ask for alignment, but its writer

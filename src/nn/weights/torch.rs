@@ -222,6 +222,7 @@ impl Reader<'_> {
             ("torch", "CharStorage") => Dtype::I8,
             ("torch", "ByteStorage") => Dtype::U8,
             ("torch", "BoolStorage") => Dtype::Bool,
+            ("", "") => return Err(bad()),
             (module, name) => return Err(Error::data(format!("its type {module}.{name} is not read"))),
         };
         if !self.storages.contains_key(key) {
