@@ -131,13 +131,18 @@ def check():
         error = numpy.abs(ours - truth).max() / numpy.abs(truth).max()
         print(f"monai.onnx at {tuple(x.shape)}: {ours.shape}, at most {error:.1e} of the largest from torch in f64")
         assert ours.shape == truth.shape and error < 1e-6
-    small = onnx.load(HERE / "pool.onnx")
+    small = onnx.load(HERE / "windows.onnx")
     onnx.checker.check_model(small, full_check=True)
-    session = onnxruntime.InferenceSession(str(HERE / "pool.onnx"), providers=["CPUExecutionProvider"])
-    x = torch.randn(2, 2, 6, 8)
-    ours = session.run(None, {"x": x.numpy()})[0]
-    assert numpy.array_equal(ours, torch.nn.functional.max_pool2d(x, 2).numpy())
-    print("pool.onnx: equal")
+    session = onnxruntime.InferenceSession(str(HERE / "windows.onnx"), providers=["CPUExecutionProvider"])
+    weights = {w.name: torch.from_numpy(onnx.numpy_helper.to_array(w).copy()) for w in small.graph.initializer}
+    # Small integers, so that nothing is rounded.
+    x = torch.randint(-8, 8, (2, 2, 6, 8), generator=torch.Generator().manual_seed(5)).float()
+    up = torch.nn.functional.conv_transpose2d(torch.nn.functional.max_pool2d(x, 2), weights["up.weight"],
+                                              weights["up.bias"], stride=2)
+    head = torch.nn.functional.conv2d(torch.cat([x, up], 1), weights["head.weight"])
+    truth = torch.nn.functional.prelu(head, weights["slopes"].flatten())
+    assert numpy.array_equal(session.run(None, {"x": x.numpy()})[0], truth.numpy())
+    print("windows.onnx: equal to torch")
 
 
 if __name__ == "__main__":

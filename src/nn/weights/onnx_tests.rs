@@ -92,14 +92,27 @@ fn a_residual_u_net_is_the_file_that_onnxruntime_computes_as_torch() {
     is_the_file_that_was_checked(net.graph, "monai.onnx");
 }
 
+/// The operators that MONAI's network lacks and the one of the paper's text has.
 #[test]
-fn pooling_is_the_file_that_onnxruntime_computes_as_torch() {
-    let mut graph = Graph::new("pool");
-    let shape = |h, w| [Extent::Named("batch"), Extent::Fixed(2), Extent::Fixed(h), Extent::Fixed(w)];
-    let x = graph.input("x", &shape(6, 8));
-    let y = graph.max_pool("y", &x, Window { kernel: 2, stride: 2, padding: 0 });
-    graph.output(&y, &shape(3, 4));
-    is_the_file_that_was_checked(graph, "pool.onnx");
+fn pooling_and_small_windows_are_the_file_that_onnxruntime_computes_as_torch() {
+    let mut graph = Graph::new("windows");
+    let weight = |graph: &mut Graph, name: &str, shape: &[usize]| {
+        // Multiples of 1/8, which no sum rounds.
+        let values: Vec<f32> = (0..shape.iter().product()).map(|i: usize| (i * 5 % 17) as f32 / 8.0 - 1.0).collect();
+        graph.initializer(NamedTensor::from_f32(name, shape, &values))
+    };
+    let shape = |channels, h, w| [Extent::Named("batch"), Extent::Fixed(channels), Extent::Fixed(h), Extent::Fixed(w)];
+    let x = graph.input("x", &shape(2, 6, 8));
+    let pooled = graph.max_pool("pooled", &x, Window { kernel: 2, stride: 2, padding: 0 });
+    let (w, b) = (weight(&mut graph, "up.weight", &[2, 3, 2, 2]), weight(&mut graph, "up.bias", &[3]));
+    let up = graph.conv_transpose("up", &pooled, &w, Some(&b), Window { kernel: 2, stride: 2, padding: 0 }, 0);
+    let both = graph.concat("both", &[&x, &up]);
+    let w = weight(&mut graph, "head.weight", &[3, 5, 1, 1]);
+    let head = graph.conv("head", &both, &w, None, Window { kernel: 1, stride: 1, padding: 0 });
+    let slopes = weight(&mut graph, "slopes", &[3, 1, 1]);
+    let y = graph.prelu("y", &head, &slopes);
+    graph.output(&y, &shape(3, 6, 8));
+    is_the_file_that_was_checked(graph, "windows.onnx");
 }
 
 #[test]
