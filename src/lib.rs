@@ -38,6 +38,7 @@
 //! | 3 | [`phantom`] | objects with known truth: discs in closed form; the operando cell, how somebody would label it, and how a beamline sees it |
 //! | 3 | [`recon`] | reconstruction, from counts to slices |
 //! | 3 | [`register`] | rigid motions between scans with their covariance, and resampling through them |
+//! | 4 | [`nn`] | the network: its files of weights |
 //! | 9 | [`cli`] | the commands; `main` only calls it |
 //!
 //! ## Invariants
@@ -85,8 +86,8 @@
 //! - `rayon`: work stealing over projections, strips and rows. Never its float reductions.
 //! - `memmap2`: memory maps, and anonymous memory is left to the allocator. `libc`: what std lacks (`fallocate`,
 //!   `statvfs`, `sigaction`, `madvise`).
-//! - `sha2`: SHA-256 with the processor's own instructions. `half`, pinned: f16 in `.npy`. `byteorder`: big-endian
-//!   input.
+//! - `sha2`: SHA-256 with the processor's own instructions. `half`, pinned: f16 in `.npy` and weights.
+//!   `byteorder`: big-endian input.
 //! - `libm`, without its architecture-dependent parts: f64 functions with the same bits on every host.
 //! - `miniz_oxide`: the deflate inside PNG. `toml-span`: the configuration file, with line numbers in its errors.
 //! - `clap` without derive: flags, help and near misses. Its suggestions are worth four crates.
@@ -96,6 +97,8 @@
 //!   that follow from the file's length, the same in the lean build; the crate gives one image at a time, decoded whole.
 //! - JSON and PNG are written here (490 and 300 lines): the manifest needs canonical text and a parser with limits,
 //!   and the crates for both would break the lean bound.
+//! - Weights are read and written here (1000 lines: safetensors, PyTorch's archives, ONNX): the crates for each bring
+//!   their own JSON, zip and protobuf, and a pickle is best read by what can do nothing else.
 //! - `criterion`, `png`: tests and benches only.
 
 pub mod cli;
@@ -103,6 +106,7 @@ pub mod error;
 pub mod exchange;
 pub mod fft;
 pub mod json;
+pub mod nn;
 pub mod num;
 pub mod optics;
 pub mod os;

@@ -292,6 +292,7 @@ fn swallow(path: &Path) {
         read(&reader);
     }
     let _ = tomolith::volume::manifest::Manifest::read(path);
+    let _ = tomolith::nn::weights::read(path);
     let _ = Config::read(path, GLOBAL, COMMANDS, &COMMANDS[0]);
     let _ = tomolith::json::Json::parse(&String::from_utf8_lossy(&std::fs::read(path).unwrap_or_default()));
 }
@@ -315,6 +316,11 @@ fn mutated_files_never_panic_or_hang() {
         ("s.toml", b"threads = 2\n[recon]\nscan = 'a.h5'\nfilter-par = [0.4, 2]\noverwrite = true\n".to_vec()),
         ("s.json", b"{\"a\": [1, 2.5, true, null, \"\\u00b5\"], \"b\": {\"c\": -3e-4}}".to_vec()),
     ];
+    // Its checksums are switched off, so that changes reach the pickle.
+    for name in ["without_crc.pt", "strides.safetensors"] {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata/weights").join(name);
+        seeds.push((name, std::fs::read(path).unwrap()));
+    }
     if let Some(path) = testing::data("savu/pco2_darks_00000.hdf") {
         seeds.push(("s.h5", std::fs::read(path).unwrap()));
     }

@@ -1,0 +1,3 @@
+//! L4. The network: so far its files ([`weights`]).
+
+pub mod weights;
