@@ -7,6 +7,7 @@ use std::path::Path;
 use tomolith::json::Json;
 use tomolith::num::philox::Stream;
 use tomolith::register::Rigid;
+use tomolith::testing;
 use tomolith::volume::reader::{IoMode, Reader};
 use tomolith::volume::{Dims, Source};
 
@@ -321,4 +322,55 @@ fn a_block_is_traced() {
     {
         expect(&run(&folder.0, words), 2, &[says], words);
     }
+}
+
+#[test]
+fn two_halves_of_a_measured_scan_are_brought_together() {
+    // Even and odd views of one scan: the sample is the same, the noise is not, and nothing is interpolated. The odd half's
+    // angles are written one degree too large, and its rows begin five later.
+    const TURN: f64 = 1.0;
+    const ROWS: f64 = 5.0;
+    let Some(data) = testing::data("savu/image_test") else { return };
+    let folder = Scratch::new("halves");
+    let text = std::fs::read_to_string(data.join("angles.txt")).unwrap();
+    // Ten before and behind belong to flats and darks.
+    let angles: Vec<f64> = text.split_whitespace().map(|v| v.parse().unwrap()).skip(10).take(91).collect();
+    let mut views: Vec<_> = std::fs::read_dir(data.join("tiffs")).unwrap().map(|e| e.unwrap().path()).collect();
+    views.sort();
+    assert_eq!(views.len(), angles.len());
+    for (half, (name, rows, off)) in [("even", "10:120", 0.0), ("odd", "15:125", TURN)].into_iter().enumerate() {
+        std::fs::create_dir(folder.0.join(name)).unwrap();
+        let mut theta = String::new();
+        for k in (half..views.len()).step_by(2) {
+            std::fs::copy(&views[k], folder.0.join(name).join(views[k].file_name().unwrap())).unwrap();
+            theta += &format!("{:.6}\n", angles[k] + off);
+        }
+        folder.write(&format!("{name}.txt"), theta);
+        let d = data.display();
+        let words = format!(
+            "recon {name} --flats {d}/flat_00001.tiff --darks {d}/dark_00001.tiff --theta {name}.txt --theta-unit deg --air 8 \
+             --nonfinite zero --center 85.5 --rows {rows} --stripe fw --filter hann -o out/{name}"
+        );
+        expect(&run(&folder.0, &words), 0, &[], &words);
+    }
+    // Around the rod: elsewhere 45 views leave streaks, which turn with the views and not with the sample.
+    let words = "register --fixed out/even.mhd --moving out/odd.mhd --transform-only --capture 8 --columns 40:110 \
+                 --bodies rod=35:105 --flatten none --block 110 -o out/reg";
+    expect(&run(&folder.0, words), 0, &["rod", "1 of 1 blocks"], words);
+    let transform = json(&folder.0.join("out/reg/odd.transform.json"));
+    let matrix: Vec<Vec<f64>> = transform.need_arr("matrix").unwrap().iter().map(numbers).collect();
+    // The axis goes through voxel (80, 79) of 160, and y runs downwards.
+    let planted = Rigid::new([0.0, 0.0, -TURN.to_radians()], [80.0, 79.0, 0.0], [0.0, 0.0, -ROWS]);
+    let mut worst = 0.0f64;
+    for k in 0..8 {
+        let p = [[40.0, 109.0][k & 1], [35.0, 104.0][k >> 1 & 1], [0.0, 109.0][k >> 2]];
+        let want = planted.apply(&p);
+        let off = (0..3).map(|i| {
+            let got = (0..3).fold(matrix[i][3], |sum, l| sum + matrix[i][l] * p[l]);
+            (got - want[i]).powi(2)
+        });
+        worst = worst.max(off.sum::<f64>().sqrt());
+    }
+    println!("corners within {worst:.4} voxel");
+    assert!(worst < 0.05, "{worst}");
 }
