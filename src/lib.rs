@@ -34,6 +34,7 @@
 //! | 2 | [`volume`] | volumes on disk, crash-safe, verifiable; the traits [`volume::Source`] and [`volume::Sink`] |
 //! | 2 | [`fft`] | Fourier transforms of sixteen signals at a time, and the naive sum they are tested against |
 //! | 2 | [`optics`] | free space and phase retrieval as functions of spatial frequency |
+//! | 2 | [`kernels`] | every kernel of the network: its definition and its fast version, the same bits |
 //! | 3 | [`exchange`] | foreign formats: HDF5 (Data Exchange, NXtomo), TIFF, MRC, `.npy`, angle lists, PNG |
 //! | 3 | [`phantom`] | objects with known truth: discs in closed form; the operando cell, how somebody would label it, and how a beamline sees it |
 //! | 3 | [`recon`] | reconstruction, from counts to slices |
@@ -103,6 +104,7 @@ pub mod error;
 pub mod exchange;
 pub mod fft;
 pub mod json;
+pub mod kernels;
 pub mod num;
 pub mod optics;
 pub mod os;
