@@ -39,6 +39,8 @@
 //! | 3 | [`phantom`] | objects with known truth: discs in closed form; the operando cell, how somebody would label it, and how a beamline sees it |
 //! | 3 | [`recon`] | reconstruction, from counts to slices |
 //! | 3 | [`register`] | rigid motions between scans with their covariance, and resampling through them |
+//! | 3 | [`tensor`] | named parameters, and the tape that holds all calculus of the network |
+//! | 4 | [`nn`] | the Residual U-Net: architecture, training step, inference |
 //! | 9 | [`cli`] | the commands; `main` only calls it |
 //!
 //! ## Invariants
@@ -105,6 +107,7 @@ pub mod exchange;
 pub mod fft;
 pub mod json;
 pub mod kernels;
+pub mod nn;
 pub mod num;
 pub mod optics;
 pub mod os;
@@ -112,6 +115,7 @@ pub mod phantom;
 pub mod provenance;
 pub mod recon;
 pub mod register;
+pub mod tensor;
 #[doc(hidden)]
 pub mod testing;
 pub mod units;

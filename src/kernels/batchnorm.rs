@@ -86,6 +86,11 @@ pub fn lanes_of(values: impl Iterator<Item = f64>) -> Vec<Lane> {
 }
 
 impl Activation {
+    /// Without normalisation: z = PReLU(m·x) + r.
+    pub fn identity(channels: usize, slope: f32, dropout: Option<Dropout>) -> Activation {
+        let all = |v: f32| vec![Lane([v; LANES]); channels.div_ceil(LANES)];
+        Activation { scale: all(1.0), shift: all(0.0), mean: all(0.0), slope, dropout }
+    }
     /// From mean and variance by n, γ and β per channel.
     pub fn new(
         statistics: &[(f64, f64)],
@@ -121,6 +126,11 @@ pub struct Backward {
 }
 
 impl Backward {
+    /// Where mean and variance are fixed: dx = scale·g.
+    pub fn fixed(channels: usize) -> Backward {
+        let zeros = vec![Lane::ZERO; channels.div_ceil(LANES)];
+        Backward { by_x: zeros.clone(), constant: zeros }
+    }
     /// From the sums and the batch's moments per channel.
     pub fn new(activation: &Activation, sums: &[GradientSums], moments: &[Moments]) -> Backward {
         let scale = |c: usize| f64::from(activation.scale[c / LANES].0[c % LANES]);

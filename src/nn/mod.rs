@@ -1,0 +1,15 @@
+//! L4. The network of the paper: a Residual U-Net, its training, and its inference.
+//!
+//! | file | what |
+//! |---|---|
+//! | [`config`] | every choice of the architecture as a named field; the variants `monai` and `paper` |
+//! | [`network`] | the network as a list of steps, its parameters and their names; initial weights |
+//! | [`infer`] | inference: BatchNorm folded into the convolutions, memory planned |
+//! | [`train`] | a training step |
+
+pub mod config;
+pub mod infer;
+pub mod network;
+#[cfg(test)]
+mod tests;
+pub mod train;
