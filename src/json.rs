@@ -46,10 +46,18 @@ impl Json {
     /// # Errors
     /// [`Fault::Data`](crate::error::Fault::Data) with line and column of the first fault.
     pub fn parse(text: &str) -> Result<Json> {
+        Json::parse_shallow(text, MAX_DEPTH)
+    }
+
+    /// Reads one JSON text of at most `levels` levels.
+    ///
+    /// # Errors
+    /// As [`Json::parse`].
+    pub fn parse_shallow(text: &str, levels: usize) -> Result<Json> {
         if text.len() > MAX_TEXT {
             return Err(Error::data(format!("a JSON text of {} bytes; at most {MAX_TEXT} are read", text.len())));
         }
-        let mut parser = Parser { text, at: 0 };
+        let mut parser = Parser { text, at: 0, levels };
         let value = parser.value(0)?;
         parser.space();
         if parser.at < text.len() {
@@ -284,6 +292,7 @@ impl<T: Into<Json>> From<Option<T>> for Json {
 struct Parser<'a> {
     text: &'a str,
     at: usize,
+    levels: usize,
 }
 
 impl Parser<'_> {
@@ -315,8 +324,8 @@ impl Parser<'_> {
     fn value(&mut self, depth: usize) -> Result<Json> {
         self.space();
         match self.peek() {
-            Some(b'{' | b'[') if depth == MAX_DEPTH => {
-                Err(self.fault(&format!("nested deeper than {MAX_DEPTH} levels")))
+            Some(b'{' | b'[') if depth == self.levels => {
+                Err(self.fault(&format!("nested deeper than {} levels", self.levels)))
             }
             Some(b'{') => self.object(depth),
             Some(b'[') => self.list(depth),

@@ -88,7 +88,7 @@
 //! - `rayon`: work stealing over projections, strips and rows. Never its float reductions.
 //! - `memmap2`: memory maps, and anonymous memory is left to the allocator. `libc`: what std lacks (`fallocate`,
 //!   `statvfs`, `sigaction`, `madvise`).
-//! - `sha2`: SHA-256 with the processor's own instructions. `half`, pinned: f16 in `.npy`. `byteorder`: big-endian
+//! - `sha2`: SHA-256 with the processor's own instructions. `half`, pinned: f16 in `.npy` and weights. `byteorder`: big-endian
 //!   input.
 //! - `libm`, without its architecture-dependent parts: f64 functions with the same bits on every host.
 //! - `miniz_oxide`: the deflate inside PNG. `toml-span`: the configuration file, with line numbers in its errors.
@@ -99,6 +99,8 @@
 //!   that follow from the file's length, the same in the lean build; the crate gives one image at a time, decoded whole.
 //! - JSON and PNG are written here (490 and 300 lines): the manifest needs canonical text and a parser with limits,
 //!   and the crates for both would break the lean bound.
+//! - Weights are read and written here (1000 lines: safetensors, PyTorch's archives, ONNX): the crates for each bring
+//!   their own JSON, zip and protobuf, and a pickle is best read by what can do nothing else.
 //! - `criterion`, `png`: tests and benches only.
 
 pub mod cli;

@@ -1,6 +1,6 @@
 //! L1. Digests: how a result proves what it was made from.
 //!
-//! Everything is SHA-256, so that anyone can check it with `sha256sum`. A large volume is hashed in slabs;
+//! Everything is SHA-256, so that anyone can check it with `sha256sum`; what formats ask for is CRC-32 ([`crc32`]). A large volume is hashed in slabs;
 //! its one digest is the [`Digest::root`] of them.
 
 use crate::error::{Error, Result};
@@ -117,6 +117,38 @@ impl Hasher {
     }
 }
 
+/// CRC-32 as zip, PNG, gzip and Ethernet have it, of more bytes after those of `crc`; it begins at 0.
+///
+/// ```text
+/// x³² + x²⁶ + x²³ + x²² + x¹⁶ + x¹² + x¹¹ + x¹⁰ + x⁸ + x⁷ + x⁵ + x⁴ + x² + x + 1
+/// bits reversed: 0xEDB88320; registers inverted at both ends; crc32(crc32(0, a), b) = crc32(0, a b)
+/// ```
+pub fn crc32(crc: u32, bytes: &[u8]) -> u32 {
+    /// `[k][b]`: what byte b does, k bytes of zero after it; eight bytes are taken at a time.
+    const TABLES: [[u32; 256]; 8] = {
+        let mut tables = [[0; 256]; 8];
+        let mut i = 0;
+        while i < 8 * 256 {
+            let (k, b) = (i / 256, i % 256);
+            let mut c = if k == 0 { b as u32 } else { tables[k - 1][b] };
+            let mut bit = 0;
+            while bit < 8 {
+                c = if c & 1 == 1 { 0xEDB8_8320 ^ (c >> 1) } else { c >> 1 };
+                bit += 1;
+            }
+            tables[k][b] = c;
+            i += 1;
+        }
+        tables
+    };
+    let (eights, rest) = bytes.as_chunks::<8>();
+    let crc = eights.iter().fold(!crc, |c, eight| {
+        let mixed = (u64::from_le_bytes(*eight) ^ u64::from(c)).to_le_bytes();
+        (0..8).fold(0, |c, k| c ^ TABLES[7 - k][usize::from(mixed[k])])
+    });
+    !rest.iter().fold(crc, |c, &b| TABLES[0][usize::from(c as u8 ^ b)] ^ (c >> 8))
+}
+
 /// A file that a result was made from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct InputFile {
@@ -145,6 +177,16 @@ impl InputFile {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn crc_is_the_standard_one_and_pieces_do_not_show() {
+        // The check value that every catalogue of CRCs gives for CRC-32/ISO-HDLC.
+        assert_eq!(crc32(0, b"123456789"), 0xCBF4_3926);
+        let bytes: Vec<u8> = (0..100u8).collect();
+        for cut in 0..bytes.len() {
+            assert_eq!(crc32(crc32(0, &bytes[..cut]), &bytes[cut..]), crc32(0, &bytes));
+        }
+    }
 
     // FIPS 180-2, appendix B: SHA-256 of "abc" and of the empty message.
     const ABC: &str = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";

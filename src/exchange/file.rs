@@ -14,7 +14,7 @@ use std::sync::OnceLock;
 const HASH_PIECE: usize = 1 << 20;
 
 /// A regular file, open for positioned reads from any thread.
-pub(super) struct OpenFile {
+pub(crate) struct OpenFile {
     file: File,
     path: PathBuf,
     bytes: u64,
@@ -23,24 +23,24 @@ pub(super) struct OpenFile {
 
 impl OpenFile {
     /// Opens `path`, which must lead to a regular file (a symbolic link that the caller names is followed).
-    pub(super) fn open(path: &Path) -> Result<OpenFile> {
+    pub(crate) fn open(path: &Path) -> Result<OpenFile> {
         let file = os::open_regular(path)?;
         let bytes = file.metadata().map_err(|e| Error::reading(path, &e))?.len();
         Ok(OpenFile { file, path: path.to_path_buf(), bytes, digest: OnceLock::new() })
     }
 
     /// Where it was opened.
-    pub(super) fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         &self.path
     }
 
     /// Its length when it was opened.
-    pub(super) fn bytes(&self) -> u64 {
+    pub(crate) fn bytes(&self) -> u64 {
         self.bytes
     }
 
     /// Fills `out` from byte `offset` on.
-    pub(super) fn read_at(&self, offset: u64, out: &mut [u8]) -> Result<()> {
+    pub(crate) fn read_at(&self, offset: u64, out: &mut [u8]) -> Result<()> {
         self.file.read_exact_at(out, offset).map_err(|e| match e.kind() {
             ErrorKind::UnexpectedEof => Error::io(format!(
                 "ends before byte {}: it was {} bytes long when it was opened",
@@ -54,14 +54,14 @@ impl OpenFile {
     }
 
     /// Its first bytes, at most `n`.
-    pub(super) fn head(&self, n: usize) -> Result<Vec<u8>> {
+    pub(crate) fn head(&self, n: usize) -> Result<Vec<u8>> {
         let mut bytes = vec![0; self.bytes.min(n as u64) as usize];
         self.read_at(0, &mut bytes)?;
         Ok(bytes)
     }
 
     /// The file as an input of a result. It is hashed on the first call; later calls answer from memory.
-    pub(super) fn input(&self, role: &str) -> Result<InputFile> {
+    pub(crate) fn input(&self, role: &str) -> Result<InputFile> {
         let digest = match self.digest.get() {
             Some(digest) => *digest,
             None => {

@@ -25,7 +25,7 @@ use file::OpenFile;
 use std::path::Path;
 use std::sync::Arc;
 
-mod file;
+pub(crate) mod file;
 pub mod font;
 #[cfg(feature = "hdf5")]
 pub mod hdf5;
@@ -34,7 +34,7 @@ mod native;
 pub mod npy;
 mod npy_header;
 mod number;
-mod part;
+pub(crate) mod part;
 mod plain;
 pub mod png;
 mod theta;

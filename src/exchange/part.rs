@@ -7,7 +7,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 /// An output on its way.
-pub(super) struct PartFile {
+pub(crate) struct PartFile {
     file: LockedFile,
     part: PathBuf,
     path: PathBuf,
@@ -21,7 +21,7 @@ pub(super) struct PartFile {
 impl PartFile {
     /// Starts `path`, a file of about `whole` bytes, for which there must be space. What lies there is kept until
     /// [`PartFile::finish`]; without `overwrite` it is an error.
-    pub(super) fn create(path: &Path, overwrite: bool, whole: u64) -> Result<PartFile> {
+    pub(crate) fn create(path: &Path, overwrite: bool, whole: u64) -> Result<PartFile> {
         refuse_existing(path, overwrite)?;
         let Some(name) = path.file_name() else {
             return Err(Error::cannot_create("is not the name of a file")
@@ -43,12 +43,12 @@ impl PartFile {
     }
 
     /// Where the file will be.
-    pub(super) fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         &self.path
     }
 
     /// Appends bytes.
-    pub(super) fn write(&mut self, bytes: &[u8]) -> Result<()> {
+    pub(crate) fn write(&mut self, bytes: &[u8]) -> Result<()> {
         self.written += bytes.len() as u64;
         (&*self.file).write_all(bytes).map_err(|e| self.failed(&e))
     }
@@ -58,7 +58,7 @@ impl PartFile {
     }
 
     /// Gives the file its name.
-    pub(super) fn finish(mut self) -> Result<()> {
+    pub(crate) fn finish(mut self) -> Result<()> {
         self.file.set_len(self.written).and_then(|()| self.file.sync_all()).map_err(|e| self.failed(&e))?;
         refuse_existing(&self.path, self.overwrite)?;
         std::fs::rename(&self.part, &self.path).map_err(|e| Error::writing(&self.path, &e))?;
@@ -110,7 +110,7 @@ fn refuse_existing(path: &Path, overwrite: bool) -> Result<()> {
 }
 
 /// Writes `bytes` as the file `path`.
-pub(super) fn write_whole(path: &Path, overwrite: bool, bytes: &[u8]) -> Result<()> {
+pub(crate) fn write_whole(path: &Path, overwrite: bool, bytes: &[u8]) -> Result<()> {
     let mut part = PartFile::create(path, overwrite, bytes.len() as u64)?;
     part.write(bytes)?;
     part.finish()

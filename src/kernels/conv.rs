@@ -274,7 +274,7 @@ impl<P> Copy for At<'_, P> {}
 
 /// Wide tiles of a row such that narrow ones fill the rest; none where that cannot be.
 fn wide_tiles(w: usize) -> usize {
-    (0..=w / WIDE).rev().find(|a| (w - a * WIDE) % NARROW == 0).unwrap_or(0)
+    (0..=w / WIDE).rev().find(|a| (w - a * WIDE).is_multiple_of(NARROW)).unwrap_or(0)
 }
 
 /// The gradient of a convolution by its weights.

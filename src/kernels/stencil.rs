@@ -87,7 +87,7 @@ impl Window {
         let (k, padding) = (self.k, (self.k - 1) / 2);
         // fine = 2·coarse + kh − padding: (kh, coarse) of fine pixel 2·o + a, coarse written as offset from o.
         let along = |a: usize| -> Vec<(usize, usize)> {
-            let fits = |&kh: &usize| (a + padding + 2 - kh) % 2 == 0 && a + padding + 2 * BORDER >= kh;
+            let fits = |&kh: &usize| (a + padding + 2 - kh).is_multiple_of(2) && a + padding + 2 * BORDER >= kh;
             (0..k).filter(fits).map(|kh| (kh, (a + padding + 2 * BORDER - kh) / 2)).collect()
         };
         let stencil = |phase: [usize; 2]| Stencil {

@@ -153,7 +153,7 @@ impl Config {
     /// [`Fault::Data`](crate::error::Fault::Data) names the nearest sizes.
     pub fn check_size(&self, h: usize, w: usize) -> Result<()> {
         let m = self.multiple();
-        if h > 0 && w > 0 && h % m == 0 && w % m == 0 {
+        if h > 0 && w > 0 && h.is_multiple_of(m) && w.is_multiple_of(m) {
             return Ok(());
         }
         let near = |v: usize| {

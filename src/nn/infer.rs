@@ -36,6 +36,8 @@ pub enum What {
     Convolution {
         /// Sources.
         from: Vec<Value>,
+        /// Index of the filter's parameter.
+        filter: usize,
         /// Folded weights.
         weights: Vec<Lane>,
         /// Folded bias.
@@ -201,7 +203,7 @@ fn convolution(
     add: Option<Value>,
 ) -> What {
     let window = network.parameters[filter].filter().window;
-    What::Convolution { from: from.to_vec(), weights, bias, window, stencils: window.forward(), slope, add }
+    What::Convolution { from: from.to_vec(), filter, weights, bias, window, stencils: window.forward(), slope, add }
 }
 
 impl What {

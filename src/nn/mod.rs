@@ -6,10 +6,14 @@
 //! | [`network`] | the network as a list of steps, its parameters and their names; initial weights |
 //! | [`infer`] | inference: BatchNorm folded into the convolutions, memory planned |
 //! | [`train`] | a training step |
+//! | [`state`] | the network from and to a state dict, and its architecture from its names |
+//! | [`weights`] | files of weights |
 
 pub mod config;
 pub mod infer;
 pub mod network;
+pub mod state;
 #[cfg(test)]
 mod tests;
 pub mod train;
+pub mod weights;

@@ -76,13 +76,9 @@ pub enum Step {
 }
 
 impl Step {
-    /// The values it reads.
-    pub fn reads(&self) -> Vec<Value> {
-        match self {
-            Step::Convolution { from, add, .. } => from.iter().chain(add).copied().collect(),
-            Step::Activation { from, add, .. } => [Some(*from), *add].into_iter().flatten().collect(),
-            Step::MaxPool { from } => vec![*from],
-        }
+    /// The filter of a convolution.
+    pub fn filter(&self) -> Option<usize> {
+        if let Step::Convolution { filter, .. } = self { Some(*filter) } else { None }
     }
 }
 
