@@ -17,7 +17,7 @@
 //!
 //! **Cost.** 2·k²·Cin·Cout flops per pixel of the coarser maps, each.
 //!
-//! **Fast version.** 14 or 8 pixels of a row × 32 output channels stay in registers while taps and slots pass: per slot
+//! **Fast version.** 8 pixels of a row × 32 output channels (or 16 × 16) stay in registers while taps and slots pass: per slot
 //! two loads of weights, a broadcast per pixel, two multiply-adds per broadcast. Weights of 32 channels (590 KB at 512
 //! inputs) stay in the second-level cache for the rows of a task. For dw it is 8 input × 32 output channels, and 64 pixels
 //! pass. What an accumulator needs comes in one order, so the tile's size changes no bit.
@@ -28,6 +28,18 @@ use super::stencil::Stencil;
 use crate::num::lanes::{F32x16, Isa, Kernel, LANES, Lane};
 use crate::num::sum::BLOCK;
 use rayon::prelude::*;
+
+/// A plane, and how many of its channels are none of the idle ones.
+type Plane<'a, P> = (&'a [P], usize);
+
+/// The planes of sample `n`, all sources.
+fn planes_of<'a, P: Pixel>(sources: &[&'a Maps<P>], n: usize) -> Vec<Plane<'a, P>> {
+    let of = |s: &&'a Maps<P>| {
+        let (s, c) = (*s, s.shape().c);
+        (0..s.shape().groups::<P>()).map(move |g| (s.plane(n, g), (c - g * P::CHANNELS).min(P::CHANNELS)))
+    };
+    sources.iter().flat_map(of).collect()
+}
 
 /// What an output is added to.
 #[derive(Clone, Copy)]
@@ -59,8 +71,8 @@ pub struct Convolution<'a, P> {
 
 impl<P: Pixel> Convolution<'_, P> {
     /// The planes of sample `n`, all sources.
-    fn planes(&self, n: usize) -> Vec<&[P]> {
-        self.sources.iter().flat_map(|s| (0..s.shape().groups::<P>()).map(move |g| s.plane(n, g))).collect()
+    fn planes(&self, n: usize) -> Vec<Plane<'_, P>> {
+        planes_of(self.sources, n)
     }
     fn slots(&self) -> usize {
         self.sources.iter().map(|s| s.shape().groups::<P>() * P::CHANNELS).sum()
@@ -82,9 +94,12 @@ impl<P: Pixel> Convolution<'_, P> {
                             for tap in &stencil.taps {
                                 let row = stencil.stride * (y / stencil.step) + tap.offset[0];
                                 let at = row * pitch + stencil.stride * (x / stencil.step) + tap.offset[1];
-                                for slot in 0..slots {
-                                    let w = self.weights[group * self.per_group() + tap.weight * slots + slot].0[lane];
-                                    sum = planes[slot / P::CHANNELS][at].channel(slot % P::CHANNELS).mul_add(w, sum);
+                                for (g, (plane, channels)) in planes.iter().enumerate() {
+                                    for k in 0..*channels {
+                                        let w = tap.weight * slots + g * P::CHANNELS + k;
+                                        let w = self.weights[group * self.per_group() + w].0[lane];
+                                        sum = plane[at].channel(k).mul_add(w, sum);
+                                    }
                                 }
                             }
                             if let Some(slope) = self.slope {
@@ -126,9 +141,12 @@ impl<P: Pixel> Convolution<'_, P> {
         tasks.sort_by_key(|task| task.0);
         tasks.into_par_iter().with_max_len(1).for_each(|(pair, n, row, first, second)| {
             let at = At { call: self, planes: &planes[n], out: shape, n, group: 2 * pair, row };
-            match second {
-                Some(second) => isa.run(Band { at, rows: [first, second] }),
-                None => isa.run(Band { at, rows: [first] }),
+            let full = planes[n].iter().all(|p| p.1 == P::CHANNELS);
+            match (second, full) {
+                (Some(second), true) => isa.run(Band::<P, 2, true> { at, rows: [first, second] }),
+                (None, true) => isa.run(Band::<P, 1, true> { at, rows: [first] }),
+                (Some(second), false) => isa.run(Band::<P, 2, false> { at, rows: [first, second] }),
+                (None, false) => isa.run(Band::<P, 1, false> { at, rows: [first] }),
             }
         });
     }
@@ -136,27 +154,27 @@ impl<P: Pixel> Convolution<'_, P> {
 
 /// Output pixels of a task, about: enough to reuse the weights, few enough for many threads.
 const TASK_PIXELS: usize = 1024;
-/// Pixels of a tile: accumulators of 14 × 2 vectors fill the 32 registers of AVX-512.
-const WIDE: usize = 14;
-const NARROW: usize = 8;
+/// Pixels of a tile, twice as many where there is one group of outputs. 8 × 2 accumulators hide the latency of two multiply-adds per cycle. (14 × 2 fill the 32 registers of
+/// AVX-512 and are no faster; where the compiler spills one of them, a third is lost.)
+const TILE: usize = 8;
 
 /// Where a band of output rows lies.
 struct At<'a, P> {
     call: &'a Convolution<'a, P>,
-    planes: &'a [&'a [P]],
+    planes: &'a [Plane<'a, P>],
     out: Shape,
     n: usize,
     group: usize,
     row: usize,
 }
 
-/// Some rows of C groups of output channels.
-struct Band<'a, P, const C: usize> {
+/// Some rows of C groups of output channels; FULL: no input channel is idle.
+struct Band<'a, P, const C: usize, const FULL: bool> {
     at: At<'a, P>,
     rows: [&'a mut [Lane]; C],
 }
 
-impl<P: Pixel, const C: usize> Kernel for Band<'_, P, C> {
+impl<P: Pixel, const C: usize, const FULL: bool> Kernel for Band<'_, P, C, FULL> {
     type Out = ();
     #[inline(always)]
     fn run<V: F32x16>(mut self) {
@@ -167,22 +185,21 @@ impl<P: Pixel, const C: usize> Kernel for Band<'_, P, C> {
     }
 }
 
-impl<P: Pixel, const C: usize> Band<'_, P, C> {
+impl<P: Pixel, const C: usize, const FULL: bool> Band<'_, P, C, FULL> {
     #[inline(always)]
     fn stencil<V: F32x16, const S: usize>(&mut self, s: &Stencil) {
         let pitch = self.at.call.sources[0].shape().pitch();
         let w = (self.at.out.w - s.phase[1].min(self.at.out.w)).div_ceil(s.step);
-        let wide = wide_tiles(w) * WIDE;
         for y in (s.phase[0]..self.rows[0].len() / self.at.out.pitch()).step_by(s.step) {
             let from = S * ((self.at.row + y) / s.step) * pitch;
             let mut x = 0;
             while x < w {
-                if x < wide {
-                    self.tile::<V, S, WIDE>(s, pitch, from + S * x, y, x);
-                    x += WIDE;
-                } else if x + NARROW <= w {
-                    self.tile::<V, S, NARROW>(s, pitch, from + S * x, y, x);
-                    x += NARROW;
+                if C == 1 && x + 2 * TILE <= w {
+                    self.tile::<V, S, { 2 * TILE }>(s, pitch, from + S * x, y, x);
+                    x += 2 * TILE;
+                } else if x + TILE <= w {
+                    self.tile::<V, S, TILE>(s, pitch, from + S * x, y, x);
+                    x += TILE;
                 } else {
                     self.tile::<V, S, 1>(s, pitch, from + S * x, y, x);
                     x += 1;
@@ -211,16 +228,26 @@ impl<P: Pixel, const C: usize> Band<'_, P, C> {
                 }
             }
         }
+        let ahead = s.taps.last().map_or(0, |tap| tap.offset[0]);
         for tap in &s.taps {
             let at = from + tap.offset[0] * pitch + tap.offset[1];
-            for (g, plane) in planes.iter().enumerate() {
+            for (g, &(plane, channels)) in planes.iter().enumerate() {
                 let x = &plane[at..at + (T - 1) * S + 1];
+                // The row that comes next, while this one is at work.
+                if tap.offset[0] == ahead
+                    && tap.offset[1] == 0
+                    && let Some(next) = plane.get(at + pitch..at + pitch + T * S)
+                {
+                    V::prefetch(next);
+                }
                 let mut weights: [&[Lane]; C] = [&[]; C];
                 for c in 0..C {
                     let first = (group + c) * per_group + (tap.weight * planes.len() + g) * P::CHANNELS;
                     weights[c] = &call.weights[first..first + P::CHANNELS];
                 }
-                for k in 0..P::CHANNELS {
+                // A constant count keeps the accumulators in registers.
+                let channels = if FULL { P::CHANNELS } else { channels.min(P::CHANNELS) };
+                for k in 0..channels {
                     let mut w = [V::splat(0.0); C];
                     for c in 0..C {
                         w[c] = V::load(&weights[c][k]);
@@ -272,11 +299,6 @@ impl<P> Clone for At<'_, P> {
 
 impl<P> Copy for At<'_, P> {}
 
-/// Wide tiles of a row such that narrow ones fill the rest; none where that cannot be.
-fn wide_tiles(w: usize) -> usize {
-    (0..=w / WIDE).rev().find(|a| (w - a * WIDE).is_multiple_of(NARROW)).unwrap_or(0)
-}
-
 /// The gradient of a convolution by its weights.
 #[derive(Clone, Copy)]
 pub struct WeightGradient<'a, P> {
@@ -290,7 +312,7 @@ pub struct WeightGradient<'a, P> {
 
 /// The two maps of a product, o ↦ step·o + offset each.
 struct Walk<'a, P> {
-    planes: Vec<&'a [P]>,
+    planes: Vec<Plane<'a, P>>,
     step: usize,
     pitch: usize,
 }
@@ -307,13 +329,10 @@ impl<'a, P: Pixel> WeightGradient<'a, P> {
     }
     fn walks(&self, n: usize) -> (Walk<'a, P>, Walk<'a, Lane>) {
         let window = self.filter.window;
-        let planes =
-            self.sources.iter().flat_map(|s| (0..s.shape().groups::<P>()).map(move |g| s.plane(n, g))).collect();
         let (x, dy) = if window.transposed { (1, window.stride) } else { (window.stride, 1) };
-        let groups = 0..self.dy.shape().groups::<Lane>();
         (
-            Walk { planes, step: x, pitch: self.sources[0].shape().pitch() },
-            Walk { planes: groups.map(|g| self.dy.plane(n, g)).collect(), step: dy, pitch: self.dy.shape().pitch() },
+            Walk { planes: planes_of(self.sources, n), step: x, pitch: self.sources[0].shape().pitch() },
+            Walk { planes: planes_of(&[self.dy], n), step: dy, pitch: self.dy.shape().pitch() },
         )
     }
     /// Offsets of x and dy at each tap.
@@ -342,8 +361,8 @@ impl<'a, P: Pixel> WeightGradient<'a, P> {
                                 };
                                 let x_at = at((x.step, x.pitch), offsets[tap].0);
                                 let dy_at = at((dy.step, dy.pitch), offsets[tap].1);
-                                let x = x.planes[slot / P::CHANNELS][x_at].channel(slot % P::CHANNELS);
-                                sum = x.mul_add(dy.planes[group][dy_at].0[lane], sum);
+                                let x = x.planes[slot / P::CHANNELS].0[x_at].channel(slot % P::CHANNELS);
+                                sum = x.mul_add(dy.planes[group].0[dy_at].0[lane], sum);
                             }
                         }
                         total += sum;
@@ -425,6 +444,7 @@ impl<P: Pixel, const C: usize> Kernel for ChunkOf<'_, P, C> {
         let (h, w) = at.gradient.extent();
         let last = h.min(at.row + at.gradient.chunk_rows());
         let mut sums = vec![Lane::ZERO; C * at.offsets.len() * P::CHANNELS];
+        let channels = at.x.planes[at.plane].1;
         // Part of a row, or several rows.
         let (rows, columns) = ((PASS / w).max(1), w.min(PASS));
         for row in (at.row..last).step_by(rows) {
@@ -438,7 +458,7 @@ impl<P: Pixel, const C: usize> Kernel for ChunkOf<'_, P, C> {
                             _ => at.pass::<V, C, 1, 2, 1>(&mut sums, tap, 0, rows.clone(), columns.clone()),
                         }
                     } else {
-                        for first in (0..P::CHANNELS).step_by(INPUTS) {
+                        for first in (0..channels).step_by(INPUTS) {
                             match strides {
                                 (1, 1) => {
                                     at.pass::<V, C, INPUTS, 1, 1>(&mut sums, tap, first, rows.clone(), columns.clone())
@@ -482,10 +502,10 @@ impl<P: Pixel> Chunk<'_, P> {
         for row in rows {
             let x_at = (SX * row + x_offset[0]) * self.x.pitch + SX * columns.start + x_offset[1];
             let dy_at = (SY * row + dy_offset[0]) * self.dy.pitch + SY * columns.start + dy_offset[1];
-            let x = &self.x.planes[self.plane][x_at..x_at + SX * (count - 1) + 1];
+            let x = &self.x.planes[self.plane].0[x_at..x_at + SX * (count - 1) + 1];
             let mut dy: [&[Lane]; C] = [&[]; C];
             for c in 0..C {
-                dy[c] = &self.dy.planes[self.group + c][dy_at..dy_at + SY * (count - 1) + 1];
+                dy[c] = &self.dy.planes[self.group + c].0[dy_at..dy_at + SY * (count - 1) + 1];
             }
             for p in 0..count {
                 let mut d = [V::splat(0.0); C];

@@ -121,17 +121,16 @@ impl Kernel for Row<'_, '_> {
                 factors.0[l] = factor(t, self.weights, self.total);
                 weights.0[l] = if t < 0 { 0.0 } else { self.weights[label[l]] };
                 of_label.0[l] = at(blocks, label[l]).0[l];
-                let better = |k: usize| {
-                    let (other, own) = (at(blocks, k).0[l], of_label.0[l]);
-                    other > own || other == own && k < label[l]
-                };
-                correct += u64::from(t >= 0 && !(0..classes).any(better));
             }
-            let mut most = V::load(&at(blocks, 0));
+            // The largest logit and the first class that has it.
+            let (mut most, mut first_most) = (V::load(&at(blocks, 0)), V::splat(0.0));
             for k in 1..classes {
                 let x = V::load(&at(blocks, k));
+                first_most = most.select_less(x, V::splat(k as f32), first_most);
                 most = most.select_less(x, x, most);
             }
+            let mut found = Lane::ZERO;
+            first_most.store(&mut found);
             let mut s = V::splat(0.0);
             for k in 0..classes {
                 let e = exp_lanes(V::load(&at(blocks, k)).sub(most));
@@ -148,6 +147,7 @@ impl Kernel for Row<'_, '_> {
             for l in 0..count {
                 // Not 0 times a NaN or ∞ that nobody asked about.
                 self.losses[first + l] = if self.labels[first + l] < 0 { 0.0 } else { losses.0[l] };
+                correct += u64::from(self.labels[first + l] >= 0 && found.0[l] as usize == label[l]);
                 blocks[label[l] / LANES][label[l] % LANES].0[l] -= 1.0;
             }
             let zero = V::splat(0.0);

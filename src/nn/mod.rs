@@ -10,6 +10,8 @@
 //! | [`weights`] | files of weights |
 
 pub mod config;
+#[cfg(test)]
+mod golden_tests;
 pub mod infer;
 pub mod network;
 pub mod state;

@@ -8,7 +8,6 @@ use super::config::Config;
 use super::network::Network;
 use super::weights::{Dtype, NamedTensor, StateDict};
 use crate::error::{Error, Result, nearest};
-use crate::tensor::parameter::Kind;
 use std::collections::BTreeMap;
 
 /// What trainers put in front of the names.
@@ -111,10 +110,7 @@ pub fn save(network: &Network, prefix: &str) -> StateDict {
     let mut tensors = Vec::new();
     let counters = network.counters();
     for (i, parameter) in network.parameters.iter().enumerate() {
-        let shape = match &parameter.kind {
-            Kind::Channels(c) => vec![*c],
-            Kind::Filter(filter) => filter.torch(),
-        };
+        let shape = parameter.kind.torch();
         tensors.push(NamedTensor::from_f32(format!("{prefix}{}", parameter.name), &shape, &parameter.get()));
         if let Some(at) = counters.iter().position(|(_, after)| *after == i) {
             let count = i64::try_from(network.batches[at]).unwrap_or(i64::MAX);

@@ -101,8 +101,9 @@ impl Trainer {
             };
             vars.push(made);
         }
+        let shape = tape.value(vars[vars.len() - 1]).shape();
+        let mut gradient = tape.take(shape);
         let logits = tape.value(vars[vars.len() - 1]);
-        let mut gradient = Maps::zeros(logits.shape());
         let loss = kernels.cross_entropy(logits, labels, &o.class_weights, &mut gradient);
         if !loss.loss.is_finite() {
             return Err(not_finite(network, |v| tape.value(vars[v])));

@@ -23,7 +23,7 @@ use crate::kernels::conv::{Add, Convolution, WeightGradient};
 use crate::kernels::dropout::Dropout;
 use crate::kernels::filter::FilterShape;
 use crate::kernels::maps::{Maps, Shape};
-use crate::kernels::stencil::Stencil;
+use crate::kernels::stencil::{Stencil, Window};
 use crate::num::lanes::{Isa, LANES, Lane};
 
 /// A value on the tape.
@@ -93,6 +93,11 @@ impl<'a, K: Kernels> Tape<'a, K> {
         pool: &'a mut Pool,
     ) -> Self {
         Tape { kernels, isa, parameters, image, pool, steps: Vec::new() }
+    }
+
+    /// Memory for maps, to be overwritten.
+    pub fn take(&mut self, shape: Shape) -> Maps<Lane> {
+        self.pool.take(shape)
     }
 
     /// The maps of a value.
@@ -203,8 +208,7 @@ impl<'a, K: Kernels> Tape<'a, K> {
                         }
                         Source::Vars(vars) => {
                             let sources: Vec<_> = vars.iter().map(|v| &steps[v.0 as usize].1).collect();
-                            let call = WeightGradient { sources: &sources, dy: &dy, filter };
-                            kernels.weight_gradient(&call, &mut gradients[weights.filter]);
+                            weight_gradient(kernels, isa, &sources, &dy, filter, &mut gradients[weights.filter]);
                             filter.swapped(isa, &parameters[weights.filter].values, &mut swapped);
                             let stencils = filter.window.backward();
                             let mut first = 0;
@@ -258,6 +262,34 @@ impl<'a, K: Kernels> Tape<'a, K> {
             }
             pool.give(value);
         }
+    }
+}
+
+/// Gradient by the weights. With few outputs most lanes would idle: there a transposed convolution's is that of its adjoint,
+/// a strided convolution of dy to x, whose lanes are the inputs. Every weight is the same sum in the same order.
+fn weight_gradient<K: Kernels>(
+    kernels: &K,
+    isa: Isa,
+    sources: &[&Maps<Lane>],
+    dy: &Maps<Lane>,
+    filter: &FilterShape,
+    dw: &mut [Lane],
+) {
+    if !filter.window.transposed || filter.outputs >= LANES {
+        return kernels.weight_gradient(&WeightGradient { sources, dy, filter }, dw);
+    }
+    let (mut turned, mut first) = (Vec::new(), 0);
+    for x in sources {
+        let window = Window::convolution(filter.window.k, filter.window.stride);
+        let adjoint = FilterShape::new::<Lane>(window, &[filter.outputs], x.shape().c);
+        let mut dw_adjoint = vec![Lane::ZERO; adjoint.len()];
+        kernels.weight_gradient(&WeightGradient { sources: &[dy], dy: x, filter: &adjoint }, &mut dw_adjoint);
+        adjoint.swapped(isa, &dw_adjoint, &mut turned);
+        let slots = x.shape().c.next_multiple_of(LANES);
+        for (tap, turned) in turned.chunks(slots).enumerate() {
+            dw[tap * filter.slots() + first..][..slots].copy_from_slice(turned);
+        }
+        first += slots;
     }
 }
 
