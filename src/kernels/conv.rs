@@ -12,7 +12,7 @@
 //! 2·o + offset.
 //!
 //! **Order.** One f32 accumulator per output, begun with the bias, one fused multiply-add per term; taps ascend, then
-//! the slots of all sources. Padding, which is +0, is added like any other term. A chunk of dw is 4096 pixels of one
+//! the channels of all sources; idle lanes are passed over. Padding, which is +0, is added like any other term. A chunk of dw is 4096 pixels of one
 //! sample (whole rows, at least one) in row order, begun with 0; chunks are added to 0 in the order of samples and rows.
 //!
 //! **Cost.** 2·k²·Cin·Cout flops per pixel of the coarser maps, each.
@@ -157,6 +157,8 @@ const TASK_PIXELS: usize = 1024;
 /// Pixels of a tile, twice as many where there is one group of outputs. 8 × 2 accumulators hide the latency of two multiply-adds per cycle. (14 × 2 fill the 32 registers of
 /// AVX-512 and are no faster; where the compiler spills one of them, a third is lost.)
 const TILE: usize = 8;
+/// Pixels of a tile of one group of outputs where there are eight registers for vectors.
+const FEW: usize = 6;
 
 /// Where a band of output rows lies.
 struct At<'a, P> {
@@ -194,36 +196,44 @@ impl<P: Pixel, const C: usize, const FULL: bool> Band<'_, P, C, FULL> {
             let from = S * ((self.at.row + y) / s.step) * pitch;
             let mut x = 0;
             while x < w {
-                if C == 1 && x + 2 * TILE <= w {
-                    self.tile::<V, S, { 2 * TILE }>(s, pitch, from + S * x, y, x);
+                let wide = V::REGISTERS > 2 * TILE;
+                if wide && C == 1 && x + 2 * TILE <= w {
+                    self.tile::<V, S, { 2 * TILE }, C>(s, pitch, from + S * x, y, x, 0);
                     x += 2 * TILE;
-                } else if x + TILE <= w {
-                    self.tile::<V, S, TILE>(s, pitch, from + S * x, y, x);
+                } else if wide && x + TILE <= w {
+                    self.tile::<V, S, TILE, C>(s, pitch, from + S * x, y, x, 0);
                     x += TILE;
+                } else if !wide && x + FEW <= w {
+                    for c in 0..C {
+                        self.tile::<V, S, FEW, 1>(s, pitch, from + S * x, y, x, c);
+                    }
+                    x += FEW;
                 } else {
-                    self.tile::<V, S, 1>(s, pitch, from + S * x, y, x);
+                    self.tile::<V, S, 1, C>(s, pitch, from + S * x, y, x, 0);
                     x += 1;
                 }
             }
         }
     }
 
-    /// T pixels of one row.
+    /// T pixels of one row and G groups of outputs, from `first` of the band's on.
     #[inline(always)]
-    fn tile<V: F32x16, const S: usize, const T: usize>(
+    fn tile<V: F32x16, const S: usize, const T: usize, const G: usize>(
         &mut self,
         s: &Stencil,
         pitch: usize,
         from: usize,
         y: usize,
         x: usize,
+        first: usize,
     ) {
         let At { call, planes, out, n, group, row } = self.at;
+        let group = group + first;
         let per_group = call.weights.len() / out.groups::<Lane>();
-        let mut sums = [[V::splat(0.0); C]; T];
+        let mut sums = [[V::splat(0.0); G]; T];
         if !call.bias.is_empty() {
             for j in 0..T {
-                for c in 0..C {
+                for c in 0..G {
                     sums[j][c] = V::load(&call.bias[group + c]);
                 }
             }
@@ -240,21 +250,21 @@ impl<P: Pixel, const C: usize, const FULL: bool> Band<'_, P, C, FULL> {
                 {
                     V::prefetch(next);
                 }
-                let mut weights: [&[Lane]; C] = [&[]; C];
-                for c in 0..C {
-                    let first = (group + c) * per_group + (tap.weight * planes.len() + g) * P::CHANNELS;
-                    weights[c] = &call.weights[first..first + P::CHANNELS];
+                let mut weights: [&[Lane]; G] = [&[]; G];
+                for c in 0..G {
+                    let start = (group + c) * per_group + (tap.weight * planes.len() + g) * P::CHANNELS;
+                    weights[c] = &call.weights[start..start + P::CHANNELS];
                 }
                 // A constant count keeps the accumulators in registers.
                 let channels = if FULL { P::CHANNELS } else { channels.min(P::CHANNELS) };
                 for k in 0..channels {
-                    let mut w = [V::splat(0.0); C];
-                    for c in 0..C {
+                    let mut w = [V::splat(0.0); G];
+                    for c in 0..G {
                         w[c] = V::load(&weights[c][k]);
                     }
                     for j in 0..T {
                         let x = V::splat(x[j * S].channel(k));
-                        for c in 0..C {
+                        for c in 0..G {
                             sums[j][c] = x.mul_add(w[c], sums[j][c]);
                         }
                     }
@@ -262,15 +272,15 @@ impl<P: Pixel, const C: usize, const FULL: bool> Band<'_, P, C, FULL> {
             }
         }
         // Through memory: accumulators that a loop indexes would not be registers.
-        let mut done = [[Lane::ZERO; C]; T];
+        let mut done = [[Lane::ZERO; G]; T];
         for j in 0..T {
-            for c in 0..C {
+            for c in 0..G {
                 sums[j][c].store(&mut done[j][c]);
             }
         }
         let column = s.step * x + s.phase[1] + BORDER;
-        for c in 0..C {
-            let to = &mut self.rows[c][y * out.pitch() + column..];
+        for c in 0..G {
+            let to = &mut self.rows[first + c][y * out.pitch() + column..];
             for j in 0..T {
                 let to = &mut to[j * s.step];
                 let mut v = V::load(&done[j][c]);

@@ -1,5 +1,6 @@
 //! The network beside MONAI and PyTorch, from the files of `testdata/net`; and state dicts that are refused.
 
+use super::checkpoint;
 use super::infer::{Plan, Workspace};
 use super::state::{load, save, save_like};
 use super::train::{Options, Trainer};
@@ -9,6 +10,7 @@ use crate::json::Json;
 use crate::kernels::Cpu;
 use crate::kernels::maps::{Maps, Shape};
 use crate::num::lanes::Isa;
+use crate::testing::Scratch;
 use std::path::PathBuf;
 
 const NETWORKS: [&str; 2] = ["narrow", "deep"];
@@ -128,4 +130,30 @@ fn state_dicts_that_do_not_fit_are_refused_by_name() {
         "",
     );
     refused(&|d| of(d, "model.0.conv.unit0.conv.weight").shape[0] = usize::MAX, "channels");
+}
+
+#[test]
+fn a_training_taken_up_from_its_file_ends_where_the_uninterrupted_does() {
+    let labels: Vec<i16> = read_array(&file("narrow", "y.npy")).unwrap().1.iter().map(|&v| v as i16).collect();
+    let options = Options { rate: 3e-4, dropout: 0.2, seed: 9, class_weights: vec![1.0; 3] };
+    let (isa, image) = (Isa::detect(), images("narrow"));
+    let steps = |mut trainer: Trainer, n: u32| {
+        for _ in 0..n {
+            trainer.step(&Cpu { isa }, isa, &image, &labels, &options).unwrap();
+        }
+        trainer
+    };
+    let start = || Trainer::new(load(&weights::read(&file("narrow", "safetensors")).unwrap()).unwrap().network);
+    let whole = steps(start(), 7);
+    let folder = Scratch::new("checkpoint");
+    let path = folder.join("c.safetensors");
+    let more = [("epoch".to_string(), "1".to_string())].into();
+    checkpoint::write(&path, &steps(start(), 3), 9, &more).unwrap();
+    let (taken_up, metadata) = checkpoint::read(&path).unwrap();
+    assert_eq!((taken_up.steps, metadata["seed"].as_str(), metadata["epoch"].as_str()), (3, "9", "1"));
+    let end = steps(taken_up, 4);
+    assert!(end.network.parameters == whole.network.parameters && end.network.batches == whole.network.batches);
+    // Weights alone are no training.
+    let error = checkpoint::read(&file("narrow", "safetensors")).err().unwrap();
+    assert!(error.to_string().contains("not a training"), "{error}");
 }

@@ -48,13 +48,20 @@ impl Parameter {
     /// # Panics
     /// If their count is another.
     pub fn set(&mut self, values: &[f32]) {
+        self.values = self.pack(values);
+    }
+    /// Numbers as PyTorch orders them, in the parameter's order.
+    ///
+    /// # Panics
+    /// If their count is another.
+    pub fn pack(&self, values: &[f32]) -> Vec<Lane> {
         assert_eq!(values.len(), self.kind.torch().iter().product(), "numbers of {}", self.name);
-        self.values = match &self.kind {
+        match &self.kind {
             Kind::Filter(filter) => filter.pack(values),
             Kind::Channels(_) => {
                 values.chunks(LANES).map(|c| Lane(std::array::from_fn(|l| c.get(l).copied().unwrap_or(0.0)))).collect()
             }
-        };
+        }
     }
     /// The numbers as PyTorch orders them.
     pub fn get(&self) -> Vec<f32> {
