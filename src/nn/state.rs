@@ -60,7 +60,7 @@ pub fn load(dict: &StateDict) -> Result<Loaded> {
         }
         Config::paper(&channels, extent("head.weight", 0).ok_or_else(|| missing("head.weight"))?)
     };
-    config.check()?;
+    config.check().map_err(|e| Error::data(e.what()).help("the file is damaged"))?;
     // A unit has at least a convolution of as many channels to as many: who names channels without numbers gets no memory.
     let least = config.channels.iter().chain([&config.classes]).map(|c| c * c).sum::<usize>();
     if least > dict.tensors.iter().map(|t| t.data.len()).sum() {
