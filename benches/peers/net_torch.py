@@ -5,7 +5,9 @@
     python benches/peers/net_torch.py golden FOLDER
 
 `check` makes weights with MONAI's UNet, runs 10 training steps of both programs and compares logits (against torch in f64),
-losses and every weight tensor. `time` alternates both programs in one run and prints medians. `golden` writes the small files
+losses and every weight tensor. (A value within rounding of a PReLU's bend takes the other slope in f32 than in f64, and Adam's
+first steps have the sign of a gradient, however small: at large sizes one such value can be seen, in either program. Another
+--seed tells such luck from an error.) `time` alternates both programs in one run and prints medians. `golden` writes the small files
 of testdata/net. TOMOLITH is the program. Needs torch, monai, numpy, safetensors.
 """
 
@@ -33,10 +35,12 @@ def unet(channels, classes, dropout=0.0):
 
 
 def data(batch, size, classes, seed):
-    """Images, and labels that depend on them; every eighth pixel or so has none."""
+    """Images of soft blobs with noise, and the blobs' grey in steps as labels; every eighth pixel or so has none."""
     rng = np.random.default_rng(seed)
-    x = rng.random((batch, 1, size, size), dtype=np.float32)
-    y = np.floor(x[:, 0] * classes).astype(np.int16)
+    coarse = torch.from_numpy(rng.random((batch, 1, 9, 9), dtype=np.float32))
+    blobs = torch.nn.functional.interpolate(coarse, (size, size), mode="bicubic", align_corners=True).clamp(0, 0.999).numpy()
+    x = (blobs + 0.05 * rng.standard_normal(blobs.shape)).astype(np.float32)
+    y = np.floor(blobs[:, 0] * classes).astype(np.int16)
     y[rng.random(y.shape) < 0.125] = -1
     return x, y
 
@@ -104,14 +108,19 @@ def compare(folder, program, channels, classes, net, x, y, steps):
     print(f"losses        {difference:.2e} relative after {steps} steps ({losses[0]:.6f} to {losses[-1]:.6f})")
     mine, reference = load_file(path("w2.safetensors")), exact.state_dict()
     assert list(sorted(mine)) == list(sorted(reference))
-    far = {k: (mine[k].double() - v.double()).abs().max().item() / max(v.double().abs().max().item(), 1e-30)
-           for k, v in reference.items() if not without_gradient(k)}
-    name = max(far, key=far.get)
-    print(f"weights       {far[name]:.2e} of the largest, {name}")
+    def farthest(weights):
+        far = {k: (weights[k].double() - v.double()).abs().max().item() / max(v.double().abs().max().item(), 1e-30)
+               for k, v in reference.items() if not without_gradient(k)}
+        name = max(far, key=far.get)
+        return far[name], name
+    weights, name = farthest(mine)
+    print(f"weights       {weights:.2e} of the largest, {name}")
     losses32 = train(net, torch.from_numpy(x), torch.from_numpy(y).long(), steps)
-    far32 = max(abs(a - b) / abs(b) for a, b in zip(losses32, losses))
-    print(f"torch f32     losses {far32:.2e}")
-    return worst <= 1e-5 and difference <= 1e-5 and far[name] <= 1e-3
+    difference32 = max(abs(a - b) / abs(b) for a, b in zip(losses32, losses))
+    weights32, name = farthest(net.state_dict())
+    print(f"torch in f32  losses {difference32:.2e}, weights {weights32:.2e}, {name}")
+    # Adam's first steps have the gradient's sign: where that is rounding, no f32 program follows f64. Twice torch's own distance is allowed.
+    return worst <= 1e-5 and difference <= max(1e-5, 2 * difference32) and weights <= max(1e-3, 2 * weights32)
 
 
 def check(a):
