@@ -1,5 +1,5 @@
-//! L2. Batch normalisation, its dropout and its activation: everything between two convolutions, in as few passes as can
-//! be. Letters of the field: N norm, D dropout, A activation (PReLU with one slope a).
+//! L2. Batch normalisation, its dropout and its activation: everything between two convolutions, in as few passes as
+//! can be. Letters of the field: N norm, D dropout, A activation (PReLU with one slope a).
 //!
 //! ```text
 //! v = scale·x + shift,  scale = γ/√(var + ε),  shift = β − mean·scale      per channel
@@ -13,8 +13,9 @@
 //! dr = dz
 //! ```
 //!
-//! **Order.** A row of a channel is summed in f32, x ascending; rows of a band of eight are added in f64, y ascending; bands
-//! in the order of samples and rows. Variances: per band the sum of squares about the band's mean, joined by
+//! **Order.** A row of a channel is summed in f32, x ascending; rows of a band of eight are added in f64, y
+//! ascending; bands in the order of samples and rows. Variances: per band the sum of squares about the band's mean,
+//! joined by
 //!
 //! ```text
 //! n = nₐ + n_b,  δ = mean_b − meanₐ,  mean = meanₐ + δ·n_b/n,  M = Mₐ + M_b + δ²·nₐ·n_b/n
@@ -22,8 +23,8 @@
 //!
 //! (Chan, Golub, LeVeque 1979), so a mean far from zero costs no digits.
 //!
-//! **Cost.** Training reads x twice and writes z once; backward reads x and dz twice and writes dx once. All are bound by
-//! memory.
+//! **Cost.** Training reads x twice and writes z once; backward reads x and dz twice and writes dx once. All are
+//! bound by memory.
 
 use super::dropout::{Dropout, RUN};
 use super::maps::{Band, Maps, Shape};

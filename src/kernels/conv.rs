@@ -12,15 +12,16 @@
 //! 2·o + offset.
 //!
 //! **Order.** One f32 accumulator per output, begun with the bias, one fused multiply-add per term; taps ascend, then
-//! the channels of all sources; idle lanes are passed over. Padding, which is +0, is added like any other term. A chunk of dw is 4096 pixels of one
-//! sample (whole rows, at least one) in row order, begun with 0; chunks are added to 0 in the order of samples and rows.
+//! the channels of all sources; idle lanes are passed over. Padding, which is +0, is added like any other term. A
+//! chunk of dw is 4096 pixels of one sample (whole rows, at least one) in row order, begun with 0; chunks are added
+//! to 0 in the order of samples and rows.
 //!
 //! **Cost.** 2·k²·Cin·Cout flops per pixel of the coarser maps, each.
 //!
-//! **Fast version.** 8 pixels of a row × 32 output channels (or 16 × 16) stay in registers while taps and slots pass: per slot
-//! two loads of weights, a broadcast per pixel, two multiply-adds per broadcast. Weights of 32 channels (590 KB at 512
-//! inputs) stay in the second-level cache for the rows of a task. For dw it is 8 input × 32 output channels, and 64 pixels
-//! pass. What an accumulator needs comes in one order, so the tile's size changes no bit.
+//! **Fast version.** 8 pixels of a row × 32 output channels (or 16 × 16) stay in registers while taps and slots pass:
+//! per slot two loads of weights, a broadcast per pixel, two multiply-adds per broadcast. Weights of 32 channels (590
+//! KB at 512 inputs) stay in the second-level cache for the rows of a task. For dw it is 8 input × 32 output
+//! channels, and 64 pixels pass. What an accumulator needs comes in one order, so the tile's size changes no bit.
 
 use super::filter::FilterShape;
 use super::maps::{BORDER, Maps, Pixel, Shape};
@@ -154,8 +155,9 @@ impl<P: Pixel> Convolution<'_, P> {
 
 /// Output pixels of a task, about: enough to reuse the weights, few enough for many threads.
 const TASK_PIXELS: usize = 1024;
-/// Pixels of a tile, twice as many where there is one group of outputs. 8 × 2 accumulators hide the latency of two multiply-adds per cycle. (14 × 2 fill the 32 registers of
-/// AVX-512 and are no faster; where the compiler spills one of them, a third is lost.)
+/// Pixels of a tile, twice as many where there is one group of outputs. 8 × 2 accumulators hide the latency of two
+/// multiply-adds per cycle. (14 × 2 fill the 32 registers of AVX-512 and are no faster; where the compiler spills one
+/// of them, a third is lost.)
 const TILE: usize = 8;
 /// Pixels of a tile of one group of outputs where there are eight registers for vectors.
 const FEW: usize = 6;
@@ -390,7 +392,8 @@ impl<'a, P: Pixel> WeightGradient<'a, P> {
         let pairs = f.groups().div_ceil(2);
         let walks: Vec<_> = (0..samples).map(|n| self.walks(n)).collect();
         let offsets = self.offsets();
-        // A task owns the slots of one plane and of two groups of outputs: pieces of dw, taps of the first group, then of the second.
+        // A task owns the slots of one plane and of two groups of outputs: pieces of dw, taps of the first group,
+        // then of the second.
         let mut tasks: Vec<(usize, usize, Vec<&mut [Lane]>)> = Vec::new();
         (0..pairs * groups).for_each(|t| tasks.push((t / groups, t % groups, Vec::with_capacity(2 * taps))));
         for (index, piece) in dw.chunks_mut(P::CHANNELS).enumerate() {
@@ -426,7 +429,8 @@ impl<'a, P: Pixel> WeightGradient<'a, P> {
     }
 }
 
-/// From so many tasks on, each adds its own chunks; below, chunks are computed side by side. The order of the sum is the same.
+/// From so many tasks on, each adds its own chunks; below, chunks are computed side by side. The order of the sum is
+/// the same.
 const ENOUGH: usize = 64;
 /// Pixels that pass a tile of weights at a time: they and 32 + 16 channels of them stay in the first-level cache.
 const PASS: usize = 64;

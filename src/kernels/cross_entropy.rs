@@ -8,9 +8,9 @@
 //!
 //! Without a labelled pixel, or where all weights are 0, loss and gradient are 0 (PyTorch gives NaN).
 //!
-//! **Order.** s: k ascending. The losses of a row are summed as [`crate::num::sum`] says, 0 where there is no label; rows are
-//! added in f64 in the order of samples and rows. W: pixels per class are counted, counts are multiplied by weights and
-//! added in f64, classes ascending.
+//! **Order.** s: k ascending. The losses of a row are summed as [`crate::num::sum`] says, 0 where there is no label;
+//! rows are added in f64 in the order of samples and rows. W: pixels per class are counted, counts are multiplied by
+//! weights and added in f64, classes ascending.
 
 use super::maps::{BORDER, Maps};
 use crate::num::elementary::{exp_f32, exp_lanes, ln_f32, ln_lanes};
@@ -46,8 +46,8 @@ fn weigh(labels: &[i16], weights: &[f32]) -> (u64, f64) {
     (counts.iter().sum(), total)
 }
 
-/// Loss, and its gradient by the logits; labels are \[sample\]\[row\]\[column\], −1 or below the number of weights, which is
-/// that of the logits' channels.
+/// Loss, and its gradient by the logits; labels are \[sample\]\[row\]\[column\], −1 or below the number of weights,
+/// which is that of the logits' channels.
 pub fn cross_entropy(
     isa: Isa,
     logits: &Maps<Lane>,

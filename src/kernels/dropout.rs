@@ -1,5 +1,5 @@
-//! L2. Dropout: which numbers are dropped is a function of seed, layer, step and place, so the mask is computed where it is
-//! needed, forward and backward, and stored nowhere.
+//! L2. Dropout: which numbers are dropped is a function of seed, layer, step and place, so the mask is computed where
+//! it is needed, forward and backward, and stored nowhere.
 //!
 //! ```text
 //! factor(n, c, y, x) = 0 if bits < 2¹⁶·p else 1/(1 − p)
@@ -7,8 +7,8 @@
 //!        of word (x%8)/2 the low half for even x, the high half for odd x
 //! ```
 //!
-//! The stream is the layer, the draw the step ([`crate::num::philox`]); n counts the samples of the leaf. p is rounded to a
-//! multiple of 2⁻¹⁶. Cost: a block serves eight numbers, sixteen blocks are computed side by side.
+//! The stream is the layer, the draw the step ([`crate::num::philox`]); n counts the samples of the leaf. p is
+//! rounded to a multiple of 2⁻¹⁶. Cost: a block serves eight numbers, sixteen blocks are computed side by side.
 
 use super::maps::Shape;
 use crate::num::lanes::{LANES, Lane};

@@ -5,8 +5,8 @@
 //! ```
 //!
 //! Input slots are the channels of all sources in their order, each source filled up to whole positions
-//! ([`super::maps::Pixel::CHANNELS`]); idle slots and lanes are +0. Gradients, moments and the optimizer keep this order,
-//! so nothing is packed between two steps but [`Filter::swapped`].
+//! ([`super::maps::Pixel::CHANNELS`]); idle slots and lanes are +0. Gradients, moments and the optimizer keep this
+//! order, so nothing is packed between two steps but [`Filter::swapped`].
 
 use super::maps::Pixel;
 use super::stencil::Window;
@@ -95,8 +95,8 @@ impl FilterShape {
         };
         (0..self.torch().iter().product()).into_par_iter().map(place).collect()
     }
-    /// The filter with inputs and outputs exchanged, for the gradient by x: \[input slot / 16\]\[tap\]\[output channel\]
-    /// \[input slot % 16\].
+    /// The filter with inputs and outputs exchanged, for the gradient by x: \[input slot / 16\]\[tap\]\[output
+    /// channel\] \[input slot % 16\].
     ///
     /// # Panics
     /// Unless the input's positions are [`Lane`]s.

@@ -12,8 +12,8 @@
 //! | [`cross_entropy`] | softmax cross-entropy with class weights and unlabelled pixels |
 //! | [`adam`] | the optimizer |
 //!
-//! [`Kernels`] lists them. [`Reference`] is the definition, one number after the other; [`Cpu`] uses lanes and threads; and
-//! [`Twin`] runs two of them and keeps the first bit in which they differ: the tool of an audit.
+//! [`Kernels`] lists them. [`Reference`] is the definition, one number after the other; [`Cpu`] uses lanes and
+//! threads; and [`Twin`] runs two of them and keeps the first bit in which they differ: the tool of an audit.
 //!
 //! Kernels know no network and no file; what shapes fit together is checked by who calls them.
 

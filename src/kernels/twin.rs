@@ -8,8 +8,8 @@ use super::maps::{Maps, Pixel};
 use super::{Kernels, Lane};
 use std::sync::Mutex;
 
-/// Runs two implementations on the same inputs and compares every bit of what they write. Results are those of the first,
-/// so that a difference does not grow; calls after a difference are no longer compared.
+/// Runs two implementations on the same inputs and compares every bit of what they write. Results are those of the
+/// first, so that a difference does not grow; calls after a difference are no longer compared.
 pub struct Twin<A, B> {
     first: A,
     second: B,

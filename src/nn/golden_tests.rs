@@ -61,7 +61,8 @@ fn ten_steps_are_torchs() {
         let after = load(&weights::read(&file(name, "after.safetensors")).unwrap()).unwrap().network;
         assert_eq!(trainer.network.batches, after.batches);
         for (mine, theirs) in trainer.network.parameters.iter().zip(&after.parameters) {
-            // A bias in front of a BatchNorm: its true gradient is 0, torch steps of rounding, and the mean takes it along.
+            // A bias in front of a BatchNorm: its true gradient is 0, torch steps of rounding, and the mean takes it
+            // along.
             let head = mine.name == "model.2.1.conv.unit0.conv.bias" || mine.name.contains("residual");
             if mine.name.ends_with("running_mean") || mine.name.ends_with("conv.bias") && !head {
                 continue;

@@ -141,8 +141,8 @@ impl Plan {
         Plan { calls, channels: (0..=network.steps.len()).map(|v| network.channels(v)).collect() }
     }
 
-    /// Logits of images whose rows and columns are multiples of [`super::config::Config::multiple`]. `seen` is called after
-    /// each call with its number.
+    /// Logits of images whose rows and columns are multiples of [`super::config::Config::multiple`]. `seen` is called
+    /// after each call with its number.
     pub fn run<K: Kernels>(
         &self,
         kernels: &K,

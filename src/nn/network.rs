@@ -98,9 +98,10 @@ pub struct Network {
 }
 
 impl Network {
-    /// The network of a configuration with PyTorch's initial weights of `seed`: weights and biases of a convolution uniform
-    /// in ±1/√(fan in), fan in = k² times the second axis of PyTorch's weights (the *outputs* of a transposed convolution);
-    /// γ = 1, β = 0, running mean 0 and variance 1, slopes 0.25. Number i of parameter p is drawn from stream p at i.
+    /// The network of a configuration with PyTorch's initial weights of `seed`: weights and biases of a convolution
+    /// uniform in ±1/√(fan in), fan in = k² times the second axis of PyTorch's weights (the *outputs* of a transposed
+    /// convolution); γ = 1, β = 0, running mean 0 and variance 1, slopes 0.25. Number i of parameter p is drawn from
+    /// stream p at i.
     pub fn new(config: Config, seed: u64) -> Network {
         let mut network = Network {
             config: config.clone(),

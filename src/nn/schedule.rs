@@ -5,9 +5,9 @@
 //! stop      better: loss < best − 1e-3, absolute; stops at the 10th epoch in a row that is not
 //! ```
 //!
-//! These are the numbers of the authors' code (PyTorch's `ReduceLROnPlateau` and Lightning's `EarlyStopping`); there, early
-//! stopping was made but never asked. With these numbers it stops before the rate is ever lowered, so whoever wants both
-//! gives it more patience.
+//! These are the numbers of the authors' code (PyTorch's `ReduceLROnPlateau` and Lightning's `EarlyStopping`); there,
+//! early stopping was made but never asked. With these numbers it stops before the rate is ever lowered, so whoever
+//! wants both gives it more patience.
 
 /// Lowers the learning rate when the loss stays.
 #[derive(Clone, Debug, PartialEq)]
@@ -20,7 +20,8 @@ pub struct Plateau {
     pub bad: u32,
 }
 
-/// Factor of the rate, epochs that are waited, part of the loss that counts as better, least rate, least change of the rate.
+/// Factor of the rate, epochs that are waited, part of the loss that counts as better, least rate, least change of
+/// the rate.
 const FACTOR: f64 = 0.2;
 const PATIENCE: u32 = 10;
 const RELATIVE: f64 = 1e-4;

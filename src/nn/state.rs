@@ -1,8 +1,8 @@
-//! L4. The network from a state dict and back. The architecture is read from the names and shapes; then every tensor must be
-//! there, of the right shape, finite, and none may be left over.
+//! L4. The network from a state dict and back. The architecture is read from the names and shapes; then every tensor
+//! must be there, of the right shape, finite, and none may be left over.
 //!
-//! Names are those of [`super::network`]; what trainers put in front (`model.`, `module.` …) is found and kept. A Lightning
-//! checkpoint's `cross_entropy_loss.weight` is no part of the network and is passed over.
+//! Names are those of [`super::network`]; what trainers put in front (`model.`, `module.` …) is found and kept. A
+//! Lightning checkpoint's `cross_entropy_loss.weight` is no part of the network and is passed over.
 
 use super::config::Config;
 use super::network::Network;
@@ -26,8 +26,8 @@ pub struct Loaded {
 /// The network of a state dict.
 ///
 /// # Errors
-/// [`Fault::Data`](crate::error::Fault::Data) names the first tensor that is missing, left over, of another shape, or not
-/// finite.
+/// [`Fault::Data`](crate::error::Fault::Data) names the first tensor that is missing, left over, of another shape, or
+/// not finite.
 pub fn load(dict: &StateDict) -> Result<Loaded> {
     let tensors: BTreeMap<&str, &NamedTensor> = dict.tensors.iter().map(|t| (t.name.as_str(), t)).collect();
     let starts = ["model.0.conv.unit0.conv.weight", "encoder.0.conv.unit0.conv.weight"];
@@ -61,7 +61,8 @@ pub fn load(dict: &StateDict) -> Result<Loaded> {
         Config::paper(&channels, extent("head.weight", 0).ok_or_else(|| missing("head.weight"))?)
     };
     config.check().map_err(|e| Error::data(e.what()).help("the file is damaged"))?;
-    // A unit has at least a convolution of as many channels to as many: who names channels without numbers gets no memory.
+    // A unit has at least a convolution of as many channels to as many: who names channels without numbers gets no
+    // memory.
     let least = config.channels.iter().chain([&config.classes]).map(|c| c * c).sum::<usize>();
     if least > dict.tensors.iter().map(|t| t.data.len()).sum() {
         return Err(Error::data(format!("channels {:?} need more numbers than there are", config.channels)));
@@ -120,8 +121,8 @@ pub fn save(network: &Network, prefix: &str) -> StateDict {
     StateDict { tensors, metadata: BTreeMap::new() }
 }
 
-/// The state dict of a network with the names, order, types and metadata of another that [`load`] accepted; what is no part
-/// of the network stays as it is there.
+/// The state dict of a network with the names, order, types and metadata of another that [`load`] accepted; what is
+/// no part of the network stays as it is there.
 ///
 /// # Errors
 /// [`Fault::Data`](crate::error::Fault::Data) where a tensor's type holds no weights.

@@ -1,4 +1,5 @@
-//! L3. The tape: every step of a forward pass is written down, and [`Tape::backward`] reads it from the end and consumes it.
+//! L3. The tape: every step of a forward pass is written down, and [`Tape::backward`] reads it from the end and
+//! consumes it.
 //!
 //! Three steps make the network; a [`Var`] is the value that one left.
 //!
@@ -8,12 +9,12 @@
 //! | activation | z = PReLU(m·(scale·x + shift)) + r, scale and shift of the batch | x, γ, β, a: [`crate::kernels::batchnorm`]; r: dz |
 //! | max-pooling | y = max of 2×2 | x: dy where x was the maximum |
 //!
-//! A value's gradient is written by the first who contributes and added to by the others, in the order of the tape from its
-//! end. Concatenation is no step: a convolution takes several sources. What a step needs for its gradient it keeps in its
-//! fields: dropout keeps three numbers, not a mask.
+//! A value's gradient is written by the first who contributes and added to by the others, in the order of the tape
+//! from its end. Concatenation is no step: a convolution takes several sources. What a step needs for its gradient it
+//! keeps in its fields: dropout keeps three numbers, not a mask.
 //!
-//! The gradient of a bias in front of a BatchNorm is 0, because the mean takes it away again; it is not computed (rounding
-//! would make noise of it, and Adam steps of the noise).
+//! The gradient of a bias in front of a BatchNorm is 0, because the mean takes it away again; it is not computed
+//! (rounding would make noise of it, and Adam steps of the noise).
 
 use super::parameter::Parameter;
 use super::pool::Pool;
@@ -265,8 +266,9 @@ impl<'a, K: Kernels> Tape<'a, K> {
     }
 }
 
-/// Gradient by the weights. With few outputs most lanes would idle: there a transposed convolution's is that of its adjoint,
-/// a strided convolution of dy to x, whose lanes are the inputs. Every weight is the same sum in the same order.
+/// Gradient by the weights. With few outputs most lanes would idle: there a transposed convolution's is that of its
+/// adjoint, a strided convolution of dy to x, whose lanes are the inputs. Every weight is the same sum in the same
+/// order.
 fn weight_gradient<K: Kernels>(
     kernels: &K,
     isa: Isa,

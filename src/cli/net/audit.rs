@@ -1,5 +1,5 @@
-//! `tomolith net audit`: every kernel against its definition, bit by bit, and training on every instruction set and many
-//! numbers of threads.
+//! `tomolith net audit`: every kernel against its definition, bit by bit, and training on every instruction set and
+//! many numbers of threads.
 
 use super::{CHANNELS, CLASSES, SEED, VARIANT};
 use crate::cli::options::{Opt, Takes};
