@@ -31,7 +31,7 @@ fn twins() -> Vec<Twin<Cpu, Reference>> {
 
 fn identical(twins: &[Twin<Cpu, Reference>]) {
     for (twin, isa) in twins.iter().zip(Isa::available()) {
-        let log = twin.log();
+        let log = twin.record();
         assert!(log.numbers > 0);
         assert_eq!(log.difference, None, "{}", isa.name());
     }

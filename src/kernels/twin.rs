@@ -33,7 +33,7 @@ impl<A: Kernels, B: Kernels> Twin<A, B> {
         Twin { first, second, log: Mutex::default() }
     }
     /// What was compared until now.
-    pub fn log(&self) -> Log {
+    pub fn record(&self) -> Log {
         self.log.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone()
     }
     fn compare<T: Copy + Into<f64>>(&self, kernel: &str, a: impl Iterator<Item = T>, b: impl Iterator<Item = T>) {
@@ -142,12 +142,12 @@ mod tests {
         let twin = Twin::new(Reference, Reference);
         let (zero, mut other) = (vec![Lane::ZERO; 2], vec![Lane::ZERO; 2]);
         twin.compare_lanes("a", &zero, &other);
-        assert_eq!((twin.log().difference, twin.log().numbers), (None, 32));
+        assert_eq!((twin.record().difference, twin.record().numbers), (None, 32));
         other[1].0[3] = -0.0;
         twin.compare_lanes("b", &zero, &other);
         other[0].0[0] = 1.0;
         twin.compare_lanes("c", &zero, &other);
-        let log = twin.log();
+        let log = twin.record();
         assert_eq!(log.difference.unwrap(), "call 2 of all, b, number 19: 0e0 and -0e0");
         assert_eq!(log.calls, 3);
     }

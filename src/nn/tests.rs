@@ -104,7 +104,7 @@ fn training_and_inference_are_their_definition_to_the_bit() {
                 trainer.step(&twin, isa, &x, &labels(&x, 3), &options(3, 0.2)).unwrap();
             }
             Plan::new(&trainer.network).run(&twin, &x, &mut Workspace::default(), |_| ());
-            let log = twin.log();
+            let log = twin.record();
             assert!(log.difference.is_none() && log.calls > 50, "{config:?} {}: {log:?}", isa.name());
         }
     }

@@ -62,7 +62,7 @@ fn run(c: &Context) -> Result<()> {
         let mut trainer = Trainer::new(start.clone());
         trainer.step(&twin, isa, &image, &labels, &options)?;
         Plan::new(&trainer.network).run(&twin, &image, &mut Workspace::default(), |_| ());
-        let log = twin.log();
+        let log = twin.record();
         if let Some(difference) = log.difference {
             return Err(Error::mismatch(format!("{} differs from the definition: {difference}", isa.name())));
         }
