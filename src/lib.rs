@@ -2,7 +2,8 @@
 //!
 //! Operando X-ray micro-CT of lithium-metal cells, from raw projections to numbers, in one auditable program. Today it
 //! reads a scan as a beamline wrote it, prepares it (flats, rings, phase, several fields of view), finds its rotation
-//! axis and reconstructs it in true attenuation units, registers scans of one sample at several times, from files larger
+//! axis and reconstructs it in true attenuation units, registers scans of one sample at several times, runs and trains the
+//! network that is to segment them, from files larger
 //! than memory, with every output hashed and every bit the same for any thread count, instruction set, slab height and way of reading. What this file promises
 //! is tested by `tests/architecture.rs` and named tests; what is not built yet is not mentioned.
 //!
@@ -34,11 +35,13 @@
 //! | 2 | [`volume`] | volumes on disk, crash-safe, verifiable; the traits [`volume::Source`] and [`volume::Sink`] |
 //! | 2 | [`fft`] | Fourier transforms of sixteen signals at a time, and the naive sum they are tested against |
 //! | 2 | [`optics`] | free space and phase retrieval as functions of spatial frequency |
+//! | 2 | [`kernels`] | every kernel of the network: its definition and its fast version, the same bits |
 //! | 3 | [`exchange`] | foreign formats: HDF5 (Data Exchange, NXtomo), TIFF, MRC, `.npy`, angle lists, PNG |
 //! | 3 | [`phantom`] | objects with known truth: discs in closed form; the operando cell, how somebody would label it, and how a beamline sees it |
 //! | 3 | [`recon`] | reconstruction, from counts to slices |
 //! | 3 | [`register`] | rigid motions between scans with their covariance, and resampling through them |
-//! | 4 | [`nn`] | the network: its files of weights |
+//! | 3 | [`tensor`] | named parameters, and the tape that holds all calculus of the network |
+//! | 4 | [`nn`] | the Residual U-Net: architecture, training step, inference |
 //! | 9 | [`cli`] | the commands; `main` only calls it |
 //!
 //! ## Invariants
@@ -106,6 +109,7 @@ pub mod error;
 pub mod exchange;
 pub mod fft;
 pub mod json;
+pub mod kernels;
 pub mod nn;
 pub mod num;
 pub mod optics;
@@ -114,6 +118,7 @@ pub mod phantom;
 pub mod provenance;
 pub mod recon;
 pub mod register;
+pub mod tensor;
 #[doc(hidden)]
 pub mod testing;
 pub mod units;

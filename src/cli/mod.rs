@@ -29,6 +29,7 @@ pub mod demo;
 pub mod doctor;
 pub mod fields;
 pub mod info;
+pub mod net;
 pub mod open;
 pub mod options;
 pub mod orient;
@@ -85,6 +86,13 @@ pub const COMMANDS: &[Command] = &[
     convert::COMMAND,
     phantom::cell::COMMAND,
     phantom::discs::COMMAND,
+    net::init::COMMAND,
+    net::info::COMMAND,
+    net::forward::COMMAND,
+    net::step::COMMAND,
+    net::audit::COMMAND,
+    net::bench::COMMAND,
+    net::convert::COMMAND,
     trace::GRIDREC,
     trace::register::COMMAND,
     demo::COMMAND,
@@ -93,6 +101,7 @@ pub const COMMANDS: &[Command] = &[
 
 /// Commands of two words have a first word; what it is about.
 const GROUPS: &[(&str, &str)] = &[
+    ("net", "Look at, run, train and audit the network that segments"),
     ("phantom", "Make specimens and scans whose truth is known"),
     ("stitch", "Join several fields of view"),
     ("trace", "Look inside a method, step by step (for teaching)"),

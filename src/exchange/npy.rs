@@ -94,6 +94,23 @@ pub(super) fn read_vector(file: &Arc<OpenFile>, max_len: usize) -> Result<Vec<f6
     Ok(values)
 }
 
+/// Reads a whole array of any number of axes: its shape and its elements, row-major. It takes at most four times the
+/// file's length.
+///
+/// # Errors
+/// As [`NpySource::open`]; a number that f32 does not hold is rounded.
+pub fn read_array(path: &Path) -> Result<(Vec<usize>, Vec<f32>)> {
+    let file = Arc::new(OpenFile::open(path)?);
+    let (header, offset) = read_header(&file)?;
+    let n = header.shape.iter().product::<usize>();
+    let mut values = vec![0f32; n];
+    if n > 0 {
+        let array = Plain { file, offset, dims: Dims::new(1, 1, n).map_err(|e| e.at(path))?, number: header.number };
+        array.run(0, &mut values, &mut Vec::new())?;
+    }
+    Ok((header.shape, values))
+}
+
 /// The header, and where the elements start; the file's length agrees with both.
 fn read_header(file: &OpenFile) -> Result<(Header, u64)> {
     let check = || -> Result<(Header, u64)> {

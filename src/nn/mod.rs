@@ -1,3 +1,25 @@
-//! L4. The network: so far its files ([`weights`]).
+//! L4. The network of the paper: a Residual U-Net, its training, and its inference.
+//!
+//! | file | what |
+//! |---|---|
+//! | [`config`] | every choice of the architecture as a named field; the variants `monai` and `paper` |
+//! | [`network`] | the network as a list of steps, its parameters and their names; initial weights |
+//! | [`infer`] | inference: BatchNorm folded into the convolutions, memory planned |
+//! | [`train`] | a training step |
+//! | [`schedule`] | when to learn slower, when to stop |
+//! | [`checkpoint`] | a training that can be taken up again |
+//! | [`state`] | the network from and to a state dict, and its architecture from its names |
+//! | [`weights`] | files of weights |
 
+pub mod checkpoint;
+pub mod config;
+#[cfg(test)]
+mod golden_tests;
+pub mod infer;
+pub mod network;
+pub mod schedule;
+pub mod state;
+#[cfg(test)]
+mod tests;
+pub mod train;
 pub mod weights;

@@ -73,6 +73,8 @@ impl ComplexLane {
 
 /// A vector of 16 f32. Implemented by this module only.
 pub trait F32x16: Copy + sealed::Sealed {
+    /// How many of them the registers hold: how large a tile of accumulators may be. Decides speed, never a bit.
+    const REGISTERS: usize = 8;
     /// Reads 16 lanes.
     fn load(from: &Lane) -> Self;
     /// Reads 16 numbers that need not be aligned.

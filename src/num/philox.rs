@@ -20,12 +20,12 @@
 
 use super::elementary::{ln, ln_gamma, sincos_pi};
 
-const M0: u32 = 0xd251_1f53;
-const M1: u32 = 0xcd9e_8d57;
+pub(crate) const M0: u32 = 0xd251_1f53;
+pub(crate) const M1: u32 = 0xcd9e_8d57;
 /// Golden ratio and √3 − 1 in 32 bits.
-const W0: u32 = 0x9e37_79b9;
-const W1: u32 = 0xbb67_ae85;
-const ROUNDS: usize = 10;
+pub(crate) const W0: u32 = 0x9e37_79b9;
+pub(crate) const W1: u32 = 0xbb67_ae85;
+pub(crate) const ROUNDS: usize = 10;
 
 /// Philox4x32-10 of a counter under a key.
 #[inline(always)]

@@ -36,6 +36,7 @@ pub struct Avx512(__m512);
 impl sealed::Sealed for Avx512 {}
 
 impl F32x16 for Avx512 {
+    const REGISTERS: usize = 32;
     #[inline(always)]
     fn call<K: Kernel>(kernel: K) -> K::Out {
         // SAFETY: a value of this type exists only where its instruction set is present (see `Isa::run`).

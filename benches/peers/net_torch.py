@@ -1,0 +1,225 @@
+"""The network beside PyTorch and MONAI: the same weights, logits, losses and steps; and the time they take.
+
+    python benches/peers/net_torch.py check TOMOLITH [--channels 32,64,...] [--classes K] [--size N] [--batch N]
+    python benches/peers/net_torch.py time TOMOLITH [--threads 1] [--rounds 5] [--train]
+    python benches/peers/net_torch.py golden FOLDER
+
+`check` makes weights with MONAI's UNet, runs 10 training steps of both programs and compares logits (against torch in f64),
+losses and every weight tensor. (A value within rounding of a PReLU's bend takes the other slope in f32 than in f64, and Adam's
+first steps have the sign of a gradient, however small: at large sizes one such value can be seen, in either program. Another
+--seed tells such luck from an error.) `time` alternates both programs in one run and prints medians. `golden` writes the small files
+of testdata/net. TOMOLITH is the program. Needs torch, monai, numpy, safetensors.
+"""
+
+import argparse
+import json
+import os
+import re
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+
+import numpy as np
+import torch
+from monai.networks.nets import UNet
+from safetensors.torch import load_file, save_file
+
+CHANNELS = "32,64,128,256,512,512,512"
+
+
+def unet(channels, classes, dropout=0.0):
+    return UNet(spatial_dims=2, in_channels=1, out_channels=classes, channels=channels, strides=[2] * (len(channels) - 1),
+                num_res_units=2, dropout=dropout, norm="batch")
+
+
+def data(batch, size, classes, seed):
+    """Images of soft blobs with noise, and the blobs' grey in steps as labels; every eighth pixel or so has none."""
+    rng = np.random.default_rng(seed)
+    coarse = torch.from_numpy(rng.random((batch, 1, 9, 9), dtype=np.float32))
+    blobs = torch.nn.functional.interpolate(coarse, (size, size), mode="bicubic", align_corners=True).clamp(0, 0.999).numpy()
+    x = (blobs + 0.05 * rng.standard_normal(blobs.shape)).astype(np.float32)
+    y = np.floor(blobs[:, 0] * classes).astype(np.int16)
+    y[rng.random(y.shape) < 0.125] = -1
+    return x, y
+
+
+def lively(net, seed):
+    """Running statistics, slopes and scales that are not those of the beginning."""
+    g = torch.Generator().manual_seed(seed)
+    for name, p in net.state_dict().items():
+        if name.endswith("running_mean"):
+            p.copy_(0.1 * torch.randn(p.shape, generator=g))
+        elif name.endswith("running_var"):
+            p.copy_(0.5 + torch.rand(p.shape, generator=g))
+        elif ".N.weight" in name:
+            p.copy_(0.5 + torch.rand(p.shape, generator=g))
+        elif ".N.bias" in name:
+            p.copy_(0.1 * torch.randn(p.shape, generator=g))
+
+
+def train(net, x, y, steps):
+    net.train()
+    optimizer = torch.optim.Adam(net.parameters(), lr=3e-4)
+    loss_of = torch.nn.CrossEntropyLoss(ignore_index=-1)
+    losses = []
+    for _ in range(steps):
+        optimizer.zero_grad()
+        loss = loss_of(net(x), y)
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    return losses
+
+
+def without_gradient(name):
+    """Biases in front of a BatchNorm: their true gradient is zero, and Adam makes steps of its rounding."""
+    before_norm = re.search(r"unit\d\.conv\.bias$|2\.0\.conv\.bias$", name)
+    return (before_norm and not re.fullmatch(r"model\.2\.1\.conv\.unit0\.conv\.bias", name)) or name.endswith("running_mean")
+
+
+def run(*words):
+    return subprocess.run([str(w) for w in words], check=True, capture_output=True, text=True).stdout
+
+
+def compare(folder, program, channels, classes, net, x, y, steps):
+    path = lambda name: os.path.join(folder, name)
+    save_file(net.state_dict(), path("w.safetensors"))
+    torch.save(net.state_dict(), path("w.pt"))
+    np.save(path("x.npy"), x)
+    np.save(path("y.npy"), y)
+    exact = unet(channels, classes).double()
+    exact.load_state_dict({k: v.double() if v.is_floating_point() else v for k, v in net.state_dict().items()})
+    with torch.no_grad():
+        truth = exact.eval()(torch.from_numpy(x).double()).numpy()
+        theirs = net.eval()(torch.from_numpy(x)).numpy()
+    worst = 0.0
+    for weights in ["w.safetensors", "w.pt"]:
+        run(program, "net", "forward", "--weights", path(weights), "--input", path("x.npy"), "--output", path("l.npy"), "--overwrite")
+        worst = max(worst, np.abs(np.load(path("l.npy")) - truth).max() / np.abs(truth).max())
+    own = np.abs(theirs - truth).max() / np.abs(truth).max()
+    print(f"logits        {worst:.2e} of the largest from torch f64 (torch f32 itself {own:.2e})")
+    losses = train(exact, torch.from_numpy(x).double(), torch.from_numpy(y).long(), steps)
+    run(program, "net", "step", "--weights", path("w.safetensors"), "--input", path("x.npy"), "--labels", path("y.npy"), "--steps", steps,
+        "--lr", "3e-4", "--dropout", "0", "--output-weights", path("w2.safetensors"), "--losses", path("losses.json"), "--overwrite")
+    ours = json.load(open(path("losses.json")))["losses"]
+    difference = max(abs(a - b) / abs(b) for a, b in zip(ours, losses))
+    print(f"losses        {difference:.2e} relative after {steps} steps ({losses[0]:.6f} to {losses[-1]:.6f})")
+    mine, reference = load_file(path("w2.safetensors")), exact.state_dict()
+    assert list(sorted(mine)) == list(sorted(reference))
+    def farthest(weights):
+        far = {k: (weights[k].double() - v.double()).abs().max().item() / max(v.double().abs().max().item(), 1e-30)
+               for k, v in reference.items() if not without_gradient(k)}
+        name = max(far, key=far.get)
+        return far[name], name
+    weights, name = farthest(mine)
+    print(f"weights       {weights:.2e} of the largest, {name}")
+    losses32 = train(net, torch.from_numpy(x), torch.from_numpy(y).long(), steps)
+    difference32 = max(abs(a - b) / abs(b) for a, b in zip(losses32, losses))
+    weights32, name = farthest(net.state_dict())
+    print(f"torch in f32  losses {difference32:.2e}, weights {weights32:.2e}, {name}")
+    # Adam's first steps have the gradient's sign: where that is rounding, no f32 program follows f64. Twice torch's own distance is allowed.
+    return worst <= 1e-5 and difference <= max(1e-5, 2 * difference32) and weights <= max(1e-3, 2 * weights32)
+
+
+def check(a):
+    channels = [int(c) for c in a.channels.split(",")]
+    torch.manual_seed(a.seed)
+    net = unet(channels, a.classes)
+    with torch.no_grad():
+        lively(net, a.seed)
+    x, y = data(a.batch, a.size, a.classes, a.seed)
+    with tempfile.TemporaryDirectory() as folder:
+        if not compare(folder, a.program, channels, a.classes, net, x, y, a.steps):
+            sys.exit("beyond the bound")
+
+
+def own_time(program, a, *more):
+    out = run(program, "net", "bench", "--threads", a.threads, "--repeat", a.repeat, "--classes", a.classes, "--size", a.size,
+              "--batch", a.batch, *more)
+    return float(re.search(r"(?:inference|step) ([0-9.]+) s", out).group(1)), out
+
+
+def time_both(a):
+    torch.set_num_threads(a.threads)
+    channels = [int(c) for c in CHANNELS.split(",")]
+    torch.manual_seed(0)
+    net = unet(channels, a.classes).to(memory_format=torch.channels_last)
+    x, y = data(a.batch, a.size, a.classes, 0)
+    x, y = torch.from_numpy(x).to(memory_format=torch.channels_last), torch.from_numpy(y).long()
+    optimizer = torch.optim.Adam(net.parameters(), lr=3e-4)
+    loss_of = torch.nn.CrossEntropyLoss(ignore_index=-1)
+
+    def infer():
+        with torch.inference_mode():
+            net(x)
+
+    def step():
+        optimizer.zero_grad()
+        loss_of(net(x), y).backward()
+        optimizer.step()
+
+    once = step if a.train else infer
+    net.train(a.train)
+    once()
+    ours, theirs = [], []
+    for _ in range(a.rounds):
+        times = []
+        for _ in range(a.repeat):
+            start = time.perf_counter()
+            once()
+            times.append(time.perf_counter() - start)
+        theirs.append(statistics.median(times))
+        seconds, table = own_time(a.program, a, *(["--train"] if a.train else []))
+        ours.append(seconds)
+        print(f"torch {theirs[-1]:.4f} s   tomolith {ours[-1]:.4f} s", flush=True)
+    print(table)
+    t, o = statistics.median(theirs), statistics.median(ours)
+    print(f"{'training step' if a.train else 'inference'}, batch {a.batch}, {a.size}^2, {a.threads} threads, torch {torch.__version__}: "
+          f"torch channels-last f32 {t:.4f} s, tomolith strict {o:.4f} s, {t / o:.2f} times as fast")
+
+
+def golden(a):
+    """Two small networks, their inputs, torch's logits in f64 and its losses and weights after 10 steps."""
+    os.makedirs(a.program, exist_ok=True)
+    for name, channels, classes in [("narrow", [4, 8, 12], 3), ("deep", [4, 4, 8, 8, 8], 5)]:
+        torch.manual_seed(1)
+        net = unet(channels, classes)
+        with torch.no_grad():
+            lively(net, 1)
+        x, y = data(2, 32, classes, 1)
+        path = lambda what: os.path.join(a.program, f"{name}.{what}")
+        save_file(net.state_dict(), path("safetensors"))
+        np.save(path("x.npy"), x)
+        np.save(path("y.npy"), y)
+        exact = net.double()
+        with torch.no_grad():
+            np.save(path("logits.npy"), exact.eval()(torch.from_numpy(x).double()).numpy().astype(np.float32))
+        losses = train(exact, torch.from_numpy(x).double(), torch.from_numpy(y).long(), 10)
+        json.dump({"losses": losses}, open(path("losses.json"), "w"))
+        after = {k: v.float().contiguous() if v.is_floating_point() else v for k, v in exact.state_dict().items()}
+        save_file(after, path("after.safetensors"))
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", choices=["check", "time", "golden"])
+    parser.add_argument("program", help="the program tomolith, or the folder of golden files")
+    parser.add_argument("--channels", default=CHANNELS)
+    parser.add_argument("--classes", type=int, default=5)
+    parser.add_argument("--size", type=int)
+    parser.add_argument("--batch", type=int)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--steps", type=int, default=10)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--repeat", type=int, default=3)
+    parser.add_argument("--train", action="store_true")
+    a = parser.parse_args()
+    a.size = a.size or (512 if a.what == "time" else 64)
+    a.batch = a.batch or (4 if a.train else 1 if a.what == "time" else 2)
+    {"check": check, "time": time_both, "golden": golden}[a.what](a)
+
+
+main()

@@ -1,0 +1,106 @@
+//! `tomolith net audit`: every kernel against its definition, bit by bit, and training on every instruction set and
+//! many numbers of threads.
+
+use super::{CHANNELS, CLASSES, SEED, VARIANT};
+use crate::cli::options::{Opt, Takes};
+use crate::cli::{Command, Context, values};
+use crate::error::{Error, Result};
+use crate::kernels::maps::{Maps, Shape};
+use crate::kernels::{Cpu, Reference, Twin};
+use crate::nn::config::Config;
+use crate::nn::infer::{Plan, Workspace};
+use crate::nn::network::Network;
+use crate::nn::train::{Options, Trainer};
+use crate::num::lanes::Isa;
+use crate::num::philox::Stream;
+use crate::os::check_interrupt;
+
+/// The command.
+pub const COMMAND: Command = Command {
+    path: &["net", "audit"],
+    about: "Check the network against its definition, bit by bit",
+    details: "First, for every instruction set, a training step and an inference are computed by the fast kernels and by their \
+              definitions in lock-step; the first differing bit is named. Then some steps with dropout are trained on every \
+              instruction set and on 1, 2, 3 and 8 threads: the digest of all weights is to be the same.",
+    examples: "  tomolith net audit\n  tomolith net audit --variant paper --channels 8,16,32 --size 32 --steps 20",
+    groups: &[(
+        "",
+        &[
+            VARIANT,
+            CHANNELS,
+            CLASSES,
+            SEED,
+            Opt::new("size", Takes::Number("N"), "Rows and columns of the images").default("64"),
+            Opt::new("batch", Takes::Number("N"), "Images").default("2"),
+            Opt::new("steps", Takes::Number("N"), "Training steps for each instruction set and number of threads")
+                .default("20"),
+        ],
+    )],
+    run,
+};
+
+/// Numbers of threads to train on.
+const THREADS: [usize; 4] = [1, 2, 3, 8];
+/// Stream of the images' numbers.
+const STREAM: u32 = 0x6175;
+
+fn run(c: &Context) -> Result<()> {
+    let s = &c.settings;
+    let channels = s.parsed("channels", super::channels)?;
+    let config =
+        Config::variant(s.text("variant")?.unwrap_or_default(), &channels, s.parsed("classes", values::count)?)?;
+    let (size, batch) = (s.parsed("size", values::count)?, s.parsed("batch", values::count)?);
+    config.check_size(size, size)?;
+    let (seed, steps) = (s.parsed("seed", super::seed)?, s.parsed("steps", values::count)?);
+    let (image, labels) = batch_of(batch, size, config.classes, seed);
+    let start = Network::new(config.clone(), seed);
+    let options = Options { rate: 3e-4, dropout: 0.2, seed, class_weights: vec![1.0; config.classes] };
+
+    for isa in Isa::available() {
+        check_interrupt()?;
+        let twin = Twin::new(Cpu { isa }, Reference);
+        let mut trainer = Trainer::new(start.clone());
+        trainer.step(&twin, isa, &image, &labels, &options)?;
+        Plan::new(&trainer.network).run(&twin, &image, &mut Workspace::default(), |_| ());
+        let log = twin.record();
+        if let Some(difference) = log.difference {
+            return Err(Error::mismatch(format!("{} differs from the definition: {difference}", isa.name())));
+        }
+        let (calls, numbers) = (log.calls, log.numbers);
+        c.out.line(format!("{:8} and definition: {calls} calls, {numbers} numbers identical", isa.name()))?;
+    }
+    let mut first: Option<String> = None;
+    let all = Isa::available();
+    for (threads, isa) in THREADS.iter().flat_map(|&t| all.iter().map(move |&isa| (t, isa))) {
+        // The array has no fused multiply-add on most machines and is slow: one number of threads is enough.
+        if isa == Isa::scalar() && threads != THREADS[THREADS.len() - 1] {
+            continue;
+        }
+        check_interrupt()?;
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build();
+        let pool = pool.map_err(|e| Error::device(format!("cannot start {threads} threads: {e}")))?;
+        let digest = pool.install(|| -> Result<String> {
+            let mut trainer = Trainer::new(start.clone());
+            for _ in 0..steps {
+                trainer.step(&Cpu { isa }, isa, &image, &labels, &options)?;
+            }
+            Ok(super::digest(&trainer.network).hex())
+        })?;
+        c.out.line(format!("{:8} {threads} threads, {steps} steps: {digest}", isa.name()))?;
+        if first.get_or_insert_with(|| digest.clone()) != &digest {
+            return Err(Error::mismatch(format!("{} on {threads} threads trains other weights", isa.name())));
+        }
+    }
+    c.out.line("identical")
+}
+
+/// Images of random numbers, and labels that depend on them.
+pub(super) fn batch_of(batch: usize, size: usize, classes: usize, seed: u64) -> (Maps<f32>, Vec<i16>) {
+    let stream = Stream::new(seed, STREAM);
+    let shape = Shape::new(batch, 1, size, size);
+    let values: Vec<f32> = (0..shape.len() as u64).map(|i| stream.uniform_f32(i)).collect();
+    // Every eighth pixel has no label.
+    let label = |(i, v): (usize, &f32)| if i % 8 == 0 { -1 } else { (v * classes as f32) as i16 };
+    let labels = values.iter().enumerate().map(label).collect();
+    (Maps::from_nchw(shape, &values), labels)
+}

@@ -1,0 +1,105 @@
+//! `tomolith net bench`: how long inference and a training step take, layer by layer.
+
+use super::{CHANNELS, CLASSES, SEED, VARIANT};
+use crate::cli::options::{Opt, Takes};
+use crate::cli::{Command, Context, values};
+use crate::error::Result;
+use crate::kernels::Cpu;
+use crate::nn::config::Config;
+use crate::nn::infer::{Plan, What, Workspace};
+use crate::nn::network::Network;
+use crate::nn::train::{Options, Trainer};
+use crate::os::check_interrupt;
+use std::time::Instant;
+
+/// The command.
+pub const COMMAND: Command = Command {
+    path: &["net", "bench"],
+    about: "Time the network, layer by layer",
+    details: "Inference of a batch, several times: the median, and for each layer its least time and GFLOP/s. Then training \
+              steps without and with dropout. Numbers of the digest are the same for any threads and instruction set.",
+    examples: "  tomolith net bench --threads 1\n  tomolith net bench --size 512 --batch 4 --repeat 10 --train",
+    groups: &[(
+        "",
+        &[
+            VARIANT,
+            CHANNELS,
+            CLASSES,
+            SEED,
+            Opt::new("size", Takes::Number("N"), "Rows and columns of the images").default("512"),
+            Opt::new("batch", Takes::Number("N"), "Images").default("1"),
+            Opt::new("repeat", Takes::Number("N"), "Repetitions").default("7"),
+            Opt::new("train", Takes::Switch, "Time training steps instead of inference"),
+            Opt::new("dropout", Takes::Number("P"), "Dropout of the training steps").default("0"),
+        ],
+    )],
+    run,
+};
+
+fn median(times: &[f64]) -> f64 {
+    let mut sorted = times.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    sorted[sorted.len() / 2]
+}
+
+fn run(c: &Context) -> Result<()> {
+    let s = &c.settings;
+    let channels = s.parsed("channels", super::channels)?;
+    let config =
+        Config::variant(s.text("variant")?.unwrap_or_default(), &channels, s.parsed("classes", values::count)?)?;
+    let (size, batch) = (s.parsed("size", values::count)?, s.parsed("batch", values::count)?);
+    config.check_size(size, size)?;
+    let (seed, repeat) = (s.parsed("seed", super::seed)?, s.parsed("repeat", values::count)?);
+    let (image, labels) = super::audit::batch_of(batch, size, config.classes, seed);
+    let network = Network::new(config.clone(), seed);
+    let flops = super::info::flops(&network, batch, size);
+    let total: f64 = flops.iter().sum::<f64>() / 1e9;
+    let kernels = Cpu { isa: c.isa };
+    let mut times = Vec::new();
+    if s.is_on("train")? {
+        let dropout = s.parsed("dropout", values::number)?;
+        let options = Options { rate: 3e-4, dropout, seed, class_weights: vec![1.0; config.classes] };
+        let mut trainer = Trainer::new(network);
+        for _ in 0..=repeat {
+            check_interrupt()?;
+            let start = Instant::now();
+            trainer.step(&kernels, c.isa, &image, &labels, &options)?;
+            times.push(start.elapsed().as_secs_f64());
+        }
+        // The first step asks the system for its memory.
+        let time = median(&times[1..]);
+        c.out.line(format!("training step {time:.4} s, {:.1} GFLOP/s", 3.0 * total / time))?;
+        return c.out.line(format!("weights {}", super::digest(&trainer.network).hex()));
+    }
+    let plan = Plan::new(&network);
+    let mut workspace = Workspace::default();
+    let mut least = vec![f64::MAX; plan.calls.len()];
+    let mut digest = String::new();
+    for _ in 0..=repeat {
+        check_interrupt()?;
+        let start = Instant::now();
+        let mut last = start;
+        let logits = plan.run(&kernels, &image, &mut workspace, |call| {
+            least[call] = least[call].min(last.elapsed().as_secs_f64());
+            last = Instant::now();
+        });
+        times.push(start.elapsed().as_secs_f64());
+        digest = super::lanes_digest(logits.data().iter()).hex();
+        workspace.give(logits);
+    }
+    for (call, least) in plan.calls.iter().zip(&least) {
+        let (name, flop) = match &call.what {
+            What::Convolution { filter, .. } => {
+                let step = network.steps.iter().position(|s| s.filter() == Some(*filter)).unwrap_or(0);
+                (network.parameters[*filter].name.replace(".weight", ""), flops[step])
+            }
+            What::Activation { .. } => ("activation".to_string(), 0.0),
+            What::MaxPool { .. } => ("max-pool".to_string(), 0.0),
+        };
+        let short = name.replace("submodule", "s").replace("1.s.", "^");
+        c.out.line(format!("{short:36} {:8.3} ms {:7.1} GFLOP/s", 1e3 * least, flop / least / 1e9))?;
+    }
+    let time = median(&times[1..]);
+    c.out.line(format!("inference {time:.4} s, {:.1} GFLOP/s", total / time))?;
+    c.out.line(format!("logits {digest}"))
+}

@@ -1,0 +1,74 @@
+//! `tomolith net …`: the network by itself, for people who compare it with another.
+
+use crate::cli::options::{Opt, Takes};
+use crate::cli::values;
+use crate::error::{Error, Result};
+use crate::exchange::npy;
+use crate::kernels::maps::{Maps, Shape};
+use crate::nn::config::Config;
+use crate::nn::network::Network;
+use crate::nn::state::{self, Loaded};
+use crate::nn::weights::{self, StateDict};
+use crate::num::lanes::Lane;
+use crate::provenance::Digest;
+use std::path::Path;
+
+pub mod audit;
+pub mod bench;
+pub mod convert;
+pub mod forward;
+pub mod info;
+pub mod init;
+pub mod step;
+
+/// Weights to read.
+pub const WEIGHTS: Opt = Opt::new("weights", Takes::Value("FILE"), "Weights: .safetensors, or PyTorch's .pt or .ckpt");
+/// Images.
+pub const INPUT: Opt = Opt::new("input", Takes::Value("FILE.npy"), "Images, f32 of shape (N, 1, H, W)");
+/// Architecture by name.
+pub const VARIANT: Opt = Opt::new("variant", Takes::Choice(&Config::VARIANTS), "Architecture").default("monai");
+/// Channels of the levels.
+pub const CHANNELS: Opt = Opt::new("channels", Takes::Value("C0,C1,…"), "Channels of each level, the deepest last")
+    .default("32,64,128,256,512,512,512");
+/// Classes.
+pub const CLASSES: Opt = Opt::new("classes", Takes::Number("K"), "Classes to tell apart").default("5");
+/// Seed of the initial weights.
+pub const SEED: Opt = Opt::new("seed", Takes::Number("N"), "Seed of the initial weights and of dropout").default("0");
+/// Replaces an output.
+pub const OVERWRITE: Opt = Opt::new("overwrite", Takes::Switch, "Replace the output if it exists");
+
+/// The network in a file, and the file's tensors.
+fn open(path: &Path) -> Result<(Loaded, StateDict)> {
+    let dict = weights::read(path)?;
+    Ok((state::load(&dict).map_err(|e| e.at(path))?, dict))
+}
+
+/// Images of a file.
+fn images(path: &Path) -> Result<Maps<f32>> {
+    let (shape, values) = npy::read_array(path)?;
+    let &[n, 1, h, w] = shape.as_slice() else {
+        return Err(Error::data(format!("an array of shape {shape:?} is no batch of grey images"))
+            .help("save it as (N, 1, H, W)")
+            .at(path));
+    };
+    Ok(Maps::from_nchw(Shape::new(n, 1, h, w), &values))
+}
+
+/// Channels from text.
+fn channels(text: &str) -> Result<Vec<usize>> {
+    text.split(',').map(|c| values::count(c.trim())).collect()
+}
+
+/// A number that seeds.
+fn seed(text: &str) -> Result<u64> {
+    text.parse().map_err(|_| Error::usage(format!("'{text}' is no seed")).help("a seed is a whole number from 0 on"))
+}
+
+/// Digest of every number of a network.
+fn digest(network: &Network) -> Digest {
+    lanes_digest(network.parameters.iter().flat_map(|p| &p.values))
+}
+
+fn lanes_digest<'a>(lanes: impl Iterator<Item = &'a Lane>) -> Digest {
+    Digest::of(&lanes.flat_map(|l| l.0).flat_map(f32::to_le_bytes).collect::<Vec<u8>>())
+}

@@ -1,0 +1,92 @@
+//! `tomolith net step`: training steps on one batch, to be compared with another program's.
+
+use super::{INPUT, OVERWRITE, SEED, WEIGHTS};
+use crate::cli::options::{Opt, Takes};
+use crate::cli::progress::Progress;
+use crate::cli::{Command, Context, values};
+use crate::error::{Error, Result};
+use crate::exchange::{npy, write_text};
+use crate::json::Json;
+use crate::kernels::Cpu;
+use crate::nn::train::{Options, Trainer};
+use crate::nn::{state, weights};
+use crate::os::check_interrupt;
+
+/// The command.
+pub const COMMAND: Command = Command {
+    path: &["net", "step"],
+    about: "Take training steps on one batch",
+    details: "Each step: forward with the statistics of the whole batch, cross-entropy over labelled pixels (all classes weigh \
+              1), backward, Adam. Losses are those before each step. The weights written have the names, shapes and types of \
+              those read.",
+    examples: "  tomolith net step --weights w.safetensors --input x.npy --labels y.npy --steps 10 \\\n    \
+               --output-weights w10.safetensors --losses losses.json",
+    groups: &[(
+        "",
+        &[
+            WEIGHTS,
+            INPUT,
+            Opt::new("labels", Takes::Value("FILE.npy"), "Labels, int16 of shape (N, H, W); -1 is no label"),
+            Opt::new("steps", Takes::Number("N"), "Steps").default("1"),
+            Opt::new("lr", Takes::Number("RATE"), "Learning rate of Adam").default("3e-4"),
+            Opt::new("dropout", Takes::Number("P"), "Probability that a number is dropped").default("0.2"),
+            SEED,
+            Opt::new("output-weights", Takes::Value("FILE"), "Weights to write, .safetensors"),
+            Opt::new("losses", Takes::Value("FILE.json"), "Losses to write"),
+            OVERWRITE,
+        ],
+    )],
+    run,
+};
+
+fn probability(text: &str) -> Result<f64> {
+    let p = values::number(text)?;
+    if (0.0..1.0).contains(&p) { Ok(p) } else { Err(Error::usage(format!("{p} is no probability below 1"))) }
+}
+
+fn run(c: &Context) -> Result<()> {
+    let s = &c.settings;
+    let (loaded, dict) = super::open(&s.required_path("weights")?)?;
+    let (input, labels) = (s.required_path("input")?, s.required_path("labels")?);
+    let image = super::images(&input)?;
+    let shape = image.shape();
+    loaded.network.config.check_size(shape.h, shape.w).map_err(|e| e.at(&input))?;
+    let (labels_shape, numbers) = npy::read_array(&labels)?;
+    if labels_shape != [shape.n, shape.h, shape.w] {
+        let what = format!("labels of shape {labels_shape:?} for images of {} x {} x {}", shape.n, shape.h, shape.w);
+        return Err(Error::data(what).help("save them as (N, H, W)").at(&labels));
+    }
+    if let Some(bad) = numbers.iter().find(|&&v| f32::from(v as i16) != v) {
+        return Err(Error::data(format!("the label {bad} is no int16")).at(&labels));
+    }
+    let numbers: Vec<i16> = numbers.iter().map(|&v| v as i16).collect();
+    let options = Options {
+        rate: s.parsed("lr", values::positive)?,
+        dropout: s.parsed("dropout", probability)?,
+        seed: s.parsed("seed", super::seed)?,
+        class_weights: vec![1.0; loaded.network.config.classes],
+    };
+    let steps = s.parsed("steps", values::count)?;
+    let mut trainer = Trainer::new(loaded.network);
+    let mut losses = Vec::new();
+    let progress = Progress::new(&c.talk, "train", "steps");
+    for step in 0..steps {
+        check_interrupt()?;
+        let loss = trainer.step(&Cpu { isa: c.isa }, c.isa, &image, &numbers, &options).map_err(|e| e.at(&labels))?;
+        if loss.labelled == 0 {
+            c.talk.warn("no pixel has a label: the loss is 0 and nothing is learnt");
+        }
+        losses.push(Json::Num(loss.loss));
+        progress.update(step as u64 + 1, steps as u64, 0);
+    }
+    progress.finish();
+    let overwrite = s.is_on("overwrite")?;
+    if let Some(path) = s.path("output-weights")? {
+        weights::write_safetensors(&path, &state::save_like(&trainer.network, &dict, loaded.prefix)?, overwrite)?;
+    }
+    if let Some(path) = s.path("losses")? {
+        write_text(&path, &Json::obj([("losses", Json::Arr(losses.clone()))]).to_canonical(), overwrite)?;
+    }
+    c.out.line(format!("losses {}", Json::Arr(losses).to_line()))?;
+    c.out.line(format!("weights {}", super::digest(&trainer.network).hex()))
+}

@@ -1,0 +1,147 @@
+//! L2. Every kernel of the network: its definition and its fast version, which give the same bits.
+//!
+//! | file | what |
+//! |---|---|
+//! | [`maps`] | how feature maps lie in memory: sixteen channels side by side, planes with a border of zeros |
+//! | [`filter`] | how weights lie in memory |
+//! | [`stencil`] | which inputs an output of a convolution sees |
+//! | [`conv`] | convolution, strided and transposed: y, gradient by x, gradient by the weights |
+//! | [`batchnorm`] | BatchNorm, dropout, PReLU and residual in one pass, and backward in two |
+//! | [`dropout`] | the mask as a function of seed, layer, step and place |
+//! | [`pool`] | max-pooling |
+//! | [`cross_entropy`] | softmax cross-entropy with class weights and unlabelled pixels |
+//! | [`adam`] | the optimizer |
+//!
+//! [`Kernels`] lists them. [`Reference`] is the definition, one number after the other; [`Cpu`] uses lanes and
+//! threads; and [`Twin`] runs two of them and keeps the first bit in which they differ: the tool of an audit.
+//!
+//! Kernels know no network and no file; what shapes fit together is checked by who calls them.
+
+pub mod adam;
+pub mod batchnorm;
+pub mod conv;
+pub mod cross_entropy;
+pub mod dropout;
+pub mod filter;
+pub mod maps;
+pub mod pool;
+pub mod stencil;
+#[cfg(test)]
+mod tests;
+mod twin;
+
+use crate::num::lanes::{Isa, Lane};
+use adam::Adam;
+use batchnorm::{Activation, Backward, GradientSums, Moments};
+use conv::{Convolution, WeightGradient};
+use cross_entropy::Loss;
+use maps::{Maps, Pixel};
+pub use twin::Twin;
+
+/// Every computation of the network. Outputs are overwritten, but for [`conv::Add::Output`].
+pub trait Kernels: Sync {
+    /// y, or the gradient by x: [`conv`].
+    fn convolve<P: Pixel>(&self, call: &Convolution<P>, y: &mut Maps<Lane>);
+    /// Gradient by the weights: [`conv`].
+    fn weight_gradient<P: Pixel>(&self, call: &WeightGradient<P>, dw: &mut [Lane]);
+    /// Σ x per channel.
+    fn sums(&self, x: &Maps<Lane>) -> Vec<f64>;
+    /// Count, mean and squares per channel: [`batchnorm`].
+    fn moments(&self, x: &Maps<Lane>) -> Vec<Moments>;
+    /// Normalised, dropped, activated, added to a residual: [`batchnorm`].
+    fn activate(&self, a: &Activation, x: &Maps<Lane>, residual: Option<&Maps<Lane>>, z: &mut Maps<Lane>);
+    /// The sums that its gradients take.
+    fn gradient_sums(&self, a: &Activation, x: &Maps<Lane>, dz: &Maps<Lane>) -> Vec<GradientSums>;
+    /// Its gradient by x.
+    fn activation_gradient(&self, a: &Activation, b: &Backward, x: &Maps<Lane>, dz: &Maps<Lane>, dx: &mut Maps<Lane>);
+    /// The largest of 2×2: [`pool`].
+    fn max_pool(&self, x: &Maps<Lane>, y: &mut Maps<Lane>);
+    /// Its gradient.
+    fn max_pool_gradient(&self, x: &Maps<Lane>, dy: &Maps<Lane>, dx: &mut Maps<Lane>);
+    /// Loss and its gradient by the logits: [`cross_entropy`].
+    fn cross_entropy(&self, logits: &Maps<Lane>, labels: &[i16], weights: &[f32], dl: &mut Maps<Lane>) -> Loss;
+    /// One step of one tensor: [`adam`].
+    fn adam(&self, adam: Adam, p: &mut [Lane], g: &[Lane], m: &mut [Lane], v: &mut [Lane]);
+}
+
+/// The definitions.
+pub struct Reference;
+
+/// Lanes and the threads of the current pool.
+#[derive(Clone, Copy)]
+pub struct Cpu {
+    /// Instruction set.
+    pub isa: Isa,
+}
+
+impl Kernels for Reference {
+    fn convolve<P: Pixel>(&self, call: &Convolution<P>, y: &mut Maps<Lane>) {
+        call.reference(y);
+    }
+    fn weight_gradient<P: Pixel>(&self, call: &WeightGradient<P>, dw: &mut [Lane]) {
+        call.reference(dw);
+    }
+    fn sums(&self, x: &Maps<Lane>) -> Vec<f64> {
+        batchnorm::sums_reference(x)
+    }
+    fn moments(&self, x: &Maps<Lane>) -> Vec<Moments> {
+        batchnorm::moments_reference(x)
+    }
+    fn activate(&self, a: &Activation, x: &Maps<Lane>, residual: Option<&Maps<Lane>>, z: &mut Maps<Lane>) {
+        batchnorm::activate_reference(a, x, residual, z);
+    }
+    fn gradient_sums(&self, a: &Activation, x: &Maps<Lane>, dz: &Maps<Lane>) -> Vec<GradientSums> {
+        batchnorm::gradient_sums_reference(a, x, dz)
+    }
+    fn activation_gradient(&self, a: &Activation, b: &Backward, x: &Maps<Lane>, dz: &Maps<Lane>, dx: &mut Maps<Lane>) {
+        batchnorm::gradient_reference(a, b, x, dz, dx);
+    }
+    fn max_pool(&self, x: &Maps<Lane>, y: &mut Maps<Lane>) {
+        pool::max_pool_reference(x, y);
+    }
+    fn max_pool_gradient(&self, x: &Maps<Lane>, dy: &Maps<Lane>, dx: &mut Maps<Lane>) {
+        pool::gradient_reference(x, dy, dx);
+    }
+    fn cross_entropy(&self, logits: &Maps<Lane>, labels: &[i16], weights: &[f32], dl: &mut Maps<Lane>) -> Loss {
+        cross_entropy::cross_entropy_reference(logits, labels, weights, dl)
+    }
+    fn adam(&self, adam: Adam, p: &mut [Lane], g: &[Lane], m: &mut [Lane], v: &mut [Lane]) {
+        adam.reference(p, g, m, v);
+    }
+}
+
+impl Kernels for Cpu {
+    fn convolve<P: Pixel>(&self, call: &Convolution<P>, y: &mut Maps<Lane>) {
+        call.run(self.isa, y);
+    }
+    fn weight_gradient<P: Pixel>(&self, call: &WeightGradient<P>, dw: &mut [Lane]) {
+        call.run(self.isa, dw);
+    }
+    fn sums(&self, x: &Maps<Lane>) -> Vec<f64> {
+        batchnorm::sums(self.isa, x)
+    }
+    fn moments(&self, x: &Maps<Lane>) -> Vec<Moments> {
+        batchnorm::moments(self.isa, x)
+    }
+    fn activate(&self, a: &Activation, x: &Maps<Lane>, residual: Option<&Maps<Lane>>, z: &mut Maps<Lane>) {
+        batchnorm::activate(self.isa, a, x, residual, z);
+    }
+    fn gradient_sums(&self, a: &Activation, x: &Maps<Lane>, dz: &Maps<Lane>) -> Vec<GradientSums> {
+        batchnorm::gradient_sums(self.isa, a, x, dz)
+    }
+    fn activation_gradient(&self, a: &Activation, b: &Backward, x: &Maps<Lane>, dz: &Maps<Lane>, dx: &mut Maps<Lane>) {
+        batchnorm::gradient(self.isa, a, b, x, dz, dx);
+    }
+    fn max_pool(&self, x: &Maps<Lane>, y: &mut Maps<Lane>) {
+        pool::max_pool(self.isa, x, y);
+    }
+    fn max_pool_gradient(&self, x: &Maps<Lane>, dy: &Maps<Lane>, dx: &mut Maps<Lane>) {
+        pool::gradient(self.isa, x, dy, dx);
+    }
+    fn cross_entropy(&self, logits: &Maps<Lane>, labels: &[i16], weights: &[f32], dl: &mut Maps<Lane>) -> Loss {
+        cross_entropy::cross_entropy(self.isa, logits, labels, weights, dl)
+    }
+    fn adam(&self, adam: Adam, p: &mut [Lane], g: &[Lane], m: &mut [Lane], v: &mut [Lane]) {
+        adam.run(self.isa, p, g, m, v);
+    }
+}

@@ -1,0 +1,154 @@
+//! Two implementations in lock-step, and the first bit in which they differ.
+
+use super::adam::Adam;
+use super::batchnorm::{Activation, Backward, GradientSums, Moments};
+use super::conv::{Convolution, WeightGradient};
+use super::cross_entropy::Loss;
+use super::maps::{Maps, Pixel};
+use super::{Kernels, Lane};
+use std::sync::Mutex;
+
+/// Runs two implementations on the same inputs and compares every bit of what they write. Results are those of the
+/// first, so that a difference does not grow; calls after a difference are no longer compared.
+pub struct Twin<A, B> {
+    first: A,
+    second: B,
+    log: Mutex<Log>,
+}
+
+/// What was compared.
+#[derive(Clone, Debug, Default)]
+pub struct Log {
+    /// Calls of kernels.
+    pub calls: u64,
+    /// Numbers compared.
+    pub numbers: u64,
+    /// The first difference: which call of which kernel, where, and both numbers.
+    pub difference: Option<String>,
+}
+
+impl<A: Kernels, B: Kernels> Twin<A, B> {
+    /// Two implementations.
+    pub fn new(first: A, second: B) -> Twin<A, B> {
+        Twin { first, second, log: Mutex::default() }
+    }
+    /// What was compared until now.
+    pub fn record(&self) -> Log {
+        self.log.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone()
+    }
+    fn compare<T: Copy + Into<f64>>(&self, kernel: &str, a: impl Iterator<Item = T>, b: impl Iterator<Item = T>) {
+        let mut log = self.log.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        log.calls += 1;
+        let mut numbers = 0;
+        for (a, b) in a.zip(b) {
+            // A conversion from f32 keeps all bits but those of a NaN's payload, which no kernel looks at.
+            let (a, b): (f64, f64) = (a.into(), b.into());
+            if log.difference.is_none() && a.to_bits() != b.to_bits() && !(a.is_nan() && b.is_nan()) {
+                log.difference =
+                    Some(format!("call {} of all, {kernel}, number {numbers}: {a:e} and {b:e}", log.calls));
+            }
+            numbers += 1;
+        }
+        log.numbers += numbers;
+    }
+    fn compare_lanes(&self, kernel: &str, a: &[Lane], b: &[Lane]) {
+        self.compare(kernel, a.iter().flat_map(|l| l.0), b.iter().flat_map(|l| l.0));
+    }
+}
+
+impl<A: Kernels, B: Kernels> Kernels for Twin<A, B> {
+    fn convolve<P: Pixel>(&self, call: &Convolution<P>, y: &mut Maps<Lane>) {
+        let mut other = y.clone();
+        self.first.convolve(call, y);
+        self.second.convolve(call, &mut other);
+        self.compare_lanes("convolution", y.data(), other.data());
+    }
+    fn weight_gradient<P: Pixel>(&self, call: &WeightGradient<P>, dw: &mut [Lane]) {
+        let mut other = dw.to_vec();
+        self.first.weight_gradient(call, dw);
+        self.second.weight_gradient(call, &mut other);
+        self.compare_lanes("gradient of a convolution by its weights", dw, &other);
+    }
+    fn sums(&self, x: &Maps<Lane>) -> Vec<f64> {
+        let (a, b) = (self.first.sums(x), self.second.sums(x));
+        self.compare("sums of channels", a.iter().copied(), b.iter().copied());
+        a
+    }
+    fn moments(&self, x: &Maps<Lane>) -> Vec<Moments> {
+        let (a, b) = (self.first.moments(x), self.second.moments(x));
+        let numbers = |m: &[Moments]| m.iter().flat_map(|m| [m.n, m.mean, m.m2]).collect::<Vec<_>>().into_iter();
+        self.compare("moments of channels", numbers(&a), numbers(&b));
+        a
+    }
+    fn activate(&self, a: &Activation, x: &Maps<Lane>, residual: Option<&Maps<Lane>>, z: &mut Maps<Lane>) {
+        let mut other = z.clone();
+        self.first.activate(a, x, residual, z);
+        self.second.activate(a, x, residual, &mut other);
+        self.compare_lanes("normalisation and activation", z.data(), other.data());
+    }
+    fn gradient_sums(&self, a: &Activation, x: &Maps<Lane>, dz: &Maps<Lane>) -> Vec<GradientSums> {
+        let (first, second) = (self.first.gradient_sums(a, x, dz), self.second.gradient_sums(a, x, dz));
+        self.compare(
+            "sums of an activation's gradients",
+            first.iter().flatten().copied(),
+            second.iter().flatten().copied(),
+        );
+        first
+    }
+    fn activation_gradient(&self, a: &Activation, b: &Backward, x: &Maps<Lane>, dz: &Maps<Lane>, dx: &mut Maps<Lane>) {
+        let mut other = dx.clone();
+        self.first.activation_gradient(a, b, x, dz, dx);
+        self.second.activation_gradient(a, b, x, dz, &mut other);
+        self.compare_lanes("gradient of an activation", dx.data(), other.data());
+    }
+    fn max_pool(&self, x: &Maps<Lane>, y: &mut Maps<Lane>) {
+        let mut other = y.clone();
+        self.first.max_pool(x, y);
+        self.second.max_pool(x, &mut other);
+        self.compare_lanes("max-pooling", y.data(), other.data());
+    }
+    fn max_pool_gradient(&self, x: &Maps<Lane>, dy: &Maps<Lane>, dx: &mut Maps<Lane>) {
+        let mut other = dx.clone();
+        self.first.max_pool_gradient(x, dy, dx);
+        self.second.max_pool_gradient(x, dy, &mut other);
+        self.compare_lanes("gradient of max-pooling", dx.data(), other.data());
+    }
+    fn cross_entropy(&self, logits: &Maps<Lane>, labels: &[i16], weights: &[f32], dl: &mut Maps<Lane>) -> Loss {
+        let mut other = dl.clone();
+        let a = self.first.cross_entropy(logits, labels, weights, dl);
+        let b = self.second.cross_entropy(logits, labels, weights, &mut other);
+        self.compare_lanes("gradient of cross-entropy", dl.data(), other.data());
+        let numbers = |l: Loss| [l.loss, l.labelled as f64, l.correct as f64].into_iter();
+        self.compare("cross-entropy", numbers(a), numbers(b));
+        a
+    }
+    fn adam(&self, adam: Adam, p: &mut [Lane], g: &[Lane], m: &mut [Lane], v: &mut [Lane]) {
+        let (mut p2, mut m2, mut v2) = (p.to_vec(), m.to_vec(), v.to_vec());
+        self.first.adam(adam, p, g, m, v);
+        self.second.adam(adam, &mut p2, g, &mut m2, &mut v2);
+        for (a, b) in [(&*p, &p2), (&*m, &m2), (&*v, &v2)] {
+            self.compare_lanes("Adam", a, b);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Reference;
+    use super::*;
+
+    #[test]
+    fn the_first_difference_is_told_and_kept() {
+        let twin = Twin::new(Reference, Reference);
+        let (zero, mut other) = (vec![Lane::ZERO; 2], vec![Lane::ZERO; 2]);
+        twin.compare_lanes("a", &zero, &other);
+        assert_eq!((twin.record().difference, twin.record().numbers), (None, 32));
+        other[1].0[3] = -0.0;
+        twin.compare_lanes("b", &zero, &other);
+        other[0].0[0] = 1.0;
+        twin.compare_lanes("c", &zero, &other);
+        let log = twin.record();
+        assert_eq!(log.difference.unwrap(), "call 2 of all, b, number 19: 0e0 and -0e0");
+        assert_eq!(log.calls, 3);
+    }
+}

@@ -1,0 +1,217 @@
+//! L4. Inference: logits of images, with the running statistics.
+//!
+//! A BatchNorm behind a convolution disappears into it, its PReLU and the unit's shortcut into the convolution's end:
+//!
+//! ```text
+//! w' = scale·w,  b' = (b − mean)·scale + β,  scale = γ/√(var + ε)       per output channel, scale and b' rounded once
+//! z  = PReLU(w' ∗ x + b') + r
+//! ```
+//!
+//! A value's memory is given back after the last step that reads it.
+
+use super::network::{Network, Step, Value};
+use crate::kernels::Kernels;
+use crate::kernels::batchnorm::Activation;
+use crate::kernels::conv::{Add, Convolution};
+use crate::kernels::maps::{Maps, Shape};
+use crate::kernels::stencil::{Stencil, Window};
+use crate::num::lanes::{LANES, Lane};
+use crate::tensor::pool::Pool;
+
+/// One call of a kernel, and the value that it makes.
+#[derive(Clone, Debug)]
+pub struct Call {
+    /// What it computes.
+    pub what: What,
+    /// The value.
+    pub to: Value,
+    /// Values that nobody reads later.
+    last_read: Vec<Value>,
+}
+
+/// What a call computes.
+#[derive(Clone, Debug)]
+pub enum What {
+    /// Convolution, activation and shortcut.
+    Convolution {
+        /// Sources.
+        from: Vec<Value>,
+        /// Index of the filter's parameter.
+        filter: usize,
+        /// Folded weights.
+        weights: Vec<Lane>,
+        /// Folded bias.
+        bias: Vec<Lane>,
+        /// Geometry.
+        window: Window,
+        /// Which inputs an output sees.
+        stencils: Vec<Stencil>,
+        /// Slope of the PReLU.
+        slope: Option<f32>,
+        /// Added last.
+        add: Option<Value>,
+    },
+    /// An activation that no convolution takes along.
+    Activation {
+        /// x.
+        from: Value,
+        /// Its numbers.
+        numbers: Activation,
+        /// Added last.
+        add: Option<Value>,
+    },
+    /// The largest of 2×2.
+    MaxPool {
+        /// x.
+        from: Value,
+    },
+}
+
+/// A network made ready for inference.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// In order.
+    pub calls: Vec<Call>,
+    channels: Vec<usize>,
+}
+
+/// Memory that a plan uses again from image to image.
+#[derive(Default)]
+pub struct Workspace {
+    pool: Pool,
+}
+
+impl Workspace {
+    /// Gives logits back, to be used again.
+    pub fn give(&mut self, logits: Maps<Lane>) {
+        self.pool.give(logits);
+    }
+}
+
+impl Plan {
+    /// Folds a network.
+    pub fn new(network: &Network) -> Plan {
+        let values = |p: usize| &network.parameters[p].values[..];
+        let slope_of = |slope: &Option<usize>| slope.map_or(1.0, |s| values(s)[0].0[0]);
+        let mut calls: Vec<Call> = Vec::new();
+        for (i, step) in network.steps.iter().enumerate() {
+            let what = match step {
+                // Folded where its activation stands.
+                Step::Convolution { normalised: true, .. } => continue,
+                Step::Convolution { from, filter, add, .. } => {
+                    let bias = values(filter + 1).to_vec();
+                    convolution(network, from, *filter, values(*filter).to_vec(), bias, None, *add)
+                }
+                Step::MaxPool { from } => What::MaxPool { from: *from },
+                Step::Activation { from, norm, slope, add, .. } => {
+                    let slope = slope_of(slope);
+                    let c = network.channels(*from);
+                    let numbers = norm.map_or(Activation::identity(c, slope, None), |n| {
+                        let of = |p: usize, c: usize| f64::from(values(p)[c / LANES].0[c % LANES]);
+                        let statistics: Vec<_> = (0..c).map(|c| (of(n.mean(), c), of(n.variance(), c))).collect();
+                        Activation::new(&statistics, values(n.gamma), values(n.beta()), slope, None)
+                    });
+                    // Values count from the image, steps from the first.
+                    match &network.steps[from - 1] {
+                        Step::Convolution { from, filter, normalised: true, .. } => {
+                            let mut weights = values(*filter).to_vec();
+                            let shape = network.parameters[*filter].filter();
+                            for (group, weights) in weights.chunks_mut(shape.per_group()).enumerate() {
+                                let scale = numbers.scale[group];
+                                weights.iter_mut().for_each(|w| (0..LANES).for_each(|l| w.0[l] *= scale.0[l]));
+                            }
+                            let mut bias = values(filter + 1).to_vec();
+                            for (g, b) in bias.iter_mut().enumerate() {
+                                let (scale, shift) = (numbers.scale[g], numbers.shift[g]);
+                                (0..LANES).for_each(|l| b.0[l] = b.0[l].mul_add(scale.0[l], shift.0[l]));
+                            }
+                            convolution(network, from, *filter, weights, bias, Some(slope), *add)
+                        }
+                        _ => What::Activation { from: *from, numbers, add: *add },
+                    }
+                }
+            };
+            calls.push(Call { what, to: i + 1, last_read: Vec::new() });
+        }
+        let mut seen = vec![false; network.steps.len() + 1];
+        for call in calls.iter_mut().rev() {
+            let reads = call.what.reads();
+            call.last_read = reads.into_iter().filter(|&v| v > 0 && !std::mem::replace(&mut seen[v], true)).collect();
+        }
+        Plan { calls, channels: (0..=network.steps.len()).map(|v| network.channels(v)).collect() }
+    }
+
+    /// Logits of images whose rows and columns are multiples of [`super::config::Config::multiple`]. `seen` is called
+    /// after each call with its number.
+    pub fn run<K: Kernels>(
+        &self,
+        kernels: &K,
+        image: &Maps<f32>,
+        workspace: &mut Workspace,
+        mut seen: impl FnMut(usize),
+    ) -> Maps<Lane> {
+        let pool = &mut workspace.pool;
+        let mut values: Vec<Option<Maps<Lane>>> = self.channels.iter().map(|_| None).collect();
+        let shape_of = |values: &[Option<Maps<Lane>>], v: Value| values[v].as_ref().map_or(image.shape(), Maps::shape);
+        let mut last = 0;
+        for (number, call) in self.calls.iter().enumerate() {
+            let value = |v: Value| values[v].as_ref().expect("a value is made before it is read");
+            let mut out = match &call.what {
+                What::Convolution { from, window, .. } => {
+                    let s = shape_of(&values, from[0]);
+                    pool.take(Shape { c: self.channels[call.to], h: window.output(s.h), w: window.output(s.w), ..s })
+                }
+                What::Activation { from, .. } => pool.take(shape_of(&values, *from)),
+                What::MaxPool { from } => {
+                    let s = shape_of(&values, *from);
+                    pool.take(Shape { h: s.h / 2, w: s.w / 2, ..s })
+                }
+            };
+            match &call.what {
+                What::Convolution { from, weights, bias, stencils, slope, add, .. } => {
+                    let add = add.map_or(Add::Nothing, |v| Add::Maps(value(v)));
+                    if from[0] == 0 {
+                        let call = Convolution { sources: &[image], stencils, weights, bias, slope: *slope, add };
+                        kernels.convolve(&call, &mut out);
+                    } else {
+                        let sources: Vec<_> = from.iter().map(|&v| value(v)).collect();
+                        let call = Convolution { sources: &sources, stencils, weights, bias, slope: *slope, add };
+                        kernels.convolve(&call, &mut out);
+                    }
+                }
+                What::Activation { from, numbers, add } => {
+                    kernels.activate(numbers, value(*from), add.map(value), &mut out);
+                }
+                What::MaxPool { from } => kernels.max_pool(value(*from), &mut out),
+            }
+            call.last_read.iter().filter_map(|&v| values[v].take()).for_each(|maps| pool.give(maps));
+            values[call.to] = Some(out);
+            last = call.to;
+            seen(number);
+        }
+        values[last].take().expect("the last call left the logits")
+    }
+}
+
+fn convolution(
+    network: &Network,
+    from: &[Value],
+    filter: usize,
+    weights: Vec<Lane>,
+    bias: Vec<Lane>,
+    slope: Option<f32>,
+    add: Option<Value>,
+) -> What {
+    let window = network.parameters[filter].filter().window;
+    What::Convolution { from: from.to_vec(), filter, weights, bias, window, stencils: window.forward(), slope, add }
+}
+
+impl What {
+    fn reads(&self) -> Vec<Value> {
+        match self {
+            What::Convolution { from, add, .. } => from.iter().chain(add).copied().collect(),
+            What::Activation { from, add, .. } => [Some(*from), *add].into_iter().flatten().collect(),
+            What::MaxPool { from } => vec![*from],
+        }
+    }
+}

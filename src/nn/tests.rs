@@ -1,0 +1,227 @@
+//! The network as a whole: its numbers, its names, its gradient, its bits.
+
+use super::config::{CHANNELS, Config};
+use super::infer::{Plan, Workspace};
+use super::network::Network;
+use super::train::{Options, Trainer};
+use crate::kernels::maps::{Maps, Shape};
+use crate::kernels::{Cpu, Reference, Twin};
+use crate::num::lanes::Isa;
+use crate::num::philox::Stream;
+
+fn image(n: usize, size: usize) -> Maps<f32> {
+    let stream = Stream::new(3, 1);
+    let shape = Shape::new(n, 1, size, size);
+    Maps::from_nchw(shape, &(0..shape.len() as u64).map(|i| stream.uniform_f32(i)).collect::<Vec<_>>())
+}
+
+/// A label for each pixel: the image's brightness in steps, some without.
+fn labels(image: &Maps<f32>, classes: usize) -> Vec<i16> {
+    let of = |(i, v): (usize, f32)| if i % 7 == 0 { -1 } else { (v * classes as f32) as i16 };
+    image.to_nchw().into_iter().enumerate().map(of).collect()
+}
+
+fn options(classes: usize, dropout: f64) -> Options {
+    Options { rate: 1e-3, dropout, seed: 5, class_weights: vec![1.0; classes] }
+}
+
+#[test]
+fn the_variants_have_the_papers_numbers() {
+    let monai = |k| Network::new(Config::monai(&CHANNELS, k), 0);
+    for (classes, count) in [(5, 29_090_542), (2, 29_088_613), (3, 29_089_238), (10, 29_094_117)] {
+        assert_eq!(monai(classes).parameter_count(), count, "{classes} classes");
+    }
+    let network = monai(5);
+    assert_eq!(network.parameters.len() + network.batches.len(), 214);
+    assert_eq!(network.config.name(), Some("monai"));
+    let paper = Network::new(Config::paper(&CHANNELS, 5), 0);
+    assert_eq!(paper.parameter_count(), 34_868_255);
+    assert_eq!(paper.config.name(), Some("paper"));
+}
+
+/// Small networks of both variants, with channels that fill no group of sixteen.
+fn small() -> [Config; 2] {
+    [Config::monai(&[5, 20, 8], 3), Config::paper(&[5, 20, 8], 3)]
+}
+
+#[test]
+fn names_are_those_of_monai() {
+    let network = Network::new(Config::monai(&[8, 16, 16], 3), 0);
+    let names: Vec<&str> = network.parameters.iter().map(|p| p.name.as_str()).collect();
+    let unit = |name: &str| {
+        let adn = ["N.weight", "N.bias", "N.running_mean", "N.running_var", "A.weight"];
+        let mut all = vec![format!("{name}.conv.weight"), format!("{name}.conv.bias")];
+        all.extend(adn.map(|a| format!("{name}.adn.{a}")));
+        all
+    };
+    let residual = |name: &str| ["weight", "bias"].map(|w| format!("{name}.residual.{w}")).to_vec();
+    let (inner, bottom) = ("model.1.submodule", "model.1.submodule.1.submodule");
+    let mut expected = Vec::new();
+    for level in ["model.0", &format!("{inner}.0")] {
+        expected.extend([unit(&format!("{level}.conv.unit0")), unit(&format!("{level}.conv.unit1")), residual(level)]);
+    }
+    expected.extend(["0", "1"].map(|u| unit(&format!("{bottom}.conv.unit{u}"))));
+    expected.extend([unit(&format!("{inner}.2.0")), unit(&format!("{inner}.2.1.conv.unit0"))]);
+    expected.extend([unit("model.2.0"), unit("model.2.1.conv.unit0")[..2].to_vec()]);
+    assert_eq!(names, expected.concat());
+    assert_eq!(network.counters()[0].0, "model.0.conv.unit0.adn.N.num_batches_tracked");
+}
+
+#[test]
+fn initial_weights_keep_pytorchs_bounds() {
+    let network = Network::new(Config::monai(&[8, 16, 24], 3), 1);
+    for p in &network.parameters {
+        let torch = p.kind.torch();
+        if torch.len() == 4 {
+            let bound = 1.0 / ((torch[1] * torch[2] * torch[3]) as f32).sqrt();
+            let most = p.get().iter().fold(0f32, |most, v| most.max(v.abs()));
+            assert!(most <= bound && most > 0.9 * bound, "{}: {most} of {bound}", p.name);
+        }
+    }
+    // The transposed convolution from 16 + 24 to 8 channels: its second axis has 8.
+    let up = network.parameters.iter().find(|p| p.name == "model.1.submodule.2.0.conv.weight").unwrap();
+    assert_eq!(up.kind.torch(), [40, 8, 3, 3]);
+}
+
+#[test]
+fn sizes_that_cannot_be_halved_are_refused() {
+    let config = Config::monai(&CHANNELS, 5);
+    assert!(config.check_size(512, 64).is_ok());
+    let error = config.check_size(500, 64).unwrap_err();
+    assert_eq!(error.fault().exit_code(), 65);
+    assert!(error.to_string().contains("448 or 512 rows and 64 columns"), "{error}");
+    assert!(Config::variant("monia", &CHANNELS, 5).unwrap_err().to_string().contains("'monai'"));
+}
+
+#[test]
+fn training_and_inference_are_their_definition_to_the_bit() {
+    for config in small() {
+        for isa in Isa::available() {
+            let mut trainer = Trainer::new(Network::new(config.clone(), 2));
+            let twin = Twin::new(Cpu { isa }, Reference);
+            let x = image(2, 8);
+            for _ in 0..2 {
+                trainer.step(&twin, isa, &x, &labels(&x, 3), &options(3, 0.2)).unwrap();
+            }
+            Plan::new(&trainer.network).run(&twin, &x, &mut Workspace::default(), |_| ());
+            let log = twin.record();
+            assert!(log.difference.is_none() && log.calls > 50, "{config:?} {}: {log:?}", isa.name());
+        }
+    }
+}
+
+/// Weights after some steps, from a state.
+fn trained(mut trainer: Trainer, steps: u32, threads: usize, isa: Isa) -> Trainer {
+    let x = image(3, 32);
+    let work = || {
+        for _ in 0..steps {
+            trainer.step(&Cpu { isa }, isa, &x, &labels(&x, 3), &options(3, 0.2)).unwrap();
+        }
+        trainer
+    };
+    rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap().install(work)
+}
+
+#[test]
+fn twenty_steps_have_the_same_bits_on_any_threads_and_instruction_set() {
+    for config in small() {
+        let start = || Trainer::new(Network::new(config.clone(), 4));
+        let expected = trained(start(), 20, 1, Isa::detect()).network.parameters;
+        for (threads, isa) in
+            [2, 3, 8].map(|t| (t, Isa::detect())).into_iter().chain(Isa::available().into_iter().map(|i| (2, i)))
+        {
+            assert!(trained(start(), 20, threads, isa).network.parameters == expected, "{threads} {}", isa.name());
+        }
+        // Stopped in between, and taken up from what a checkpoint holds.
+        let stopped = trained(start(), 7, 2, Isa::detect());
+        let mut resumed = Trainer::new(stopped.network);
+        (resumed.moments, resumed.steps) = (stopped.moments, stopped.steps);
+        assert!(trained(resumed, 13, 1, Isa::detect()).network.parameters == expected);
+    }
+}
+
+#[test]
+fn the_whole_networks_gradient_is_a_difference_quotient() {
+    for config in small() {
+        let mut network = Network::new(config.clone(), 6);
+        // Slopes near 1: the bend of the PReLU, where there is no derivative, is slight.
+        network.parameters.iter_mut().filter(|p| p.name.ends_with("A.weight")).for_each(|p| p.set(&[0.9]));
+        let (x, isa) = (image(2, 16), Isa::detect());
+        let labels = labels(&x, 3);
+        let step = |network: Network| {
+            let mut trainer = Trainer::new(network);
+            let loss = trainer.step(&Cpu { isa }, isa, &x, &labels, &options(3, 0.0)).unwrap().loss;
+            (loss, trainer)
+        };
+        let (_, trainer) = step(network.clone());
+        for (p, parameter) in network.parameters.iter().enumerate().filter(|(_, p)| p.trained) {
+            // All numbers of a parameter along the gradient: the quotient is the gradient's norm.
+            let g: Vec<f64> = parameter.unpack(&trainer.gradients()[p]).iter().map(|&v| f64::from(v)).collect();
+            let norm = g.iter().map(|v| v * v).sum::<f64>().sqrt();
+            if norm == 0.0 {
+                continue;
+            }
+            let moved = |by: f64| {
+                let mut network = network.clone();
+                let values = parameter.get();
+                let to: Vec<f32> = values.iter().zip(&g).map(|(&v, g)| (f64::from(v) + by * g / norm) as f32).collect();
+                network.parameters[p].set(&to);
+                step(network).0
+            };
+            // The loss is known to about 1e-7.
+            let h = 1e-3;
+            let quotient = (moved(h) - moved(-h)) / (2.0 * h);
+            assert!((quotient - norm).abs() < 0.01 * norm + 2e-4, "{}: {quotient} {norm}", parameter.name);
+        }
+    }
+}
+
+#[test]
+fn folding_changes_little_and_a_bias_before_a_norm_nothing() {
+    // A network that has learnt, so that running statistics are not those of the beginning.
+    for config in small() {
+        let trained = trained(Trainer::new(Network::new(config.clone(), 4)), 3, 2, Isa::detect());
+        let mut plan = Plan::new(&trained.network);
+        let x = image(1, 32);
+        let cpu = Cpu { isa: Isa::detect() };
+        let mut workspace = Workspace::default();
+        let first = plan.run(&cpu, &x, &mut workspace, |_| ());
+        let again = plan.run(&cpu, &x, &mut workspace, |_| ());
+        assert!(first == again);
+        let mut moved = trained.network.clone();
+        for i in 0..moved.steps.len() {
+            if let super::network::Step::Convolution { filter, normalised: true, .. } = moved.steps[i] {
+                let one: Vec<f32> = moved.parameters[filter + 1].get().iter().map(|b| b + 1.0).collect();
+                moved.parameters[filter + 1].set(&one);
+                let mean = moved.parameters.iter().skip(filter).position(|p| p.name.ends_with("running_mean")).unwrap()
+                    + filter;
+                let one: Vec<f32> = moved.parameters[mean].get().iter().map(|b| b + 1.0).collect();
+                moved.parameters[mean].set(&one);
+            }
+        }
+        plan = Plan::new(&moved);
+        let same = plan.run(&cpu, &x, &mut workspace, |_| ()).to_nchw();
+        let most = first.to_nchw().iter().fold(0f32, |most, v| most.max(v.abs()));
+        assert!(first.to_nchw().iter().zip(&same).all(|(a, b)| (a - b).abs() <= 1e-5 * most));
+    }
+}
+
+#[test]
+fn what_is_not_finite_or_no_class_stops_the_training_and_changes_nothing() {
+    let mut trainer = Trainer::new(Network::new(small()[0].clone(), 1));
+    let (x, isa) = (image(1, 8), Isa::detect());
+    let cpu = Cpu { isa };
+    let before = trainer.network.parameters.clone();
+    let mut bad = labels(&x, 3);
+    bad[5] = 3;
+    let error = trainer.step(&cpu, isa, &x, &bad, &options(3, 0.0)).unwrap_err();
+    assert!(error.to_string().contains("label 3 at pixel 5"), "{error}");
+    let mut nan = x.to_nchw();
+    nan[9] = f32::NAN;
+    let nan = Maps::from_nchw(x.shape(), &nan);
+    let error = trainer.step(&cpu, isa, &nan, &labels(&x, 3), &options(3, 0.0)).unwrap_err();
+    assert!(error.to_string().contains("model.0.conv.unit0.conv.weight is not finite"), "{error}");
+    assert!(trainer.network.parameters == before && trainer.steps == 0);
+    let loss = trainer.step(&cpu, isa, &x, &[-1; 64], &options(3, 0.0)).unwrap();
+    assert_eq!((loss.loss, loss.labelled), (0.0, 0));
+}

@@ -1,0 +1,161 @@
+//! L4. A training step: forward with the statistics of the batch, loss, backward, Adam.
+//!
+//! ```text
+//! running mean      ← 0.9·running + 0.1·mean
+//! running variance  ← 0.9·running + 0.1·variance by n − 1
+//! ```
+//!
+//! in f64, rounded once. The batch of a step is one group for BatchNorm. A loss or gradient that is not finite ends the
+//! training before anything is changed, and the first tensor that is not finite is named.
+
+use super::network::{Network, Step};
+use crate::error::{Error, Result};
+use crate::kernels::Kernels;
+use crate::kernels::adam::Adam;
+use crate::kernels::cross_entropy::Loss;
+use crate::kernels::dropout::Dropout;
+use crate::kernels::maps::Maps;
+use crate::num::lanes::{Isa, LANES, Lane};
+use crate::tensor::pool::Pool;
+use crate::tensor::tape::{Layer, Source, Tape, Weights};
+
+/// Part of the running statistics that a batch replaces.
+pub const MOMENTUM: f64 = 0.1;
+
+/// What a step depends on beside weights and data.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Options {
+    /// Learning rate.
+    pub rate: f64,
+    /// Probability that dropout drops a number.
+    pub dropout: f64,
+    /// Seed of the dropout.
+    pub seed: u64,
+    /// Weight of each class in the loss.
+    pub class_weights: Vec<f32>,
+}
+
+/// A network in training.
+pub struct Trainer {
+    /// The network.
+    pub network: Network,
+    /// First and second moments of Adam, in the order of the parameters; of what is not trained, nothing.
+    pub moments: [Vec<Vec<Lane>>; 2],
+    /// Steps done.
+    pub steps: u32,
+    gradients: Vec<Vec<Lane>>,
+    pool: Pool,
+}
+
+impl Trainer {
+    /// Training from these weights, Adam at rest.
+    pub fn new(network: Network) -> Trainer {
+        let zeros = || -> Vec<Vec<Lane>> {
+            network.parameters.iter().map(|p| vec![Lane::ZERO; if p.trained { p.values.len() } else { 0 }]).collect()
+        };
+        Trainer { moments: [zeros(), zeros()], gradients: zeros(), steps: 0, pool: Pool::default(), network }
+    }
+
+    /// The gradients of the last step, in the order of the parameters.
+    pub fn gradients(&self) -> &[Vec<Lane>] {
+        &self.gradients
+    }
+
+    /// One step on a batch; the loss is that before it. Labels are \[sample\]\[row\]\[column\]: −1, or a class.
+    ///
+    /// # Errors
+    /// [`Fault::Data`](crate::error::Fault::Data) where a label is no class, the image does not fit the network, or a
+    /// number is not finite; the network is unchanged then.
+    pub fn step<K: Kernels>(
+        &mut self,
+        kernels: &K,
+        isa: Isa,
+        image: &Maps<f32>,
+        labels: &[i16],
+        o: &Options,
+    ) -> Result<Loss> {
+        let s = image.shape();
+        self.network.config.check_size(s.h, s.w)?;
+        check_labels(labels, s.n * s.h * s.w, self.network.config.classes)?;
+        let network = &self.network;
+        let mut tape = Tape::new(kernels, isa, &network.parameters, image, &mut self.pool);
+        let mut vars = Vec::new();
+        for step in &network.steps {
+            // Values count from the image.
+            let var = |v: usize| vars[v - 1];
+            let made = match step {
+                Step::Convolution { from, filter, normalised, add } => {
+                    let source = match from[..] {
+                        [0] => Source::Image,
+                        _ => Source::Vars(from.iter().map(|&v| var(v)).collect()),
+                    };
+                    let weights = Weights { filter: *filter, bias: filter + 1, normalised: *normalised };
+                    tape.convolution(source, weights, add.map(var))
+                }
+                Step::Activation { from, norm, slope, dropout, add } => {
+                    let dropout = dropout.and_then(|layer| Dropout::new(o.dropout, o.seed, layer, self.steps));
+                    let layer = Layer { norm: norm.map(|n| [n.gamma, n.beta()]), slope: *slope, dropout };
+                    tape.activation(var(*from), layer, add.map(var))
+                }
+                Step::MaxPool { from } => tape.max_pool(var(*from)),
+            };
+            vars.push(made);
+        }
+        let shape = tape.value(vars[vars.len() - 1]).shape();
+        let mut gradient = tape.take(shape);
+        let logits = tape.value(vars[vars.len() - 1]);
+        let loss = kernels.cross_entropy(logits, labels, &o.class_weights, &mut gradient);
+        if !loss.loss.is_finite() {
+            return Err(not_finite(network, |v| tape.value(vars[v])));
+        }
+        let batch = tape.moments();
+        tape.backward(gradient, &mut self.gradients);
+        for (p, g) in network.parameters.iter().zip(&self.gradients) {
+            if g.iter().any(|g| g.0.iter().any(|v| !v.is_finite())) {
+                return Err(Error::data(format!("the gradient of {} is not finite", p.name)).help(TOO_FAST));
+            }
+        }
+
+        self.steps += 1;
+        let adam = Adam::new(o.rate, self.steps);
+        let [m, v] = &mut self.moments;
+        for (i, p) in self.network.parameters.iter_mut().enumerate().filter(|(_, p)| p.trained) {
+            kernels.adam(adam, &mut p.values, &self.gradients[i], &mut m[i], &mut v[i]);
+        }
+        for (gamma, moments) in batch {
+            for (c, moments) in moments.iter().enumerate() {
+                for (offset, batch) in [(2, moments.mean), (3, moments.unbiased())] {
+                    let running = &mut self.network.parameters[gamma + offset].values[c / LANES].0[c % LANES];
+                    *running = ((1.0 - MOMENTUM) * f64::from(*running) + MOMENTUM * batch) as f32;
+                }
+            }
+        }
+        self.network.batches.iter_mut().for_each(|n| *n += 1);
+        Ok(loss)
+    }
+}
+
+const TOO_FAST: &str = "lower the learning rate, and look for numbers in the input that are not finite";
+
+/// Refuses labels that are no class.
+fn check_labels(labels: &[i16], pixels: usize, classes: usize) -> Result<()> {
+    if labels.len() != pixels {
+        return Err(Error::data(format!("{} labels for {pixels} pixels", labels.len())));
+    }
+    match labels.iter().position(|&t| t < -1 || t as i64 >= classes as i64) {
+        None => Ok(()),
+        Some(at) => Err(Error::data(format!("label {} at pixel {at} of the batch", labels[at]))
+            .help(format!("labels are 0 to {}, or -1 where there is none", classes - 1))),
+    }
+}
+
+/// The first value of the forward pass that is not finite.
+fn not_finite<'a>(network: &Network, value: impl Fn(usize) -> &'a Maps<Lane>) -> Error {
+    let bad = |&i: &usize| value(i).data().iter().any(|l| l.0.iter().any(|v| !v.is_finite()));
+    let name = (0..network.steps.len()).find(bad).map_or("the loss".to_string(), |i| match &network.steps[i] {
+        Step::Convolution { filter, .. } => format!("the output of {}", network.parameters[*filter].name),
+        Step::Activation { norm: Some(n), .. } => format!("the output of {}", network.parameters[n.gamma].name),
+        Step::Activation { .. } | Step::MaxPool { .. } => format!("value {}", i + 1),
+    });
+    Error::data(format!("{name} is not finite")).help(TOO_FAST)
+}

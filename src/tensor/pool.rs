@@ -1,0 +1,23 @@
+//! L3. Memory for feature maps, used again: a network asks for the same shapes at every step, and asking the system for
+//! fresh pages costs as much as filling them.
+
+use crate::kernels::maps::{Maps, Shape};
+use crate::num::lanes::Lane;
+use std::collections::BTreeMap;
+
+/// Maps that nobody needs, by shape. Their borders and idle lanes are zero, their inside is anything.
+#[derive(Default)]
+pub struct Pool {
+    free: BTreeMap<Shape, Vec<Maps<Lane>>>,
+}
+
+impl Pool {
+    /// Maps of a shape.
+    pub fn take(&mut self, shape: Shape) -> Maps<Lane> {
+        self.free.get_mut(&shape).and_then(Vec::pop).unwrap_or_else(|| Maps::zeros(shape))
+    }
+    /// Gives maps back.
+    pub fn give(&mut self, maps: Maps<Lane>) {
+        self.free.entry(maps.shape()).or_default().push(maps);
+    }
+}
