@@ -77,7 +77,8 @@
 //!
 //! ## Size
 //!
-//! At most 30,000 lines of code, so that one person can read all of it. Lines of comment are not counted: every
+//! At most 45,000 lines of code (the goal was 30,000; reconstruction, registration and the synthetic cell without a network
+//! are 28,000 of them), so that one person can read all of it. Lines of comment are not counted: every
 //! numerical function carries its equation, axes, units and order of summation, and a limit on those would be paid in
 //! what the program is for. No file is longer than 600 lines, comments included.
 //!

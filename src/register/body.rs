@@ -268,7 +268,7 @@ fn least_squares(blocks: &[&Match], centre: &Point) -> Option<(Rigid, Matrix<6>)
     let closed: Vec<Block> = blocks.iter().map(|b| weighted(b)).collect();
     let start = rigid::fit(&closed)?.about(*centre);
     let there = start.apply(centre);
-    let own: Vec<([f64; 6], Matrix<6>, Matrix<6>)> = blocks
+    let own: Vec<Own> = blocks
         .iter()
         .map(|b| {
             // What the block's motion adds to the start: T_k = (ω, τ about its image) ∘ T₀.
@@ -280,7 +280,7 @@ fn least_squares(blocks: &[&Match], centre: &Point) -> Option<(Rigid, Matrix<6>)
         })
         .collect();
     let (mut spread, mut found) = ([0.0; 2], None);
-    for _ in 0..SPREADS {
+    for _ in 0..ROUNDS {
         let (xi, n_inverse, off) = joint(&own, spread)?;
         found = Some((xi, n_inverse));
         let next = [0, 3].map(|at| spread_of(at, &off, &own));
@@ -294,12 +294,16 @@ fn least_squares(blocks: &[&Match], centre: &Point) -> Option<(Rigid, Matrix<6>)
     Some((start.then(&step), covariance))
 }
 
+/// Median of χ²/3 with three degrees of freedom.
+const MEDIAN_SQUARE: f64 = 0.7887;
 /// Rounds in which the motion and the spread are found from one another.
-const SPREADS: usize = 20;
+const ROUNDS: usize = 20;
+
+/// A block's (ξ_k, P_k, C_k).
+type Own = ([f64; 6], Matrix<6>, Matrix<6>);
 
 /// ξ, its covariance, and ξ_k − P_k ξ, of blocks (ξ_k, P_k, C_k) with the spread D added to C_k.
-#[allow(clippy::type_complexity)]
-fn joint(own: &[([f64; 6], Matrix<6>, Matrix<6>)], spread: [f64; 2]) -> Option<([f64; 6], Matrix<6>, Vec<[f64; 6]>)> {
+fn joint(own: &[Own], spread: [f64; 2]) -> Option<([f64; 6], Matrix<6>, Vec<[f64; 6]>)> {
     let (mut n, mut right) = ([[0.0; 6]; 6], [0.0; 6]);
     let mut weights = Vec::with_capacity(own.len());
     for (xi, p, c) in own {
@@ -331,9 +335,11 @@ fn joint(own: &[([f64; 6], Matrix<6>, Matrix<6>)], spread: [f64; 2]) -> Option<(
     Some((xi, n_inverse.map(|row| row.map(|v| factor * v)), off))
 }
 
-/// δ² of turns (`at` 0) or shifts (3): the variance with which Σ |ξ_k − P_k ξ|² / 3 (δ² + c_k) is n − 1, c_k the mean variance
-/// of a block; 0 if they differ by no more than the c_k say (R. C. Paule, J. Mandel, J. Res. NBS 87, 377, 1982).
-fn spread_of(at: usize, off: &[[f64; 6]], own: &[([f64; 6], Matrix<6>, Matrix<6>)]) -> f64 {
+/// δ² of turns (`at` 0) or shifts (3): the variance with which the median of n/(n − 1) |ξ_k − P_k ξ|² / 3 (δ² + c_k) is that
+/// of χ²/3 with three degrees of freedom, c_k the mean variance of a block; 0 if blocks differ by no more than the c_k say.
+/// A mean would take a few blocks that are worse than they claim for a body that bends (R. C. Paule, J. Mandel, J. Res. NBS
+/// 87, 377, 1982, have the mean).
+fn spread_of(at: usize, off: &[[f64; 6]], own: &[Own]) -> f64 {
     let terms: Vec<(f64, f64)> = off
         .iter()
         .zip(own)
@@ -342,7 +348,14 @@ fn spread_of(at: usize, off: &[[f64; 6]], own: &[([f64; 6], Matrix<6>, Matrix<6>
             (mean(&|i| off[i] * off[i]), mean(&|i| c[i][i]))
         })
         .collect();
-    let excess = |d: f64| terms.iter().fold(1.0 - terms.len() as f64, |sum, (square, c)| sum + square / (d + c));
+    let n = terms.len() as f64;
+    let excess = |d: f64| {
+        let mut parts: Vec<f64> = terms.iter().map(|(square, c)| square / (d + c)).collect();
+        parts.sort_by(f64::total_cmp);
+        // Of an even number the mean of the two in the middle.
+        let median = 0.5 * (parts[(parts.len() - 1) / 2] + parts[parts.len() / 2]);
+        n * median - (n - 1.0) * MEDIAN_SQUARE
+    };
     let (mut low, mut high) = (0.0, terms.iter().fold(0.0, |most: f64, t| most.max(t.0)) * terms.len() as f64);
     if excess(low) <= 0.0 {
         return 0.0;
@@ -392,12 +405,7 @@ pub fn join(region: &Region, mut blocks: Vec<Report>) -> Result<Body> {
             least_squares(&used, &centre).ok_or_else(|| Error::data("the blocks do not determine a motion"))?
         };
         let left = used.len();
-        for b in &mut blocks {
-            if let Ok(m) = &b.found {
-                b.residual = sub(&fitted.0.apply(&m.motion.centre), &m.motion.apply(&m.motion.centre));
-                b.turn = length(&rigid::rotation_vector(&product(&fitted.0.rotation, &transpose(&m.motion.rotation))));
-            }
-        }
+        measure(&mut blocks, &fitted.0);
         let common =
             common.get_or_insert_with(|| blocks.iter().filter(|b| b.found.is_ok()).map(|b| b.residual).collect());
         let far = |b: &Report| b.found.as_ref().map_or(0.0, |m| farthest(&fitted.0, m, &b.tile));
@@ -474,6 +482,16 @@ fn strain(blocks: &[Report]) -> f64 {
         }
     }
     most
+}
+
+/// What a motion leaves at every block.
+fn measure(blocks: &mut [Report], motion: &Rigid) {
+    for b in blocks {
+        if let Ok(m) = &b.found {
+            b.residual = sub(&motion.apply(&m.motion.centre), &m.motion.apply(&m.motion.centre));
+            b.turn = length(&rigid::rotation_vector(&product(&motion.rotation, &transpose(&m.motion.rotation))));
+        }
+    }
 }
 
 /// Farthest that a motion takes a corner of a block from where its own does, voxels.
