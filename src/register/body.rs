@@ -7,14 +7,15 @@
 //! the body is the least-squares one,
 //!
 //! ```text
-//! N = Σ P_kᵀ (C_k + D)⁻¹ P_k        N ξ = Σ P_kᵀ (C_k + D)⁻¹ ξ_k        P_k ξ = (ω, τ + ω × (T₀ c_k − T₀ c))
-//! T = exp ξ ∘ T₀                    Cov(ξ) = max(1, χ²/(6 n − 6)) N⁻¹, and times ν/(ν − 2), ν = 3 n − 3, where D is not 0
+//! N = Σ P_kᵀ C_k⁻¹ P_k        N ξ = Σ P_kᵀ C_k⁻¹ ξ_k        P_k ξ = (ω, τ + ω × (T₀ c_k − T₀ c))
+//! T = exp ξ ∘ T₀              Cov(ξ) = f N⁻¹ (N + Σ P_kᵀ C_k⁻¹ D C_k⁻¹ P_k) N⁻¹
+//! f = max(1, χ²/(6 n − 6)),  χ² by C_k + D
 //! ```
 //!
 //! T₀ is [`rigid::fit`]. C_k has the variance [`FLOOR`] added: what is the same in all voxels of a block (the interpolant,
 //! drift within a scan) is not in C_k. D = (δ_ω² 1, δ_τ² 1) is what blocks differ by beyond that, because the body is not
-//! quite rigid ([`spread_of`]): the block that is known best is no better a witness for the others then, and the motion of
-//! the body no better known than its parts differ.
+//! quite rigid ([`spread_of`]): its motion is no better known then than its parts differ. Blocks weigh by C_k alone: where
+//! half of them are worse than they claim, weights by C_k + D would let them pull (half a voxel on truncated scans).
 //!
 //! A block need not hold a motion by itself: what it leaves open has a large C_k and no weight.
 //!
@@ -279,41 +280,14 @@ fn least_squares(blocks: &[&Match], centre: &Point) -> Option<(Rigid, Matrix<6>)
             (xi, carry(&sub(&start.apply(&c), &there)), floored(b))
         })
         .collect();
-    let (mut spread, mut found) = ([0.0; 2], None);
-    for _ in 0..ROUNDS {
-        let (xi, n_inverse, off) = joint(&own, spread)?;
-        found = Some((xi, n_inverse));
-        let next = [0, 3].map(|at| spread_of(at, &off, &own));
-        if next == spread {
-            break;
-        }
-        spread = next;
-    }
-    let (xi, covariance) = found?;
-    let step = Rigid::new([xi[0], xi[1], xi[2]], there, [xi[3], xi[4], xi[5]]);
-    Some((start.then(&step), covariance))
-}
-
-/// Median of χ²/3 with three degrees of freedom.
-const MEDIAN_SQUARE: f64 = 0.7887;
-/// Rounds in which the motion and the spread are found from one another.
-const ROUNDS: usize = 20;
-
-/// A block's (ξ_k, P_k, C_k).
-type Own = ([f64; 6], Matrix<6>, Matrix<6>);
-
-/// ξ, its covariance, and ξ_k − P_k ξ, of blocks (ξ_k, P_k, C_k) with the spread D added to C_k.
-fn joint(own: &[Own], spread: [f64; 2]) -> Option<([f64; 6], Matrix<6>, Vec<[f64; 6]>)> {
     let (mut n, mut right) = ([[0.0; 6]; 6], [0.0; 6]);
-    let mut weights = Vec::with_capacity(own.len());
-    for (xi, p, c) in own {
-        let with: Matrix<6> = from_fn(|i| from_fn(|l| c[i][l] + if i == l { spread[i / 3] } else { 0.0 }));
-        let weight = inverse(&with)?;
-        let pw = product(&transpose(p), &weight);
+    let mut pulls = Vec::with_capacity(own.len());
+    for (xi, p, c) in &own {
+        let pw = product(&transpose(p), &inverse(c)?);
         let (part, pull) = (product(&pw, p), apply(&pw, xi));
         (0..6).for_each(|i| (0..6).for_each(|l| n[i][l] += part[i][l]));
         (0..6).for_each(|i| right[i] += pull[i]);
-        weights.push(weight);
+        pulls.push(pw);
     }
     let n_inverse = inverse(&n)?;
     let xi = apply(&n_inverse, &right);
@@ -324,16 +298,26 @@ fn joint(own: &[Own], spread: [f64; 2]) -> Option<([f64; 6], Matrix<6>, Vec<[f64
             from_fn(|i| own[i] - model[i])
         })
         .collect();
-    let square = off.iter().zip(&weights).fold(0.0, |sum, (off, w)| sum + dot(off, &apply(w, off)));
-    let freedom = 6.0 * (own.len() as f64 - 1.0);
-    let mut factor = if freedom > 0.0 { (square / freedom).max(1.0) } else { 1.0 };
-    if spread.iter().any(|d| *d > 0.0) {
-        // D is known from ν numbers of either kind: Student's variance.
-        let nu = 0.5 * freedom;
-        factor *= nu / (nu - 2.0);
+    let spread = [0, 3].map(|at| spread_of(at, &off, &own));
+    let (mut square, mut middle) = (0.0, n);
+    for (off, ((_, _, c), pw)) in off.iter().zip(own.iter().zip(&pulls)) {
+        let d = |i: usize| spread[i / 3];
+        let with: Matrix<6> = from_fn(|i| from_fn(|l| c[i][l] + if i == l { d(i) } else { 0.0 }));
+        square += dot(off, &apply(&inverse(&with)?, off));
+        let more = product(&from_fn(|i| from_fn(|l| pw[i][l] * d(l))), &transpose(pw));
+        (0..6).for_each(|i| (0..6).for_each(|l| middle[i][l] += more[i][l]));
     }
-    Some((xi, n_inverse.map(|row| row.map(|v| factor * v)), off))
+    let freedom = 6.0 * (own.len() as f64 - 1.0);
+    let factor = if freedom > 0.0 { (square / freedom).max(1.0) } else { 1.0 };
+    let covariance = product(&product(&n_inverse, &middle), &n_inverse).map(|row| row.map(|v| factor * v));
+    let step = Rigid::new([xi[0], xi[1], xi[2]], there, [xi[3], xi[4], xi[5]]);
+    Some((start.then(&step), covariance))
 }
+
+/// A block's (ξ_k, P_k, C_k).
+type Own = ([f64; 6], Matrix<6>, Matrix<6>);
+/// Median of χ²/3 with three degrees of freedom.
+const MEDIAN_SQUARE: f64 = 0.7887;
 
 /// δ² of turns (`at` 0) or shifts (3): the variance with which the median of n/(n − 1) |ξ_k − P_k ξ|² / 3 (δ² + c_k) is that
 /// of χ²/3 with three degrees of freedom, c_k the mean variance of a block; 0 if blocks differ by no more than the c_k say.

@@ -95,7 +95,8 @@ fn blocks_of_two_bodies_are_refused() {
         .map(|(k, t)| report(k, t, if k % 2 == 0 { &one } else { &other }, 0.02))
         .collect();
     let text = join(&WIDE, both).unwrap_err().to_string();
-    assert!(text.contains("one body: 6 of them and 6 others") && text.contains("-29.5"), "{text}");
+    // The common motion has taken a part of the 29.5 voxels for a turn.
+    assert!(text.contains("one body: 6 of them and 6 others") && text.contains("-28.8"), "{text}");
 }
 
 #[test]
@@ -286,10 +287,9 @@ fn intervals_cover_the_motion_of_a_body_that_warps() {
             covered += usize::from(dot(&xi, &apply(&inverse(&body.covariance).unwrap(), &xi)) < CHI);
         }
         println!("warp of {size}: {covered} of {CASES} motions, {inside} of {} numbers", 6 * CASES);
-        // 95 % of 1200 intervals deviate by 8; those of a case are not independent, and blocks are as far apart as a wave
-        // is long, so that seven of them do not know the whole of it.
+        // 95 % of 1200 intervals deviate by 8. Of a body that warps they hold more: what its best-known block is off by is in
+        // the residuals of all others.
         let part = inside as f64 / (6 * CASES) as f64;
-        assert!((0.93..0.985).contains(&part), "{part}");
-        assert!(covered >= 160, "{covered}");
+        assert!(part > 0.93 && (size > 0.0 || part < 0.985) && covered >= 180, "{part} {covered}");
     }
 }
