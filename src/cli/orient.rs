@@ -2,18 +2,16 @@
 
 use crate::cli::options::{Opt, Settings, Takes};
 use crate::cli::picture::Picture;
-use crate::cli::register::{SCHEMA, SEAL};
+use crate::cli::register::sealed;
 use crate::cli::stitch::with_role;
 use crate::cli::{Command, Context, values};
 use crate::error::{Error, Result};
 use crate::exchange;
 use crate::exchange::npy::write_array;
 use crate::json::Json;
-use crate::num::CONTRACT;
 use crate::provenance::InputFile;
 use crate::register::orient::{CELL, Face, angles, common, face, level};
 use crate::units::{Degree, Radian};
-use crate::volume::manifest::seal;
 use crate::volume::reader::with_suffix;
 use std::ops::Range;
 use std::path::Path;
@@ -110,20 +108,14 @@ fn run(context: &Context) -> Result<()> {
     }
     let motion = level(dims, [xy, yz]);
     let inputs = with_role(source.inputs()?, "volume");
-    let Json::Obj(members) = Json::obj([
-        ("schema", SCHEMA.into()),
-        ("tool", Json::obj([("name", "tomolith".into()), ("version", env!("CARGO_PKG_VERSION").into())])),
-        ("contract", CONTRACT.into()),
-        ("stage_version", VERSION.into()),
+    let members = vec![
         ("matrix", motion.matrix().into()),
         ("centre", Json::from(motion.centre)),
         ("leans_deg", Json::obj([("xy", xy.0.into()), ("yz", yz.0.into())])),
         ("faces", Json::Arr(faces.iter().map(face_json).collect())),
         ("volume", Json::Arr(inputs.iter().map(InputFile::to_json).collect())),
-    ]) else {
-        return Err(Error::bug("an object that is none"));
-    };
-    exchange::write_text(&transform, &seal(members, SEAL), overwrite)?;
+    ];
+    exchange::write_text(&transform, &sealed(VERSION, members)?, overwrite)?;
     context.out.line(format!("{}  turn {:.4} deg in x-y, then {:.4} deg in y-z", transform.display(), xy.0, yz.0))
 }
 

@@ -120,7 +120,7 @@ fn auto_block(region: &Region) -> usize {
 /// Schema of a transform's file, and the member that seals it.
 pub const SCHEMA: &str = "tomolith-transform-1";
 /// See [`SCHEMA`].
-pub const SEAL: &str = "transform_sha256";
+const SEAL: &str = "transform_sha256";
 /// Version of the stage in transforms and manifests.
 const VERSION: u32 = 2;
 
@@ -431,11 +431,7 @@ impl Work<'_> {
             .map(|((named, cut), (body, closure))| body_json(&named.name, &named.region, *cut, body, *closure));
         let first = &found[0];
         let s = &self.settings;
-        let Json::Obj(members) = Json::obj([
-            ("schema", SCHEMA.into()),
-            ("tool", Json::obj([("name", "tomolith".into()), ("version", env!("CARGO_PKG_VERSION").into())])),
-            ("contract", CONTRACT.into()),
-            ("stage_version", VERSION.into()),
+        let members = vec![
             ("matrix", first.motion.matrix().into()),
             ("body", self.bodies[0].0.name.as_str().into()),
             ("bodies", Json::Arr(bodies.collect())),
@@ -453,10 +449,25 @@ impl Work<'_> {
                     ("flatten_voxels", s.flatten.into()),
                 ]),
             ),
-        ]) else {
-            return Err(Error::bug("an object that is none"));
-        };
-        Ok(seal(members, SEAL))
+        ];
+        sealed(VERSION, members)
+    }
+}
+
+/// The text of a transform: what all have in common, `own`, and the seal.
+///
+/// # Errors
+/// None that a caller can cause.
+pub fn sealed(stage_version: u32, own: Vec<(&'static str, Json)>) -> Result<String> {
+    let common = [
+        ("schema", SCHEMA.into()),
+        ("tool", Json::obj([("name", "tomolith".into()), ("version", env!("CARGO_PKG_VERSION").into())])),
+        ("contract", CONTRACT.into()),
+        ("stage_version", stage_version.into()),
+    ];
+    match Json::obj(common.into_iter().chain(own)) {
+        Json::Obj(members) => Ok(seal(members, SEAL)),
+        _ => Err(Error::bug("an object that is none")),
     }
 }
 

@@ -197,6 +197,13 @@ fn sum_with<T>(x: &[T], add: impl Fn(f64, &T) -> f64) -> f64 {
     total
 }
 
+/// The median of at least one number; of an even number of them the mean of the two in the middle.
+pub fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    let n = values.len();
+    if n % 2 == 1 { values[n / 2] } else { 0.5 * (values[n / 2 - 1] + values[n / 2]) }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -45,6 +45,7 @@ use super::rigid::{self, Block, Point, Rigid, add, carry, length, sub};
 use crate::error::{Error, Fault, Result};
 use crate::num::lanes::Isa;
 use crate::num::linalg::{Matrix, apply, dot, inverse, product, transpose};
+use crate::num::sum::median;
 use crate::os::check_interrupt;
 use crate::volume::{Dims, Source};
 use std::array::from_fn;
@@ -334,10 +335,7 @@ fn spread_of(at: usize, off: &[[f64; 6]], own: &[Own]) -> f64 {
         .collect();
     let n = terms.len() as f64;
     let excess = |d: f64| {
-        let mut parts: Vec<f64> = terms.iter().map(|(square, c)| square / (d + c)).collect();
-        parts.sort_by(f64::total_cmp);
-        // Of an even number the mean of the two in the middle.
-        let median = 0.5 * (parts[(parts.len() - 1) / 2] + parts[parts.len() / 2]);
+        let median = median(terms.iter().map(|(square, c)| square / (d + c)).collect());
         n * median - (n - 1.0) * MEDIAN_SQUARE
     };
     let (mut low, mut high) = (0.0, terms.iter().fold(0.0, |most: f64, t| most.max(t.0)) * terms.len() as f64);

@@ -10,7 +10,7 @@
 use super::Settings;
 use super::body::{Cut, Region, register_body};
 use super::level::Piece;
-use super::rigid::{Rigid, corners, length, sub};
+use super::rigid::Rigid;
 use crate::error::{Error, Result};
 use crate::num::lanes::Isa;
 use crate::volume::{Dims, Source};
@@ -37,6 +37,5 @@ pub fn closure(
     }
     let guess = to_a.inverse().then(to_b);
     let found = register_body(isa, [a, b], &there, cut, &guess, settings, &mut |_, _| ())?;
-    let off = |p| length(&sub(&to_b.apply(&p), &found.motion.apply(&to_a.apply(&p))));
-    Ok(corners(piece.origin(), dims).map(off).iter().fold(0.0, |far: f64, &v| far.max(v)))
+    Ok(to_b.corner_distance(&to_a.then(&found.motion), piece.origin(), dims).1)
 }

@@ -7,7 +7,6 @@ use crate::cli::{Command, Context, values};
 use crate::error::{Error, Result};
 use crate::kernels::maps::{Maps, Shape};
 use crate::kernels::{Cpu, Reference, Twin};
-use crate::nn::config::Config;
 use crate::nn::infer::{Plan, Workspace};
 use crate::nn::network::Network;
 use crate::nn::train::{Options, Trainer};
@@ -46,9 +45,7 @@ const STREAM: u32 = 0x6175;
 
 fn run(c: &Context) -> Result<()> {
     let s = &c.settings;
-    let channels = s.parsed("channels", super::channels)?;
-    let config =
-        Config::variant(s.text("variant")?.unwrap_or_default(), &channels, s.parsed("classes", values::count)?)?;
+    let config = super::config(s)?;
     let (size, batch) = (s.parsed("size", values::count)?, s.parsed("batch", values::count)?);
     config.check_size(size, size)?;
     let (seed, steps) = (s.parsed("seed", super::seed)?, s.parsed("steps", values::count)?);

@@ -5,7 +5,6 @@ use crate::cli::options::{Opt, Takes};
 use crate::cli::{Command, Context, values};
 use crate::error::Result;
 use crate::kernels::Cpu;
-use crate::nn::config::Config;
 use crate::nn::infer::{Plan, What, Workspace};
 use crate::nn::network::Network;
 use crate::nn::train::{Options, Trainer};
@@ -44,9 +43,7 @@ fn median(times: &[f64]) -> f64 {
 
 fn run(c: &Context) -> Result<()> {
     let s = &c.settings;
-    let channels = s.parsed("channels", super::channels)?;
-    let config =
-        Config::variant(s.text("variant")?.unwrap_or_default(), &channels, s.parsed("classes", values::count)?)?;
+    let config = super::config(s)?;
     let (size, batch) = (s.parsed("size", values::count)?, s.parsed("batch", values::count)?);
     config.check_size(size, size)?;
     let (seed, repeat) = (s.parsed("seed", super::seed)?, s.parsed("repeat", values::count)?);

@@ -2,9 +2,8 @@
 
 use super::{CHANNELS, CLASSES, OVERWRITE, SEED, VARIANT};
 use crate::cli::options::{Opt, Takes};
-use crate::cli::{Command, Context, values};
+use crate::cli::{Command, Context};
 use crate::error::Result;
-use crate::nn::config::Config;
 use crate::nn::network::Network;
 use crate::nn::{state, weights};
 
@@ -31,9 +30,7 @@ pub const COMMAND: Command = Command {
 
 fn run(c: &Context) -> Result<()> {
     let s = &c.settings;
-    let channels = s.parsed("channels", super::channels)?;
-    let config =
-        Config::variant(s.text("variant")?.unwrap_or_default(), &channels, s.parsed("classes", values::count)?)?;
+    let config = super::config(s)?;
     let network = Network::new(config, s.parsed("seed", super::seed)?);
     weights::write_safetensors(&s.required_path("output")?, &state::save(&network, ""), s.is_on("overwrite")?)?;
     c.out.line(format!("parameters {}", network.parameter_count()))

@@ -1,6 +1,6 @@
 //! `tomolith net …`: the network by itself, for people who compare it with another.
 
-use crate::cli::options::{Opt, Takes};
+use crate::cli::options::{Opt, Settings, Takes};
 use crate::cli::values;
 use crate::error::{Error, Result};
 use crate::exchange::npy;
@@ -57,6 +57,12 @@ fn images(path: &Path) -> Result<Maps<f32>> {
 /// Channels from text.
 fn channels(text: &str) -> Result<Vec<usize>> {
     text.split(',').map(|c| values::count(c.trim())).collect()
+}
+
+/// The architecture that [`VARIANT`], [`CHANNELS`] and [`CLASSES`] name.
+fn config(s: &Settings) -> Result<Config> {
+    let (channels, classes) = (s.parsed("channels", channels)?, s.parsed("classes", values::count)?);
+    Config::variant(s.text("variant")?.unwrap_or_default(), &channels, classes)
 }
 
 /// A number that seeds.

@@ -9,6 +9,8 @@
 //! more) do not count; least squares over the others. With σ² = Σ r² / (k − 2), not less than that of a step of a quarter
 //! pixel, σ² = 1/192, the standard errors are σ/√k of c₀ and σ/√(Σ (row − row₀)²) of t.
 
+use crate::num::sum::median;
+
 /// The line.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Line {
@@ -41,12 +43,6 @@ const LEAST: f64 = 0.25;
 const MAD: f64 = 1.4826;
 /// Variance of a value that is a multiple of a quarter.
 const STEP_VARIANCE: f64 = 1.0 / 192.0;
-
-fn median(mut values: Vec<f64>) -> f64 {
-    values.sort_by(f64::total_cmp);
-    let n = values.len();
-    if n % 2 == 1 { values[n / 2] } else { 0.5 * (values[n / 2 - 1] + values[n / 2]) }
-}
 
 /// Fits (row, axis) pairs. `None` if fewer than three of them agree.
 pub fn fit(points: &[(f64, f64)]) -> Option<Line> {
