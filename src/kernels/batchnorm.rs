@@ -381,7 +381,7 @@ macro_rules! runs {
             }
             Some(dropout) => {
                 for first in (0..w).step_by(RUN) {
-                    let factors = dropout.factors(Dropout::index($rows.shape, $rows.band.n, $rows.band.g, $y, first));
+                    let factors = dropout.factors(dropout.index($rows.shape, $rows.band.n, $rows.band.g, $y, first));
                     for $x in first..w.min(first + RUN) {
                         let $m = V::load(&factors[$x % RUN]);
                         $body

@@ -10,7 +10,8 @@
 //!
 //! **Order.** s: k ascending. The losses of a row are summed as [`crate::num::sum`] says, 0 where there is no label;
 //! rows are added in f64 in the order of samples and rows. W: pixels per class are counted, counts are multiplied by
-//! weights and added in f64, classes ascending.
+//! weights and added in f64, classes ascending. W is of the whole batch, also where its leaves are worked on one by one:
+//! their losses and gradients add up to the batch's.
 
 use super::maps::{BORDER, Maps};
 use crate::num::elementary::{exp_f32, exp_lanes, ln_f32, ln_lanes};
@@ -38,25 +39,24 @@ pub struct Loss {
 /// Sum over a task's rows, per row, and correct pixels.
 type Part = (Vec<f64>, u64);
 
-/// Pixels of each class, and W.
-fn weigh(labels: &[i16], weights: &[f32]) -> (u64, f64) {
+/// W of labels.
+pub fn weigh(labels: &[i16], weights: &[f32]) -> f64 {
     let mut counts = vec![0u64; weights.len()];
     labels.iter().filter(|&&t| t >= 0).for_each(|&t| counts[t as usize] += 1);
-    let total = counts.iter().zip(weights).fold(0.0, |total, (&n, &w)| total + n as f64 * f64::from(w));
-    (counts.iter().sum(), total)
+    counts.iter().zip(weights).fold(0.0, |total, (&n, &w)| total + n as f64 * f64::from(w))
 }
 
 /// Loss, and its gradient by the logits; labels are \[sample\]\[row\]\[column\], −1 or below the number of weights,
-/// which is that of the logits' channels.
+/// which is that of the logits' channels. `total` is W.
 pub fn cross_entropy(
     isa: Isa,
     logits: &Maps<Lane>,
     labels: &[i16],
     weights: &[f32],
+    total: f64,
     gradient: &mut Maps<Lane>,
 ) -> Loss {
     let shape = logits.shape();
-    let (labelled, total) = weigh(labels, weights);
     let mut tasks: BTreeMap<(usize, usize), Vec<&mut [Lane]>> = BTreeMap::new();
     for (band, rows) in gradient.bands_mut(ROWS) {
         tasks.entry((band.n, band.first)).or_default().push(rows);
@@ -75,10 +75,11 @@ pub fn cross_entropy(
         part
     };
     let tasks: Vec<_> = tasks.into_iter().collect();
-    join(tasks.into_par_iter().map(task).collect(), labelled, total)
+    join(tasks.into_par_iter().map(task).collect(), labels, total)
 }
 
-fn join(parts: Vec<Part>, labelled: u64, total: f64) -> Loss {
+fn join(parts: Vec<Part>, labels: &[i16], total: f64) -> Loss {
+    let labelled = labels.iter().filter(|&&t| t >= 0).count() as u64;
     let sum = parts.iter().flat_map(|p| &p.0).fold(0.0, |sum, row| sum + row);
     Loss { loss: if total > 0.0 { sum / total } else { 0.0 }, labelled, correct: parts.iter().map(|p| p.1).sum() }
 }
@@ -171,10 +172,10 @@ pub fn cross_entropy_reference(
     logits: &Maps<Lane>,
     labels: &[i16],
     weights: &[f32],
+    total: f64,
     gradient: &mut Maps<Lane>,
 ) -> Loss {
     let (shape, classes) = (logits.shape(), weights.len());
-    let (labelled, total) = weigh(labels, weights);
     let mut parts = Vec::new();
     for (n, y) in (0..shape.n).flat_map(|n| (0..shape.h).map(move |y| (n, y))) {
         let (mut losses, mut correct) = (vec![0f32; shape.w], 0);
@@ -196,5 +197,5 @@ pub fn cross_entropy_reference(
         }
         parts.push((vec![f64::from(sum::sum_definition(&losses))], correct));
     }
-    join(parts, labelled, total)
+    join(parts, labels, total)
 }

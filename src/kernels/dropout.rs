@@ -7,8 +7,8 @@
 //!        of word (x%8)/2 the low half for even x, the high half for odd x
 //! ```
 //!
-//! The stream is the layer, the draw the step ([`crate::num::philox`]); n counts the samples of the leaf. p is
-//! rounded to a multiple of 2⁻¹⁶. Cost: a block serves eight numbers, sixteen blocks are computed side by side.
+//! The stream is the layer, the draw the step ([`crate::num::philox`]); n counts the samples of the
+//! batch, so a mask does not depend on how the batch is cut. p is rounded to a multiple of 2⁻¹⁶. Cost: a block serves eight numbers, sixteen blocks are computed side by side.
 
 use super::maps::Shape;
 use crate::num::lanes::{LANES, Lane};
@@ -29,6 +29,8 @@ pub struct Dropout {
     key: [u32; 2],
     stream: u32,
     draw: u32,
+    /// Samples of the batch in front of these.
+    before: usize,
 }
 
 impl Dropout {
@@ -37,19 +39,32 @@ impl Dropout {
         let threshold = (p * STEPS).round();
         let keep = (1.0 / (1.0 - threshold / STEPS)) as f32;
         let key = [seed as u32, (seed >> 32) as u32];
-        (threshold > 0.0).then_some(Dropout { threshold: threshold as u32, keep, key, stream: layer, draw: step })
+        (threshold > 0.0).then_some(Dropout {
+            threshold: threshold as u32,
+            keep,
+            key,
+            stream: layer,
+            draw: step,
+            before: 0,
+        })
+    }
+
+    /// The same for samples that follow `before` others of their batch.
+    #[must_use]
+    pub fn after(self, before: usize) -> Dropout {
+        Dropout { before, ..self }
     }
 
     /// Number of the first block of a run of eight pixels from column x on.
     #[inline(always)]
-    pub fn index(shape: Shape, n: usize, g: usize, y: usize, x: usize) -> u64 {
-        let rows = ((n * shape.groups::<Lane>() + g) * shape.h + y) as u64;
+    pub fn index(&self, shape: Shape, n: usize, g: usize, y: usize, x: usize) -> u64 {
+        let rows = (((self.before + n) * shape.groups::<Lane>() + g) * shape.h + y) as u64;
         (rows * shape.w.div_ceil(RUN) as u64 + (x / RUN) as u64) * LANES as u64
     }
 
     /// The definition: the factor of one number.
     pub fn factor(&self, shape: Shape, n: usize, c: usize, y: usize, x: usize) -> f32 {
-        let index = Self::index(shape, n, c / LANES, y, x) + (c % LANES) as u64;
+        let index = self.index(shape, n, c / LANES, y, x) + (c % LANES) as u64;
         let block = philox::philox4x32([index as u32, (index >> 32) as u32, self.stream, self.draw], self.key);
         let bits = block[x % RUN / 2] >> (16 * (x % 2)) & 0xffff;
         if bits < self.threshold { 0.0 } else { self.keep }
@@ -103,7 +118,7 @@ mod tests {
         let (mut dropped, mut all) = (0, 0);
         for n in 0..3 {
             for (g, y, x) in (0..3).flat_map(|g| (0..5).flat_map(move |y| (0..21).map(move |x| (g, y, x)))) {
-                let factors = dropout.factors(Dropout::index(shape, n, g, y, x));
+                let factors = dropout.factors(dropout.index(shape, n, g, y, x));
                 for l in 0..LANES {
                     let factor = dropout.factor(shape, n, g * LANES + l, y, x);
                     assert_eq!(factors[x % RUN].0[l], factor);

@@ -130,6 +130,14 @@ impl<P: Pixel> Maps<P> {
         }
         values
     }
+    /// Some of the samples.
+    pub fn samples(&self, range: std::ops::Range<usize>) -> Maps<P> {
+        let size = self.shape.groups::<P>() * self.shape.plane();
+        Maps {
+            shape: Shape { n: range.len(), ..self.shape },
+            data: self.data[range.start * size..range.end * size].to_vec(),
+        }
+    }
     /// Samples, channels, rows, columns.
     pub fn shape(&self) -> Shape {
         self.shape

@@ -59,7 +59,7 @@ pub trait Kernels: Sync {
     /// Its gradient.
     fn max_pool_gradient(&self, x: &Maps<Lane>, dy: &Maps<Lane>, dx: &mut Maps<Lane>);
     /// Loss and its gradient by the logits: [`cross_entropy`].
-    fn cross_entropy(&self, logits: &Maps<Lane>, labels: &[i16], weights: &[f32], dl: &mut Maps<Lane>) -> Loss;
+    fn cross_entropy(&self, x: &Maps<Lane>, labels: &[i16], weights: &[f32], total: f64, dx: &mut Maps<Lane>) -> Loss;
     /// One step of one tensor: [`adam`].
     fn adam(&self, adam: Adam, p: &mut [Lane], g: &[Lane], m: &mut [Lane], v: &mut [Lane]);
 }
@@ -102,8 +102,8 @@ impl Kernels for Reference {
     fn max_pool_gradient(&self, x: &Maps<Lane>, dy: &Maps<Lane>, dx: &mut Maps<Lane>) {
         pool::gradient_reference(x, dy, dx);
     }
-    fn cross_entropy(&self, logits: &Maps<Lane>, labels: &[i16], weights: &[f32], dl: &mut Maps<Lane>) -> Loss {
-        cross_entropy::cross_entropy_reference(logits, labels, weights, dl)
+    fn cross_entropy(&self, x: &Maps<Lane>, labels: &[i16], weights: &[f32], total: f64, dx: &mut Maps<Lane>) -> Loss {
+        cross_entropy::cross_entropy_reference(x, labels, weights, total, dx)
     }
     fn adam(&self, adam: Adam, p: &mut [Lane], g: &[Lane], m: &mut [Lane], v: &mut [Lane]) {
         adam.reference(p, g, m, v);
@@ -138,8 +138,8 @@ impl Kernels for Cpu {
     fn max_pool_gradient(&self, x: &Maps<Lane>, dy: &Maps<Lane>, dx: &mut Maps<Lane>) {
         pool::gradient(self.isa, x, dy, dx);
     }
-    fn cross_entropy(&self, logits: &Maps<Lane>, labels: &[i16], weights: &[f32], dl: &mut Maps<Lane>) -> Loss {
-        cross_entropy::cross_entropy(self.isa, logits, labels, weights, dl)
+    fn cross_entropy(&self, x: &Maps<Lane>, labels: &[i16], weights: &[f32], total: f64, dx: &mut Maps<Lane>) -> Loss {
+        cross_entropy::cross_entropy(self.isa, x, labels, weights, total, dx)
     }
     fn adam(&self, adam: Adam, p: &mut [Lane], g: &[Lane], m: &mut [Lane], v: &mut [Lane]) {
         adam.run(self.isa, p, g, m, v);

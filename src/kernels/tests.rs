@@ -3,6 +3,7 @@
 use super::*;
 use crate::num::philox::Stream;
 use conv::Add;
+use cross_entropy::weigh;
 use dropout::Dropout;
 use filter::FilterShape;
 use maps::Shape;
@@ -208,7 +209,7 @@ fn passes_over_pixels_are_their_definition() {
             let labels: Vec<i16> =
                 (0..shape.n * shape.h * shape.w).map(|i| (i * 7 % (shape.c + 1)) as i16 - 1).collect();
             let weights: Vec<f32> = (0..shape.c).map(|c| 0.5 + c as f32).collect();
-            twin.cross_entropy(&x, &labels, &weights, &mut poisoned(shape));
+            twin.cross_entropy(&x, &labels, &weights, weigh(&labels, &weights), &mut poisoned(shape));
         }
     }
     identical(&twins);
@@ -308,7 +309,7 @@ fn cross_entropy_is_its_formula() {
         sum.0 / sum.1
     };
     let mut dl = poisoned(shape);
-    let found = Reference.cross_entropy(&logits, &labels, &weights, &mut dl);
+    let found = Reference.cross_entropy(&logits, &labels, &weights, weigh(&labels, &weights), &mut dl);
     let values: Vec<f64> = logits.to_nchw().iter().map(|&v| f64::from(v)).collect();
     assert!((found.loss - loss(&values)).abs() < 1e-6 && found.labelled == 3);
     for (i, d) in dl.to_nchw().into_iter().enumerate() {
@@ -320,7 +321,7 @@ fn cross_entropy_is_its_formula() {
         assert!((f64::from(d) - (at(1e-6) - at(-1e-6)) / 2e-6).abs() < 1e-6);
     }
     // Nothing labelled: nothing learnt, and no NaN.
-    let none = Reference.cross_entropy(&logits, &[-1; 4], &weights, &mut dl);
+    let none = Reference.cross_entropy(&logits, &[-1; 4], &weights, 0.0, &mut dl);
     assert_eq!((none.loss, none.labelled, none.correct), (0.0, 0, 0));
     assert!(dl.data().iter().all(|l| l.0 == [0.0; 16]));
 }

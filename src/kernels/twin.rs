@@ -113,11 +113,11 @@ impl<A: Kernels, B: Kernels> Kernels for Twin<A, B> {
         self.second.max_pool_gradient(x, dy, &mut other);
         self.compare_lanes("gradient of max-pooling", dx.data(), other.data());
     }
-    fn cross_entropy(&self, logits: &Maps<Lane>, labels: &[i16], weights: &[f32], dl: &mut Maps<Lane>) -> Loss {
-        let mut other = dl.clone();
-        let a = self.first.cross_entropy(logits, labels, weights, dl);
-        let b = self.second.cross_entropy(logits, labels, weights, &mut other);
-        self.compare_lanes("gradient of cross-entropy", dl.data(), other.data());
+    fn cross_entropy(&self, x: &Maps<Lane>, labels: &[i16], weights: &[f32], total: f64, dx: &mut Maps<Lane>) -> Loss {
+        let mut other = dx.clone();
+        let a = self.first.cross_entropy(x, labels, weights, total, dx);
+        let b = self.second.cross_entropy(x, labels, weights, total, &mut other);
+        self.compare_lanes("gradient of cross-entropy", dx.data(), other.data());
         let numbers = |l: Loss| [l.loss, l.labelled as f64, l.correct as f64].into_iter();
         self.compare("cross-entropy", numbers(a), numbers(b));
         a

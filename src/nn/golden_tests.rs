@@ -50,7 +50,7 @@ fn ten_steps_are_torchs() {
         let network = load(&weights::read(&file(name, "safetensors")).unwrap()).unwrap().network;
         let classes = network.config.classes;
         let labels: Vec<i16> = read_array(&file(name, "y.npy")).unwrap().1.iter().map(|&v| v as i16).collect();
-        let options = Options { rate: 3e-4, dropout: 0.0, seed: 0, class_weights: vec![1.0; classes] };
+        let options = Options { rate: 3e-4, dropout: 0.0, seed: 0, class_weights: vec![1.0; classes], leaf: None };
         let (mut trainer, isa, image) = (Trainer::new(network), Isa::detect(), images(name));
         let losses = Json::parse(&std::fs::read_to_string(file(name, "losses.json")).unwrap()).unwrap();
         for (step, expected) in losses.need_arr("losses").unwrap().iter().enumerate() {
@@ -136,7 +136,7 @@ fn state_dicts_that_do_not_fit_are_refused_by_name() {
 #[test]
 fn a_training_taken_up_from_its_file_ends_where_the_uninterrupted_does() {
     let labels: Vec<i16> = read_array(&file("narrow", "y.npy")).unwrap().1.iter().map(|&v| v as i16).collect();
-    let options = Options { rate: 3e-4, dropout: 0.2, seed: 9, class_weights: vec![1.0; 3] };
+    let options = Options { rate: 3e-4, dropout: 0.2, seed: 9, class_weights: vec![1.0; 3], leaf: None };
     let (isa, image) = (Isa::detect(), images("narrow"));
     let steps = |mut trainer: Trainer, n: u32| {
         for _ in 0..n {

@@ -22,7 +22,7 @@ fn labels(image: &Maps<f32>, classes: usize) -> Vec<i16> {
 }
 
 fn options(classes: usize, dropout: f64) -> Options {
-    Options { rate: 1e-3, dropout, seed: 5, class_weights: vec![1.0; classes] }
+    Options { rate: 1e-3, dropout, seed: 5, class_weights: vec![1.0; classes], leaf: None }
 }
 
 #[test]
@@ -137,6 +137,40 @@ fn twenty_steps_have_the_same_bits_on_any_threads_and_instruction_set() {
         let mut resumed = Trainer::new(stopped.network);
         (resumed.moments, resumed.steps) = (stopped.moments, stopped.steps);
         assert!(trained(resumed, 13, 1, Isa::detect()).network.parameters == expected);
+    }
+}
+
+#[test]
+fn a_leaf_is_normalised_by_itself_and_counts_in_the_batchs_loss() {
+    let isa = Isa::detect();
+    for config in small() {
+        let one = image(1, 16);
+        let twice = Maps::from_nchw(Shape { n: 2, ..one.shape() }, &one.to_nchw().repeat(2));
+        let step = |x: &Maps<f32>, labels: &[i16], leaf: Option<usize>, dropout: f64| {
+            let mut trainer = Trainer::new(Network::new(config.clone(), 2));
+            let options = Options { leaf, ..options(3, dropout) };
+            let loss = trainer.step(&Cpu { isa }, isa, x, labels, &options).unwrap();
+            (loss, trainer)
+        };
+        let labels_one = labels(&one, 3);
+        let labels_two = labels_one.repeat(2);
+        // Two equal leaves give half the gradient each, to the bit: the halves of a power of two lose nothing.
+        let (loss, alone) = step(&one, &labels_one, None, 0.0);
+        let (both_loss, both) = step(&twice, &labels_two, Some(1), 0.0);
+        assert!(alone.gradients() == both.gradients());
+        assert_eq!((loss.loss, 2 * loss.correct), (both_loss.loss, both_loss.correct));
+        assert_eq!((alone.network.batches[0], both.network.batches[0]), (1, 2));
+        // Masks are those of the samples of the batch.
+        let (_, dropped) = step(&twice, &labels_two, Some(1), 0.5);
+        assert!(step(&one, &labels_one, None, 0.5).1.gradients() != dropped.gradients());
+        // A leaf of the whole batch is the batch; leaves of different samples are not.
+        let x = image(5, 16);
+        let labels = labels(&x, 3);
+        let whole = step(&x, &labels, None, 0.3).1;
+        assert!(step(&x, &labels, Some(9), 0.3).1.network.parameters == whole.network.parameters);
+        let (cut, trainer) = step(&x, &labels, Some(2), 0.3);
+        assert!(trainer.network.parameters != whole.network.parameters);
+        assert_eq!((cut.labelled, trainer.network.batches[0]), (labels.iter().filter(|&&t| t >= 0).count() as u64, 3));
     }
 }
 

@@ -5,14 +5,21 @@
 //! running variance  ← 0.9·running + 0.1·variance by n − 1
 //! ```
 //!
-//! in f64, rounded once. The batch of a step is one group for BatchNorm. A loss or gradient that is not finite ends the
-//! training before anything is changed, and the first tensor that is not finite is named.
+//! in f64, rounded once. A *leaf* is a group of samples that BatchNorm takes together: the whole batch, or so many
+//! samples. Leaves are worked on one after the other; each has its moments, the loss is divided by the labelled pixels of
+//! the batch, gradients of the leaves are added in f32 in their order, and running statistics take one leaf after the
+//! other. So what a batch of 64 does as four leaves of 16 is the same whoever computes a leaf, and its memory is that of
+//! one.
+//!
+//! A loss or gradient that is not finite ends the training before anything is changed, and the first tensor that is not
+//! finite is named.
 
 use super::network::{Network, Step};
 use crate::error::{Error, Result};
 use crate::kernels::Kernels;
 use crate::kernels::adam::Adam;
-use crate::kernels::cross_entropy::Loss;
+use crate::kernels::batchnorm::Moments;
+use crate::kernels::cross_entropy::{Loss, weigh};
 use crate::kernels::dropout::Dropout;
 use crate::kernels::maps::Maps;
 use crate::num::lanes::{Isa, LANES, Lane};
@@ -33,7 +40,12 @@ pub struct Options {
     pub seed: u64,
     /// Weight of each class in the loss.
     pub class_weights: Vec<f32>,
+    /// Samples of a leaf; none is the whole batch.
+    pub leaf: Option<usize>,
 }
+
+/// Moments of each BatchNorm in a leaf, by the index of its γ.
+type BatchMoments = Vec<(usize, Vec<Moments>)>;
 
 /// A network in training.
 pub struct Trainer {
@@ -44,6 +56,8 @@ pub struct Trainer {
     /// Steps done.
     pub steps: u32,
     gradients: Vec<Vec<Lane>>,
+    /// Those of a leaf that is not the first.
+    of_leaf: Vec<Vec<Lane>>,
     pool: Pool,
 }
 
@@ -53,7 +67,14 @@ impl Trainer {
         let zeros = || -> Vec<Vec<Lane>> {
             network.parameters.iter().map(|p| vec![Lane::ZERO; if p.trained { p.values.len() } else { 0 }]).collect()
         };
-        Trainer { moments: [zeros(), zeros()], gradients: zeros(), steps: 0, pool: Pool::default(), network }
+        Trainer {
+            moments: [zeros(), zeros()],
+            gradients: zeros(),
+            of_leaf: Vec::new(),
+            steps: 0,
+            pool: Pool::default(),
+            network,
+        }
     }
 
     /// The gradients of the last step, in the order of the parameters.
@@ -77,6 +98,55 @@ impl Trainer {
         let s = image.shape();
         self.network.config.check_size(s.h, s.w)?;
         check_labels(labels, s.n * s.h * s.w, self.network.config.classes)?;
+        let total = weigh(labels, &o.class_weights);
+        let leaf = o.leaf.unwrap_or(s.n).clamp(1, s.n);
+        let mut all = Loss { loss: 0.0, labelled: 0, correct: 0 };
+        let mut batch = Vec::new();
+        for first in (0..s.n).step_by(leaf) {
+            let last = s.n.min(first + leaf);
+            let labels = &labels[first * s.h * s.w..last * s.h * s.w];
+            let part = (leaf < s.n).then(|| image.samples(first..last));
+            let (loss, moments) =
+                self.leaf(kernels, isa, part.as_ref().unwrap_or(image), labels, o, Place { first, total })?;
+            all.loss += loss.loss;
+            all.labelled += loss.labelled;
+            all.correct += loss.correct;
+            batch.push(moments);
+        }
+        for (p, g) in self.network.parameters.iter().zip(&self.gradients) {
+            if g.iter().any(|g| g.0.iter().any(|v| !v.is_finite())) {
+                return Err(Error::data(format!("the gradient of {} is not finite", p.name)).help(TOO_FAST));
+            }
+        }
+
+        self.steps += 1;
+        let adam = Adam::new(o.rate, self.steps);
+        let [m, v] = &mut self.moments;
+        for (i, p) in self.network.parameters.iter_mut().enumerate().filter(|(_, p)| p.trained) {
+            kernels.adam(adam, &mut p.values, &self.gradients[i], &mut m[i], &mut v[i]);
+        }
+        for (gamma, moments) in batch.iter().flatten() {
+            for (c, moments) in moments.iter().enumerate() {
+                for (offset, batch) in [(2, moments.mean), (3, moments.unbiased())] {
+                    let running = &mut self.network.parameters[gamma + offset].values[c / LANES].0[c % LANES];
+                    *running = ((1.0 - MOMENTUM) * f64::from(*running) + MOMENTUM * batch) as f32;
+                }
+            }
+        }
+        self.network.batches.iter_mut().for_each(|n| *n += batch.len() as u64);
+        Ok(all)
+    }
+
+    /// Forward and backward of one leaf; its gradients are added to those of the leaves before it.
+    fn leaf<K: Kernels>(
+        &mut self,
+        kernels: &K,
+        isa: Isa,
+        image: &Maps<f32>,
+        labels: &[i16],
+        o: &Options,
+        place: Place,
+    ) -> Result<(Loss, BatchMoments)> {
         let network = &self.network;
         let mut tape = Tape::new(kernels, isa, &network.parameters, image, &mut self.pool);
         let mut vars = Vec::new();
@@ -94,6 +164,7 @@ impl Trainer {
                 }
                 Step::Activation { from, norm, slope, dropout, add } => {
                     let dropout = dropout.and_then(|layer| Dropout::new(o.dropout, o.seed, layer, self.steps));
+                    let dropout = dropout.map(|d| d.after(place.first));
                     let layer = Layer { norm: norm.map(|n| [n.gamma, n.beta()]), slope: *slope, dropout };
                     tape.activation(var(*from), layer, add.map(var))
                 }
@@ -104,35 +175,35 @@ impl Trainer {
         let shape = tape.value(vars[vars.len() - 1]).shape();
         let mut gradient = tape.take(shape);
         let logits = tape.value(vars[vars.len() - 1]);
-        let loss = kernels.cross_entropy(logits, labels, &o.class_weights, &mut gradient);
+        let loss = kernels.cross_entropy(logits, labels, &o.class_weights, place.total, &mut gradient);
         if !loss.loss.is_finite() {
             return Err(not_finite(network, |v| tape.value(vars[v])));
         }
-        let batch = tape.moments();
-        tape.backward(gradient, &mut self.gradients);
-        for (p, g) in network.parameters.iter().zip(&self.gradients) {
-            if g.iter().any(|g| g.0.iter().any(|v| !v.is_finite())) {
-                return Err(Error::data(format!("the gradient of {} is not finite", p.name)).help(TOO_FAST));
+        let moments = tape.moments();
+        if place.first == 0 {
+            tape.backward(gradient, &mut self.gradients);
+        } else {
+            if self.of_leaf.is_empty() {
+                self.of_leaf.clone_from(&self.gradients);
             }
-        }
-
-        self.steps += 1;
-        let adam = Adam::new(o.rate, self.steps);
-        let [m, v] = &mut self.moments;
-        for (i, p) in self.network.parameters.iter_mut().enumerate().filter(|(_, p)| p.trained) {
-            kernels.adam(adam, &mut p.values, &self.gradients[i], &mut m[i], &mut v[i]);
-        }
-        for (gamma, moments) in batch {
-            for (c, moments) in moments.iter().enumerate() {
-                for (offset, batch) in [(2, moments.mean), (3, moments.unbiased())] {
-                    let running = &mut self.network.parameters[gamma + offset].values[c / LANES].0[c % LANES];
-                    *running = ((1.0 - MOMENTUM) * f64::from(*running) + MOMENTUM * batch) as f32;
+            tape.backward(gradient, &mut self.of_leaf);
+            for (sums, of_leaf) in self.gradients.iter_mut().zip(&self.of_leaf) {
+                for (sum, of_leaf) in sums.iter_mut().zip(of_leaf) {
+                    (0..LANES).for_each(|l| sum.0[l] += of_leaf.0[l]);
                 }
             }
         }
-        self.network.batches.iter_mut().for_each(|n| *n += 1);
-        Ok(loss)
+        Ok((loss, moments))
     }
+}
+
+/// Where a leaf stands in its batch.
+#[derive(Clone, Copy)]
+struct Place {
+    /// Its first sample.
+    first: usize,
+    /// W of the batch.
+    total: f64,
 }
 
 const TOO_FAST: &str = "lower the learning rate, and look for numbers in the input that are not finite";

@@ -51,7 +51,7 @@ fn run(c: &Context) -> Result<()> {
     let (seed, steps) = (s.parsed("seed", super::seed)?, s.parsed("steps", values::count)?);
     let (image, labels) = batch_of(batch, size, config.classes, seed);
     let start = Network::new(config.clone(), seed);
-    let options = Options { rate: 3e-4, dropout: 0.2, seed, class_weights: vec![1.0; config.classes] };
+    let options = Options { rate: 3e-4, dropout: 0.2, seed, class_weights: vec![1.0; config.classes], leaf: None };
 
     for isa in Isa::available() {
         check_interrupt()?;

@@ -55,7 +55,7 @@ fn run(c: &Context) -> Result<()> {
     let mut times = Vec::new();
     if s.is_on("train")? {
         let dropout = s.parsed("dropout", values::number)?;
-        let options = Options { rate: 3e-4, dropout, seed, class_weights: vec![1.0; config.classes] };
+        let options = Options { rate: 3e-4, dropout, seed, class_weights: vec![1.0; config.classes], leaf: None };
         let mut trainer = Trainer::new(network);
         for _ in 0..=repeat {
             check_interrupt()?;

@@ -65,6 +65,7 @@ fn run(c: &Context) -> Result<()> {
         dropout: s.parsed("dropout", probability)?,
         seed: s.parsed("seed", super::seed)?,
         class_weights: vec![1.0; loaded.network.config.classes],
+        leaf: None,
     };
     let steps = s.parsed("steps", values::count)?;
     let mut trainer = Trainer::new(loaded.network);
