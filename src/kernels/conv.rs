@@ -21,10 +21,11 @@
 //! **Fast version.** 8 pixels of a row × 32 output channels (or 16 × 16) stay in registers while taps and slots pass:
 //! per slot two loads of weights, a broadcast per pixel, two multiply-adds per broadcast. Weights of 32 channels (590
 //! KB at 512 inputs) stay in the second-level cache for the rows of a task. For dw it is 8 input × 32 output
-//! channels, and 64 pixels pass. What an accumulator needs comes in one order, so the tile's size changes no bit.
+//! channels, and 64 pixels pass. What an accumulator needs comes in one order, so the tile's size changes no bit. Where there are few outputs: [`super::narrow`].
 
 use super::filter::FilterShape;
 use super::maps::{BORDER, Maps, Pixel, Shape};
+use super::narrow;
 use super::stencil::Stencil;
 use crate::num::lanes::{F32x16, Isa, Kernel, LANES, Lane};
 use crate::num::sum::BLOCK;
@@ -72,7 +73,7 @@ pub struct Convolution<'a, P> {
 
 impl<P: Pixel> Convolution<'_, P> {
     /// The planes of sample `n`, all sources.
-    fn planes(&self, n: usize) -> Vec<Plane<'_, P>> {
+    pub(super) fn planes(&self, n: usize) -> Vec<Plane<'_, P>> {
         planes_of(self.sources, n)
     }
     fn slots(&self) -> usize {
@@ -122,6 +123,9 @@ impl<P: Pixel> Convolution<'_, P> {
     /// The same on lanes and threads.
     pub fn run(&self, isa: Isa, out: &mut Maps<Lane>) {
         let shape = out.shape();
+        if narrow::fits(self, shape) {
+            return narrow::run(self, isa, out);
+        }
         let (plane, pitch, groups) = (shape.plane(), shape.pitch(), shape.groups::<Lane>());
         debug_assert_eq!(self.weights.len(), groups * self.per_group());
         let planes: Vec<_> = (0..shape.n).map(|n| self.planes(n)).collect();

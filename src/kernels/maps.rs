@@ -20,6 +20,8 @@ pub trait Pixel: Copy + Send + Sync + 'static {
     fn channel(&self, c: usize) -> f32;
     /// Where channel `c` is written.
     fn channel_mut(&mut self, c: usize) -> &mut f32;
+    /// Positions as lanes, if that is what they are.
+    fn lanes(positions: &[Self]) -> Option<&[Lane]>;
 }
 
 impl Pixel for Lane {
@@ -33,6 +35,9 @@ impl Pixel for Lane {
     fn channel_mut(&mut self, c: usize) -> &mut f32 {
         &mut self.0[c]
     }
+    fn lanes(positions: &[Lane]) -> Option<&[Lane]> {
+        Some(positions)
+    }
 }
 
 impl Pixel for f32 {
@@ -45,6 +50,9 @@ impl Pixel for f32 {
     #[inline(always)]
     fn channel_mut(&mut self, _: usize) -> &mut f32 {
         self
+    }
+    fn lanes(_: &[f32]) -> Option<&[Lane]> {
+        None
     }
 }
 

@@ -6,6 +6,7 @@
 //! | [`filter`] | how weights lie in memory |
 //! | [`stencil`] | which inputs an output of a convolution sees |
 //! | [`conv`] | convolution, strided and transposed: y, gradient by x, gradient by the weights |
+//! | [`narrow`] | the same for few outputs |
 //! | [`batchnorm`] | BatchNorm, dropout, PReLU and residual in one pass, and backward in two |
 //! | [`dropout`] | the mask as a function of seed, layer, step and place |
 //! | [`pool`] | max-pooling |
@@ -24,6 +25,7 @@ pub mod cross_entropy;
 pub mod dropout;
 pub mod filter;
 pub mod maps;
+mod narrow;
 pub mod pool;
 pub mod stencil;
 #[cfg(test)]

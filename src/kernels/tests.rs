@@ -143,6 +143,10 @@ fn convolutions_are_their_definition_and_adjoint() {
     convolution::<Lane>(&twins, Window::convolution(3, 2), &[7], 20, [5, 13]);
     // More than one chunk of pixels, and more than one row of chunks.
     convolution::<Lane>(&twins, Window::convolution(3, 1), &[1], 2, [20, 256]);
+    // Few outputs, whose lanes are pixels: every number of them, several tasks.
+    (1..=9).for_each(|outputs| convolution::<Lane>(&twins, Window::convolution(3, 1), &[5], outputs, [3, 35]));
+    convolution::<Lane>(&twins, Window::transposed(3), &[18], 5, [40, 130]);
+    convolution::<Lane>(&twins, Window::convolution(1, 1), &[3, 17], 4, [70, 130]);
     // Many tasks: each adds its own chunks.
     convolution::<Lane>(&twins, Window::convolution(1, 1), &[128], 256, [2, 2]);
     identical(&twins);
