@@ -22,6 +22,7 @@ use std::ffi::OsString;
 use std::path::Path;
 
 pub mod axis;
+pub mod canvas;
 pub mod center;
 pub mod config;
 pub mod convert;
@@ -90,6 +91,7 @@ pub const COMMANDS: &[Command] = &[
     net::info::COMMAND,
     net::forward::COMMAND,
     net::step::COMMAND,
+    net::train::COMMAND,
     net::audit::COMMAND,
     net::bench::COMMAND,
     net::convert::COMMAND,

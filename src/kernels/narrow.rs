@@ -81,8 +81,10 @@ struct Turned {
 }
 
 impl Turned {
-    fn row(&self, row: usize, slot: usize) -> &[f32] {
-        &self.data[(row % REACH * self.slots + slot) * self.width..][..self.width]
+    /// All slots of an input row.
+    fn rows(&self, row: usize) -> &[f32] {
+        let size = self.slots * self.width;
+        &self.data[row % REACH * size..][..size]
     }
     #[inline(always)]
     fn fill<V: F32x16>(&mut self, row: usize, pitch: usize, planes: &[(&[Lane], usize)]) {
@@ -119,76 +121,92 @@ impl<P: Pixel, const K: usize> Kernel for Band<'_, P, K> {
                 turned.fill::<V>(next, pitch, self.at.planes);
                 next += 1;
             }
-            for stencil in self.at.call.stencils {
-                let y = step * coarse + stencil.phase[0];
-                if y < last {
-                    // Sixteen registers hold one vector of pixels of each output, and more does 32.
-                    if V::REGISTERS > 16 {
-                        self.line::<V, 2>(stencil, &turned, coarse, y - first);
-                    } else {
-                        self.line::<V, 1>(stencil, &turned, coarse, y - first);
-                    }
-                }
+            // Sixteen registers hold one vector of pixels of each output, and more do two.
+            if V::REGISTERS > 16 {
+                self.lines::<V, 2>(&turned, coarse, first, last);
+            } else {
+                self.lines::<V, 1>(&turned, coarse, first, last);
             }
         }
     }
 }
 
 impl<P: Pixel, const K: usize> Band<'_, P, K> {
-    /// Row `y` of the band, T vectors of pixels at a time.
+    /// The output rows of coarse row `coarse` that lie in the band, T vectors of coarse pixels at a time: what the taps of
+    /// all stencils read stays in the first-level cache.
     #[inline(always)]
-    fn line<V: F32x16, const T: usize>(&mut self, s: &Stencil, turned: &Turned, coarse: usize, y: usize) {
+    fn lines<V: F32x16, const T: usize>(&mut self, turned: &Turned, coarse: usize, first: usize, last: usize) {
+        let stencils = self.at.call.stencils;
+        for x in (0..turned.width - 3 * LANES).step_by(T * LANES) {
+            for s in stencils {
+                let y = s.step * coarse + s.phase[0];
+                let w = (self.at.out.w - s.phase[1].min(self.at.out.w)).div_ceil(s.step);
+                if y < last && x < w {
+                    self.tile::<V, T>(s, turned, coarse, y - first, x, w);
+                }
+            }
+        }
+    }
+
+    /// T vectors of pixels from x on, of row `y` of the band, which has w.
+    #[inline(always)]
+    fn tile<V: F32x16, const T: usize>(
+        &mut self,
+        s: &Stencil,
+        turned: &Turned,
+        coarse: usize,
+        y: usize,
+        x: usize,
+        w: usize,
+    ) {
         let At { call, planes, out, n, row } = self.at;
-        let w = (out.w - s.phase[1].min(out.w)).div_ceil(s.step);
-        for x in (0..w).step_by(T * LANES) {
-            let mut sums = [[V::splat(0.0); T]; K];
-            if let Some(bias) = call.bias.first() {
-                for k in 0..K {
-                    sums[k] = [V::splat(bias.0[k]); T];
-                }
+        let mut sums = [[V::splat(0.0); T]; K];
+        if let Some(bias) = call.bias.first() {
+            for k in 0..K {
+                sums[k] = [V::splat(bias.0[k]); T];
             }
-            for tap in &s.taps {
-                let at = x + tap.offset[1];
-                for (g, &(_, channels)) in planes.iter().enumerate() {
-                    for channel in 0..channels {
-                        let slot = g * LANES + channel;
-                        let from = turned.row(coarse + tap.offset[0], slot)[at..at + T * LANES].as_chunks::<LANES>().0;
-                        let weights = &call.weights[tap.weight * turned.slots + slot].0;
-                        let mut pixels = [V::splat(0.0); T];
+        }
+        for tap in &s.taps {
+            let at = x + tap.offset[1];
+            let (lines, weights) = (turned.rows(coarse + tap.offset[0]), &call.weights[tap.weight * turned.slots..]);
+            let groups = lines.chunks(LANES * turned.width).zip(weights.chunks(LANES));
+            for (&(_, channels), (lines, weights)) in planes.iter().zip(groups) {
+                for (line, weights) in lines.chunks_exact(turned.width).zip(weights).take(channels) {
+                    let from = line[at..at + T * LANES].as_chunks::<LANES>().0;
+                    let mut pixels = [V::splat(0.0); T];
+                    for t in 0..T {
+                        pixels[t] = V::load_array(&from[t]);
+                    }
+                    for k in 0..K {
+                        let w = V::splat(weights.0[k]);
                         for t in 0..T {
-                            pixels[t] = V::load_array(&from[t]);
-                        }
-                        for k in 0..K {
-                            let w = V::splat(weights[k]);
-                            for t in 0..T {
-                                sums[k][t] = pixels[t].mul_add(w, sums[k][t]);
-                            }
+                            sums[k][t] = pixels[t].mul_add(w, sums[k][t]);
                         }
                     }
                 }
             }
-            for t in 0..T {
-                let mut block = [Lane::ZERO; LANES];
-                for k in 0..K {
-                    sums[k][t].store(&mut block[k]);
+        }
+        for t in 0..T {
+            let mut block = [Lane::ZERO; LANES];
+            for k in 0..K {
+                sums[k][t].store(&mut block[k]);
+            }
+            V::transpose(&mut block);
+            for (j, v) in block.iter().enumerate().take(w.saturating_sub(x + t * LANES)) {
+                let column = s.step * (x + t * LANES + j) + s.phase[1] + BORDER;
+                let to = &mut self.to[y * out.pitch() + column];
+                let mut v = V::load(v);
+                if let Some(slope) = call.slope {
+                    v = v.select_less(V::splat(0.0), V::splat(slope).mul(v), v);
                 }
-                V::transpose(&mut block);
-                for (j, v) in block.iter().enumerate().take(w.saturating_sub(x + t * LANES)) {
-                    let column = s.step * (x + t * LANES + j) + s.phase[1] + BORDER;
-                    let to = &mut self.to[y * out.pitch() + column];
-                    let mut v = V::load(v);
-                    if let Some(slope) = call.slope {
-                        v = v.select_less(V::splat(0.0), V::splat(slope).mul(v), v);
+                match call.add {
+                    Add::Nothing => {}
+                    Add::Maps(maps) => {
+                        v = v.add(V::load(&maps.plane(n, 0)[(row + y + BORDER) * out.pitch() + column]));
                     }
-                    match call.add {
-                        Add::Nothing => {}
-                        Add::Maps(maps) => {
-                            v = v.add(V::load(&maps.plane(n, 0)[(row + y + BORDER) * out.pitch() + column]));
-                        }
-                        Add::Output => v = v.add(V::load(to)),
-                    }
-                    v.store(to);
+                    Add::Output => v = v.add(V::load(to)),
                 }
+                v.store(to);
             }
         }
     }

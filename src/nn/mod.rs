@@ -6,13 +6,17 @@
 //! | [`network`] | the network as a list of steps, its parameters and their names; initial weights |
 //! | [`infer`] | inference: BatchNorm folded into the convolutions, memory planned |
 //! | [`train`] | a training step |
+//! | [`fit`] | a training from its first batch to its last: epochs, validation, pausing |
 //! | [`schedule`] | when to learn slower, when to stop |
 //! | [`checkpoint`] | a training that can be taken up again |
+//! | [`export`] | the network as an ONNX graph |
 //! | [`state`] | the network from and to a state dict, and its architecture from its names |
 //! | [`weights`] | files of weights |
 
 pub mod checkpoint;
 pub mod config;
+pub mod export;
+pub mod fit;
 #[cfg(test)]
 mod golden_tests;
 pub mod infer;

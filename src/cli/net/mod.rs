@@ -4,6 +4,7 @@ use crate::cli::options::{Opt, Settings, Takes};
 use crate::cli::values;
 use crate::error::{Error, Result};
 use crate::exchange::npy;
+use crate::kernels::cross_entropy::UNLABELLED;
 use crate::kernels::maps::{Maps, Shape};
 use crate::nn::config::Config;
 use crate::nn::network::Network;
@@ -16,10 +17,12 @@ use std::path::Path;
 pub mod audit;
 pub mod bench;
 pub mod convert;
+pub mod curve;
 pub mod forward;
 pub mod info;
 pub mod init;
 pub mod step;
+pub mod train;
 
 /// Weights to read.
 pub const WEIGHTS: Opt = Opt::new("weights", Takes::Value("FILE"), "Weights: .safetensors, or PyTorch's .pt or .ckpt");
@@ -43,15 +46,39 @@ fn open(path: &Path) -> Result<(Loaded, StateDict)> {
     Ok((state::load(&dict).map_err(|e| e.at(path))?, dict))
 }
 
-/// Images of a file.
+/// Learning rate.
+pub const RATE: Opt = Opt::new("lr", Takes::Number("RATE"), "Learning rate of Adam").default("3e-4");
+/// Dropout.
+pub const DROPOUT: Opt = Opt::new("dropout", Takes::Number("P"), "Probability that a number is dropped").default("0.2");
+
+/// Images of a file, (N, 1, H, W) or slices (N, H, W).
 fn images(path: &Path) -> Result<Maps<f32>> {
     let (shape, values) = npy::read_array(path)?;
-    let &[n, 1, h, w] = shape.as_slice() else {
+    let (&[n, 1, h, w] | &[n, h, w]) = shape.as_slice() else {
         return Err(Error::data(format!("an array of shape {shape:?} is no batch of grey images"))
             .help("save it as (N, 1, H, W)")
             .at(path));
     };
     Ok(Maps::from_nchw(Shape::new(n, 1, h, w), &values))
+}
+
+/// Labels of a file for images of a shape; `none` says that a pixel has no label.
+fn labels(path: &Path, image: Shape, none: i16) -> Result<Vec<i16>> {
+    let (shape, numbers) = npy::read_array(path)?;
+    if shape != [image.n, image.h, image.w] {
+        let what = format!("labels of shape {shape:?} for images of {} x {} x {}", image.n, image.h, image.w);
+        return Err(Error::data(what).help("save them as (N, H, W)").at(path));
+    }
+    if let Some(bad) = numbers.iter().find(|&&v| f32::from(v as i16) != v) {
+        return Err(Error::data(format!("the label {bad} is no int16")).at(path));
+    }
+    Ok(numbers.iter().map(|&v| if v as i16 == none { UNLABELLED } else { v as i16 }).collect())
+}
+
+/// A probability below 1.
+fn probability(text: &str) -> Result<f64> {
+    let p = values::number(text)?;
+    if (0.0..1.0).contains(&p) { Ok(p) } else { Err(Error::usage(format!("{p} is no probability below 1"))) }
 }
 
 /// Channels from text.

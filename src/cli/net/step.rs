@@ -1,13 +1,14 @@
 //! `tomolith net step`: training steps on one batch, to be compared with another program's.
 
-use super::{INPUT, OVERWRITE, SEED, WEIGHTS};
+use super::{DROPOUT, INPUT, OVERWRITE, RATE, SEED, WEIGHTS};
 use crate::cli::options::{Opt, Takes};
 use crate::cli::progress::Progress;
 use crate::cli::{Command, Context, values};
-use crate::error::{Error, Result};
-use crate::exchange::{npy, write_text};
+use crate::error::Result;
+use crate::exchange::write_text;
 use crate::json::Json;
 use crate::kernels::Cpu;
+use crate::kernels::cross_entropy::UNLABELLED;
 use crate::nn::train::{Options, Trainer};
 use crate::nn::{state, weights};
 use crate::os::check_interrupt;
@@ -28,8 +29,8 @@ pub const COMMAND: Command = Command {
             INPUT,
             Opt::new("labels", Takes::Value("FILE.npy"), "Labels, int16 of shape (N, H, W); -1 is no label"),
             Opt::new("steps", Takes::Number("N"), "Steps").default("1"),
-            Opt::new("lr", Takes::Number("RATE"), "Learning rate of Adam").default("3e-4"),
-            Opt::new("dropout", Takes::Number("P"), "Probability that a number is dropped").default("0.2"),
+            RATE,
+            DROPOUT,
             SEED,
             Opt::new("output-weights", Takes::Value("FILE"), "Weights to write, .safetensors"),
             Opt::new("losses", Takes::Value("FILE.json"), "Losses to write"),
@@ -39,11 +40,6 @@ pub const COMMAND: Command = Command {
     run,
 };
 
-fn probability(text: &str) -> Result<f64> {
-    let p = values::number(text)?;
-    if (0.0..1.0).contains(&p) { Ok(p) } else { Err(Error::usage(format!("{p} is no probability below 1"))) }
-}
-
 fn run(c: &Context) -> Result<()> {
     let s = &c.settings;
     let (loaded, dict) = super::open(&s.required_path("weights")?)?;
@@ -51,18 +47,10 @@ fn run(c: &Context) -> Result<()> {
     let image = super::images(&input)?;
     let shape = image.shape();
     loaded.network.config.check_size(shape.h, shape.w).map_err(|e| e.at(&input))?;
-    let (labels_shape, numbers) = npy::read_array(&labels)?;
-    if labels_shape != [shape.n, shape.h, shape.w] {
-        let what = format!("labels of shape {labels_shape:?} for images of {} x {} x {}", shape.n, shape.h, shape.w);
-        return Err(Error::data(what).help("save them as (N, H, W)").at(&labels));
-    }
-    if let Some(bad) = numbers.iter().find(|&&v| f32::from(v as i16) != v) {
-        return Err(Error::data(format!("the label {bad} is no int16")).at(&labels));
-    }
-    let numbers: Vec<i16> = numbers.iter().map(|&v| v as i16).collect();
+    let numbers = super::labels(&labels, shape, UNLABELLED)?;
     let options = Options {
         rate: s.parsed("lr", values::positive)?,
-        dropout: s.parsed("dropout", probability)?,
+        dropout: s.parsed("dropout", super::probability)?,
         seed: s.parsed("seed", super::seed)?,
         class_weights: vec![1.0; loaded.network.config.classes],
         leaf: None,

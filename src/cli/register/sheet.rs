@@ -2,9 +2,10 @@
 //! blocks, and whether edges go on from square to square when the fixed and the moving volume take turns.
 
 use super::Registered;
+use crate::cli::canvas::{BLACK, COLOURS, Canvas, GREY};
 use crate::error::Result;
+use crate::exchange::font;
 use crate::exchange::window::{DEFAULT_PERCENTILES, Window, to_grey};
-use crate::exchange::{font, png};
 use crate::num::lanes::Isa;
 use crate::register::body::Body;
 use crate::register::interpolate::Interpolation;
@@ -15,10 +16,6 @@ use crate::volume::{Collect, Dims, Source};
 use std::fmt::Write as _;
 use std::path::Path;
 
-/// Colours of bodies, in their order (Okabe and Ito's, told apart by colour-blind eyes).
-const COLOURS: [[u8; 3]; 4] = [[0, 114, 178], [213, 94, 0], [0, 158, 115], [204, 121, 167]];
-const BLACK: [u8; 3] = [0; 3];
-const GREY: [u8; 3] = [190; 3];
 /// Size of a panel with one of the six numbers, and of the space around it.
 const PANEL: [usize; 2] = [440, 150];
 const SPACE: usize = 28;
@@ -73,63 +70,6 @@ pub fn table(bodies: &[&str], scans: &[Registered]) -> String {
 /// A field of a table, in quotes where it holds what would end it.
 fn quoted(text: &str) -> String {
     if text.contains([',', '"', '\n']) { format!("\"{}\"", text.replace('"', "\"\"")) } else { text.into() }
-}
-
-/// A coloured picture.
-struct Canvas {
-    width: usize,
-    height: usize,
-    rgb: Vec<u8>,
-}
-
-impl Canvas {
-    fn new(width: usize, height: usize) -> Canvas {
-        Canvas { width, height, rgb: vec![255; 3 * width * height] }
-    }
-
-    fn dot(&mut self, x: f64, y: f64, colour: [u8; 3]) {
-        if x >= 0.0 && y >= 0.0 && (x as usize) < self.width && (y as usize) < self.height {
-            let at = 3 * (y as usize * self.width + x as usize);
-            self.rgb[at..at + 3].copy_from_slice(&colour);
-        }
-    }
-
-    fn line(&mut self, [x0, y0]: [f64; 2], [x1, y1]: [f64; 2], colour: [u8; 3]) {
-        let steps = (x1 - x0).abs().max((y1 - y0).abs()).ceil().max(1.0) as usize;
-        for k in 0..=steps {
-            let t = k as f64 / steps as f64;
-            self.dot(x0 + t * (x1 - x0), y0 + t * (y1 - y0), colour);
-        }
-    }
-
-    fn square(&mut self, [x, y]: [f64; 2], half: i32, colour: [u8; 3]) {
-        for v in -half..=half {
-            (-half..=half).for_each(|u| self.dot(x + f64::from(u), y + f64::from(v), colour));
-        }
-    }
-
-    fn text(&mut self, (x, y): (usize, usize), text: &str, colour: [u8; 3]) {
-        let (width, height) = (font::width(text, 1) + 1, font::HEIGHT);
-        let mut grey = vec![255u8; width * height];
-        font::draw(&mut grey, width, (0, 0), text, 1, 0);
-        for i in (0..grey.len()).filter(|&i| grey[i] == 0) {
-            self.dot((x + i % width) as f64, (y + i / width) as f64, colour);
-        }
-    }
-
-    /// A grey picture, every pixel a square of `factor`.
-    fn image(&mut self, (x, y): (usize, usize), grey: &[u8], width: usize, factor: usize) {
-        for (i, &v) in grey.iter().enumerate() {
-            for k in 0..factor * factor {
-                let (u, w) = (i % width * factor + k % factor, i / width * factor + k / factor);
-                self.dot((x + u) as f64, (y + w) as f64, [v; 3]);
-            }
-        }
-    }
-
-    fn write(&self, path: &Path, overwrite: bool) -> Result<()> {
-        png::write_rgb8(path, self.width, self.height, &self.rgb, overwrite)
-    }
 }
 
 /// The six numbers over the scans, with bars of two standard deviations, a colour for each body.

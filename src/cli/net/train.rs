@@ -1,0 +1,324 @@
+//! `tomolith net train`: a training on images and labels, that can be stopped and taken up again.
+
+use super::{CHANNELS, CLASSES, DROPOUT, RATE, SEED, VARIANT, curve};
+use crate::cli::options::{Opt, Settings, Takes};
+use crate::cli::progress::Progress;
+use crate::cli::{Command, Context, values};
+use crate::error::{Error, Result};
+use crate::exchange::write_text;
+use crate::kernels::Cpu;
+use crate::kernels::maps::Maps;
+use crate::nn::fit::{Course, Ended, Epoch, Event, Patches, Recipe};
+use crate::nn::network::Network;
+use crate::nn::train::Options;
+use crate::nn::{state, weights};
+use crate::os::{check_interrupt, interrupted};
+use crate::provenance::Digest;
+use std::fmt::Write as _;
+use std::path::Path;
+use std::time::Instant;
+
+/// The command.
+pub const COMMAND: Command = Command {
+    path: &["net", "train"],
+    about: "Train the network on images and their labels",
+    details: "Every epoch goes once through the images in an order of its own, in batches; then the network is tried on the \
+              validation images. DIR holds best.safetensors (the epoch of least validation loss; of training loss where \
+              nothing validates), last.safetensors (everything that going on takes), epochs.csv and curve.png. After Ctrl-C, \
+              or a crash, --resume goes on from last.safetensors and ends with the same bits as if nothing had happened; \
+              --epochs may be raised then.",
+    examples: "  tomolith net train --input x.npy --labels y.npy --validation-input vx.npy --validation-labels vy.npy \\\n    \
+               --channels 16,32,64 --epochs 40 -o run\n  tomolith net train … -o run --resume",
+    groups: &[
+        (
+            "Data",
+            &[
+                Opt::new("input", Takes::Value("FILE.npy,…"), "Images, f32 of shape (N, 1, H, W) or (N, H, W)"),
+                Opt::new("labels", Takes::Value("FILE.npy,…"), "Labels, whole numbers of shape (N, H, W)"),
+                Opt::new("validation-input", Takes::Value("FILE.npy,…"), "Images to validate with"),
+                Opt::new("validation-labels", Takes::Value("FILE.npy,…"), "Their labels"),
+                Opt::new("unlabelled", Takes::Number("N"), "The label that says: no label").default("-1"),
+                Opt::new("output", Takes::Value("DIR"), "Folder to write to").short('o'),
+                Opt::new("resume", Takes::Switch, "Go on with the training in DIR"),
+            ],
+        ),
+        (
+            "Network",
+            &[
+                Opt::new("weights", Takes::Value("FILE"), "Begin with these weights instead of random ones"),
+                VARIANT,
+                CHANNELS,
+                CLASSES,
+                SEED,
+            ],
+        ),
+        (
+            "Training",
+            &[
+                Opt::new("epochs", Takes::Number("N"), "Epochs, at most").default("100"),
+                Opt::new("batch", Takes::Number("N"), "Images of a batch").default("16"),
+                Opt::new("leaf", Takes::Number("N"), "Images that BatchNorm takes together [default: the batch]"),
+                RATE,
+                DROPOUT,
+                Opt::new("class-weights", Takes::Value("W0,W1,…"), "Weight of each class in the loss [default: 1]"),
+                Opt::new(
+                    "schedule",
+                    Takes::Choice(&["plateau", "constant"]),
+                    "Learning rate: a fifth after 10 epochs that are no better, or always the same",
+                )
+                .default("plateau"),
+                Opt::new(
+                    "patience",
+                    Takes::Number("N"),
+                    "Stop after N epochs in a row that are no better by 0.001 [default: never]",
+                ),
+            ],
+        ),
+    ],
+    run,
+};
+
+/// Images and labels in memory.
+struct Stack(Vec<(Maps<f32>, Vec<i16>)>);
+
+impl Patches for Stack {
+    fn len(&self) -> usize {
+        self.0.iter().map(|(image, _)| image.shape().n).sum()
+    }
+    fn size(&self) -> [usize; 2] {
+        self.0.first().map_or([0, 0], |(image, _)| [image.shape().h, image.shape().w])
+    }
+    fn patch(&self, mut i: usize, _: u32, grey: &mut [f32], labels: &mut [i16]) -> Result<()> {
+        for (image, of_image) in &self.0 {
+            let s = image.shape();
+            if i < s.n {
+                (0..s.h).for_each(|y| grey[y * s.w..][..s.w].copy_from_slice(image.row(i, 0, y)));
+                labels.copy_from_slice(&of_image[i * s.h * s.w..][..s.h * s.w]);
+                return Ok(());
+            }
+            i -= s.n;
+        }
+        Ok(())
+    }
+}
+
+impl Stack {
+    /// Images and labels of two lists of files, or nothing where both are not given.
+    fn open(s: &Settings, input: &str, labels: &str, network: &Network, about: &mut String) -> Result<Option<Stack>> {
+        let (Some(images), Some(of_images)) = (s.text(input)?, s.text(labels)?) else {
+            let one = if s.text(input)?.is_some() { labels } else { input };
+            let both = s.text(input)?.is_none() && s.text(labels)?.is_none();
+            return if both { Ok(None) } else { Err(Error::usage(format!("--{one} is missing"))) };
+        };
+        let (images, of_images): (Vec<_>, Vec<_>) = (images.split(',').collect(), of_images.split(',').collect());
+        if images.len() != of_images.len() {
+            let what = format!("--{input} names {} files, --{labels} {}", images.len(), of_images.len());
+            return Err(Error::usage(what).help("give each file of images its file of labels"));
+        }
+        let unlabelled = s.parsed("unlabelled", int16)?;
+        let mut stack = Stack(Vec::new());
+        for (image_path, label_path) in images.iter().map(Path::new).zip(of_images.iter().map(Path::new)) {
+            let image = super::images(image_path)?;
+            let s = image.shape();
+            network.config.check_size(s.h, s.w).map_err(|e| e.at(image_path))?;
+            if let Some(first) = stack.0.first().map(|(first, _)| first.shape())
+                && (first.h, first.w) != (s.h, s.w)
+            {
+                let what = format!("images of {} x {}, those before are {} x {}", s.h, s.w, first.h, first.w);
+                return Err(Error::data(what).help("cut all patches to one size").at(image_path));
+            }
+            if let Some(at) = image.data().iter().position(|v| !v.is_finite()) {
+                let n = at / s.plane();
+                return Err(Error::data(format!("{} in image {n}", image.data()[at])).at(image_path));
+            }
+            let labels = super::labels(label_path, s, unlabelled)?;
+            let classes = network.config.classes;
+            if let Some(at) = labels.iter().position(|&t| t < -1 || t as i64 >= classes as i64) {
+                let what = format!(
+                    "label {} in image {}: there are classes 0 to {}",
+                    labels[at],
+                    at / (s.h * s.w),
+                    classes - 1
+                );
+                return Err(Error::data(what)
+                    .help("give --classes, or --unlabelled for the label of pixels without one")
+                    .at(label_path));
+            }
+            let bytes: Vec<u8> = labels.iter().flat_map(|t| t.to_le_bytes()).collect();
+            let grey: Vec<u8> = image.data().iter().flat_map(|v| v.to_le_bytes()).collect();
+            let _ = writeln!(about, "{input} {} {}", Digest::of(&grey).hex(), Digest::of(&bytes).hex());
+            stack.0.push((image, labels));
+        }
+        if stack.0.iter().all(|(_, labels)| labels.iter().all(|&t| t < 0)) {
+            return Err(Error::data(format!("no pixel of --{labels} has a label")).help("see --unlabelled"));
+        }
+        Ok(Some(stack))
+    }
+}
+
+fn int16(text: &str) -> Result<i16> {
+    text.parse().map_err(|_| Error::usage(format!("'{text}' is no whole number of 16 bits")))
+}
+
+fn class_weights(text: &str) -> Result<Vec<f32>> {
+    let weights = values::numbers(text)?;
+    match weights.iter().find(|w| !(0.0..=1e6).contains(*w)) {
+        Some(bad) => Err(Error::usage(format!("the class weight {bad}")).help("weights are from 0 to a million")),
+        None => Ok(weights.iter().map(|&w| w as f32).collect()),
+    }
+}
+
+fn run(c: &Context) -> Result<()> {
+    let s = &c.settings;
+    let folder = s.required_path("output")?;
+    let network = match s.path("weights")? {
+        Some(path) => {
+            let given = ["variant", "channels", "classes"].into_iter().find(|name| s.is_given(name).unwrap_or(false));
+            if let Some(name) = given {
+                return Err(
+                    Error::usage(format!("--{name} with --weights")).help("the weights say what the network is")
+                );
+            }
+            super::open(&path)?.0.network
+        }
+        None => Network::new(super::config(s)?, s.parsed("seed", super::seed)?),
+    };
+    let classes = network.config.classes;
+    let class_weights = s.parse("class-weights", class_weights)?.unwrap_or(vec![1.0; classes]);
+    if class_weights.len() != classes {
+        return Err(Error::usage(format!("{} class weights for {classes} classes", class_weights.len())));
+    }
+    let recipe = Recipe {
+        epochs: s.parsed("epochs", values::count)? as u32,
+        batch: s.parsed("batch", values::count)?,
+        options: Options {
+            rate: s.parsed("lr", values::positive)?,
+            dropout: s.parsed("dropout", super::probability)?,
+            seed: s.parsed("seed", super::seed)?,
+            class_weights,
+            leaf: s.parse("leaf", values::count)?,
+        },
+        plateau: s.text("schedule")? == Some("plateau"),
+        patience: s.parse("patience", values::count)?.map(|n| n as u32),
+    };
+    // What a training that goes on must have in common with its beginning: all but the number of epochs.
+    let o = &recipe.options;
+    let mut about = format!(
+        "network {}\nbatch {}\nleaf {:?}\nlr {}\ndropout {}\nseed {}\nclass-weights {:?}\nplateau {}\npatience {:?}\n",
+        super::digest(&network).hex(),
+        recipe.batch,
+        o.leaf,
+        o.rate,
+        o.dropout,
+        o.seed,
+        o.class_weights,
+        recipe.plateau,
+        recipe.patience
+    );
+    let training = Stack::open(s, "input", "labels", &network, &mut about)?
+        .ok_or_else(|| Error::usage("--input is missing").help("name the images to learn from"))?;
+    let validation = Stack::open(s, "validation-input", "validation-labels", &network, &mut about)?;
+    if let Some(v) = &validation
+        && v.size() != training.size()
+    {
+        return Err(Error::data(format!(
+            "validation images are {:?}, training images {:?}",
+            v.size(),
+            training.size()
+        )));
+    }
+    if validation.is_none() {
+        c.talk.warn("nothing validates: the schedule watches the training loss, which falls also when nothing general is learnt");
+    }
+    let [last, best, table, picture] =
+        ["last.safetensors", "best.safetensors", "epochs.csv", "curve.png"].map(|name| folder.join(name));
+    let course = if s.is_on("resume")? {
+        Course::read(&last, &recipe, &about)?
+    } else if last.exists() {
+        return Err(Error::cannot_create("there is a training already")
+            .help("go on with --resume, or name another folder")
+            .at(&last));
+    } else {
+        std::fs::create_dir_all(&folder).map_err(|e| Error::writing(&folder, &e))?;
+        Course::new(network, &recipe)
+    };
+    train(c, course, &recipe, &training, validation.as_ref(), &about, [&last, &best, &table, &picture])
+}
+
+fn train(
+    c: &Context,
+    mut course: Course,
+    recipe: &Recipe,
+    training: &Stack,
+    validation: Option<&Stack>,
+    about: &str,
+    [last, best, table, picture]: [&Path; 4],
+) -> Result<()> {
+    let classes = course.trainer.network.config.classes;
+    let steps = Course::steps_of_an_epoch(training.len(), recipe);
+    let total = (steps * recipe.epochs as usize) as u64;
+    let progress = Progress::new(&c.talk, "train", "steps");
+    let (start, before) = (Instant::now(), course.trainer.steps);
+    let mut silent = false;
+    let event = |course: &Course, event: Event| -> Result<bool> {
+        match event {
+            Event::Step(loss) => {
+                silent |= loss == 0.0;
+                progress.update(u64::from(course.trainer.steps), total, 0);
+            }
+            Event::Epoch(epoch, is_best) => {
+                course.write(last, recipe.options.seed, about)?;
+                if is_best {
+                    weights::write_safetensors(best, &state::save(&course.trainer.network, ""), true)?;
+                }
+                write_text(table, &table_of(&course.epochs, classes), true)?;
+                let done = (course.trainer.steps - before) as f64 / steps as f64 * training.len() as f64;
+                let rate = done / start.elapsed().as_secs_f64().max(1e-9);
+                c.talk.note(format!(
+                    "epoch {} of {}: {}, {rate:.1} patches/s",
+                    course.epochs.len(),
+                    recipe.epochs,
+                    text_of(epoch)
+                ));
+            }
+        }
+        Ok(!interrupted())
+    };
+    let validation = validation.map(|v| v as &dyn Patches);
+    let kernels = Cpu { isa: c.isa };
+    let ended = course.run(recipe, training, validation, &kernels, c.isa, event);
+    progress.finish();
+    if silent {
+        c.talk.warn("some batches had no label: they taught nothing");
+    }
+    let ended = ended.map_err(|e| {
+        if last.exists() { e.help(format!("the last whole epoch is in {}", last.display())) } else { e }
+    })?;
+    if ended == Ended::Paused {
+        course.write(last, recipe.options.seed, about)?;
+        c.talk.note(format!("step {} is kept; --resume goes on", course.trainer.steps));
+        return check_interrupt();
+    }
+    curve::write(picture, &course.epochs, true)?;
+    let n = course.best().unwrap_or(0);
+    let why = if ended == Ended::Stayed { ", the loss stays" } else { "" };
+    c.out.line(format!("epochs {}, {} steps{why}", course.epochs.len(), course.trainer.steps))?;
+    if let Some(epoch) = course.epochs.get(n) {
+        c.out.line(format!("best epoch {}: {}", n + 1, text_of(epoch)))?;
+    }
+    c.out.line(format!("weights {}", super::digest(&course.trainer.network).hex()))
+}
+
+fn table_of(epochs: &[Epoch], classes: usize) -> String {
+    let lines = epochs.iter().enumerate().map(|(i, e)| e.line(i + 1) + "\n");
+    Epoch::header(classes) + "\n" + &lines.collect::<String>()
+}
+
+fn text_of(e: &Epoch) -> String {
+    let mut text = format!("rate {:.1e}, loss {:.4}, accuracy {:.4}", e.rate, e.loss, e.accuracy);
+    if let Some(v) = &e.validation {
+        let iou: Vec<String> = v.iou.iter().map(|v| v.map_or("-".into(), |v| format!("{v:.3}"))).collect();
+        let _ = write!(text, "; validation loss {:.4}, accuracy {:.4}, IoU {}", v.loss, v.accuracy, iou.join(" "));
+    }
+    text
+}

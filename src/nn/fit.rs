@@ -1,0 +1,520 @@
+//! L4. A training from its first batch to its last: epochs in shuffled order, validation, schedule, and a state that a
+//! checkpoint holds, so that a run taken up again ends with the bits of one that was never stopped.
+//!
+//! ```text
+//! epoch e     patches in the order of a Fisher-Yates shuffle: for i = N−1 … 1 swap i with below(e·2³² + i, i + 1)
+//! batch       the next `batch` of them; the last batch of an epoch may be smaller
+//! loss, accuracy of an epoch      means over its labelled pixels, each with the weights its batch met
+//! validation  in evaluation mode, patch by patch: loss and accuracy over all labelled pixels, IoU per class
+//! ```
+//!
+//! The schedule watches the validation loss, or the training's where there is no validation. The best epoch is that of
+//! the least watched loss, the first of equals. Nothing depends on the time of day; who wants to stop after an hour
+//! pauses, and goes on later.
+
+use super::checkpoint;
+use super::infer::{Plan, Workspace};
+use super::network::Network;
+use super::schedule::{EarlyStop, Plateau};
+use super::train::{Options, Trainer};
+use crate::error::{Error, Result};
+use crate::kernels::Kernels;
+use crate::kernels::cross_entropy::weigh;
+use crate::kernels::maps::{Maps, Shape};
+use crate::num::lanes::{Isa, Lane};
+use crate::num::philox::Stream;
+use std::collections::BTreeMap;
+use std::path::Path;
+
+/// Stream of the shuffles; layers of dropout and parameters have small numbers.
+const SHUFFLE: u32 = 0x7368_7566;
+
+/// Patches to learn from.
+pub trait Patches: Sync {
+    /// How many.
+    fn len(&self) -> usize;
+    /// Whether there are none.
+    fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+    /// Rows and columns of each.
+    fn size(&self) -> [usize; 2];
+    /// Patch `i` as epoch `epoch` sees it: grey values, and labels from −1 on, both \[row\]\[column\].
+    ///
+    /// # Errors
+    /// What reading it says.
+    fn patch(&self, i: usize, epoch: u32, grey: &mut [f32], labels: &mut [i16]) -> Result<()>;
+}
+
+/// What a training does, beside its data.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Recipe {
+    /// Epochs, at most.
+    pub epochs: u32,
+    /// Patches of a batch.
+    pub batch: usize,
+    /// Of each step; its learning rate is that of the beginning.
+    pub options: Options,
+    /// Whether the learning rate falls when the loss stays.
+    pub plateau: bool,
+    /// Epochs without a better loss after which training stops.
+    pub patience: Option<u32>,
+}
+
+/// Sums over labelled pixels.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+struct Sums {
+    loss: f64,
+    labelled: u64,
+    correct: u64,
+}
+
+impl Sums {
+    fn add(&mut self, loss: f64, labelled: u64, correct: u64) {
+        self.loss += loss * labelled as f64;
+        self.labelled += labelled;
+        self.correct += correct;
+    }
+    /// Loss and accuracy; 0 without a labelled pixel.
+    fn means(&self) -> (f64, f64) {
+        let n = (self.labelled as f64).max(1.0);
+        (self.loss / n, self.correct as f64 / n)
+    }
+}
+
+/// How good a network is on patches.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Score {
+    /// Cross-entropy over labelled pixels.
+    pub loss: f64,
+    /// Part of them that is right.
+    pub accuracy: f64,
+    /// Intersection over union of each class; none where neither label nor prediction has it.
+    pub iou: Vec<Option<f64>>,
+}
+
+impl Score {
+    /// Mean of the classes that are known, the first left out where there are more than one.
+    pub fn mean_iou(&self) -> Option<f64> {
+        let known: Vec<f64> = self.iou.iter().skip(usize::from(self.iou.len() > 1)).flatten().copied().collect();
+        (!known.is_empty()).then(|| known.iter().fold(0.0, |sum, v| sum + v) / known.len() as f64)
+    }
+}
+
+/// What an epoch did.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Epoch {
+    /// Steps done at its end.
+    pub steps: u32,
+    /// Its learning rate.
+    pub rate: f64,
+    /// Training loss.
+    pub loss: f64,
+    /// Part of the labelled pixels that was right in training.
+    pub accuracy: f64,
+    /// Validation, where there is any.
+    pub validation: Option<Score>,
+}
+
+impl Epoch {
+    /// The loss that the schedule watches.
+    pub fn watched(&self) -> f64 {
+        self.validation.as_ref().map_or(self.loss, |v| v.loss)
+    }
+    /// Names of the columns of [`Epoch::line`].
+    pub fn header(classes: usize) -> String {
+        let iou: String = (0..classes).map(|k| format!(",validation_iou_{k}")).collect();
+        format!("epoch,steps,rate,loss,accuracy,validation_loss,validation_accuracy{iou}")
+    }
+    /// Epoch `number` as comma-separated values that [`Epoch::parse`] reads back to the bit; what is unknown is empty.
+    pub fn line(&self, number: usize) -> String {
+        let mut cells = vec![number.to_string(), self.steps.to_string()];
+        cells.extend([self.rate, self.loss, self.accuracy].map(|v| v.to_string()));
+        if let Some(v) = &self.validation {
+            cells.extend([v.loss, v.accuracy].map(|v| v.to_string()));
+            cells.extend(v.iou.iter().map(|v| v.map_or(String::new(), |v| v.to_string())));
+        }
+        cells.join(",")
+    }
+    fn parse(line: &str) -> Option<Epoch> {
+        let cells: Vec<&str> = line.split(',').collect();
+        let number = |i: usize| cells.get(i)?.parse::<f64>().ok();
+        let iou = cells.iter().skip(7).map(|c| c.parse().ok()).collect();
+        let validation =
+            if cells.len() > 5 { Some(Score { loss: number(5)?, accuracy: number(6)?, iou }) } else { None };
+        let steps = cells.get(1)?.parse().ok()?;
+        Some(Epoch { steps, rate: number(2)?, loss: number(3)?, accuracy: number(4)?, validation })
+    }
+}
+
+/// A training under way.
+pub struct Course {
+    /// Network and optimizer.
+    pub trainer: Trainer,
+    /// Epochs done.
+    pub epochs: Vec<Epoch>,
+    /// Batches done of the epoch that is under way.
+    batches: usize,
+    sums: Sums,
+    plateau: Plateau,
+    stop: EarlyStop,
+}
+
+/// Why a training ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ended {
+    /// All epochs are done.
+    Done,
+    /// The loss stayed.
+    Stayed,
+    /// It was asked to pause.
+    Paused,
+}
+
+/// What has just happened.
+pub enum Event<'a> {
+    /// A step: its loss.
+    Step(f64),
+    /// An epoch, and whether it is the best so far.
+    Epoch(&'a Epoch, bool),
+}
+
+impl Course {
+    /// A training that begins.
+    pub fn new(network: Network, recipe: &Recipe) -> Course {
+        let stop = EarlyStop { patience: recipe.patience.unwrap_or(u32::MAX), ..EarlyStop::new() };
+        let plateau = Plateau::new(recipe.options.rate);
+        let trainer = Trainer::new(network);
+        Course { trainer, epochs: Vec::new(), batches: 0, sums: Sums::default(), plateau, stop }
+    }
+
+    /// Number of the best epoch.
+    pub fn best(&self) -> Option<usize> {
+        (0..self.epochs.len()).reduce(
+            |best, e| {
+                if self.epochs[e].watched() < self.epochs[best].watched() { e } else { best }
+            },
+        )
+    }
+
+    /// Steps of an epoch of `patches` patches.
+    pub fn steps_of_an_epoch(patches: usize, recipe: &Recipe) -> usize {
+        patches.div_ceil(recipe.batch.max(1))
+    }
+
+    /// Trains until the recipe ends or `go_on` says no; it is asked after every step and every epoch, and a training may
+    /// be written and taken up again at each of these points.
+    ///
+    /// # Errors
+    /// As [`Trainer::step`], what patches say, and what `go_on` says; the course is that of the last step.
+    pub fn run<K: Kernels>(
+        &mut self,
+        recipe: &Recipe,
+        training: &dyn Patches,
+        validation: Option<&dyn Patches>,
+        kernels: &K,
+        isa: Isa,
+        mut go_on: impl FnMut(&Course, Event) -> Result<bool>,
+    ) -> Result<Ended> {
+        let steps = Self::steps_of_an_epoch(training.len(), recipe);
+        if steps == 0 {
+            return Err(Error::data("no patches to learn from"));
+        }
+        loop {
+            if self.epochs.len() >= recipe.epochs as usize {
+                return Ok(Ended::Done);
+            }
+            if self.stop.bad >= self.stop.patience {
+                return Ok(Ended::Stayed);
+            }
+            let epoch = self.epochs.len() as u32;
+            let order = shuffled(training.len(), recipe.options.seed, epoch);
+            for batch in order.chunks(recipe.batch.max(1)).skip(self.batches) {
+                let (image, labels) = gather(training, batch, epoch)?;
+                let options = Options { rate: self.plateau.rate, ..recipe.options.clone() };
+                let loss = self.trainer.step(kernels, isa, &image, &labels, &options)?;
+                self.sums.add(loss.loss, loss.labelled, loss.correct);
+                self.batches += 1;
+                if !go_on(self, Event::Step(loss.loss))? {
+                    return Ok(Ended::Paused);
+                }
+            }
+            let score = match validation {
+                Some(patches) => {
+                    Some(validate(&self.trainer.network, patches, &recipe.options.class_weights, kernels)?)
+                }
+                None => None,
+            };
+            let (loss, accuracy) = self.sums.means();
+            let (steps, rate) = (self.trainer.steps, self.plateau.rate);
+            let done = Epoch { steps, rate, loss, accuracy, validation: score };
+            if recipe.plateau {
+                self.plateau.epoch(done.watched());
+            }
+            self.stop.epoch(done.watched());
+            self.epochs.push(done);
+            (self.batches, self.sums) = (0, Sums::default());
+            let last = self.epochs.len() - 1;
+            if !go_on(self, Event::Epoch(&self.epochs[last], self.best() == Some(last)))? {
+                return Ok(Ended::Paused);
+            }
+        }
+    }
+
+    /// Writes everything that going on takes, in place of the file that is there. `about` names recipe and data, for
+    /// [`Course::read`] to compare.
+    ///
+    /// # Errors
+    /// As [`checkpoint::write`].
+    pub fn write(&self, path: &Path, seed: u64, about: &str) -> Result<()> {
+        let lines: Vec<String> = self.epochs.iter().enumerate().map(|(i, e)| e.line(i + 1)).collect();
+        let (s, p, stop) = (&self.sums, &self.plateau, &self.stop);
+        let more = [
+            ("about", about.to_string()),
+            ("epochs", lines.join("\n")),
+            ("batches", self.batches.to_string()),
+            ("sums", format!("{},{},{}", s.loss, s.labelled, s.correct)),
+            ("plateau", format!("{},{},{}", p.rate, p.best, p.bad)),
+            ("stop", format!("{},{}", stop.best, stop.bad)),
+        ];
+        checkpoint::write(path, &self.trainer, seed, &more.map(|(k, v)| (k.to_string(), v)).into())
+    }
+
+    /// Takes up a training that [`Course::write`] wrote.
+    ///
+    /// # Errors
+    /// [`Fault::Data`](crate::error::Fault::Data) where the file is none, is damaged, or was of another recipe or other
+    /// data.
+    pub fn read(path: &Path, recipe: &Recipe, about: &str) -> Result<Course> {
+        let (trainer, more) = checkpoint::read(path)?;
+        let written = more.get("about").map_or("", String::as_str);
+        let differs = about.lines().zip(written.lines()).find(|(new, old)| new != old);
+        if let Some((new, old)) = differs {
+            return Err(Error::data(format!("was made with `{old}`, not `{new}`"))
+                .help("go on with the same data and options, or train into another folder")
+                .at(path));
+        }
+        let course = parse(trainer, &more, recipe);
+        course.ok_or_else(|| Error::data("is no training that can be taken up").at(path))
+    }
+}
+
+fn parse(trainer: Trainer, more: &BTreeMap<String, String>, recipe: &Recipe) -> Option<Course> {
+    let epochs: Option<Vec<Epoch>> =
+        more.get("epochs")?.lines().filter(|line| !line.is_empty()).map(Epoch::parse).collect();
+    let cells = |name: &str| more.get(name).map(|text| text.split(',').collect::<Vec<_>>()).unwrap_or_default();
+    let [loss, labelled, correct] = cells("sums")[..] else { return None };
+    let [rate, best, bad] = cells("plateau")[..] else { return None };
+    let [stop_best, stop_bad] = cells("stop")[..] else { return None };
+    let mut course = Course::new(trainer.network.clone(), recipe);
+    course.trainer = trainer;
+    course.epochs = epochs?;
+    course.batches = more.get("batches")?.parse().ok()?;
+    course.sums = Sums { loss: loss.parse().ok()?, labelled: labelled.parse().ok()?, correct: correct.parse().ok()? };
+    course.plateau = Plateau { rate: rate.parse().ok()?, best: best.parse().ok()?, bad: bad.parse().ok()? };
+    (course.stop.best, course.stop.bad) = (stop_best.parse().ok()?, stop_bad.parse().ok()?);
+    Some(course)
+}
+
+/// The order of an epoch.
+fn shuffled(n: usize, seed: u64, epoch: u32) -> Vec<usize> {
+    let stream = Stream::new(seed, SHUFFLE);
+    let mut order: Vec<usize> = (0..n).collect();
+    for i in (1..n).rev() {
+        order.swap(i, stream.below((u64::from(epoch) << 32) + i as u64, i as u32 + 1) as usize);
+    }
+    order
+}
+
+/// Some patches as a batch.
+fn gather(patches: &dyn Patches, which: &[usize], epoch: u32) -> Result<(Maps<f32>, Vec<i16>)> {
+    let [h, w] = patches.size();
+    let (mut grey, mut labels) = (vec![0.0; which.len() * h * w], vec![-1; which.len() * h * w]);
+    for ((&i, grey), labels) in which.iter().zip(grey.chunks_mut(h * w)).zip(labels.chunks_mut(h * w)) {
+        patches.patch(i, epoch, grey, labels)?;
+    }
+    Ok((Maps::from_nchw(Shape::new(which.len(), 1, h, w), &grey), labels))
+}
+
+/// The score of a network on patches, in evaluation mode.
+///
+/// # Errors
+/// What patches say.
+pub fn validate<K: Kernels>(
+    network: &Network,
+    patches: &dyn Patches,
+    class_weights: &[f32],
+    kernels: &K,
+) -> Result<Score> {
+    let (plan, mut workspace, classes) = (Plan::new(network), Workspace::default(), network.config.classes);
+    let [h, w] = patches.size();
+    let mut gradient: Maps<Lane> = Maps::zeros(Shape::new(1, classes, h, w));
+    let (mut loss, mut weight, mut labelled, mut correct) = (0.0, 0.0, 0, 0);
+    // Pixels of a class in the labels, in the prediction, in both.
+    let mut pixels = vec![[0u64; 3]; classes];
+    for i in 0..patches.len() {
+        let (image, labels) = gather(patches, &[i], 0)?;
+        let logits = plan.run(kernels, &image, &mut workspace, |_| ());
+        let total = weigh(&labels, class_weights);
+        let found = kernels.cross_entropy(&logits, &labels, class_weights, total, &mut gradient);
+        loss += found.loss * total;
+        weight += total;
+        labelled += found.labelled;
+        correct += found.correct;
+        for (y, x) in (0..h).flat_map(|y| (0..w).map(move |x| (y, x))) {
+            let Ok(label) = usize::try_from(labels[y * w + x]) else { continue };
+            let most =
+                (1..classes).fold(0, |most, k| if logits.at(0, k, y, x) > logits.at(0, most, y, x) { k } else { most });
+            pixels[label][0] += 1;
+            pixels[most][1] += 1;
+            pixels[label][2] += u64::from(label == most);
+        }
+        workspace.give(logits);
+    }
+    let iou = |[label, found, both]: &[u64; 3]| {
+        let union = label + found - both;
+        (union > 0).then(|| *both as f64 / union as f64)
+    };
+    Ok(Score {
+        loss: if weight > 0.0 { loss / weight } else { 0.0 },
+        accuracy: correct as f64 / (labelled as f64).max(1.0),
+        iou: pixels.iter().map(iou).collect(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kernels::Cpu;
+    use crate::nn::config::Config;
+    use crate::testing::Scratch;
+
+    /// Squares of a grey of their own on noise; epochs see them shifted.
+    struct Squares(usize);
+
+    impl Patches for Squares {
+        fn len(&self) -> usize {
+            self.0
+        }
+        fn size(&self) -> [usize; 2] {
+            [16, 16]
+        }
+        fn patch(&self, i: usize, epoch: u32, grey: &mut [f32], labels: &mut [i16]) -> Result<()> {
+            let noise = Stream::new(i as u64, epoch);
+            let corner = [4 + i % 5, 3 + (i / 5 + epoch as usize) % 6];
+            for (at, (grey, label)) in grey.iter_mut().zip(labels).enumerate() {
+                let inside = |v: usize, c: usize| (c..c + 6).contains(&v);
+                let square = inside(at / 16, corner[0]) && inside(at % 16, corner[1]);
+                *label = if at % 11 == 0 { -1 } else { i16::from(square) };
+                *grey = f32::from(u8::from(square)) + 0.5 * noise.normal(at as u64) as f32;
+            }
+            Ok(())
+        }
+    }
+
+    fn recipe(epochs: u32) -> Recipe {
+        let options = Options { rate: 1e-2, dropout: 0.1, seed: 3, class_weights: vec![1.0; 2], leaf: Some(4) };
+        Recipe { epochs, batch: 8, options, plateau: true, patience: None }
+    }
+
+    fn start(recipe: &Recipe) -> Course {
+        Course::new(Network::new(Config::monai(&[8, 12], 2), 1), recipe)
+    }
+
+    fn cpu() -> (Cpu, Isa) {
+        let isa = Isa::detect();
+        (Cpu { isa }, isa)
+    }
+
+    #[test]
+    fn squares_are_learnt_and_a_paused_training_ends_like_one_that_ran_through() {
+        let (recipe, (cpu, isa), folder) = (recipe(13), cpu(), Scratch::new("fit"));
+        let (training, validation) = (Squares(30), Squares(9));
+        let mut through = start(&recipe);
+        let ended = through.run(&recipe, &training, Some(&validation), &cpu, isa, |_, _| Ok(true)).unwrap();
+        assert_eq!((ended, through.trainer.steps), (Ended::Done, 13 * 4));
+        let last = through.epochs.last().unwrap().validation.clone().unwrap();
+        assert!(last.iou.iter().all(|v| v.unwrap() > 0.8) && last.accuracy > 0.95, "{last:?}");
+        assert!(last.mean_iou() == last.iou[1]);
+        // Paused after every third event, within epochs and between them, and taken up from the file.
+        let path = folder.join("last.safetensors");
+        let mut course = start(&recipe);
+        let mut pauses = 0;
+        loop {
+            let mut events = 0;
+            let step = |_: &Course, _: Event| {
+                events += 1;
+                Ok(events < 3)
+            };
+            if course.run(&recipe, &training, Some(&validation), &cpu, isa, step).unwrap() != Ended::Paused {
+                break;
+            }
+            course.write(&path, 3, "batch 8\nseed 3").unwrap();
+            course = Course::read(&path, &recipe, "batch 8\nseed 3").unwrap();
+            pauses += 1;
+        }
+        assert_eq!(pauses, 65 / 3);
+        assert!(course.trainer.network.parameters == through.trainer.network.parameters);
+        assert!(course.epochs == through.epochs && course.best() == through.best());
+        let Err(error) = Course::read(&path, &recipe, "batch 9\nseed 3") else { panic!("another recipe is taken") };
+        assert!(error.to_string().contains("was made with `batch 8`, not `batch 9`"), "{error}");
+    }
+
+    #[test]
+    fn the_schedule_watches_the_validation() {
+        // A training without a labelled pixel stays where it is: the loss never falls.
+        struct Silent;
+        impl Patches for Silent {
+            fn len(&self) -> usize {
+                1
+            }
+            fn size(&self) -> [usize; 2] {
+                [4, 4]
+            }
+            fn patch(&self, _: usize, _: u32, grey: &mut [f32], labels: &mut [i16]) -> Result<()> {
+                grey.iter_mut().enumerate().for_each(|(i, v)| *v = i as f32);
+                labels.fill(-1);
+                Ok(())
+            }
+        }
+        let ((cpu, isa), recipe) = (cpu(), Recipe { patience: Some(13), ..recipe(40) });
+        let mut course = start(&recipe);
+        let ended = course.run(&recipe, &Silent, Some(&Silent), &cpu, isa, |_, _| Ok(true)).unwrap();
+        // The first epoch is better than nothing, the next thirteen are not; the rate falls after eleven of them.
+        assert_eq!((ended, course.epochs.len(), course.best()), (Ended::Stayed, 14, Some(0)));
+        let rates: Vec<f64> = course.epochs.iter().map(|e| e.rate).collect();
+        assert!(rates[..12].iter().all(|&r| r == 1e-2) && (rates[12] / 2e-3 - 1.0).abs() < 1e-12, "{rates:?}");
+        assert_eq!(course.epochs[0].validation.as_ref().unwrap().iou, [None, None]);
+        struct Nothing;
+        impl Patches for Nothing {
+            fn len(&self) -> usize {
+                0
+            }
+            fn size(&self) -> [usize; 2] {
+                [4, 4]
+            }
+            fn patch(&self, _: usize, _: u32, _: &mut [f32], _: &mut [i16]) -> Result<()> {
+                Ok(())
+            }
+        }
+        let error = start(&recipe).run(&recipe, &Nothing, None, &cpu, isa, |_, _| Ok(true)).unwrap_err();
+        assert!(error.to_string().contains("no patches"), "{error}");
+    }
+
+    #[test]
+    fn an_epoch_comes_back_from_its_line_and_orders_are_permutations() {
+        let validation = Score { loss: 0.1 + 0.2, accuracy: 1.0 / 3.0, iou: vec![Some(0.7), None, Some(1.0 / 7.0)] };
+        for validation in [Some(validation), None] {
+            let epoch = Epoch { steps: 12, rate: 3e-4, loss: 1e-300, accuracy: 0.5, validation };
+            assert_eq!(Epoch::parse(&epoch.line(4)).unwrap(), epoch);
+        }
+        assert_eq!(Epoch::header(2).split(',').count(), 9);
+        let orders = [0, 1].map(|epoch| shuffled(100, 5, epoch));
+        for order in &orders {
+            let mut sorted = order.clone();
+            sorted.sort_unstable();
+            assert!(sorted.into_iter().eq(0..100));
+        }
+        assert_ne!(orders[0], orders[1]);
+    }
+}
