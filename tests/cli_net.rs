@@ -74,3 +74,60 @@ fn what_does_not_fit_is_refused() {
     expect(&run(&folder.0, "net init --variant monia -o v.safetensors"), 2, &["monai"], "variant");
     expect(&run(&folder.0, "net init -o w.safetensors"), 73, &["exists"], "exists");
 }
+
+/// The lines of a training's output that are about what it computed.
+fn trained(folder: &Scratch, words: &str) -> String {
+    let output =
+        run(&folder.0, &format!("net train --input x.npy --labels y.npy --channels 6,8 --classes 3 --batch 1 {words}"));
+    expect(&output, 0, &["best epoch"], words);
+    stdout(&output)
+}
+
+#[test]
+fn a_training_is_resumed_to_the_same_bits_and_guards_its_folder() {
+    let folder = folder("net-train");
+    let validation = "--validation-input x.npy --validation-labels y.npy";
+    let through = trained(&folder, &format!("{validation} --epochs 4 -o a --threads 1"));
+    assert!(through.contains("epochs 4, 8 steps") && through.contains("IoU"), "{through}");
+    let half = trained(&folder, &format!("{validation} --epochs 2 -o b"));
+    assert_ne!(through, half);
+    let resumed = trained(&folder, &format!("{validation} --epochs 4 -o b --resume --isa scalar"));
+    assert_eq!(through, resumed);
+    let read = |name: &str| std::fs::read(folder.0.join(name)).unwrap();
+    for name in ["last.safetensors", "best.safetensors", "epochs.csv", "curve.png"] {
+        assert!(read(&format!("a/{name}")) == read(&format!("b/{name}")), "{name}");
+    }
+    let table = String::from_utf8(read("a/epochs.csv")).unwrap();
+    assert!(table.lines().count() == 5 && table.starts_with("epoch,steps,rate,loss"), "{table}");
+    // What was learnt is a network that other commands take.
+    expect(&run(&folder.0, "net forward --weights a/best.safetensors --input x.npy --output l.npy"), 0, &[], "best");
+    expect(&run(&folder.0, "net convert a/best.safetensors -o best.onnx"), 0, &[], "onnx");
+    // A leaf is another training.
+    assert_ne!(trained(&folder, &format!("{validation} --epochs 4 -o c --batch 2 --leaf 1")), through);
+
+    folder.write("odd.npy", npy(&[2, 8, 8], &[0.0; 128]));
+    folder.write("nan.npy", npy(&[2, 16, 16], &[f32::NAN; 512]));
+    folder.write("none.npy", npy_of("<i2", &[2, 16, 16], &[255; 1024]));
+    let words = "net train --input x.npy --labels y.npy --channels 6,8 --classes 3 --batch 1";
+    for (more, code, says) in [
+        ("-o a", 73, &["already"][..]),
+        ("-o a --resume --lr 1e-3 --validation-input x.npy --validation-labels y.npy", 65, &["lr 0.0003", "lr 0.001"]),
+        ("-o new --resume", 66, &["last.safetensors"]),
+        ("-o new --classes 2", 65, &["label 2", "0 to 1"]),
+        ("-o new --validation-input x.npy", 2, &["--validation-labels"]),
+        ("-o new --validation-input odd.npy --validation-labels y.npy", 65, &["labels of shape"]),
+        ("-o new --input nan.npy", 65, &["NaN in image 0"]),
+        ("-o new --labels none.npy", 65, &["no pixel", "--unlabelled"]),
+        ("-o new --class-weights 1,1", 2, &["2 class weights for 3"]),
+        ("-o new --class-weights 1,-1,1", 2, &["-1"]),
+        ("-o new --weights w.safetensors --channels 4,4", 2, &["--channels"]),
+        ("-o new --dropout 1", 2, &["probability"]),
+        ("-o new --lr 1e30 --epochs 9", 65, &["is not finite"]),
+    ] {
+        let last = [("--input", "--input x.npy"), ("--labels", "--labels y.npy"), ("--classes", "--classes 3")];
+        let given = last.iter().filter(|(name, _)| more.split(' ').any(|w| w == *name));
+        let words = given.fold(words.to_string(), |words, (_, text)| words.replace(text, ""));
+        let words = if more.contains("--weights") { words.replace("--channels 6,8 --classes 3", "") } else { words };
+        expect(&run(&folder.0, &format!("{words} {more}")), code, says, more);
+    }
+}

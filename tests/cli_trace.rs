@@ -47,3 +47,39 @@ fn options_of_a_scan_need_a_scan() {
     assert_ne!(taken.status.code(), Some(0));
     assert!(!folder.0.join("steps").exists());
 }
+
+#[test]
+fn a_convolution_and_a_training_step_are_traced() {
+    let folder = Scratch::new("trace-net");
+    let output = run(&folder.0, "trace conv -o conv");
+    expect(&output, 0, &["0 differ", "fused multiply-add"], "conv");
+    // Nine terms, and the last sum is the output of the mean filter in the middle of the disc.
+    let text = stdout(&output);
+    let terms: Vec<&str> =
+        text.lines().skip_while(|l| !l.starts_with("tap")).skip(1).take_while(|l| !l.is_empty()).collect();
+    let sum: f32 = terms.last().unwrap().split_whitespace().last().unwrap().parse().unwrap();
+    assert!(terms.len() == 9 && (sum - 1.0).abs() < 0.1, "{text}");
+    for name in ["0_input.png", "1_filter.npy", "2_output_by_definition.png", "3_output_fast.npy", "README.txt"] {
+        assert!(folder.0.join("conv").join(name).exists(), "{name}");
+    }
+    expect(&run(&folder.0, "trace conv -o conv"), 73, &["exists"], "again");
+    folder.write("w.npy", common::npy(&[2, 1, 2, 2], &[1.0; 8]));
+    folder.write("t.npy", common::npy(&[1, 2, 2, 2], &[1.0; 8]));
+    expect(&run(&folder.0, "trace conv --filter w.npy -o x"), 65, &["1 x 1 or 3 x 3"], "even");
+    expect(
+        &run(&folder.0, "trace conv --filter t.npy --transposed -o up"),
+        0,
+        &["stride 2, transposed", "0 differ"],
+        "up",
+    );
+    expect(&run(&folder.0, "trace conv --at 32,0 -o x"), 2, &["32 x 32"], "outside");
+    for variant in ["monai", "paper"] {
+        let output = run(&folder.0, &format!("trace step --variant {variant} --size 16 -o {variant}"));
+        expect(&output, 0, &["cross-entropy", "Adam", "loss before"], variant);
+        let text = stdout(&output);
+        assert!(!text.contains("DIFFERENT"), "{text}");
+        let losses: Vec<f64> = text.lines().last().unwrap().split([' ', ',']).filter_map(|w| w.parse().ok()).collect();
+        assert!(losses.len() == 2 && losses[1] < losses[0], "{text}");
+    }
+    expect(&run(&folder.0, "trace step --size 15 -o x"), 65, &["multiples of 4"], "size");
+}

@@ -5,13 +5,14 @@
     python benches/peers/net_torch.py golden FOLDER
 
 `check` makes weights with MONAI's UNet, runs 10 training steps of both programs and compares logits (against torch in f64),
-losses and every weight tensor. (A value within rounding of a PReLU's bend takes the other slope in f32 than in f64, and Adam's
-first steps have the sign of a gradient, however small: at large sizes one such value can be seen, in either program. Another
---seed tells such luck from an error.) `time` alternates both programs in one run and prints medians. `golden` writes the small files
+losses and every weight tensor. Where weights are beyond the bound, it looks for the reason: a value within rounding of a PReLU's
+bend takes the other slope in f32 than in f64, and Adam's first steps have the sign of a gradient, however small. Torch's f64 run is
+repeated with the values nearest to a bend moved to its other side, one after the other; if that is what it was, weights agree then. `time` alternates both programs in one run and prints medians. `golden` writes the small files
 of testdata/net. TOMOLITH is the program. Needs torch, monai, numpy, safetensors.
 """
 
 import argparse
+import copy
 import json
 import os
 import re
@@ -27,6 +28,8 @@ from monai.networks.nets import UNet
 from safetensors.torch import load_file, save_file
 
 CHANNELS = "32,64,128,256,512,512,512"
+# Values nearest to a bend that are tried.
+CANDIDATES = 16
 
 
 def unet(channels, classes, dropout=0.0):
@@ -59,17 +62,39 @@ def lively(net, seed):
             p.copy_(0.1 * torch.randn(p.shape, generator=g))
 
 
-def train(net, x, y, steps):
+def train(net, x, y, steps, bends=(), near=None):
+    """Losses of some steps. `bends`: (step, layer, element) whose input takes the other side of its PReLU's bend; `near`: a list
+    that gets the elements nearest to a bend, (distance, step, layer, element)."""
     net.train()
+    at = [0]
+
+    def watch(layer):
+        def hook(_, inputs):
+            v = inputs[0]
+            for step, name, element in bends:
+                if (step, name) == (at[0], layer):
+                    moved = torch.zeros_like(v).reshape(-1)
+                    moved[element] = -2 * v.detach().reshape(-1)[element]
+                    v = v + moved.reshape(v.shape)
+            if near is not None:
+                nearest = torch.topk(v.detach().abs().reshape(-1), min(2, v.numel()), largest=False)
+                near.extend((d.item(), at[0], layer, e.item()) for d, e in zip(nearest.values, nearest.indices))
+            return (v,)
+        return hook
+
+    layers = [(name, m) for name, m in net.named_modules() if isinstance(m, torch.nn.PReLU)]
+    hooks = [m.register_forward_pre_hook(watch(name)) for name, m in layers]
     optimizer = torch.optim.Adam(net.parameters(), lr=3e-4)
     loss_of = torch.nn.CrossEntropyLoss(ignore_index=-1)
     losses = []
-    for _ in range(steps):
+    for at[0] in range(steps):
         optimizer.zero_grad()
         loss = loss_of(net(x), y)
         loss.backward()
         optimizer.step()
         losses.append(loss.item())
+    for hook in hooks:
+        hook.remove()
     return losses
 
 
@@ -100,7 +125,9 @@ def compare(folder, program, channels, classes, net, x, y, steps):
         worst = max(worst, np.abs(np.load(path("l.npy")) - truth).max() / np.abs(truth).max())
     own = np.abs(theirs - truth).max() / np.abs(truth).max()
     print(f"logits        {worst:.2e} of the largest from torch f64 (torch f32 itself {own:.2e})")
-    losses = train(exact, torch.from_numpy(x).double(), torch.from_numpy(y).long(), steps)
+    start, near = copy.deepcopy(exact), []
+    x64, y64 = torch.from_numpy(x).double(), torch.from_numpy(y).long()
+    losses = train(exact, x64, y64, steps, near=near)
     run(program, "net", "step", "--weights", path("w.safetensors"), "--input", path("x.npy"), "--labels", path("y.npy"), "--steps", steps,
         "--lr", "3e-4", "--dropout", "0", "--output-weights", path("w2.safetensors"), "--losses", path("losses.json"), "--overwrite")
     ours = json.load(open(path("losses.json")))["losses"]
@@ -108,18 +135,30 @@ def compare(folder, program, channels, classes, net, x, y, steps):
     print(f"losses        {difference:.2e} relative after {steps} steps ({losses[0]:.6f} to {losses[-1]:.6f})")
     mine, reference = load_file(path("w2.safetensors")), exact.state_dict()
     assert list(sorted(mine)) == list(sorted(reference))
-    def farthest(weights):
+    def farthest(weights, reference=reference):
         far = {k: (weights[k].double() - v.double()).abs().max().item() / max(v.double().abs().max().item(), 1e-30)
                for k, v in reference.items() if not without_gradient(k)}
         name = max(far, key=far.get)
         return far[name], name
     weights, name = farthest(mine)
     print(f"weights       {weights:.2e} of the largest, {name}")
+    bends = []
+    for candidate in sorted(near)[:CANDIDATES] if weights > 1e-3 else []:
+        net64 = copy.deepcopy(start)
+        losses64 = train(net64, x64, y64, steps, bends=[*bends, candidate[1:]])
+        moved, name = farthest(mine, net64.state_dict())
+        if moved < weights / 2:
+            bends.append(candidate[1:])
+            weights = moved
+            difference = max(abs(a - b) / abs(b) for a, b in zip(ours, losses64))
+            print(f"  {candidate[0]:.1e} from the bend, step {candidate[1]}, {candidate[2]}: on its other side weights {moved:.2e}, losses {difference:.2e}")
+        if weights <= 1e-3:
+            break
     losses32 = train(net, torch.from_numpy(x), torch.from_numpy(y).long(), steps)
     difference32 = max(abs(a - b) / abs(b) for a, b in zip(losses32, losses))
     weights32, name = farthest(net.state_dict())
     print(f"torch in f32  losses {difference32:.2e}, weights {weights32:.2e}, {name}")
-    # Adam's first steps have the gradient's sign: where that is rounding, no f32 program follows f64. Twice torch's own distance is allowed.
+    # What no single bend explains: twice torch's own distance in f32 is allowed.
     return worst <= 1e-5 and difference <= max(1e-5, 2 * difference32) and weights <= max(1e-3, 2 * weights32)
 
 

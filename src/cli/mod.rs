@@ -97,6 +97,8 @@ pub const COMMANDS: &[Command] = &[
     net::convert::COMMAND,
     trace::GRIDREC,
     trace::register::COMMAND,
+    trace::conv::COMMAND,
+    trace::step::COMMAND,
     demo::COMMAND,
     doctor::COMMAND,
 ];

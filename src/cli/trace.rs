@@ -3,7 +3,9 @@
 //! The numbers and their errors are [`recon::trace`](crate::recon::trace)'s; here they become files: [`picture`](crate::cli::picture) draws,
 //! [`steps`] explains.
 
+pub mod conv;
 pub mod register;
+pub mod step;
 mod steps;
 
 use crate::cli::options::{Opt, Settings, Takes};

@@ -76,7 +76,7 @@ fn labels(path: &Path, image: Shape, none: i16) -> Result<Vec<i16>> {
 }
 
 /// A probability below 1.
-fn probability(text: &str) -> Result<f64> {
+pub(super) fn probability(text: &str) -> Result<f64> {
     let p = values::number(text)?;
     if (0.0..1.0).contains(&p) { Ok(p) } else { Err(Error::usage(format!("{p} is no probability below 1"))) }
 }
@@ -87,13 +87,13 @@ fn channels(text: &str) -> Result<Vec<usize>> {
 }
 
 /// The architecture that [`VARIANT`], [`CHANNELS`] and [`CLASSES`] name.
-fn config(s: &Settings) -> Result<Config> {
+pub(super) fn config(s: &Settings) -> Result<Config> {
     let (channels, classes) = (s.parsed("channels", channels)?, s.parsed("classes", values::count)?);
     Config::variant(s.text("variant")?.unwrap_or_default(), &channels, classes)
 }
 
 /// A number that seeds.
-fn seed(text: &str) -> Result<u64> {
+pub(super) fn seed(text: &str) -> Result<u64> {
     text.parse().map_err(|_| Error::usage(format!("'{text}' is no seed")).help("a seed is a whole number from 0 on"))
 }
 
