@@ -7,8 +7,10 @@
 `check` makes weights with MONAI's UNet, runs 10 training steps of both programs and compares logits (against torch in f64),
 losses and every weight tensor. Where weights are beyond the bound, it looks for the reason: a value within rounding of a PReLU's
 bend takes the other slope in f32 than in f64, and Adam's first steps have the sign of a gradient, however small. Torch's f64 run is
-repeated with the values nearest to a bend moved to its other side, one after the other; if that is what it was, weights agree then. `time` alternates both programs in one run and prints medians. `golden` writes the small files
-of testdata/net. TOMOLITH is the program. Needs torch, monai, numpy, safetensors.
+repeated with the values nearest to a bend moved to its other side, one after the other; if that is what it was, weights agree then. `time` alternates the
+programs in one run and prints medians. `golden` writes the small files
+of testdata/net. TOMOLITH is the program. Needs torch, monai, numpy, safetensors; with onnxruntime
+and openvino these are timed, too.
 """
 
 import argparse
@@ -199,24 +201,61 @@ def time_both(a):
         loss_of(net(x), y).backward()
         optimizer.step()
 
-    once = step if a.train else infer
     net.train(a.train)
-    once()
-    ours, theirs = [], []
+    peers = {f"torch {torch.__version__} channels-last f32": step if a.train else infer}
+    if not a.train:
+        peers |= others(a, net, x)
+    for once in peers.values():
+        once()
+    times = {name: [] for name in ["tomolith strict", *peers]}
     for _ in range(a.rounds):
-        times = []
-        for _ in range(a.repeat):
-            start = time.perf_counter()
-            once()
-            times.append(time.perf_counter() - start)
-        theirs.append(statistics.median(times))
+        for name, once in peers.items():
+            passes = []
+            for _ in range(a.repeat):
+                start = time.perf_counter()
+                once()
+                passes.append(time.perf_counter() - start)
+            times[name].append(statistics.median(passes))
         seconds, table = own_time(a.program, a, *(["--train"] if a.train else []))
-        ours.append(seconds)
-        print(f"torch {theirs[-1]:.4f} s   tomolith {ours[-1]:.4f} s", flush=True)
+        times["tomolith strict"].append(seconds)
+        print("   ".join(f"{name} {values[-1]:.4f} s" for name, values in times.items()), flush=True)
     print(table)
-    t, o = statistics.median(theirs), statistics.median(ours)
-    print(f"{'training step' if a.train else 'inference'}, batch {a.batch}, {a.size}^2, {a.threads} threads, torch {torch.__version__}: "
-          f"torch channels-last f32 {t:.4f} s, tomolith strict {o:.4f} s, {t / o:.2f} times as fast")
+    print(f"{'training step' if a.train else 'inference'}, batch {a.batch}, {a.size}^2, {a.threads} threads; medians of {a.rounds} rounds, and ratios to ours by round")
+    for name, values in times.items():
+        ratios = sorted(v / o for v, o in zip(values, times["tomolith strict"]))
+        print(f"{name:40} {statistics.median(values):.4f} s (least {min(values):.4f})   {statistics.median(ratios):.2f} ({ratios[0]:.2f} to {ratios[-1]:.2f})")
+
+
+def others(a, net, x):
+    """Inference of torch in bf16, and of the same network in onnxruntime and OpenVINO, where they are installed."""
+    import contextlib
+    low = copy.deepcopy(net).to(torch.bfloat16)
+    x16 = x.to(torch.bfloat16)
+
+    def bf16():
+        with torch.inference_mode():
+            low(x16)
+
+    found = {"torch channels-last bf16": bf16}
+    folder = tempfile.mkdtemp()
+    save_file(net.to(memory_format=torch.contiguous_format).state_dict(), os.path.join(folder, "w.safetensors"))
+    net.to(memory_format=torch.channels_last)
+    run(a.program, "net", "convert", os.path.join(folder, "w.safetensors"), "-o", os.path.join(folder, "w.onnx"))
+    image = x.contiguous().numpy()
+    with contextlib.suppress(ImportError):
+        import onnxruntime
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = a.threads
+        session = onnxruntime.InferenceSession(os.path.join(folder, "w.onnx"), options, providers=["CPUExecutionProvider"])
+        found[f"onnxruntime {onnxruntime.__version__} f32"] = lambda: session.run(None, {"image": image})
+    with contextlib.suppress(ImportError):
+        import openvino
+        for kind in ["f32", "bf16"]:
+            model = openvino.Core().compile_model(os.path.join(folder, "w.onnx"), "CPU", {
+                "INFERENCE_NUM_THREADS": a.threads, "INFERENCE_PRECISION_HINT": kind, "PERFORMANCE_HINT": "LATENCY"})
+            request = model.create_infer_request()
+            found[f"openvino {openvino.__version__.split('-')[0]} {kind}"] = lambda request=request: request.infer({"image": image})
+    return found
 
 
 def golden(a):

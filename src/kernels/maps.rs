@@ -14,14 +14,31 @@ use crate::num::lanes::{LANES, Lane};
 pub trait Pixel: Copy + Send + Sync + 'static {
     /// Channels of a position.
     const CHANNELS: usize;
+    /// Numbers of 32 bits that a convolution multiplies one after the other.
+    const WORDS: usize = Self::CHANNELS;
     /// All channels zero.
     const ZERO: Self;
     /// Channel `c` of the position.
     fn channel(&self, c: usize) -> f32;
-    /// Where channel `c` is written.
-    fn channel_mut(&mut self, c: usize) -> &mut f32;
+    /// Writes channel `c`.
+    fn set(&mut self, c: usize, value: f32);
+    /// The k-th word.
+    #[inline(always)]
+    fn word(&self, k: usize) -> f32 {
+        self.channel(k)
+    }
     /// Positions as lanes, if that is what they are.
-    fn lanes(positions: &[Self]) -> Option<&[Lane]>;
+    fn lanes(_: &[Self]) -> Option<&[Lane]> {
+        None
+    }
+}
+
+/// Sixteen channels at a position.
+pub trait Blocked: Pixel {
+    /// Rounds sixteen numbers to what is kept.
+    fn keep(numbers: &Lane) -> Self;
+    /// What is kept.
+    fn widen(&self) -> Lane;
 }
 
 impl Pixel for Lane {
@@ -31,12 +48,22 @@ impl Pixel for Lane {
     fn channel(&self, c: usize) -> f32 {
         self.0[c]
     }
-    #[inline(always)]
-    fn channel_mut(&mut self, c: usize) -> &mut f32 {
-        &mut self.0[c]
+    fn set(&mut self, c: usize, value: f32) {
+        self.0[c] = value;
     }
     fn lanes(positions: &[Lane]) -> Option<&[Lane]> {
         Some(positions)
+    }
+}
+
+impl Blocked for Lane {
+    #[inline(always)]
+    fn keep(numbers: &Lane) -> Lane {
+        *numbers
+    }
+    #[inline(always)]
+    fn widen(&self) -> Lane {
+        *self
     }
 }
 
@@ -47,12 +74,8 @@ impl Pixel for f32 {
     fn channel(&self, _: usize) -> f32 {
         *self
     }
-    #[inline(always)]
-    fn channel_mut(&mut self, _: usize) -> &mut f32 {
-        self
-    }
-    fn lanes(_: &[f32]) -> Option<&[Lane]> {
-        None
+    fn set(&mut self, _: usize, value: f32) {
+        *self = value;
     }
 }
 
@@ -184,7 +207,7 @@ impl<P: Pixel> Maps<P> {
         let s = self.shape;
         for (n, c, y) in (0..s.n).flat_map(|n| (0..s.c).flat_map(move |c| (0..s.h).map(move |y| (n, c, y)))) {
             let row = self.row_mut(n, c / P::CHANNELS, y);
-            row.iter_mut().enumerate().for_each(|(x, to)| *to.channel_mut(c % P::CHANNELS) = value(n, c, y, x));
+            row.iter_mut().enumerate().for_each(|(x, to)| to.set(c % P::CHANNELS, value(n, c, y, x)));
         }
     }
     /// Bands of `rows` rows, each with the columns of its border: sample, group, first row, positions.

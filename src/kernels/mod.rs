@@ -5,8 +5,10 @@
 //! | [`maps`] | how feature maps lie in memory: sixteen channels side by side, planes with a border of zeros |
 //! | [`filter`] | how weights lie in memory |
 //! | [`stencil`] | which inputs an output of a convolution sees |
-//! | [`conv`] | convolution, strided and transposed: y, gradient by x, gradient by the weights |
+//! | [`conv`] | convolution, strided and transposed: y, gradient by x |
 //! | [`narrow`] | the same for few outputs |
+//! | [`halves`] | the same of numbers of 16 bits: fast, and not identical to the bit |
+//! | [`weight_gradient`] | its gradient by the weights |
 //! | [`batchnorm`] | BatchNorm, dropout, PReLU and residual in one pass, and backward in two |
 //! | [`dropout`] | the mask as a function of seed, layer, step and place |
 //! | [`pool`] | max-pooling |
@@ -24,6 +26,7 @@ pub mod conv;
 pub mod cross_entropy;
 pub mod dropout;
 pub mod filter;
+pub mod halves;
 pub mod maps;
 mod narrow;
 pub mod pool;
@@ -31,14 +34,16 @@ pub mod stencil;
 #[cfg(test)]
 mod tests;
 mod twin;
+pub mod weight_gradient;
 
 use crate::num::lanes::{Isa, Lane};
 use adam::Adam;
 use batchnorm::{Activation, Backward, GradientSums, Moments};
-use conv::{Convolution, WeightGradient};
+use conv::Convolution;
 use cross_entropy::Loss;
 use maps::{Maps, Pixel};
 pub use twin::Twin;
+use weight_gradient::WeightGradient;
 
 /// Every computation of the network. Outputs are overwritten, but for [`conv::Add::Output`].
 pub trait Kernels: Sync {

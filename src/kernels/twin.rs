@@ -2,9 +2,10 @@
 
 use super::adam::Adam;
 use super::batchnorm::{Activation, Backward, GradientSums, Moments};
-use super::conv::{Convolution, WeightGradient};
+use super::conv::Convolution;
 use super::cross_entropy::Loss;
 use super::maps::{Maps, Pixel};
+use super::weight_gradient::WeightGradient;
 use super::{Kernels, Lane};
 use std::sync::Mutex;
 

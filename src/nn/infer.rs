@@ -26,7 +26,7 @@ pub struct Call {
     /// The value.
     pub to: Value,
     /// Values that nobody reads later.
-    last_read: Vec<Value>,
+    pub(super) last_read: Vec<Value>,
 }
 
 /// What a call computes.
@@ -72,7 +72,8 @@ pub enum What {
 pub struct Plan {
     /// In order.
     pub calls: Vec<Call>,
-    channels: Vec<usize>,
+    /// Channels of each value.
+    pub(super) channels: Vec<usize>,
 }
 
 /// Memory that a plan uses again from image to image.
@@ -141,6 +142,21 @@ impl Plan {
         Plan { calls, channels: (0..=network.steps.len()).map(|v| network.channels(v)).collect() }
     }
 
+    /// Shape of what a call makes, from those of what it reads.
+    pub(super) fn shape_of(&self, call: &Call, of: impl Fn(Value) -> Shape) -> Shape {
+        match &call.what {
+            What::Convolution { from, window, .. } => {
+                let s = of(from[0]);
+                Shape { c: self.channels[call.to], h: window.output(s.h), w: window.output(s.w), ..s }
+            }
+            What::Activation { from, .. } => of(*from),
+            What::MaxPool { from } => {
+                let s = of(*from);
+                Shape { h: s.h / 2, w: s.w / 2, ..s }
+            }
+        }
+    }
+
     /// Logits of images whose rows and columns are multiples of [`super::config::Config::multiple`]. `seen` is called
     /// after each call with its number.
     pub fn run<K: Kernels>(
@@ -156,17 +172,7 @@ impl Plan {
         let mut last = 0;
         for (number, call) in self.calls.iter().enumerate() {
             let value = |v: Value| values[v].as_ref().expect("a value is made before it is read");
-            let mut out = match &call.what {
-                What::Convolution { from, window, .. } => {
-                    let s = shape_of(&values, from[0]);
-                    pool.take(Shape { c: self.channels[call.to], h: window.output(s.h), w: window.output(s.w), ..s })
-                }
-                What::Activation { from, .. } => pool.take(shape_of(&values, *from)),
-                What::MaxPool { from } => {
-                    let s = shape_of(&values, *from);
-                    pool.take(Shape { h: s.h / 2, w: s.w / 2, ..s })
-                }
-            };
+            let mut out = pool.take(self.shape_of(call, |v| shape_of(&values, v)));
             match &call.what {
                 What::Convolution { from, weights, bias, stencils, slope, add, .. } => {
                     let add = add.map_or(Add::Nothing, |v| Add::Maps(value(v)));

@@ -5,6 +5,7 @@
 //! | [`config`] | every choice of the architecture as a named field; the variants `monai` and `paper` |
 //! | [`network`] | the network as a list of steps, its parameters and their names; initial weights |
 //! | [`infer`] | inference: BatchNorm folded into the convolutions, memory planned |
+//! | [`fast`] | inference in bf16, where the machine has it |
 //! | [`train`] | a training step |
 //! | [`fit`] | a training from its first batch to its last: epochs, validation, pausing |
 //! | [`schedule`] | when to learn slower, when to stop |
@@ -16,6 +17,7 @@
 pub mod checkpoint;
 pub mod config;
 pub mod export;
+pub mod fast;
 pub mod fit;
 #[cfg(test)]
 mod golden_tests;

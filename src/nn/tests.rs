@@ -1,6 +1,7 @@
 //! The network as a whole: its numbers, its names, its gradient, its bits.
 
 use super::config::{CHANNELS, Config};
+use super::fast::{FastPlan, FastWorkspace};
 use super::infer::{Plan, Workspace};
 use super::network::Network;
 use super::train::{Options, Trainer};
@@ -237,6 +238,28 @@ fn folding_changes_little_and_a_bias_before_a_norm_nothing() {
         let same = plan.run(&cpu, &x, &mut workspace, |_| ()).to_nchw();
         let most = first.to_nchw().iter().fold(0f32, |most, v| most.max(v.abs()));
         assert!(first.to_nchw().iter().zip(&same).all(|(a, b)| (a - b).abs() <= 1e-5 * most));
+    }
+}
+
+#[test]
+fn fast_inference_is_near_the_definition_and_the_same_on_any_threads() {
+    for config in small() {
+        let trained = trained(Trainer::new(Network::new(config.clone(), 4)), 5, 2, Isa::detect());
+        let (plan, isa, x) = (Plan::new(&trained.network), Isa::detect(), image(2, 32));
+        let exact = plan.run(&Cpu { isa }, &x, &mut Workspace::default(), |_| ()).to_nchw();
+        let most = exact.iter().fold(0f32, |most, v| most.max(v.abs()));
+        let fast = FastPlan::new(plan);
+        let mut memory = FastWorkspace::default();
+        let found = fast.run(isa, &x, &mut memory, |_| ());
+        let far = exact.iter().zip(found.to_nchw()).fold(0f32, |far, (a, b)| far.max((a - b).abs()));
+        // Some ten layers, each rounded to 8 bits.
+        assert!(far < 0.03 * most && far > 1e-4 * most, "{config:?}: {far} of {most}");
+        let again = rayon::ThreadPoolBuilder::new().num_threads(3).build().unwrap().install(|| {
+            let first = fast.run(isa, &x, &mut memory, |_| ());
+            memory.give(first);
+            fast.run(isa, &x, &mut memory, |_| ())
+        });
+        assert!(again == found);
     }
 }
 

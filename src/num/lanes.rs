@@ -108,6 +108,19 @@ pub trait F32x16: Copy + sealed::Sealed {
     /// Runs another kernel on this instruction set as a function call, not inlined: what many kernels share is compiled
     /// once.
     fn call<K: Kernel>(kernel: K) -> K::Out;
+    /// self + a₀·b₀ + a₁·b₁ in every lane, whose 32 bits are two bf16 (a₀ the low half): the rounding of the sums is the
+    /// machine's own. Outside what is identical to the bit.
+    #[inline(always)]
+    fn add_pairs(self, a: Self, b: Self, _: Halves<Self>) -> Self {
+        let (mut sum, mut x, mut y) = (Lane::ZERO, Lane::ZERO, Lane::ZERO);
+        self.store(&mut sum);
+        a.store(&mut x);
+        b.store(&mut y);
+        let half =
+            |v: f32, high: bool| f32::from_bits(if high { v.to_bits() & 0xffff_0000 } else { v.to_bits() << 16 });
+        let of = |l: usize, high: bool, sum: f32| half(x.0[l], high).mul_add(half(y.0[l], high), sum);
+        Self::load(&Lane(std::array::from_fn(|l| of(l, false, of(l, true, sum.0[l])))))
+    }
     /// Hints that `items` will be read soon. Changes nothing but time; the hint is dropped where there is none.
     #[inline(always)]
     fn prefetch<T>(items: &[T]) {
@@ -203,6 +216,16 @@ pub trait Kernel {
     fn run<V: F32x16>(self) -> Self::Out;
 }
 
+/// The proof, for a kernel on V, that this machine has what [`F32x16::add_pairs`] needs there.
+#[derive(Clone, Copy)]
+pub struct Halves<V>(std::marker::PhantomData<V>);
+
+/// A computation that also multiplies pairs of bf16: [`Isa::run_halves`].
+pub trait HalfKernel {
+    /// The computation, as [`Kernel::run`].
+    fn run<V: F32x16>(self, proof: Halves<V>);
+}
+
 /// An instruction set that this machine has: a value of this type is the proof.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Isa(Set);
@@ -296,6 +319,27 @@ impl Isa {
             #[cfg(target_arch = "aarch64")]
             Set::Neon => kernel.run::<arm::Neon>(),
         }
+    }
+}
+
+impl Isa {
+    /// Whether pairs of bf16 are multiplied by the machine, and not by a definition that is slow.
+    pub fn has_halves(self) -> bool {
+        #[cfg(target_arch = "x86_64")]
+        return self.0 == Set::Avx512 && is_x86_feature_detected!("avx512bf16");
+        #[cfg(not(target_arch = "x86_64"))]
+        false
+    }
+
+    /// Runs a kernel that multiplies pairs of bf16.
+    #[inline]
+    pub fn run_halves<K: HalfKernel>(self, kernel: K) {
+        #[cfg(target_arch = "x86_64")]
+        if self.has_halves() {
+            // SAFETY: avx512f, avx2, fma and avx512bf16 were detected.
+            return unsafe { x86::run_avx512_halves(kernel) };
+        }
+        kernel.run::<Array>(Halves(std::marker::PhantomData));
     }
 }
 

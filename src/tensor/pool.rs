@@ -1,23 +1,28 @@
 //! L3. Memory for feature maps, used again: a network asks for the same shapes at every step, and asking the system for
 //! fresh pages costs as much as filling them.
 
-use crate::kernels::maps::{Maps, Shape};
+use crate::kernels::maps::{Maps, Pixel, Shape};
 use crate::num::lanes::Lane;
 use std::collections::BTreeMap;
 
 /// Maps that nobody needs, by shape. Their borders and idle lanes are zero, their inside is anything.
-#[derive(Default)]
-pub struct Pool {
-    free: BTreeMap<Shape, Vec<Maps<Lane>>>,
+pub struct Pool<P = Lane> {
+    free: BTreeMap<Shape, Vec<Maps<P>>>,
 }
 
-impl Pool {
+impl<P> Default for Pool<P> {
+    fn default() -> Self {
+        Pool { free: BTreeMap::new() }
+    }
+}
+
+impl<P: Pixel> Pool<P> {
     /// Maps of a shape.
-    pub fn take(&mut self, shape: Shape) -> Maps<Lane> {
+    pub fn take(&mut self, shape: Shape) -> Maps<P> {
         self.free.get_mut(&shape).and_then(Vec::pop).unwrap_or_else(|| Maps::zeros(shape))
     }
     /// Gives maps back.
-    pub fn give(&mut self, maps: Maps<Lane>) {
+    pub fn give(&mut self, maps: Maps<P>) {
         self.free.entry(maps.shape()).or_default().push(maps);
     }
 }

@@ -20,11 +20,12 @@ use super::parameter::Parameter;
 use super::pool::Pool;
 use crate::kernels::Kernels;
 use crate::kernels::batchnorm::{Activation, Backward, EPSILON, Moments};
-use crate::kernels::conv::{Add, Convolution, WeightGradient};
+use crate::kernels::conv::{Add, Convolution};
 use crate::kernels::dropout::Dropout;
 use crate::kernels::filter::FilterShape;
 use crate::kernels::maps::{Maps, Shape};
 use crate::kernels::stencil::{Stencil, Window};
+use crate::kernels::weight_gradient::WeightGradient;
 use crate::num::lanes::{Isa, LANES, Lane};
 
 /// A value on the tape.

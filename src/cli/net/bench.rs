@@ -1,10 +1,11 @@
 //! `tomolith net bench`: how long inference and a training step take, layer by layer.
 
-use super::{CHANNELS, CLASSES, SEED, VARIANT};
+use super::{CHANNELS, CLASSES, FAST, SEED, VARIANT};
 use crate::cli::options::{Opt, Takes};
 use crate::cli::{Command, Context, values};
 use crate::error::Result;
 use crate::kernels::Cpu;
+use crate::nn::fast::{FastPlan, FastWorkspace};
 use crate::nn::infer::{Plan, What, Workspace};
 use crate::nn::network::Network;
 use crate::nn::train::{Options, Trainer};
@@ -28,6 +29,7 @@ pub const COMMAND: Command = Command {
             Opt::new("size", Takes::Number("N"), "Rows and columns of the images").default("512"),
             Opt::new("batch", Takes::Number("N"), "Images").default("1"),
             Opt::new("repeat", Takes::Number("N"), "Repetitions").default("7"),
+            FAST,
             Opt::new("train", Takes::Switch, "Time training steps instead of inference"),
             Opt::new("dropout", Takes::Number("P"), "Dropout of the training steps").default("0"),
         ],
@@ -68,21 +70,31 @@ fn run(c: &Context) -> Result<()> {
         c.out.line(format!("training step {time:.4} s, {:.1} GFLOP/s", 3.0 * total / time))?;
         return c.out.line(format!("weights {}", super::digest(&trainer.network).hex()));
     }
-    let plan = Plan::new(&network);
-    let mut workspace = Workspace::default();
+    let fast = s.is_on("fast")?;
+    if fast {
+        super::check_fast(c.isa)?;
+    }
+    let fast_plan = FastPlan::new(Plan::new(&network));
+    let plan = &fast_plan.plan;
+    let (mut workspace, mut fast_workspace) = (Workspace::default(), FastWorkspace::default());
     let mut least = vec![f64::MAX; plan.calls.len()];
     let mut digest = String::new();
     for _ in 0..=repeat {
         check_interrupt()?;
         let start = Instant::now();
         let mut last = start;
-        let logits = plan.run(&kernels, &image, &mut workspace, |call| {
+        let seen = |call: usize| {
             least[call] = least[call].min(last.elapsed().as_secs_f64());
             last = Instant::now();
-        });
+        };
+        let logits = if fast {
+            fast_plan.run(c.isa, &image, &mut fast_workspace, seen)
+        } else {
+            plan.run(&kernels, &image, &mut workspace, seen)
+        };
         times.push(start.elapsed().as_secs_f64());
         digest = super::lanes_digest(logits.data().iter()).hex();
-        workspace.give(logits);
+        if fast { fast_workspace.give(logits) } else { workspace.give(logits) }
     }
     for (call, least) in plan.calls.iter().zip(&least) {
         let (name, flop) = match &call.what {

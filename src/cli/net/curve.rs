@@ -48,7 +48,8 @@ pub fn write(path: &Path, epochs: &[Epoch], overwrite: bool) -> Result<()> {
         for (from, to) in [([left, top], [left, bottom]), ([left, bottom], [right, bottom])] {
             canvas.line(from, to, BLACK);
         }
-        let ends = if number == 0 { [low, high].map(|v| format!("1E{v:.0}")) } else { ["0".into(), "1".into()] };
+        let ends =
+            if number == 0 { [low, high].map(|v| format!("1E{:.0}", v + 0.0)) } else { ["0".into(), "1".into()] };
         canvas.text((4, bottom as usize - 8), &ends[0], BLACK);
         canvas.text((4, top as usize), &ends[1], BLACK);
         canvas.text((left as usize, top as usize - 14), title, BLACK);

@@ -1,12 +1,15 @@
 //! `tomolith net forward`: logits of images.
 
-use super::{INPUT, OVERWRITE, WEIGHTS};
+use super::{FAST, INPUT, OVERWRITE, WEIGHTS};
 use crate::cli::options::{Opt, Takes};
 use crate::cli::{Command, Context};
 use crate::error::Result;
 use crate::exchange::npy::write_array;
 use crate::kernels::Cpu;
+use crate::nn::fast::{FastPlan, FastWorkspace};
 use crate::nn::infer::{Plan, Workspace};
+use crate::os::check_interrupt;
+use crate::provenance::Digest;
 
 /// The command.
 pub const COMMAND: Command = Command {
@@ -17,7 +20,7 @@ pub const COMMAND: Command = Command {
     examples: "  tomolith net forward --weights monai.pt --input x.npy --output logits.npy",
     groups: &[(
         "",
-        &[WEIGHTS, INPUT, Opt::new("output", Takes::Value("FILE.npy"), "Logits to write").short('o'), OVERWRITE],
+        &[WEIGHTS, INPUT, FAST, Opt::new("output", Takes::Value("FILE.npy"), "Logits to write").short('o'), OVERWRITE],
     )],
     run,
 };
@@ -29,8 +32,28 @@ fn run(c: &Context) -> Result<()> {
     let image = super::images(&input)?;
     let shape = image.shape();
     loaded.network.config.check_size(shape.h, shape.w).map_err(|e| e.at(&input))?;
-    let logits = Plan::new(&loaded.network).run(&Cpu { isa: c.isa }, &image, &mut Workspace::default(), |_| ());
-    let of = logits.shape();
-    write_array(&s.required_path("output")?, &[of.n, of.c, of.h, of.w], &logits.to_nchw(), s.is_on("overwrite")?)?;
-    c.out.line(format!("logits {}", super::lanes_digest(logits.data().iter()).hex()))
+    let fast = s.is_on("fast")?;
+    if fast {
+        super::check_fast(c.isa)?;
+    }
+    // Image by image: memory for feature maps is that of one.
+    let (plan, mut numbers) = (FastPlan::new(Plan::new(&loaded.network)), Vec::new());
+    let (mut memory, mut fast_memory) = (Workspace::default(), FastWorkspace::default());
+    for n in 0..shape.n {
+        check_interrupt()?;
+        let image = image.samples(n..n + 1);
+        if fast {
+            let logits = plan.run(c.isa, &image, &mut fast_memory, |_| ());
+            numbers.extend(logits.to_nchw());
+            fast_memory.give(logits);
+        } else {
+            let logits = plan.plan.run(&Cpu { isa: c.isa }, &image, &mut memory, |_| ());
+            numbers.extend(logits.to_nchw());
+            memory.give(logits);
+        }
+    }
+    let all = [shape.n, loaded.network.config.classes, shape.h, shape.w];
+    write_array(&s.required_path("output")?, &all, &numbers, s.is_on("overwrite")?)?;
+    let bytes: Vec<u8> = numbers.iter().flat_map(|v| v.to_le_bytes()).collect();
+    c.out.line(format!("logits {}", Digest::of(&bytes).hex()))
 }

@@ -1,7 +1,10 @@
 //! [`F32x16`] on x86-64: AVX-512, and AVX2 with FMA. Values of these types exist only below the two
 //! `#[target_feature]` functions, which [`super::Isa::run`] enters after detection.
 
-use super::{EXPONENT_BIAS, EXPONENT_BITS, F32x16, Kernel, LANES, Lane, MANTISSA_WIDTH, SQRT_HALF_BITS, sealed};
+use super::{
+    EXPONENT_BIAS, EXPONENT_BITS, F32x16, HalfKernel, Halves, Kernel, LANES, Lane, MANTISSA_WIDTH, SQRT_HALF_BITS,
+    sealed,
+};
 use std::arch::x86_64::*;
 
 #[target_feature(enable = "avx2,fma")]
@@ -14,6 +17,12 @@ pub(super) fn run_avx2<K: Kernel>(kernel: K) -> K::Out {
 #[inline(never)]
 pub(super) fn run_avx512<K: Kernel>(kernel: K) -> K::Out {
     kernel.run::<Avx512>()
+}
+
+#[target_feature(enable = "avx512f,avx2,fma,avx512bf16")]
+#[inline(never)]
+pub(super) fn run_avx512_halves<K: HalfKernel>(kernel: K) {
+    kernel.run::<Avx512>(Halves(std::marker::PhantomData));
 }
 
 /// Asks for every cache line of `items`.
@@ -41,6 +50,13 @@ impl F32x16 for Avx512 {
     fn call<K: Kernel>(kernel: K) -> K::Out {
         // SAFETY: a value of this type exists only where its instruction set is present (see `Isa::run`).
         unsafe { run_avx512(kernel) }
+    }
+    #[inline(always)]
+    fn add_pairs(self, a: Self, b: Self, _: Halves<Self>) -> Self {
+        // SAFETY: avx512f is present; both types are 64 bytes, of which every value is one of the other's.
+        let [a, b] = [a, b].map(|v| unsafe { std::mem::transmute::<__m512, __m512bh>(v.0) });
+        // SAFETY: avx512bf16 is present: the proof is only made in `run_avx512_halves`.
+        Avx512(unsafe { _mm512_dpbf16_ps(self.0, a, b) })
     }
     #[inline(always)]
     fn load(from: &Lane) -> Self {

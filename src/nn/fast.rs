@@ -1,0 +1,98 @@
+//! L4. Inference that may differ from the definition: feature maps and weights as bf16, sums in f32. It is meant for
+//! machines that multiply pairs of bf16 ([`Isa::has_halves`]); how far each convolution is from the exact one is
+//! bounded in [`crate::kernels::halves`]. The first convolution, of the grey image, is computed in f32; logits are f32.
+
+use super::infer::{Plan, What};
+use super::network::Value;
+use crate::kernels::conv::{Add, Convolution};
+use crate::kernels::halves::{self, Half};
+use crate::kernels::maps::Maps;
+use crate::num::lanes::{Isa, Lane};
+use crate::tensor::pool::Pool;
+
+/// A network made ready.
+pub struct FastPlan {
+    /// Calls, with weights and biases in f32.
+    pub plan: Plan,
+    /// Weights of each call that reads feature maps, in pairs.
+    pairs: Vec<Vec<Lane>>,
+}
+
+/// Memory that a plan uses again from image to image.
+#[derive(Default)]
+pub struct FastWorkspace {
+    halves: Pool<Half>,
+    logits: Pool,
+}
+
+impl FastWorkspace {
+    /// Gives logits back, to be used again.
+    pub fn give(&mut self, logits: Maps<Lane>) {
+        self.logits.give(logits);
+    }
+}
+
+impl FastPlan {
+    /// Rounds the weights of a plan.
+    pub fn new(plan: Plan) -> FastPlan {
+        let pairs = plan.calls.iter().map(|call| match &call.what {
+            What::Convolution { from, weights, .. } if from[0] > 0 => halves::pairs(weights),
+            _ => Vec::new(),
+        });
+        FastPlan { pairs: pairs.collect(), plan }
+    }
+
+    /// Logits of images whose rows and columns are multiples of [`super::config::Config::multiple`]. `seen` is called
+    /// after each call with its number.
+    pub fn run(
+        &self,
+        isa: Isa,
+        image: &Maps<f32>,
+        memory: &mut FastWorkspace,
+        mut seen: impl FnMut(usize),
+    ) -> Maps<Lane> {
+        let mut values: Vec<Option<Maps<Half>>> = self.plan.channels.iter().map(|_| None).collect();
+        let mut logits = None;
+        for (number, call) in self.plan.calls.iter().enumerate() {
+            let shape = self.plan.shape_of(call, |v| values[v].as_ref().map_or(image.shape(), Maps::shape));
+            let value = |v: Value| values[v].as_ref().expect("a value is made before it is read");
+            let mut out = memory.halves.take(shape);
+            match &call.what {
+                What::Convolution { from, weights, bias, stencils, slope, add, .. } => {
+                    let (slope, add) = (*slope, add.map_or(Add::Nothing, |v| Add::Maps(value(v))));
+                    if from[0] == 0 {
+                        let call = Convolution { sources: &[image], stencils, weights, bias, slope, add };
+                        call.run_to_halves(isa, &mut out);
+                    } else {
+                        let sources: Vec<_> = from.iter().map(|&v| value(v)).collect();
+                        let weights = &self.pairs[number];
+                        let call = Convolution { sources: &sources, stencils, weights, bias, slope, add };
+                        if number + 1 < self.plan.calls.len() {
+                            call.run_halves(isa, &mut out);
+                        } else {
+                            let mut wide = memory.logits.take(shape);
+                            call.run_halves(isa, &mut wide);
+                            logits = Some(wide);
+                        }
+                    }
+                }
+                What::Activation { from, numbers, add } => {
+                    halves::each(value(*from), add.map(value), &mut out, |g, x, r| {
+                        let (scale, shift) = (&numbers.scale[g], &numbers.shift[g]);
+                        let of = |l: usize| {
+                            let u = x.0[l].mul_add(scale.0[l], shift.0[l]);
+                            (if u < 0.0 { numbers.slope * u } else { u }) + r.0[l]
+                        };
+                        Lane(std::array::from_fn(of))
+                    });
+                }
+                What::MaxPool { from } => halves::max_pool(value(*from), &mut out),
+            }
+            call.last_read.iter().filter_map(|&v| values[v].take()).for_each(|maps| memory.halves.give(maps));
+            values[call.to] = Some(out);
+            seen(number);
+        }
+        values.into_iter().flatten().for_each(|maps| memory.halves.give(maps));
+        logits.expect("a network ends with a convolution of feature maps")
+    }
+}
