@@ -77,8 +77,7 @@ fn what_does_not_fit_is_refused() {
 
 /// The lines of a training's output that are about what it computed.
 fn trained(folder: &Scratch, words: &str) -> String {
-    let output =
-        run(&folder.0, &format!("net train --input x.npy --labels y.npy --channels 6,8 --classes 3 --batch 1 {words}"));
+    let output = run(&folder.0, &format!("net train --input x.npy --labels y.npy --channels 6,8 --classes 3 {words}"));
     expect(&output, 0, &["best epoch"], words);
     stdout(&output)
 }
@@ -87,11 +86,11 @@ fn trained(folder: &Scratch, words: &str) -> String {
 fn a_training_is_resumed_to_the_same_bits_and_guards_its_folder() {
     let folder = folder("net-train");
     let validation = "--validation-input x.npy --validation-labels y.npy";
-    let through = trained(&folder, &format!("{validation} --epochs 4 -o a --threads 1"));
+    let through = trained(&folder, &format!("{validation} --batch 1 --epochs 4 -o a --threads 1"));
     assert!(through.contains("epochs 4, 8 steps") && through.contains("IoU"), "{through}");
-    let half = trained(&folder, &format!("{validation} --epochs 2 -o b"));
+    let half = trained(&folder, &format!("{validation} --batch 1 --epochs 2 -o b"));
     assert_ne!(through, half);
-    let resumed = trained(&folder, &format!("{validation} --epochs 4 -o b --resume --isa scalar"));
+    let resumed = trained(&folder, &format!("{validation} --batch 1 --epochs 4 -o b --resume --isa scalar"));
     assert_eq!(through, resumed);
     let read = |name: &str| std::fs::read(folder.0.join(name)).unwrap();
     for name in ["last.safetensors", "best.safetensors", "epochs.csv", "curve.png"] {
@@ -129,5 +128,28 @@ fn a_training_is_resumed_to_the_same_bits_and_guards_its_folder() {
         let words = given.fold(words.to_string(), |words, (_, text)| words.replace(text, ""));
         let words = if more.contains("--weights") { words.replace("--channels 6,8 --classes 3", "") } else { words };
         expect(&run(&folder.0, &format!("{words} {more}")), code, says, more);
+    }
+}
+
+#[test]
+fn fast_inference_is_near_or_refused() {
+    let folder = folder("net-fast");
+    let forward = "net forward --weights w.safetensors --input x.npy --output l.npy --overwrite";
+    let strict = run(&folder.0, forward);
+    expect(&strict, 0, &["logits"], "strict");
+    let exact = std::fs::read(folder.0.join("l.npy")).unwrap();
+    expect(&run(&folder.0, &format!("{forward} --fast --isa scalar")), 69, &["bf16", "scalar"], "no bf16");
+    let fast = run(&folder.0, &format!("{forward} --fast"));
+    if tomolith::num::lanes::Isa::detect().has_halves() {
+        expect(&fast, 0, &["logits"], "fast");
+        let of = |bytes: &[u8]| -> Vec<f32> {
+            bytes[128..].as_chunks::<4>().0.iter().map(|b| f32::from_le_bytes(*b)).collect()
+        };
+        let (exact, found) = (of(&exact), of(&std::fs::read(folder.0.join("l.npy")).unwrap()));
+        let most = exact.iter().fold(0f32, |most, v| most.max(v.abs()));
+        let far = exact.iter().zip(&found).fold(0f32, |far, (a, b)| far.max((a - b).abs()));
+        assert!(far > 0.0 && far < 0.03 * most, "{far} of {most}");
+    } else {
+        expect(&fast, 69, &["bf16"], "fast");
     }
 }

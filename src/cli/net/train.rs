@@ -272,6 +272,7 @@ fn train(
                     weights::write_safetensors(best, &state::save(&course.trainer.network, ""), true)?;
                 }
                 write_text(table, &table_of(&course.epochs, classes), true)?;
+                curve::write(picture, &course.epochs, true)?;
                 let done = (course.trainer.steps - before) as f64 / steps as f64 * training.len() as f64;
                 let rate = done / start.elapsed().as_secs_f64().max(1e-9);
                 c.talk.note(format!(
@@ -299,7 +300,6 @@ fn train(
         c.talk.note(format!("step {} is kept; --resume goes on", course.trainer.steps));
         return check_interrupt();
     }
-    curve::write(picture, &course.epochs, true)?;
     let n = course.best().unwrap_or(0);
     let why = if ended == Ended::Stayed { ", the loss stays" } else { "" };
     c.out.line(format!("epochs {}, {} steps{why}", course.epochs.len(), course.trainer.steps))?;
