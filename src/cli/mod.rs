@@ -29,6 +29,7 @@ pub mod demo;
 pub mod doctor;
 pub mod fields;
 pub mod info;
+pub mod labels;
 pub mod net;
 pub mod open;
 pub mod options;
@@ -93,6 +94,11 @@ pub const COMMANDS: &[Command] = &[
     net::audit::COMMAND,
     net::bench::COMMAND,
     net::convert::COMMAND,
+    labels::import::COMMAND,
+    labels::export::COMMAND,
+    labels::inspect::LINT,
+    labels::inspect::DIFF,
+    labels::inspect::STATS,
     trace::GRIDREC,
     trace::register::COMMAND,
     demo::COMMAND,
@@ -101,6 +107,7 @@ pub const COMMANDS: &[Command] = &[
 
 /// Commands of two words have a first word; what it is about.
 const GROUPS: &[(&str, &str)] = &[
+    ("labels", "What somebody said a voxel is: bring it in, look at it, take it out"),
     ("net", "Look at, run, train and audit the network that segments"),
     ("phantom", "Make specimens and scans whose truth is known"),
     ("stitch", "Join several fields of view"),

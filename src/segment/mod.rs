@@ -1,0 +1,25 @@
+//! L5. Labels and segmentation: what somebody said a voxel is, what a network says, and how well the two agree.
+//!
+//! | file | what |
+//! |---|---|
+//! | [`classes`] | a table of classes: ids, names, colours; what a file's values mean |
+//! | [`ledger`] | the labels of a volume with the origin of each, on disk |
+//! | [`orient`] | axes and planes: other orders of axes, slices in three planes |
+//! | [`import`] | labels of other programs |
+//! | [`lint`] | what is wrong with labels; how two sets of them differ; what they hold |
+//! | [`rules`] | the text files of rules and tables |
+//!
+//! A label is a class id in a u8, [`UNLABELLED`] where nobody said anything. Values of foreign files never reach this
+//! room but through a [`classes::Mapping`].
+
+pub mod classes;
+pub mod import;
+pub mod ledger;
+pub mod lint;
+pub mod orient;
+pub mod rules;
+
+/// The label of a voxel that nobody labelled.
+pub const UNLABELLED: u8 = 255;
+/// Most classes: ids are 0 … 254.
+pub const MOST_CLASSES: usize = UNLABELLED as usize;
