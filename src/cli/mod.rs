@@ -47,6 +47,7 @@ pub mod reconstruct;
 pub mod register;
 pub mod resample;
 pub mod scan;
+pub mod seg;
 pub mod stats;
 pub mod stitch;
 pub mod trace;
@@ -99,6 +100,7 @@ pub const COMMANDS: &[Command] = &[
     labels::inspect::LINT,
     labels::inspect::DIFF,
     labels::inspect::STATS,
+    seg::eval::COMMAND,
     trace::GRIDREC,
     trace::register::COMMAND,
     demo::COMMAND,
@@ -110,6 +112,7 @@ const GROUPS: &[(&str, &str)] = &[
     ("labels", "What somebody said a voxel is: bring it in, look at it, take it out"),
     ("net", "Look at, run, train and audit the network that segments"),
     ("phantom", "Make specimens and scans whose truth is known"),
+    ("seg", "From labels to segmented scans"),
     ("stitch", "Join several fields of view"),
     ("trace", "Look inside a method, step by step (for teaching)"),
 ];

@@ -7,12 +7,22 @@
 //! | [`orient`] | axes and planes: other orders of axes, slices in three planes |
 //! | [`import`] | labels of other programs |
 //! | [`lint`] | what is wrong with labels; how two sets of them differ; what they hold |
+//! | [`confusion`] | counts of truth and prediction, and every figure that follows from them |
+//! | [`boundary`] | boundary IoU |
+//! | [`calibration`] | whether a confidence is one |
+//! | [`evaluate`] | volumes of both, slice by slice |
+//! | [`bootstrap`] | intervals, slices drawn again |
 //! | [`rules`] | the text files of rules and tables |
 //!
 //! A label is a class id in a u8, [`UNLABELLED`] where nobody said anything. Values of foreign files never reach this
 //! room but through a [`classes::Mapping`].
 
+pub mod bootstrap;
+pub mod boundary;
+pub mod calibration;
 pub mod classes;
+pub mod confusion;
+pub mod evaluate;
 pub mod import;
 pub mod ledger;
 pub mod lint;
