@@ -100,6 +100,8 @@ pub const COMMANDS: &[Command] = &[
     labels::inspect::LINT,
     labels::inspect::DIFF,
     labels::inspect::STATS,
+    seg::patches::COMMAND,
+    seg::split::COMMAND,
     seg::eval::COMMAND,
     trace::GRIDREC,
     trace::register::COMMAND,

@@ -12,6 +12,8 @@
 //! | [`calibration`] | whether a confidence is one |
 //! | [`evaluate`] | volumes of both, slice by slice |
 //! | [`bootstrap`] | intervals, slices drawn again |
+//! | [`patches`] | which squares of which slices are learnt from |
+//! | [`split`] | which of them train, validate and test, and what leaks between |
 //! | [`rules`] | the text files of rules and tables |
 //!
 //! A label is a class id in a u8, [`UNLABELLED`] where nobody said anything. Values of foreign files never reach this
@@ -27,7 +29,9 @@ pub mod import;
 pub mod ledger;
 pub mod lint;
 pub mod orient;
+pub mod patches;
 pub mod rules;
+pub mod split;
 
 /// The label of a voxel that nobody labelled.
 pub const UNLABELLED: u8 = 255;

@@ -7,6 +7,8 @@ use std::io::Read as _;
 use std::path::Path;
 
 pub mod eval;
+pub mod patches;
+pub mod split;
 
 /// A text of at most what JSON may hold.
 pub fn read_text(path: &Path) -> Result<String> {
