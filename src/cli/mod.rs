@@ -102,6 +102,7 @@ pub const COMMANDS: &[Command] = &[
     labels::inspect::STATS,
     seg::patches::COMMAND,
     seg::split::COMMAND,
+    seg::predict::COMMAND,
     seg::eval::COMMAND,
     trace::GRIDREC,
     trace::register::COMMAND,

@@ -14,6 +14,9 @@
 //! | [`bootstrap`] | intervals, slices drawn again |
 //! | [`patches`] | which squares of which slices are learnt from |
 //! | [`split`] | which of them train, validate and test, and what leaks between |
+//! | [`windows`] | sliding windows: where they start, how they are weighed and averaged |
+//! | [`uncertainty`] | logits to class, confidence, margin, entropy on a fixed scale |
+//! | [`predict`] | a network over a volume |
 //! | [`rules`] | the text files of rules and tables |
 //!
 //! A label is a class id in a u8, [`UNLABELLED`] where nobody said anything. Values of foreign files never reach this
@@ -30,8 +33,11 @@ pub mod ledger;
 pub mod lint;
 pub mod orient;
 pub mod patches;
+pub mod predict;
 pub mod rules;
 pub mod split;
+pub mod uncertainty;
+pub mod windows;
 
 /// The label of a voxel that nobody labelled.
 pub const UNLABELLED: u8 = 255;

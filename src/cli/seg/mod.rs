@@ -8,6 +8,7 @@ use std::path::Path;
 
 pub mod eval;
 pub mod patches;
+pub mod predict;
 pub mod split;
 
 /// A text of at most what JSON may hold.
