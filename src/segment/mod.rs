@@ -17,11 +17,13 @@
 //! | [`windows`] | sliding windows: where they start, how they are weighed and averaged |
 //! | [`uncertainty`] | logits to class, confidence, margin, entropy on a fixed scale |
 //! | [`predict`] | a network over a volume |
+//! | [`augment`] | patches shifted, turned, stretched and disturbed |
 //! | [`rules`] | the text files of rules and tables |
 //!
 //! A label is a class id in a u8, [`UNLABELLED`] where nobody said anything. Values of foreign files never reach this
 //! room but through a [`classes::Mapping`].
 
+pub mod augment;
 pub mod bootstrap;
 pub mod boundary;
 pub mod calibration;
