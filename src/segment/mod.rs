@@ -18,11 +18,15 @@
 //! | [`uncertainty`] | logits to class, confidence, margin, entropy on a fixed scale |
 //! | [`predict`] | a network over a volume |
 //! | [`augment`] | patches shifted, turned, stretched and disturbed |
+//! | [`merge`] | several predictions become one set of labels |
+//! | [`propose`] | which slices to label next |
+//! | [`after`] | edges, depth windows, splits by depth |
 //! | [`rules`] | the text files of rules and tables |
 //!
 //! A label is a class id in a u8, [`UNLABELLED`] where nobody said anything. Values of foreign files never reach this
 //! room but through a [`classes::Mapping`].
 
+pub mod after;
 pub mod augment;
 pub mod bootstrap;
 pub mod boundary;
@@ -33,9 +37,11 @@ pub mod evaluate;
 pub mod import;
 pub mod ledger;
 pub mod lint;
+pub mod merge;
 pub mod orient;
 pub mod patches;
 pub mod predict;
+pub mod propose;
 pub mod rules;
 pub mod split;
 pub mod uncertainty;

@@ -6,9 +6,12 @@ use crate::os::open_regular;
 use std::io::Read as _;
 use std::path::Path;
 
+pub mod after;
 pub mod eval;
+pub mod merge;
 pub mod patches;
 pub mod predict;
+pub mod propose;
 pub mod split;
 
 /// A text of at most what JSON may hold.
