@@ -42,6 +42,7 @@
 //! | 3 | [`register`] | rigid motions between scans with their covariance, and resampling through them |
 //! | 3 | [`tensor`] | named parameters, and the tape that holds all calculus of the network |
 //! | 4 | [`nn`] | the Residual U-Net: architecture, training step, inference |
+//! | 5 | [`segment`] | labels with their origin, figures of merit, patches and splits, sliding windows, augmentation, rules |
 //! | 9 | [`cli`] | the commands; `main` only calls it |
 //!
 //! ## Invariants
@@ -119,6 +120,7 @@ pub mod phantom;
 pub mod provenance;
 pub mod recon;
 pub mod register;
+pub mod segment;
 pub mod tensor;
 #[doc(hidden)]
 pub mod testing;

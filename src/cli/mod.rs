@@ -30,6 +30,7 @@ pub mod demo;
 pub mod doctor;
 pub mod fields;
 pub mod info;
+pub mod labels;
 pub mod net;
 pub mod open;
 pub mod options;
@@ -47,6 +48,7 @@ pub mod reconstruct;
 pub mod register;
 pub mod resample;
 pub mod scan;
+pub mod seg;
 pub mod stats;
 pub mod stitch;
 pub mod trace;
@@ -95,6 +97,18 @@ pub const COMMANDS: &[Command] = &[
     net::audit::COMMAND,
     net::bench::COMMAND,
     net::convert::COMMAND,
+    labels::import::COMMAND,
+    labels::export::COMMAND,
+    labels::inspect::LINT,
+    labels::inspect::DIFF,
+    labels::inspect::STATS,
+    seg::patches::COMMAND,
+    seg::split::COMMAND,
+    seg::predict::COMMAND,
+    seg::eval::COMMAND,
+    seg::merge::COMMAND,
+    seg::propose::COMMAND,
+    seg::after::COMMAND,
     trace::GRIDREC,
     trace::register::COMMAND,
     trace::conv::COMMAND,
@@ -105,8 +119,10 @@ pub const COMMANDS: &[Command] = &[
 
 /// Commands of two words have a first word; what it is about.
 const GROUPS: &[(&str, &str)] = &[
+    ("labels", "What somebody said a voxel is: bring it in, look at it, take it out"),
     ("net", "Look at, run, train and audit the network that segments"),
     ("phantom", "Make specimens and scans whose truth is known"),
+    ("seg", "From labels to segmented scans"),
     ("stitch", "Join several fields of view"),
     ("trace", "Look inside a method, step by step (for teaching)"),
 ];

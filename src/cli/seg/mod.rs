@@ -1,0 +1,26 @@
+//! `tomolith seg …`: from labels to segmented scans.
+
+use crate::error::{Error, Result};
+use crate::json::MAX_TEXT;
+use crate::os::open_regular;
+use std::io::Read as _;
+use std::path::Path;
+
+pub mod after;
+pub mod eval;
+pub mod merge;
+pub mod patches;
+pub mod predict;
+pub mod propose;
+pub mod split;
+
+/// A text of at most what JSON may hold.
+pub fn read_text(path: &Path) -> Result<String> {
+    let mut text = String::new();
+    let limit = MAX_TEXT as u64 + 1;
+    open_regular(path)?.take(limit).read_to_string(&mut text).map_err(|e| match e.kind() {
+        std::io::ErrorKind::InvalidData => Error::data("is not UTF-8 text").at(path),
+        _ => Error::reading(path, &e),
+    })?;
+    Ok(text)
+}

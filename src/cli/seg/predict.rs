@@ -1,0 +1,263 @@
+//! `tomolith seg predict`: a network over a volume.
+
+use crate::cli::labels::{CLASSES, OVERWRITE, classes, written};
+use crate::cli::options::{Opt, Takes};
+use crate::cli::passes::{made, remove};
+use crate::cli::progress::Progress;
+use crate::cli::stitch::{output, with_role};
+use crate::cli::{Command, Context, values};
+use crate::error::{Error, Result};
+use crate::exchange::open_stack;
+use crate::json::Json;
+use crate::kernels::Cpu;
+use crate::nn::{state, weights};
+use crate::num::CONTRACT;
+use crate::os::check_interrupt;
+use crate::provenance::InputFile;
+use crate::segment::classes::Classes;
+use crate::segment::orient::{Plane, Turned};
+use crate::segment::predict::{Grey, Map, Net, predict};
+use crate::segment::uncertainty::SLOPE;
+use crate::segment::windows::{Importance, Windows};
+use crate::volume::manifest::{Job, Manifest};
+use crate::volume::reader::{IoMode, Reader, with_suffix};
+use crate::volume::writer::Writer;
+use crate::volume::{Dims, Dtype, Sink, Source, Spacing};
+use std::path::{Path, PathBuf};
+
+/// The command.
+pub const COMMAND: Command = Command {
+    path: &["seg", "predict"],
+    about: "Segment a volume with a network, slice by slice",
+    details: "Windows of --roi pixels that overlap by a quarter, logits averaged before softmax: MONAI's sliding windows, the \
+              authors' defaults. Grey values are scaled so that --grey LOW,HIGH become 0 and 1 (u8 volumes: 0,255); what the \
+              weights were trained with stands in their metadata (grey_low, grey_high), and other values are refused. Written \
+              are NAME (class, u8) and on request NAME.entropy, NAME.margin and NAME.confidence, 0 to 1 in steps of 1/255, the \
+              same scale for every volume. Memory is that of one band of windows and two slabs, whatever the volume's size. An \
+              interrupted run goes on where it was; planes other than xy are predicted into NAME.slices first, then turned.",
+    examples: "  tomolith seg predict --weights model.safetensors --input recon.mhd --grey 0,1.2 -o out/seg\n  \
+               tomolith seg predict --weights ckpt.pt --input recon_u8.mhd --plane xz --entropy --margin -o out/seg",
+    groups: &[(
+        "",
+        &[
+            Opt::new("weights", Takes::Value("FILE"), "Weights: .safetensors, or PyTorch's .pt or .ckpt"),
+            Opt::new("input", Takes::Value("VOLUME"), "Volume to segment"),
+            Opt::new("plane", Takes::Choice(&["xy", "xz", "yz"]), "Slices of which plane").default("xy"),
+            Opt::new("grey", Takes::Number("LOW,HIGH"), "Grey values that become 0 and 1"),
+            Opt::new("roi", Takes::Number("N"), "Rows and columns of a window").default("512"),
+            Opt::new("overlap", Takes::Number("PART"), "Part by which windows overlap").default("0.25"),
+            Opt::new("blend", Takes::Choice(&["constant", "gaussian"]), "Weight of a window's pixels")
+                .default("constant"),
+            Opt::new("batch", Takes::Number("N"), "Windows at a time; the results are the same").default("1"),
+            Opt::new("entropy", Takes::Switch, "Write the entropy of the classes"),
+            Opt::new("margin", Takes::Switch, "Write how far the next class is"),
+            Opt::new("confidence", Takes::Switch, "Write the probability of the class"),
+            CLASSES,
+            Opt::new("output", Takes::Value("DIR/NAME"), "Where to write, without extension").short('o'),
+            OVERWRITE,
+        ],
+    )],
+    run,
+};
+
+/// Version of the stage in manifests.
+const VERSION: u32 = 1;
+/// Bytes of a turned volume that are moved at once.
+const BAND: u64 = 256 << 20;
+
+fn grey(text: &str) -> Result<Grey> {
+    match values::numbers(text)?[..] {
+        [low, high] if low < high => Ok(Grey { low: low as f32, high: high as f32 }),
+        _ => Err(Error::usage(format!("'{text}' is no pair of grey values")).help("write low,high such as 0,1.2")),
+    }
+}
+
+/// The grey scale: what is asked for, what the weights say, what u8 means; two that differ are refused.
+fn scale(c: &Context, metadata: &std::collections::BTreeMap<String, String>, dtype: Dtype) -> Result<Grey> {
+    let of = |key: &str| metadata.get(key).and_then(|v| v.parse::<f32>().ok());
+    let trained = of("grey_low").zip(of("grey_high")).map(|(low, high)| Grey { low, high });
+    match (c.settings.parse("grey", grey)?, trained) {
+        (Some(asked), Some(trained)) if asked != trained => Err(Error::usage(format!(
+            "--grey {},{}: the weights were trained with {},{}",
+            asked.low, asked.high, trained.low, trained.high
+        ))
+        .help("bring the volume to the scale that the network knows, or leave --grey out")),
+        (Some(grey), _) | (None, Some(grey)) => Ok(grey),
+        (None, None) if dtype == Dtype::U8 => Ok(Grey { low: 0.0, high: 255.0 }),
+        (None, None) => {
+            Err(Error::usage("--grey is missing: neither the weights nor the volume say what is 0 and what 1")
+                .help("give the grey values that became 0 and 1 when the network was trained: --grey 0,1.2"))
+        }
+    }
+}
+
+/// What is written.
+struct Outputs<'a> {
+    base: PathBuf,
+    maps: Vec<Map>,
+    classes: &'a Classes,
+    params: Json,
+    inputs: Vec<InputFile>,
+    overwrite: bool,
+}
+
+impl Outputs<'_> {
+    fn base_of(&self, map: Map, between: bool) -> PathBuf {
+        let middle = if between { ".slices" } else { "" };
+        let end = if map == Map::Class { String::new() } else { format!(".{}", map.name()) };
+        with_suffix(&self.base, &format!("{middle}{end}"))
+    }
+
+    /// A writer of a map; none where an earlier run of this job finished it.
+    fn writer(&self, map: Map, between: bool, dims: Dims, spacing: Spacing) -> Result<Option<Writer>> {
+        let class = map == Map::Class;
+        let job = Job {
+            dims,
+            dtype: Dtype::U8,
+            spacing,
+            slope: if class { 1.0 } else { SLOPE },
+            intercept: 0.0,
+            value_unit: map.name().into(),
+            stage: if between { "segment-slices" } else { "segment" }.into(),
+            stage_version: VERSION,
+            params: match &self.params {
+                Json::Obj(members) => {
+                    let mut members = members.clone();
+                    members.insert("classes".into(), self.classes.to_json());
+                    members.insert("map".into(), map.name().into());
+                    Json::Obj(members)
+                }
+                other => other.clone(),
+            },
+            inputs: self.inputs.clone(),
+            contract: CONTRACT,
+        };
+        let base = self.base_of(map, between);
+        // The classes are finished last: what stands without them is of a run that was stopped.
+        let ours = (between || !class && !self.overwrite) && made(&base, job.key()).is_some();
+        if ours { Ok(None) } else { Writer::create(&base, job, self.overwrite || between).map(Some) }
+    }
+
+    /// Writers of the maps that are not made yet.
+    fn writers(&self, between: bool, dims: Dims, spacing: Spacing) -> Result<Vec<(Map, Writer)>> {
+        let mut writers = Vec::new();
+        for &map in &self.maps {
+            writers.extend(self.writer(map, between, dims, spacing)?.map(|w| (map, w)));
+        }
+        Ok(writers)
+    }
+}
+
+fn run(c: &Context) -> Result<()> {
+    let s = &c.settings;
+    let (base, overwrite) = output(c)?;
+    let (weights_path, input) = (s.required_path("weights")?, s.required_path("input")?);
+    let plane = s.parsed("plane", Plane::parse)?;
+    let (classes, table) = classes(s)?;
+    let dict = weights::read(&weights_path)?;
+    let network = state::load(&dict).map_err(|e| e.at(&weights_path))?.network;
+    if network.config.classes != classes.len() {
+        return Err(Error::usage(format!(
+            "the network tells {} classes apart, the table has {}",
+            network.config.classes,
+            classes.len()
+        ))
+        .help("give the table that it was trained with: --classes FILE.toml"));
+    }
+    let source = open_stack(&input, c.io)?;
+    let grey = scale(c, &dict.metadata, source.dtype())?;
+    drop(dict);
+    let roi = s.parsed("roi", values::count)?;
+    network.config.check_size(roi, roi).map_err(|e| {
+        Error::usage(format!("--roi: {}", e.what()))
+            .help(format!("windows are multiples of {}", network.config.multiple()))
+    })?;
+    let overlap = s.parsed("overlap", values::number)?;
+    let blend = s.parsed("blend", Importance::parse)?;
+    let windows = Windows::new([roi; 2], overlap, blend, s.parsed("batch", values::count)?)?;
+    let mut maps = vec![Map::Class];
+    for map in [Map::Entropy, Map::Margin, Map::Confidence] {
+        if s.is_on(map.name())? {
+            maps.push(map);
+        }
+    }
+    let mut inputs = vec![InputFile::of("weights", &weights_path)?];
+    inputs.extend(with_role(source.inputs()?, "volume"));
+    inputs.extend(table);
+    let params = Json::obj([
+        ("plane", plane.name().into()),
+        ("grey_low", grey.low.into()),
+        ("grey_high", grey.high.into()),
+        ("roi", roi.into()),
+        ("overlap", overlap.into()),
+        ("blend", blend.name().into()),
+    ]);
+    let outputs = Outputs { base: base.clone(), maps, classes: &classes, params, inputs, overwrite };
+    let view = Turned::slices(source.as_ref(), plane)?;
+    let between = plane != Plane::Xy;
+    let mut writers = outputs.writers(between, view.dims(), source.spacing().filter(|_| !between))?;
+    let resumed = writers.iter().map(|(_, w)| w.next_slice()).min().unwrap_or(view.dims().nz);
+    if resumed > 0 {
+        c.talk.note(format!("goes on at slice {resumed} of {}", view.dims().nz));
+    }
+    let held = windows.memory(view.dims().nx, classes.len());
+    c.talk.detail(format!(
+        "{} windows a slice, {held} bytes held for a band",
+        windows.count(view.dims().ny, view.dims().nx)
+    ));
+    let progress = Progress::new(&c.talk, "segment", "slices");
+    let bytes = view.dims().slice() as u64;
+    if resumed < view.dims().nz {
+        let mut sinks: Vec<(Map, &mut dyn Sink)> =
+            writers.iter_mut().map(|(map, w)| (*map, w as &mut dyn Sink)).collect();
+        let mut net = Net::new(&network, Cpu { isa: c.isa });
+        predict(&view, plane, grey, &windows, &mut net, &mut sinks, &|done, total| {
+            progress.update(done as u64, total as u64, done as u64 * bytes);
+        })
+        .map_err(|e| e.at(&input))?;
+    }
+    progress.finish();
+    let mut manifest = finish(c, writers)?;
+    if between {
+        manifest = turn(c, &outputs, plane, source.dims(), source.spacing())?;
+    }
+    written(c, &base, &manifest.ok_or_else(|| Error::bug("nothing was written"))?)
+}
+
+/// Finishes the maps, the classes last; theirs is the manifest.
+fn finish(c: &Context, writers: Vec<(Map, Writer)>) -> Result<Option<Manifest>> {
+    let mut last = None;
+    for (_, writer) in writers.into_iter().rev() {
+        last = Some(writer.finish(Json::obj::<&str>([]), c.run_record())?);
+    }
+    Ok(last)
+}
+
+/// Brings slices of another plane back to z, y, x, and removes them.
+fn turn(c: &Context, outputs: &Outputs, plane: Plane, dims: Dims, spacing: Spacing) -> Result<Option<Manifest>> {
+    let mut writers = outputs.writers(false, dims, spacing)?;
+    let progress = Progress::new(&c.talk, "turn", "slices");
+    let band = (BAND / (4 * dims.slice() as u64)).clamp(1, dims.nz as u64) as usize;
+    for (map, writer) in &mut writers {
+        let slices = open(&outputs.base_of(*map, true), c.io)?;
+        let view = Turned::new(&slices, plane.back())?;
+        let mut block = Vec::new();
+        while writer.next_slice() < dims.nz {
+            check_interrupt()?;
+            let z = writer.next_slice()..(writer.next_slice() + band).min(dims.nz);
+            block.resize(z.len() * dims.slice(), 0.0);
+            view.read(z.clone(), 0..dims.ny, &mut block)?;
+            writer.write(&block)?;
+            progress.update(z.end as u64, dims.nz as u64, (z.end * dims.slice()) as u64);
+        }
+    }
+    progress.finish();
+    let manifest = finish(c, writers)?;
+    let bases: Vec<PathBuf> = outputs.maps.iter().map(|&m| outputs.base_of(m, true)).collect();
+    remove(&bases);
+    Ok(manifest)
+}
+
+fn open(base: &Path, io: IoMode) -> Result<Reader> {
+    Reader::open(&with_suffix(base, ".mhd"), io)
+}

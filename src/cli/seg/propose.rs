@@ -1,0 +1,107 @@
+//! `tomolith seg propose`: which slices to label next.
+
+use super::patches::planes;
+use crate::cli::labels::OVERWRITE;
+use crate::cli::options::{Opt, Takes};
+use crate::cli::{Command, Context, values};
+use crate::error::{Error, Result};
+use crate::exchange::{open_stack, write_text};
+use crate::json::Json;
+use crate::provenance::InputFile;
+use crate::segment::propose::{Scan, Wanted, mostly_labelled, propose, scores};
+
+/// The command.
+pub const COMMAND: Command = Command {
+    path: &["seg", "propose"],
+    about: "Propose the slices to label next: where the network is least sure, spread over scans",
+    details: "SCAN is NAME=MAP.mhd or NAME=MAP.mhd,LABELS.mhd: a map that `seg predict` wrote and the labels that there are. The \
+              score of a slice is the mean of the map. Slices are taken from the greatest score down, each at least --apart \
+              from others of its scan and plane and from those that are labelled (of which --labelled-part of the pixels have \
+              a label), and at most n / --spread of a scan.",
+    examples: "  tomolith seg propose a=a.entropy.mhd,a_labels.mhd b=b.entropy.mhd --planes xz,yz -n 42 --spread 11 -o next.json",
+    groups: &[(
+        "",
+        &[
+            Opt::new("scans", Takes::Arguments("SCAN"), "Maps, with their names and labels"),
+            Opt::new("count", Takes::Number("N"), "Slices").short('n').default("10"),
+            Opt::new("spread", Takes::Number("N"), "Scans they are spread over, at least").default("1"),
+            Opt::new("apart", Takes::Number("N"), "Slices from one to the next").default("10"),
+            Opt::new("planes", Takes::Value("PLANE,…"), "Planes of the slices").default("xz,yz"),
+            Opt::new("score", Takes::Choice(&["entropy", "margin"]), "What the maps are").default("entropy"),
+            Opt::new("labelled-part", Takes::Number("PART"), "Part of a slice whose labels make it labelled")
+                .default("0.01"),
+            Opt::new("output", Takes::Value("FILE.json"), "Write them").short('o'),
+            OVERWRITE,
+        ],
+    )],
+    run,
+};
+
+fn run(c: &Context) -> Result<()> {
+    let s = &c.settings;
+    let wanted = Wanted {
+        count: s.parsed("count", values::count)?,
+        spread: s.parsed("spread", values::count)?,
+        apart: s.parsed("apart", values::count)?,
+        planes: s.parsed("planes", planes)?,
+        sure: s.text("score")? == Some("margin"),
+    };
+    let part = s.parsed("labelled-part", values::number)?;
+    let (mut names, mut scans, mut inputs) = (Vec::<String>::new(), Vec::<Scan>::new(), Vec::<InputFile>::new());
+    for path in s.required_paths("scans")? {
+        let text = path.to_str().ok_or_else(|| Error::usage("SCAN: not valid UTF-8 text"))?.to_string();
+        let (name, files) =
+            text.split_once('=').filter(|(name, files)| !name.is_empty() && !files.is_empty()).ok_or_else(|| {
+                Error::usage(format!("'{text}' is no scan")).help("write NAME=MAP.mhd or NAME=MAP.mhd,LABELS.mhd")
+            })?;
+        if names.iter().any(|n| n == name) {
+            return Err(Error::usage(format!("two scans are named '{name}'")));
+        }
+        let (map, labels) = files.split_once(',').map_or((files, None), |(map, labels)| (map, Some(labels)));
+        let open = |path: &str| open_stack(path.trim().as_ref(), c.io);
+        let map_source = open(map)?;
+        let have = match labels {
+            Some(path) => {
+                let source = open(path)?;
+                if source.dims() != map_source.dims() {
+                    return Err(Error::data("labels of another shape than the map").at(path));
+                }
+                inputs.extend(source.inputs()?);
+                Some(mostly_labelled(source.as_ref(), part)?)
+            }
+            None => None,
+        };
+        inputs.extend(map_source.inputs()?);
+        scans.push((scores(map_source.as_ref(), wanted.sure).map_err(|e| e.at(map))?, have));
+        names.push(name.to_string());
+    }
+    let found = propose(&scans, &wanted)?;
+    for p in &found {
+        c.out.line(format!("{:24} {} {:>6}   {:.6}", names[p.scan], p.plane.name(), p.slice, p.score))?;
+    }
+    if found.len() < wanted.count {
+        c.talk.note(format!("{} slices of {}: no others are apart enough and not labelled", found.len(), wanted.count));
+    }
+    let one = |p: &crate::segment::propose::Proposal| {
+        Json::obj([
+            ("scan", names[p.scan].as_str().into()),
+            ("plane", p.plane.name().into()),
+            ("slice", p.slice.into()),
+            ("score", p.score.into()),
+        ])
+    };
+    let json = Json::obj([
+        ("schema", "tomolith-proposal-1".into()),
+        ("score", s.text("score")?.map_or(Json::Null, Json::from)),
+        ("count", wanted.count.into()),
+        ("spread", wanted.spread.into()),
+        ("apart", wanted.apart.into()),
+        ("labelled_part", part.into()),
+        ("inputs", Json::Arr(inputs.iter().map(InputFile::to_json).collect())),
+        ("slices", Json::Arr(found.iter().map(one).collect())),
+    ]);
+    match s.path("output")? {
+        Some(path) => write_text(&path, &json.to_canonical(), s.is_on("overwrite")?),
+        None => Ok(()),
+    }
+}

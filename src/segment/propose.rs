@@ -1,0 +1,192 @@
+//! Which slices to label next: those of which the network is least sure, spread over scans and apart from one another.
+//!
+//! ```text
+//! score(slice) = mean of the map over the slice            entropy, or 1 − margin, both 0 … 1
+//! taken        from the greatest score down (ties: scan, plane, slice ascending), n slices, each
+//!              not among the slices that have labels, and at least `apart` slices from them and from those taken,
+//!              of one scan at most ⌈n / spread⌉
+//! ```
+//!
+//! One pass over each volume sums all planes at once. Values are summed as whole multiples of 2⁻²⁴, exactly.
+
+use super::orient::{PLANES, Plane};
+use crate::error::{Error, Result};
+use crate::os::check_interrupt;
+use crate::volume::{Dims, Source};
+
+/// Values of 0 … 1 in whole numbers.
+const ONE: f32 = 16_777_216.0;
+
+/// What is asked for.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Wanted {
+    /// Slices.
+    pub count: usize,
+    /// Scans they are spread over, at least.
+    pub spread: usize,
+    /// Slices between two.
+    pub apart: usize,
+    /// Of these planes.
+    pub planes: Vec<Plane>,
+    /// The map is sure where it is great: a margin.
+    pub sure: bool,
+}
+
+/// A slice to label.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Proposal {
+    /// Number of the scan.
+    pub scan: usize,
+    /// Plane.
+    pub plane: Plane,
+    /// Slice.
+    pub slice: usize,
+    /// Its score.
+    pub score: f64,
+}
+
+/// Scores of the slices of every plane of a map.
+///
+/// # Errors
+/// Data: a value outside of 0 … 1, with its place. Those of reading.
+pub fn scores(map: &dyn Source, sure: bool) -> Result<[Vec<f64>; 3]> {
+    let d = map.dims();
+    let mut sums = PLANES.map(|p| vec![0u64; p.dims(d).nz]);
+    let mut slice = vec![0f32; d.slice()];
+    for z in 0..d.nz {
+        check_interrupt()?;
+        map.read(z..z + 1, 0..d.ny, &mut slice)?;
+        for (i, &v) in slice.iter().enumerate() {
+            let (x, y) = (i % d.nx, i / d.nx);
+            if !(0.0..=1.0).contains(&v) {
+                return Err(Error::data(format!("the value {v} at x {x}, y {y}, z {z} is not within 0 to 1"))
+                    .help("give a map that `seg predict` wrote"));
+            }
+            let whole = (if sure { 1.0 - v } else { v } * ONE) as u64;
+            sums[0][z] += whole;
+            sums[1][y] += whole;
+            sums[2][x] += whole;
+        }
+    }
+    let mean = |plane: Plane| -> Vec<f64> {
+        let pixels = plane.dims(d).slice() as f64;
+        sums[plane as usize].iter().map(|&s| s as f64 / f64::from(ONE) / pixels).collect()
+    };
+    Ok(PLANES.map(mean))
+}
+
+/// Slices that are labelled as slices of their plane: a stack of xy slices crosses every xz slice, which is not labelled
+/// by it. A slice counts where at least `part` of its pixels have a label.
+///
+/// # Errors
+/// Those of reading.
+pub fn mostly_labelled(labels: &dyn Source, part: f64) -> Result<[Vec<bool>; 3]> {
+    let d: Dims = labels.dims();
+    let mut counts = PLANES.map(|p| vec![0u64; p.dims(d).nz]);
+    let mut slice = vec![0f32; d.slice()];
+    for z in 0..d.nz {
+        check_interrupt()?;
+        labels.read(z..z + 1, 0..d.ny, &mut slice)?;
+        for (i, _) in slice.iter().enumerate().filter(|(_, v)| **v != f32::from(super::UNLABELLED)) {
+            counts[0][z] += 1;
+            counts[1][i / d.nx] += 1;
+            counts[2][i % d.nx] += 1;
+        }
+    }
+    let enough = |plane: Plane| -> Vec<bool> {
+        let pixels = plane.dims(d).slice() as f64;
+        counts[plane as usize].iter().map(|&n| n > 0 && n as f64 >= part * pixels).collect()
+    };
+    Ok(PLANES.map(enough))
+}
+
+/// One scan: scores, and which slices are labelled.
+pub type Scan = ([Vec<f64>; 3], Option<[Vec<bool>; 3]>);
+
+/// Proposes slices.
+///
+/// # Errors
+/// Usage: nothing wanted.
+pub fn propose(scans: &[Scan], wanted: &Wanted) -> Result<Vec<Proposal>> {
+    if wanted.count == 0 || wanted.spread == 0 || wanted.planes.is_empty() {
+        return Err(Error::usage("no slice, no scan or no plane is wanted"));
+    }
+    let most = wanted.count.div_ceil(wanted.spread);
+    let mut all: Vec<Proposal> = Vec::new();
+    for (scan, (scores, _)) in scans.iter().enumerate() {
+        for &plane in &wanted.planes {
+            let of = scores[plane as usize].iter().enumerate();
+            all.extend(of.map(|(slice, &score)| Proposal { scan, plane, slice, score }));
+        }
+    }
+    all.sort_by(|a, b| b.score.total_cmp(&a.score).then((a.scan, a.plane, a.slice).cmp(&(b.scan, b.plane, b.slice))));
+    let mut taken: Vec<Proposal> = Vec::new();
+    for p in all {
+        if taken.len() == wanted.count {
+            break;
+        }
+        let near = |slice: usize| slice.abs_diff(p.slice) < wanted.apart.max(1);
+        let same = taken.iter().filter(|t| t.scan == p.scan);
+        let labelled = scans[p.scan]
+            .1
+            .as_ref()
+            .is_some_and(|have| have[p.plane as usize].iter().enumerate().any(|(slice, &has)| has && near(slice)));
+        if labelled || same.clone().count() >= most || same.clone().any(|t| t.plane == p.plane && near(t.slice)) {
+            continue;
+        }
+        taken.push(p);
+    }
+    Ok(taken)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::volume::Memory;
+
+    fn wanted(count: usize, spread: usize, apart: usize) -> Wanted {
+        Wanted { count, spread, apart, planes: vec![Plane::Xy], sure: false }
+    }
+
+    fn scan(scores: &[f64], labelled: &[usize]) -> Scan {
+        let have = |n: usize| (0..n).map(|i| labelled.contains(&i)).collect();
+        ([scores.to_vec(), vec![], vec![]], Some([have(scores.len()), vec![], vec![]]))
+    }
+
+    #[test]
+    fn scores_are_the_means_of_slices_in_every_plane() {
+        let d = Dims::new(2, 3, 4).unwrap();
+        let values: Vec<f32> = (0..24).map(|i| i as f32 / 32.0).collect();
+        let map = Memory::new(d, values.clone()).unwrap();
+        for sure in [false, true] {
+            let got = scores(&map, sure).unwrap();
+            for plane in PLANES {
+                let p = plane.dims(d);
+                for slice in 0..p.nz {
+                    let at = (0..p.ny).flat_map(|r| (0..p.nx).map(move |c| plane.place(slice, r, c)));
+                    let sum: f64 = at.map(|[x, y, z]| f64::from(values[(z * 3 + y) * 4 + x])).sum();
+                    let mean = sum / p.slice() as f64;
+                    let want = if sure { 1.0 - mean } else { mean };
+                    assert!((got[plane as usize][slice] - want).abs() < 1e-12);
+                }
+            }
+        }
+        let bad = Memory::new(d, vec![1.5; 24]).unwrap();
+        assert!(scores(&bad, false).unwrap_err().to_string().contains("1.5 at x 0, y 0, z 0"));
+        let labels = Memory::new(d, (0..24).map(|i| if i / 12 == 1 { 0.0 } else { 255.0 }).collect()).unwrap();
+        assert_eq!(mostly_labelled(&labels, 0.0).unwrap(), [vec![false, true], vec![true; 3], vec![true; 4]]);
+        assert_eq!(mostly_labelled(&labels, 0.6).unwrap(), [vec![false, true], vec![false; 3], vec![false; 4]]);
+    }
+
+    #[test]
+    fn the_least_sure_are_taken_apart_and_spread() {
+        let scans = [scan(&[0.1, 0.9, 0.8, 0.7, 0.2], &[]), scan(&[0.5, 0.4, 0.3, 0.3, 0.6], &[4])];
+        let of = |w: Wanted| propose(&scans, &w).unwrap().iter().map(|p| (p.scan, p.slice)).collect::<Vec<_>>();
+        assert_eq!(of(wanted(3, 1, 1)), [(0, 1), (0, 2), (0, 3)]);
+        assert_eq!(of(wanted(3, 1, 2)), [(0, 1), (0, 3), (1, 0)]);
+        assert_eq!(of(wanted(3, 2, 1)), [(0, 1), (0, 2), (1, 0)], "at most two of a scan");
+        // Slice 4 of the second scan has labels, and slice 3 is too near.
+        assert_eq!(of(wanted(9, 1, 2)), [(0, 1), (0, 3), (1, 0), (1, 2)]);
+        assert!(propose(&scans, &wanted(0, 1, 1)).is_err());
+    }
+}

@@ -1,0 +1,103 @@
+//! From averaged logits to a class and how sure it is.
+//!
+//! ```text
+//! m = max_k l_k,  e_k = e^(l_k − m),  s = Σ e_k,  p_k = e_k/s         k ascending, f32
+//! class        the first k of the greatest logit
+//! confidence   1/s                                    the class's p
+//! margin       (1 − e_second)/s                       its p less the next one's
+//! entropy      (ln s − Σ e_k·(l_k − m)/s) / ln K      0 sure … 1 all alike
+//! ```
+//!
+//! The maps are stored as u8 on one scale for all volumes: value = q/255, q = ⌊255·v + ½⌋.
+//!
+//! Source: Shannon; margin as in Scheffer, Decomain, Wrobel, IDA 2001.
+
+use crate::num::elementary::{exp_f32, ln_f32};
+
+/// Steps of a stored map.
+const STEPS: f32 = 255.0;
+/// What a step is worth: the slope of the stored map.
+pub const SLOPE: f64 = 1.0 / 255.0;
+
+/// What is told of a pixel.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Pixel {
+    /// Its class.
+    pub class: u8,
+    /// Its p.
+    pub confidence: f32,
+    /// Its p less the next one's.
+    pub margin: f32,
+    /// 0 … 1.
+    pub entropy: f32,
+}
+
+/// Of the logits of a pixel; none where one is not finite.
+pub fn pixel(logits: &[f32]) -> Option<Pixel> {
+    if logits.iter().any(|l| !l.is_finite()) {
+        return None;
+    }
+    let mut class = 0;
+    for k in 1..logits.len() {
+        if logits[class] < logits[k] {
+            class = k;
+        }
+    }
+    let m = logits[class];
+    let (mut s, mut weighted, mut second) = (0f32, 0f32, 0f32);
+    for (k, &l) in logits.iter().enumerate() {
+        let e = exp_f32(l - m);
+        s += e;
+        // e·(l − m) goes to 0 with e; l − m itself may be far out.
+        weighted += if e > 0.0 { e * (l - m) } else { 0.0 };
+        second = if k != class && e > second { e } else { second };
+    }
+    let entropy = if logits.len() > 1 { (ln_f32(s) - weighted / s) / ln_f32(logits.len() as f32) } else { 0.0 };
+    Some(Pixel {
+        class: class as u8,
+        confidence: 1.0 / s,
+        margin: (1.0 - second) / s,
+        entropy: entropy.clamp(0.0, 1.0),
+    })
+}
+
+/// The value that is stored for `v` of 0 … 1, as it is read again.
+pub fn stored(v: f32) -> f32 {
+    let q = (STEPS * v + 0.5) as u8;
+    (f64::from(q) * SLOPE) as f32
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pixels_are_those_of_f64() {
+        for logits in [vec![0.5f32, 2.0, -1.0, 2.0], vec![0.0; 5], vec![3.0], vec![-90.0, 90.0], vec![1.0, 1.5, 1.25]] {
+            let got = pixel(&logits).unwrap();
+            let l: Vec<f64> = logits.iter().map(|&v| f64::from(v)).collect();
+            let m = l.iter().copied().fold(f64::MIN, f64::max);
+            let s: f64 = l.iter().map(|v| (v - m).exp()).sum();
+            let mut p: Vec<f64> = l.iter().map(|v| (v - m).exp() / s).collect();
+            assert_eq!(usize::from(got.class), l.iter().position(|&v| v == m).unwrap());
+            let h: f64 = p.iter().map(|&p| if p > 0.0 { -p * p.ln() } else { 0.0 }).sum();
+            let h = if p.len() > 1 { h / (p.len() as f64).ln() } else { 0.0 };
+            p.sort_by(|a, b| b.total_cmp(a));
+            let margin = p[0] - p.get(1).copied().unwrap_or(0.0);
+            for (got, want) in [(got.confidence, p[0]), (got.margin, margin), (got.entropy, h)] {
+                assert!((f64::from(got) - want).abs() < 1e-6, "{logits:?}: {got} {want}");
+            }
+        }
+        assert_eq!(pixel(&[0.0, f32::NAN]), None);
+        assert_eq!(pixel(&[f32::NEG_INFINITY, 0.0]), None);
+    }
+
+    #[test]
+    fn the_scale_is_even_and_closed() {
+        assert_eq!([0.0, 1.0, 0.5, 0.001].map(stored), [0.0, 1.0, (128.0 / 255.0) as f32, 0.0]);
+        for q in 0..=255u8 {
+            let v = (f64::from(q) * SLOPE) as f32;
+            assert_eq!(stored(v), v);
+        }
+    }
+}

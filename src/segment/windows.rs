@@ -1,0 +1,365 @@
+//! Sliding windows: an image of any size through a network that takes squares.
+//!
+//! ```text
+//! interval    roi where the image is as large, else max(⌊roi·(1 − overlap)⌋, 1)
+//! starts      d·interval for d = 0, 1, … until the image is covered; the last one shifted back to end with the image
+//! image       smaller than the roi: zeros around it, half before (the smaller half) and half after, cropped at the end
+//! weight      1, or Gaussian: max(e^(−y²/2σ²)·e^(−x²/2σ²), least), y and x from the middle, σ = 0.125·roi,
+//!             least = max(the least of the map, 0.001)
+//! logits      Σ w·l / Σ w over the windows that hold the pixel; softmax comes after
+//! ```
+//!
+//! **Order.** Windows by rows, then columns, whatever the batches; per pixel and class one f32 sum, product and sum rounded
+//! apart, one quotient.
+//!
+//! **Memory.** Rows above the next row of windows are finished: they are handed on and their memory used again. Held are
+//! roi rows of the image's width, K + 1 numbers each, and a batch.
+//!
+//! Source: MONAI's `sliding_window_inference`, `dense_patch_slices`, `_get_scan_interval`, `compute_importance_map`.
+
+use crate::error::{Error, Result};
+use crate::kernels::maps::{Maps, Shape};
+use crate::num::elementary::exp;
+use crate::num::lanes::{LANES, Lane};
+use std::ops::Range;
+
+/// A network as windows see it.
+pub trait Logits {
+    /// K.
+    fn classes(&self) -> usize;
+    /// Logits of windows, of their rows and columns.
+    ///
+    /// # Errors
+    /// What the network says.
+    fn logits(&mut self, windows: &Maps<f32>) -> Result<Maps<Lane>>;
+    /// Takes logits back, to use their memory again.
+    fn give(&mut self, logits: Maps<Lane>) {
+        drop(logits);
+    }
+}
+
+/// How windows that overlap are weighed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Importance {
+    /// All alike: the authors' way.
+    Constant,
+    /// Less at their edges.
+    Gaussian,
+}
+
+impl Importance {
+    /// `constant` or `gaussian`.
+    ///
+    /// # Errors
+    /// Usage.
+    pub fn parse(text: &str) -> Result<Importance> {
+        match text {
+            "constant" => Ok(Importance::Constant),
+            "gaussian" => Ok(Importance::Gaussian),
+            _ => Err(Error::usage(format!("'{text}' is no weight of windows")).help("constant or gaussian")),
+        }
+    }
+    /// Its name.
+    pub fn name(self) -> &'static str {
+        ["constant", "gaussian"][self as usize]
+    }
+
+    /// Weights of a window, `[row][column]`.
+    pub fn map(self, [height, width]: [usize; 2]) -> Vec<f32> {
+        if self == Importance::Constant {
+            return vec![1.0; height * width];
+        }
+        let along = |n: usize| -> Vec<f32> {
+            let sigma = n as f64 * SIGMA;
+            let at = |i: usize| i as f64 - (n - 1) as f64 / 2.0;
+            (0..n).map(|i| exp(-at(i) * at(i) / (2.0 * sigma * sigma)) as f32).collect()
+        };
+        let (rows, columns) = (along(height), along(width));
+        let mut map: Vec<f32> = rows.iter().flat_map(|r| columns.iter().map(move |c| r * c)).collect();
+        let least = map.iter().fold(f32::INFINITY, |a, &b| a.min(b)).max(LEAST);
+        map.iter_mut().for_each(|w| *w = w.max(least));
+        map
+    }
+}
+
+/// σ of the Gaussian in sides of a window.
+const SIGMA: f64 = 0.125;
+/// Least weight.
+const LEAST: f32 = 1e-3;
+
+/// Where windows of `roi` start along an axis of `n` pixels, `roi ≤ n`.
+pub fn starts(n: usize, roi: usize, overlap: f64) -> Vec<usize> {
+    let interval = if roi == n { roi } else { ((roi as f64 * (1.0 - overlap)) as usize).max(1) };
+    let mut starts = Vec::new();
+    for d in 0.. {
+        let start = d * interval;
+        starts.push(start.min(n - roi.min(n)));
+        if start + roi >= n {
+            break;
+        }
+    }
+    starts
+}
+
+/// Sliding windows of a shape.
+#[derive(Clone, Debug)]
+pub struct Windows {
+    roi: [usize; 2],
+    overlap: f64,
+    weights: Vec<f32>,
+    batch: usize,
+}
+
+/// An axis of an image, padded if it is short.
+struct Axis {
+    /// Pixels with padding.
+    padded: usize,
+    /// Zeros before the image.
+    before: usize,
+    starts: Vec<usize>,
+}
+
+impl Windows {
+    /// Windows of `roi` rows and columns, `batch` of them at a time.
+    ///
+    /// # Errors
+    /// Usage: an overlap outside of 0 ≤ o < 1, nothing.
+    pub fn new(roi: [usize; 2], overlap: f64, importance: Importance, batch: usize) -> Result<Windows> {
+        if !(0.0..1.0).contains(&overlap) {
+            return Err(Error::usage(format!("windows that overlap by {overlap}")).help("0 to below 1, such as 0.25"));
+        }
+        if roi.contains(&0) || batch == 0 {
+            return Err(Error::usage("windows without pixels, or none at a time"));
+        }
+        Ok(Windows { roi, overlap, weights: importance.map(roi), batch })
+    }
+
+    fn axis(&self, n: usize, which: usize) -> Axis {
+        let roi = self.roi[which];
+        let missing = roi.saturating_sub(n);
+        Axis { padded: n.max(roi), before: missing / 2, starts: starts(n.max(roi), roi, self.overlap) }
+    }
+
+    /// Windows of an image.
+    pub fn count(&self, height: usize, width: usize) -> usize {
+        self.axis(height, 0).starts.len() * self.axis(width, 1).starts.len()
+    }
+
+    /// Bytes that are held for an image of this width, beside the network's own.
+    pub fn memory(&self, width: usize, classes: usize) -> u64 {
+        let row = self.axis(width, 1).padded as u64;
+        let window = (self.roi[0] * self.roi[1]) as u64;
+        4 * (row * self.roi[0] as u64 * (classes as u64 + 1) + window * (1 + self.batch as u64))
+    }
+
+    /// Averaged logits of an image `[row][column]`, handed to `take` in bands from the top: rows, and their logits
+    /// `[row][column][class]`.
+    ///
+    /// # Errors
+    /// Those of the network and of `take`; bug: an image that is not `height` × `width`.
+    pub fn run(
+        &self,
+        image: &[f32],
+        [height, width]: [usize; 2],
+        network: &mut dyn Logits,
+        take: &mut dyn FnMut(Range<usize>, &[f32]) -> Result<()>,
+    ) -> Result<()> {
+        if image.len() != height * width || image.is_empty() {
+            return Err(Error::bug(format!("{} pixels for an image of {height} x {width}", image.len())));
+        }
+        let (rows, columns) = (self.axis(height, 0), self.axis(width, 1));
+        let [h, w] = self.roi;
+        let k = network.classes();
+        // Of a ring of h rows, row y lies at y mod h.
+        let mut sums = vec![0f32; h * columns.padded * k];
+        let mut weights = vec![0f32; h * columns.padded];
+        let mut band = Vec::new();
+        for (i, &top) in rows.starts.iter().enumerate() {
+            for lefts in columns.starts.chunks(self.batch) {
+                let mut maps = Maps::zeros(Shape::new(lefts.len(), 1, h, w));
+                for (n, &left) in lefts.iter().enumerate() {
+                    for y in 0..h {
+                        let Some(row) = (top + y).checked_sub(rows.before).filter(|&r| r < height) else { continue };
+                        let to = maps.row_mut(n, 0, y);
+                        let (first, last) =
+                            (columns.before.saturating_sub(left), (width + columns.before - left).min(w));
+                        let from = left + first - columns.before;
+                        to[first..last].copy_from_slice(&image[row * width + from..][..last - first]);
+                    }
+                }
+                let logits = network.logits(&maps)?;
+                if logits.shape() != maps.shape().with_channels(k) {
+                    return Err(Error::bug(format!(
+                        "logits of {:?} for windows of {:?}",
+                        logits.shape(),
+                        maps.shape()
+                    )));
+                }
+                for (n, &left) in lefts.iter().enumerate() {
+                    for y in 0..h {
+                        let at = (top + y) % h * columns.padded + left;
+                        let of_row = &self.weights[y * w..][..w];
+                        weights[at..at + w].iter_mut().zip(of_row).for_each(|(a, b)| *a += b);
+                        let sums = &mut sums[at * k..(at + w) * k];
+                        for group in 0..k.div_ceil(LANES) {
+                            let channels = group * LANES..k.min((group + 1) * LANES);
+                            let from = logits.row(n, group, y);
+                            for ((pixel, lane), weight) in sums.chunks_exact_mut(k).zip(from).zip(of_row) {
+                                let pixel = &mut pixel[channels.clone()];
+                                pixel.iter_mut().zip(&lane.0).for_each(|(sum, l)| *sum += l * weight);
+                            }
+                        }
+                    }
+                }
+                network.give(logits);
+            }
+            // Finished is what no later window holds.
+            let end = rows.starts.get(i + 1).copied().unwrap_or(rows.padded);
+            let (first, last) = (top.max(rows.before), end.min(rows.before + height));
+            band.clear();
+            for row in first..last {
+                let at = row % h * columns.padded + columns.before;
+                let pixels = sums[at * k..(at + width) * k].chunks_exact(k).zip(&weights[at..at + width]);
+                band.extend(pixels.flat_map(|(pixel, weight)| pixel.iter().map(move |sum| sum / weight)));
+            }
+            if first < last {
+                take(first - rows.before..last - rows.before, &band)?;
+            }
+            for row in top..end {
+                let at = row % h * columns.padded;
+                sums[at * k..(at + columns.padded) * k].fill(0.0);
+                weights[at..at + columns.padded].fill(0.0);
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::exchange::npy::read_array;
+    use crate::kernels::Cpu;
+    use crate::nn::{state, weights};
+    use crate::num::lanes::Isa;
+    use crate::segment::predict::Net;
+    use std::path::{Path, PathBuf};
+
+    fn file(name: &str) -> PathBuf {
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata").join(name)
+    }
+
+    fn image(h: usize, w: usize) -> Vec<f32> {
+        (0..h * w).map(|i| ((i * 7919 % 1009) as f64 / 1009.0) as f32).collect()
+    }
+
+    /// What `ramp` is in testdata/segment/make.py.
+    struct Ramp(usize);
+
+    impl Logits for Ramp {
+        fn classes(&self) -> usize {
+            self.0
+        }
+        fn logits(&mut self, windows: &Maps<f32>) -> Result<Maps<Lane>> {
+            let mut out = Maps::zeros(windows.shape().with_channels(self.0));
+            out.fill_by(|n, k, y, x| {
+                let k = k as f32;
+                windows.at(n, 0, y, x) * (k + 1.0) + k * 0.125 * y as f32 - 0.0625 * x as f32
+            });
+            Ok(out)
+        }
+    }
+
+    /// All logits in the order of MONAI, \[class\]\[row\]\[column\].
+    fn logits(windows: &Windows, h: usize, w: usize, network: &mut dyn Logits) -> Vec<f32> {
+        let k = network.classes();
+        let mut out = vec![f32::NAN; k * h * w];
+        let mut next = 0;
+        windows
+            .run(&image(h, w), [h, w], network, &mut |rows, logits| {
+                assert_eq!(rows.start, next, "bands come in order and leave nothing out");
+                next = rows.end;
+                assert_eq!(logits.len(), rows.len() * w * k);
+                for (i, &l) in logits.iter().enumerate() {
+                    out[i % k * h * w + rows.start * w + i / k] = l;
+                }
+                Ok(())
+            })
+            .unwrap();
+        assert_eq!(next, h);
+        out
+    }
+
+    #[test]
+    fn starts_are_monais() {
+        for (n, roi, overlap, want) in [
+            (698, 512, 0.25, vec![0, 186]),
+            (1707, 512, 0.25, vec![0, 384, 768, 1152, 1195]),
+            (512, 512, 0.25, vec![0]),
+            (896, 512, 0.25, vec![0, 384]),
+            (10, 4, 0.0, vec![0, 4, 6]),
+            (5, 1, 0.9, vec![0, 1, 2, 3, 4]),
+        ] {
+            assert_eq!(starts(n, roi, overlap), want, "{n}");
+        }
+        assert_eq!(starts(3896, 512, 0.25).len(), 10);
+        assert_eq!(Windows::new([512; 2], 0.25, Importance::Constant, 1).unwrap().count(698, 3896), 20);
+    }
+
+    #[test]
+    fn logits_are_monais() {
+        for (name, h, w, overlap, importance) in [
+            ("constant", 40, 57, 0.25, Importance::Constant),
+            ("gaussian", 40, 57, 0.25, Importance::Gaussian),
+            ("half", 33, 16, 0.5, Importance::Gaussian),
+            ("small", 10, 41, 0.25, Importance::Constant),
+        ] {
+            let (shape, want) = read_array(&file(&format!("segment/windows.{name}.npy"))).unwrap();
+            assert_eq!(shape, [3, h, w]);
+            for batch in [1, 3] {
+                let windows = Windows::new([16; 2], overlap, importance, batch).unwrap();
+                let got = logits(&windows, h, w, &mut Ramp(3));
+                let worst = got.iter().zip(&want).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+                // Logits are below 8; the maps' exponentials differ by an ulp.
+                assert!(worst <= 2e-6, "{name} {batch}: {worst}");
+            }
+        }
+    }
+
+    #[test]
+    fn logits_of_a_network_are_monais_whatever_the_batch_and_the_threads() {
+        let dict = weights::read(&file("net/narrow.safetensors")).unwrap();
+        let network = state::load(&dict).unwrap().network;
+        let want = read_array(&file("segment/windows.network.npy")).unwrap().1;
+        let run = |batch: usize, isa: Isa| {
+            let windows = Windows::new([32; 2], 0.25, Importance::Constant, batch).unwrap();
+            logits(&windows, 40, 57, &mut Net::new(&network, Cpu { isa }))
+        };
+        let first = run(1, Isa::detect());
+        let worst = first.iter().zip(&want).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+        assert!(worst <= 1e-5, "{worst}");
+        assert_eq!(run(2, Isa::scalar()), first);
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(3).build().unwrap();
+        assert_eq!(pool.install(|| run(4, Isa::detect())), first);
+    }
+
+    #[test]
+    fn more_classes_than_lanes_and_narrow_images() {
+        let windows = Windows::new([8, 12], 0.3, Importance::Gaussian, 2).unwrap();
+        for (h, w) in [(1, 1), (8, 12), (9, 5), (21, 30)] {
+            let got = logits(&windows, h, w, &mut Ramp(18));
+            // The part that does not depend on the window is x·(k + 1); class 0 less its ramp shows it.
+            assert!(got.iter().all(|v| v.is_finite()), "{h} {w}");
+        }
+        // One window: nothing is averaged.
+        let got = logits(&windows, 8, 12, &mut Ramp(2));
+        let want: Vec<f32> = image(8, 12).iter().enumerate().map(|(i, v)| v - 0.0625 * (i % 12) as f32).collect();
+        for (a, b) in got.iter().zip(&want) {
+            assert!((a - b).abs() <= 1e-6);
+        }
+        for (overlap, roi, batch) in [(1.0, 8, 1), (-0.1, 8, 1), (f64::NAN, 8, 1), (0.5, 0, 1), (0.5, 8, 0)] {
+            assert!(Windows::new([roi; 2], overlap, Importance::Constant, batch).is_err());
+        }
+        assert!(windows.run(&[0.0; 3], [2, 2], &mut Ramp(1), &mut |_, _| Ok(())).is_err());
+    }
+}

@@ -1,0 +1,141 @@
+//! `labels …`: in, looked at, out, through the program.
+
+mod common;
+use common::{Scratch, expect, json, npy, npy_of, run, stdout};
+use tomolith::phantom::annotator::{CLASSES, UNLABELLED};
+use tomolith::phantom::matter::LABELS;
+use tomolith::segment::classes::{Classes, Mapping};
+
+/// A grey volume of 3 × 4 × 5 and labels of it as napari writes them: int32, 0 unlabelled.
+fn folder(name: &str) -> Scratch {
+    let folder = Scratch::new(name);
+    folder.write("grey.npy", npy(&[3, 4, 5], &(0..60).map(|i| i as f32).collect::<Vec<_>>()));
+    let painted: Vec<u8> = (0..60i32).flat_map(|i| if i % 3 == 0 { i % 5 + 1 } else { 0 }.to_le_bytes()).collect();
+    folder.write("painted.npy", npy_of("<i4", &[3, 4, 5], &painted));
+    folder
+}
+
+#[test]
+fn the_tables_are_those_of_the_synthetic_cell() {
+    let (cell, network) = (Classes::cell(), Classes::network());
+    let mapping = Mapping::parse("cell-to-network", &network).unwrap();
+    assert_eq!((cell.len(), network.len()), (LABELS.len(), CLASSES));
+    for label in LABELS {
+        let class = &cell.list()[label as usize];
+        assert_eq!((class.name.as_str(), class.colour), (label.name(), label.colour()));
+        assert_eq!(mapping.label(f32::from(label as u8)), Some(label.network_class()));
+    }
+    assert_eq!(tomolith::segment::UNLABELLED, UNLABELLED);
+}
+
+#[test]
+fn labels_go_in_and_come_out_as_they_were() {
+    let folder = folder("labels-round");
+    let at = |words: &str| run(&folder.0, words);
+    expect(
+        &at("labels import painted.npy --map napari --like grey.npy -o l/a"),
+        0,
+        &["l/a.mhd  5 x 4 x 3 u8 class"],
+        "in",
+    );
+    let stats = stdout(&at("labels stats l/a.mhd -o stats.json"));
+    assert!(stats.contains("unlabelled") && stats.contains("human"), "{stats}");
+    let counted = json(&folder.0.join("stats.json"));
+    assert_eq!(counted.need_u64("labelled").unwrap(), 20);
+    expect(&at("labels lint l/a.mhd --like grey.npy"), 0, &["fine"], "lint");
+    for (out, map, axes) in [("o.npy", "napari", "zyx"), ("o.tiff", "fiji", "zyx"), ("w.npy", "webknossos", "x-yz")] {
+        expect(&at(&format!("labels export l/a.mhd {out} --map {map} --axes {axes}")), 0, &[], out);
+        let back = format!("labels import {out} --map {map} --axes {axes} --like grey.npy -o l/b --overwrite");
+        expect(&at(&back), 0, &["labelled"], out);
+        expect(&at("labels diff l/a.mhd l/b.mhd"), 0, &["0 of 60 voxels in 0 slices differ"], out);
+    }
+    // The same labels make the same bytes on any number of threads.
+    let bytes = || std::fs::read(folder.0.join("l/b.json")).unwrap();
+    let before = bytes();
+    expect(
+        &at("labels import w.npy --map webknossos --axes x-yz --like grey.npy -o l/b --overwrite --threads 3"),
+        0,
+        &[],
+        "again",
+    );
+    assert_eq!(bytes(), before);
+    expect(&at("verify l"), 0, &[], "verify");
+}
+
+#[test]
+fn slices_and_corrections_go_onto_what_is_there() {
+    let folder = folder("labels-onto");
+    let at = |words: &str| run(&folder.0, words);
+    expect(&at("labels import painted.npy --map napari --like grey.npy --origin draft:2 -o l/a"), 0, &[], "draft");
+    // Two xz slices of 3 rows and 5 columns, all dendrite.
+    folder.write("cut.npy", npy(&[2, 3, 5], &[1.0; 30]));
+    let cut = "labels import cut.npy --map from-0 --plane xz --at 3,0 --onto l/a.mhd --origin corrected -o l/c";
+    // Of 30 voxels 10 are labelled already, 2 of them as dendrite.
+    expect(
+        &at(cut),
+        0,
+        &["changed                                  8", "new                                      20"],
+        "cut",
+    );
+    let stats = stdout(&at("labels stats l/c.mhd"));
+    assert!(stats.contains("draft of round 2") && stats.contains("corrected"), "{stats}");
+    expect(&at("labels diff l/a.mhd l/c.mhd"), 0, &["28 of 60 voxels in 3 slices differ"], "diff");
+    let keep = "labels import cut.npy --map from-0 --plane xz --at 3,0 --onto l/a.mhd --keep -o l/k";
+    expect(
+        &at(keep),
+        0,
+        &["changed                                  0", "new                                      20"],
+        "keep",
+    );
+    expect(&at("labels export l/c.mhd o.npy --what origin"), 0, &[], "origins");
+}
+
+#[test]
+fn what_does_not_fit_is_told() {
+    let folder = folder("labels-bad");
+    let at = |words: &str| run(&folder.0, words);
+    let import = "labels import painted.npy -o l/a";
+    expect(&at(import), 2, &["--map is missing", "napari"], "no map");
+    expect(&at(&format!("{import} --map npari")), 2, &["did you mean 'napari'"], "map");
+    folder.write("turned.npy", npy(&[5, 4, 3], &[1.0; 60]));
+    expect(&at("labels import turned.npy --map from-0 --like grey.npy -o l/a"), 65, &["--axes xyz"], "turned");
+    folder.write("part.npy", npy(&[3, 4, 4], &[1.0; 48]));
+    expect(&at("labels import part.npy --map from-0 --like grey.npy -o l/a"), 65, &["no order of axes fits"], "part");
+    let mut strange = vec![0.0; 60];
+    (strange[7], strange[8], strange[59]) = (9.0, 9.0, f32::NAN);
+    folder.write("strange.npy", npy(&[3, 4, 5], &strange));
+    let says = ["3 voxels have values that are no class", "9 (2 voxels, first at x 2, y 1, z 0)", "NaN (1 voxels"];
+    expect(&at("labels import strange.npy --map from-0 --like grey.npy -o l/a"), 65, &says, "strange");
+    folder.write("empty.npy", npy(&[3, 4, 5], &[0.0; 60]));
+    expect(&at("labels import empty.npy --map fiji --like grey.npy -o l/a"), 65, &["no voxel has a label"], "empty");
+    expect(
+        &at("labels import painted.npy --map napari --plane xz --at 0 --like grey.npy -o l/a"),
+        65,
+        &["fit the plane xy"],
+        "plane",
+    );
+    expect(
+        &at("labels import painted.npy --map napari --plane xy --at 0,1 --like grey.npy -o l/a"),
+        2,
+        &["3 images"],
+        "at",
+    );
+    expect(&at("labels import painted.npy --map napari --erase -o l/a"), 2, &["--onto"], "erase");
+    assert!(!folder.0.join("l/a.mhd").exists());
+
+    expect(&at("labels import painted.npy --map napari -o l/a"), 0, &[], "good");
+    folder.write("nan.npy", npy(&[3, 4, 5], &[f32::NAN; 60]));
+    expect(&at("labels lint l/a.mhd --like nan.npy"), 65, &["60 grey values are NaN", "1 faults"], "nan");
+    folder.write("two.toml", "[[class]]\nid = 0\nname = \"a\"\n[[class]]\nid = 1\nname = \"b\"\n");
+    expect(&at("labels lint l/a.mhd --classes two.toml"), 65, &["class 2 is not in the table: 4 voxels"], "table");
+    expect(&at("labels lint l/a.mhd --classes netwrk"), 2, &["did you mean 'network'"], "name");
+    expect(&at("labels export l/a.mhd o.npy --map 0=0,1=1"), 65, &["has no value in the mapping"], "export");
+    expect(&at("labels stats grey.npy"), 66, &["name the .mhd file"], "no labels");
+    // Labels that were replaced behind the ledger's back.
+    expect(&at("labels import painted.npy --map napari --origin rule -o l/b"), 0, &[], "other");
+    for suffix in ["raw", "mhd", "nhdr", "json"] {
+        std::fs::rename(folder.0.join(format!("l/b.origin.{suffix}")), folder.0.join(format!("l/a.origin.{suffix}")))
+            .unwrap();
+    }
+    expect(&at("labels stats l/a.mhd"), 65, &["not those of the labels"], "swapped");
+}

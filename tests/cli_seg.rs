@@ -1,0 +1,171 @@
+//! `seg …`: patches, splits, predictions and their figures, through the program.
+
+mod common;
+use common::{Scratch, expect, json, npy, run, stdout};
+use tomolith::json::Json;
+
+/// Grey and labels of 12 × 20 × 16: class 1 where it is bright, every voxel labelled.
+fn folder(name: &str) -> Scratch {
+    let folder = Scratch::new(name);
+    let grey: Vec<f32> = (0..12 * 20 * 16).map(|i| (i * 37 % 101) as f32 / 101.0).collect();
+    let labels: Vec<f32> = grey.iter().map(|&v| if v > 0.5 { 1.0 } else { 0.0 }).collect();
+    folder.write("grey.npy", npy(&[12, 20, 16], &grey));
+    folder.write("labels.npy", npy(&[12, 20, 16], &labels));
+    folder.write("two.toml", "[[class]]\nid = 0\nname = \"dark\"\n[[class]]\nid = 1\nname = \"bright\"\n");
+    let at = |words: &str| run(&folder.0, words);
+    expect(&at("labels import labels.npy --map from-0 --like grey.npy -o l/a"), 0, &[], "labels");
+    expect(&at("net init --channels 4,8 --classes 2 --seed 3 -o w.safetensors"), 0, &[], "weights");
+    folder
+}
+
+#[test]
+fn patches_are_listed_and_dealt_and_leaks_are_told() {
+    let folder = folder("seg-patches");
+    let at = |words: &str| run(&folder.0, words);
+    let patches = "seg patches c1:a=l/a.mhd c2:b=l/a.mhd --planes xy,xz,yz --slices ::4 --size 8 --step 4 -o p.json";
+    // xy: 3 slices of 4 · 3; xz: 5 of 2 · 3; yz: 4 of 2 · 4; twice.
+    expect(
+        &at(patches),
+        0,
+        &[
+            "xy                             72",
+            "xz                             60",
+            "yz                             64",
+        ],
+        "list",
+    );
+    let by_patch = "seg split p.json --by patch --ratios 72/13/15 -o s.json";
+    let says = ["train             142", "validation         25", "test               29", "were trained on"];
+    expect(&at(by_patch), 0, &says, "split");
+    let first = std::fs::read(folder.0.join("s.json")).unwrap();
+    expect(&at(&format!("{by_patch} --overwrite --threads 3")), 0, &[], "again");
+    assert_eq!(std::fs::read(folder.0.join("s.json")).unwrap(), first);
+    let leak = |name: &str| {
+        let split = json(&folder.0.join("s.json"));
+        let leak = split.get("leaks").unwrap().get("validation").unwrap().get(name).cloned();
+        leak.as_ref().and_then(Json::as_f64).unwrap()
+    };
+    assert!(leak("trained_on") > 0.5 && leak("near_training") >= leak("trained_on"));
+    expect(&at("seg split p.json --by cell --validation c2 -o s.json --overwrite"), 0, &["trained on 0.00 %"], "cell");
+    assert_eq!(leak("near_training"), 0.0);
+    expect(&at("seg split p.json --by scan --ratios 50/50 --validation a -o t.json"), 2, &["exclude"], "both");
+    expect(&at("seg split p.json --by scan --test d -o t.json"), 2, &["there are a, b"], "name");
+    expect(&at("seg patches l/a.mhd --slices :: --size 64 -o q.json"), 65, &["no square of 64 fits"], "size");
+    expect(&at("seg patches c:a=l/a.mhd a=l/a.mhd --slices :: --size 8 -o q.json"), 2, &["two scans"], "names");
+    let changed =
+        String::from_utf8(std::fs::read(folder.0.join("p.json")).unwrap()).unwrap().replace("\"c1\"", "\"c3\"");
+    folder.write("changed.json", changed);
+    expect(&at("seg split changed.json -o t.json"), 65, &["the file was changed"], "changed");
+}
+
+#[test]
+fn predictions_have_the_same_bits_in_every_way_and_figures_follow() {
+    let folder = folder("seg-predict");
+    let at = |words: &str| run(&folder.0, words);
+    let predict = "seg predict --weights w.safetensors --input grey.npy --grey 0,1 --classes two.toml --roi 8";
+    for plane in ["xy", "xz", "yz"] {
+        let base = format!("{predict} --plane {plane} --entropy --margin --confidence -o out/{plane}");
+        expect(&at(&base), 0, &["16 x 20 x 12 u8 class"], plane);
+        let digests = || {
+            ["", ".entropy", ".margin", ".confidence"]
+                .map(|m| std::fs::read(folder.0.join(format!("out/{plane}{m}.json"))).unwrap())
+        };
+        let first = digests();
+        for how in ["--batch 3 --threads 3", "--isa scalar --threads 1"] {
+            expect(&at(&format!("{base} --overwrite {how}")), 0, &[], how);
+            assert_eq!(digests(), first, "{plane} {how}");
+        }
+        assert!(!folder.0.join(format!("out/{plane}.slices.raw")).exists());
+    }
+    expect(&at("verify out"), 0, &[], "verify");
+    let eval = "seg eval --prediction out/xy.mhd,out/xz.mhd --truth l/a.mhd,l/a.mhd --confidence out/xy.confidence.mhd,out/xz.confidence.mhd \
+                --classes two.toml --units 2 --draws 50 -o metrics.json";
+    let table = stdout(&at(eval));
+    assert!(
+        table.contains("foreground_iou") && table.contains("bright") && table.contains("calibration error"),
+        "{table}"
+    );
+    let metrics = json(&folder.0.join("metrics.json"));
+    let confusion = metrics.get("confusion").unwrap();
+    assert_eq!(confusion.need_u64("voxels").unwrap(), 2 * 12 * 20 * 16);
+    assert_eq!(metrics.need_arr("scans").unwrap().len(), 2);
+    let first = std::fs::read(folder.0.join("metrics.json")).unwrap();
+    expect(&at(&format!("{eval} --overwrite --threads 3")), 0, &[], "again");
+    assert_eq!(std::fs::read(folder.0.join("metrics.json")).unwrap(), first);
+    // A truth against itself.
+    expect(&at("seg eval --prediction l/a.mhd --truth l/a.mhd"), 0, &["accuracy                 100.00"], "itself");
+
+    let propose =
+        "seg propose a=out/xy.entropy.mhd b=out/xz.entropy.mhd,l/a.mhd --planes xy -n 3 --apart 2 -o next.json";
+    // b is labelled wholly, so all of them are of a.
+    let proposed = stdout(&at(propose));
+    assert_eq!(proposed.lines().filter(|l| l.starts_with("a ")).count(), 3, "{proposed}");
+
+    let source = |path: &str, more: &str| format!("[[source]]\nlabels = \"{path}\"\nmap = \"0=-,1=bright\"\n{more}");
+    let rules = source("out/xy.mhd", "margin = \"out/xy.margin.mhd\"\nthreshold = 0.99\n") + &source("l/a.mhd", "");
+    folder.write("merge.toml", format!("nothing = \"dark\"\n{rules}"));
+    expect(
+        &at("seg merge merge.toml --classes two.toml --origin draft:1 -o out/merged"),
+        0,
+        &["one source", "nothing said"],
+        "merge",
+    );
+    expect(&at("labels stats out/merged.mhd"), 0, &["draft of round 1"], "merged");
+    folder.write("bad.toml", rules.replace("threshold", "treshold"));
+    expect(&at("seg merge bad.toml --classes two.toml -o out/m"), 65, &["did you mean 'threshold'"], "rules");
+
+    folder.write(
+        "after.toml",
+        "axis = \"z\"\n[[edge]]\naxis = \"x\"\nwidth = 2\nbecomes = \"dark\"\n[[window]]\nclass = \"bright\"\nfrom = 3\nto = 12\nbecomes = \"dark\"\n",
+    );
+    expect(
+        &at("seg after l/a.mhd --rules after.toml --classes two.toml -o out/after"),
+        0,
+        &["00 edge x 2", "01 window bright 3:12"],
+        "after",
+    );
+    let stats = stdout(&at("labels stats out/after.mhd --classes two.toml"));
+    assert!(stats.contains("x 2:14") && stats.contains("z 3:12"), "{stats}");
+}
+
+#[test]
+fn what_does_not_fit_is_refused() {
+    let folder = folder("seg-bad");
+    let at = |words: &str| run(&folder.0, words);
+    let predict = "seg predict --weights w.safetensors --input grey.npy --classes two.toml --roi 8 -o out/p";
+    expect(&at(predict), 2, &["--grey is missing"], "grey");
+    expect(&at(&format!("{predict} --grey 1,0")), 2, &["no pair"], "order");
+    expect(&at(&predict.replace("--roi 8", "--roi 7 --grey 0,1")), 2, &["multiples of 2"], "roi");
+    expect(
+        &at(&predict.replace("--classes two.toml", "--grey 0,1")),
+        2,
+        &["2 classes apart, the table has 5"],
+        "classes",
+    );
+    expect(&at(&format!("{predict} --grey 0,1 --overlap 1")), 2, &["overlap by 1"], "overlap");
+    let mut nan = vec![0.5f32; 12 * 20 * 16];
+    (nan[3 * 320 + 18], nan[3 * 320 + 19]) = (f32::NAN, f32::INFINITY);
+    folder.write("nan.npy", npy(&[12, 20, 16], &nan));
+    let says = ["2 grey values of slice 3 (xy) are NaN or infinite, first at x 2, y 1, z 3"];
+    expect(&at(&predict.replace("grey.npy", "nan.npy --grey 0,1")), 65, &says, "nan");
+    // What was begun goes on when the volume is another: it is another job, and is told.
+    expect(&at(&format!("{predict} --grey 0,1")), 73, &[], "left over");
+    expect(&at(&format!("{predict} --grey 0,1 --overwrite")), 0, &[], "over");
+    folder.write("small.npy", npy(&[2, 2, 2], &[0.0; 8]));
+    expect(&at("seg eval --prediction small.npy --truth l/a.mhd"), 65, &["the prediction has 2 x 2 x 2"], "shape");
+    expect(&at("seg eval --prediction out/p.mhd,out/p.mhd --truth l/a.mhd"), 2, &["names 1 volumes for 2"], "count");
+    folder.write("zero.npy", npy(&[12, 20, 16], &[0.0; 3840]));
+    expect(
+        &at("seg eval --prediction out/p.mhd --truth l/a.mhd --mask zero.npy"),
+        65,
+        &["no voxel has a truth"],
+        "mask",
+    );
+    folder.write("rules.toml", "[[split]]\nclass = \"bright\"\nat = 99\nbecomes = \"dark\"\n");
+    expect(
+        &at("seg after l/a.mhd --rules rules.toml --classes two.toml -o out/a"),
+        65,
+        &["beyond the volume"],
+        "after",
+    );
+}
