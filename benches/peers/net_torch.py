@@ -207,7 +207,9 @@ def time_both(a):
         peers |= others(a, net, x)
     for once in peers.values():
         once()
-    times = {name: [] for name in ["tomolith strict", *peers]}
+    fast = not a.train and subprocess.run([a.program, "net", "bench", "--fast", "--channels", "4,4", "--size", "8", "--repeat", "1"],
+                                          capture_output=True).returncode == 0
+    times = {name: [] for name in ["tomolith strict", *["tomolith fast (bf16)"] * fast, *peers]}
     for _ in range(a.rounds):
         for name, once in peers.items():
             passes = []
@@ -218,6 +220,8 @@ def time_both(a):
             times[name].append(statistics.median(passes))
         seconds, table = own_time(a.program, a, *(["--train"] if a.train else []))
         times["tomolith strict"].append(seconds)
+        if fast:
+            times["tomolith fast (bf16)"].append(own_time(a.program, a, "--fast")[0])
         print("   ".join(f"{name} {values[-1]:.4f} s" for name, values in times.items()), flush=True)
     print(table)
     print(f"{'training step' if a.train else 'inference'}, batch {a.batch}, {a.size}^2, {a.threads} threads; medians of {a.rounds} rounds, and ratios to ours by round")
