@@ -169,3 +169,54 @@ fn what_does_not_fit_is_refused() {
         "after",
     );
 }
+
+#[test]
+fn a_network_is_trained_on_patches_and_segments_the_volume() {
+    let folder = folder("seg-train");
+    let at = |words: &str| run(&folder.0, words);
+    expect(
+        &at(
+            "seg patches c1:a=l/a.mhd c2:b=l/a.mhd --planes xy,xz --slices ::2 --size 8 --step 4 --classes two.toml -o p.json",
+        ),
+        0,
+        &[],
+        "list",
+    );
+    expect(&at("seg split p.json --by cell --validation c2 -o s.json"), 0, &[], "split");
+    let data = "a=grey.npy,l/a.mhd b=grey.npy,l/a.mhd --patches p.json --classes two.toml --grey 0,1";
+    let train = format!(
+        "seg train {data} --split s.json --channels 8,8 --lr 1e-2 --dropout 0 --batch 8 --augment none,flip-rows=0.5,noise=0.01"
+    );
+    let through = at(&format!("{train} --epochs 6 -o run --threads 1"));
+    expect(&through, 0, &["epochs 6", "validation loss"], "train");
+    // Stopped after the second epoch and taken up on other threads: the same bits.
+    expect(&at(&format!("{train} --epochs 2 -o again --threads 3")), 0, &[], "begin");
+    let again = at(&format!("{train} --epochs 6 -o again --resume"));
+    assert_eq!(stdout(&again), stdout(&through));
+    // A threshold is easily learnt, and the weights know their grey scale.
+    let predict = "seg predict --weights run/best.safetensors --input grey.npy --classes two.toml --roi 8 -o out/seg";
+    expect(&at(&format!("{predict} --grey 0,2")), 2, &["trained with 0,1"], "scale");
+    expect(&at(predict), 0, &[], "predict");
+    let eval = "seg eval --prediction out/seg.mhd --truth l/a.mhd --classes two.toml -o m.json";
+    expect(&at(eval), 0, &[], "eval");
+    let figures = json(&folder.0.join("m.json"));
+    let accuracy = figures.get("figures").and_then(|f| f.get("accuracy")).and_then(Json::as_f64);
+    assert!(accuracy.is_some_and(|a| a > 0.95), "{figures:?}");
+
+    let refused = format!("seg train {data} --channels 8,8 -o x");
+    folder.write("other.npy", npy(&[12, 20, 16], &[1.0; 12 * 20 * 16]));
+    expect(&at("labels import other.npy --map from-0 --like grey.npy -o l/b"), 0, &[], "other labels");
+    for (words, code, says) in [
+        (format!("{train} --epochs 6 -o run"), 73, "already"),
+        (refused.replace("b=grey.npy,l/a.mhd", ""), 2, "scan b is missing"),
+        (refused.replace("b=grey.npy,l/a.mhd", "b=grey.npy,l/b.mhd"), 65, "labels have changed"),
+        (refused.replace("--classes two.toml", ""), 65, "patches of the classes dark, bright"),
+        (refused.replace("--grey 0,1", ""), 2, "--grey is missing"),
+        (refused.replace("8,8", "8,8,8,8,8"), 65, "multiples of 16"),
+        (format!("{refused} c=grey.npy,l/a.mhd"), 2, "no scan c"),
+        (format!("{refused} --augment authors,tilt=3"), 2, "tilt"),
+    ] {
+        expect(&at(&words), code, &[says], &words);
+    }
+    assert!(!folder.0.join("x").exists());
+}

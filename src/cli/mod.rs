@@ -104,6 +104,7 @@ pub const COMMANDS: &[Command] = &[
     labels::inspect::STATS,
     seg::patches::COMMAND,
     seg::split::COMMAND,
+    seg::train::COMMAND,
     seg::predict::COMMAND,
     seg::eval::COMMAND,
     seg::merge::COMMAND,

@@ -17,6 +17,7 @@
 //! | [`windows`] | sliding windows: where they start, how they are weighed and averaged |
 //! | [`uncertainty`] | logits to class, confidence, margin, entropy on a fixed scale |
 //! | [`predict`] | a network over a volume |
+//! | [`learn`] | patches in memory, to learn from |
 //! | [`augment`] | patches shifted, turned, stretched and disturbed |
 //! | [`merge`] | several predictions become one set of labels |
 //! | [`propose`] | which slices to label next |
@@ -35,6 +36,7 @@ pub mod classes;
 pub mod confusion;
 pub mod evaluate;
 pub mod import;
+pub mod learn;
 pub mod ledger;
 pub mod lint;
 pub mod merge;

@@ -122,6 +122,10 @@ impl Plane {
     pub fn place(self, slice: usize, row: usize, column: usize) -> [usize; 3] {
         [[column, row, slice], [column, slice, row], [slice, column, row]][self as usize]
     }
+    /// Row and column of the place x, y, z.
+    pub fn within(self, [x, y, z]: [usize; 3]) -> [usize; 2] {
+        [[y, x], [z, x], [z, y]][self as usize]
+    }
 }
 
 /// A volume seen through [`Axes`].

@@ -45,7 +45,7 @@ fn median(times: &[f64]) -> f64 {
 
 fn run(c: &Context) -> Result<()> {
     let s = &c.settings;
-    let config = super::config(s)?;
+    let config = super::config(s, None)?;
     let (size, batch) = (s.parsed("size", values::count)?, s.parsed("batch", values::count)?);
     config.check_size(size, size)?;
     let (seed, repeat) = (s.parsed("seed", super::seed)?, s.parsed("repeat", values::count)?);

@@ -30,7 +30,7 @@ pub const COMMAND: Command = Command {
 
 fn run(c: &Context) -> Result<()> {
     let s = &c.settings;
-    let config = super::config(s)?;
+    let config = super::config(s, None)?;
     let network = Network::new(config, s.parsed("seed", super::seed)?);
     weights::write_safetensors(&s.required_path("output")?, &state::save(&network, ""), s.is_on("overwrite")?)?;
     c.out.line(format!("parameters {}", network.parameter_count()))

@@ -98,9 +98,10 @@ fn channels(text: &str) -> Result<Vec<usize>> {
     text.split(',').map(|c| values::count(c.trim())).collect()
 }
 
-/// The architecture that [`VARIANT`], [`CHANNELS`] and [`CLASSES`] name.
-pub(super) fn config(s: &Settings) -> Result<Config> {
-    let (channels, classes) = (s.parsed("channels", channels)?, s.parsed("classes", values::count)?);
+/// The architecture that [`VARIANT`], [`CHANNELS`] and, where `classes` says nothing, [`CLASSES`] name.
+pub(super) fn config(s: &Settings, classes: Option<usize>) -> Result<Config> {
+    let channels = s.parsed("channels", channels)?;
+    let classes = classes.map_or_else(|| s.parsed("classes", values::count), Ok)?;
     Config::variant(s.text("variant")?.unwrap_or_default(), &channels, classes)
 }
 

@@ -11,9 +11,11 @@ use crate::kernels::maps::Maps;
 use crate::nn::fit::{Course, Ended, Epoch, Event, Patches, Recipe};
 use crate::nn::network::Network;
 use crate::nn::train::Options;
+use crate::nn::weights::StateDict;
 use crate::nn::{state, weights};
 use crate::os::{check_interrupt, interrupted};
 use crate::provenance::Digest;
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::Path;
 use std::time::Instant;
@@ -52,31 +54,31 @@ pub const COMMAND: Command = Command {
                 SEED,
             ],
         ),
-        (
-            "Training",
-            &[
-                Opt::new("epochs", Takes::Number("N"), "Epochs, at most").default("100"),
-                Opt::new("batch", Takes::Number("N"), "Images of a batch").default("16"),
-                Opt::new("leaf", Takes::Number("N"), "Images that BatchNorm takes together [default: the batch]"),
-                RATE,
-                DROPOUT,
-                Opt::new("class-weights", Takes::Value("W0,W1,…"), "Weight of each class in the loss [default: 1]"),
-                Opt::new(
-                    "schedule",
-                    Takes::Choice(&["plateau", "constant"]),
-                    "Learning rate: a fifth after 10 epochs that are no better, or always the same",
-                )
-                .default("plateau"),
-                Opt::new(
-                    "patience",
-                    Takes::Number("N"),
-                    "Stop after N epochs in a row that are no better by 0.001 [default: never]",
-                ),
-            ],
-        ),
+        ("Training", TRAINING),
     ],
     run,
 };
+
+/// What a training does, beside its data.
+pub const TRAINING: &[Opt] = &[
+    Opt::new("epochs", Takes::Number("N"), "Epochs, at most").default("100"),
+    Opt::new("batch", Takes::Number("N"), "Images of a batch").default("16"),
+    Opt::new("leaf", Takes::Number("N"), "Images that BatchNorm takes together [default: the batch]"),
+    RATE,
+    DROPOUT,
+    Opt::new("class-weights", Takes::Value("W0,W1,…"), "Weight of each class in the loss [default: 1]"),
+    Opt::new(
+        "schedule",
+        Takes::Choice(&["plateau", "constant"]),
+        "Learning rate: a fifth after 10 epochs that are no better, or always the same",
+    )
+    .default("plateau"),
+    Opt::new(
+        "patience",
+        Takes::Number("N"),
+        "Stop after N epochs in a row that are no better by 0.001 [default: never]",
+    ),
+];
 
 /// Images and labels in memory.
 struct Stack(Vec<(Maps<f32>, Vec<i16>)>);
@@ -168,21 +170,9 @@ fn class_weights(text: &str) -> Result<Vec<f32>> {
     }
 }
 
-fn run(c: &Context) -> Result<()> {
-    let s = &c.settings;
-    let folder = s.required_path("output")?;
-    let network = match s.path("weights")? {
-        Some(path) => {
-            let given = ["variant", "channels", "classes"].into_iter().find(|name| s.is_given(name).unwrap_or(false));
-            if let Some(name) = given {
-                return Err(
-                    Error::usage(format!("--{name} with --weights")).help("the weights say what the network is")
-                );
-            }
-            super::open(&path)?.0.network
-        }
-        None => Network::new(super::config(s)?, s.parsed("seed", super::seed)?),
-    };
+/// The recipe of [`TRAINING`], and what a training that goes on must have in common with its beginning: all but the
+/// number of epochs.
+pub fn recipe(s: &Settings, network: &Network) -> Result<(Recipe, String)> {
     let classes = network.config.classes;
     let class_weights = s.parse("class-weights", class_weights)?.unwrap_or(vec![1.0; classes]);
     if class_weights.len() != classes {
@@ -201,11 +191,10 @@ fn run(c: &Context) -> Result<()> {
         plateau: s.text("schedule")? == Some("plateau"),
         patience: s.parse("patience", values::count)?.map(|n| n as u32),
     };
-    // What a training that goes on must have in common with its beginning: all but the number of epochs.
     let o = &recipe.options;
-    let mut about = format!(
+    let about = format!(
         "network {}\nbatch {}\nleaf {:?}\nlr {}\ndropout {}\nseed {}\nclass-weights {:?}\nplateau {}\npatience {:?}\n",
-        super::digest(&network).hex(),
+        super::digest(network).hex(),
         recipe.batch,
         o.leaf,
         o.rate,
@@ -215,10 +204,52 @@ fn run(c: &Context) -> Result<()> {
         recipe.plateau,
         recipe.patience
     );
+    Ok((recipe, about))
+}
+
+/// The network that a training begins with: `--weights`, or random ones of so many classes, else of `--classes`.
+pub fn begin(s: &Settings, classes: Option<usize>) -> Result<Network> {
+    match s.path("weights")? {
+        Some(path) => {
+            let given = ["variant", "channels", "classes"]
+                .into_iter()
+                .take(if classes.is_some() { 2 } else { 3 })
+                .find(|name| s.is_given(name).unwrap_or(false));
+            if let Some(name) = given {
+                return Err(
+                    Error::usage(format!("--{name} with --weights")).help("the weights say what the network is")
+                );
+            }
+            Ok(super::open(&path)?.0.network)
+        }
+        None => Ok(Network::new(super::config(s, classes)?, s.parsed("seed", super::seed)?)),
+    }
+}
+
+fn run(c: &Context) -> Result<()> {
+    let s = &c.settings;
+    let network = begin(s, None)?;
+    let (recipe, mut about) = recipe(s, &network)?;
     let training = Stack::open(s, "input", "labels", &network, &mut about)?
         .ok_or_else(|| Error::usage("--input is missing").help("name the images to learn from"))?;
     let validation = Stack::open(s, "validation-input", "validation-labels", &network, &mut about)?;
-    if let Some(v) = &validation
+    train(c, network, &recipe, &training, validation.as_ref().map(|v| v as &dyn Patches), &about, &BTreeMap::new())
+}
+
+/// Trains in the folder `--output`, from the beginning or with `--resume` from where it stopped; `metadata` goes with
+/// the weights.
+pub fn train(
+    c: &Context,
+    network: Network,
+    recipe: &Recipe,
+    training: &dyn Patches,
+    validation: Option<&dyn Patches>,
+    about: &str,
+    metadata: &BTreeMap<String, String>,
+) -> Result<()> {
+    let s = &c.settings;
+    let folder = s.required_path("output")?;
+    if let Some(v) = validation
         && v.size() != training.size()
     {
         return Err(Error::data(format!(
@@ -230,31 +261,19 @@ fn run(c: &Context) -> Result<()> {
     if validation.is_none() {
         c.talk.warn("nothing validates: the schedule watches the training loss, which falls also when nothing general is learnt");
     }
+    let classes = network.config.classes;
     let [last, best, table, picture] =
         ["last.safetensors", "best.safetensors", "epochs.csv", "curve.png"].map(|name| folder.join(name));
-    let course = if s.is_on("resume")? {
-        Course::read(&last, &recipe, &about)?
+    let mut course = if s.is_on("resume")? {
+        Course::read(&last, recipe, about)?
     } else if last.exists() {
         return Err(Error::cannot_create("there is a training already")
             .help("go on with --resume, or name another folder")
             .at(&last));
     } else {
         std::fs::create_dir_all(&folder).map_err(|e| Error::writing(&folder, &e))?;
-        Course::new(network, &recipe)
+        Course::new(network, recipe)
     };
-    train(c, course, &recipe, &training, validation.as_ref(), &about, [&last, &best, &table, &picture])
-}
-
-fn train(
-    c: &Context,
-    mut course: Course,
-    recipe: &Recipe,
-    training: &Stack,
-    validation: Option<&Stack>,
-    about: &str,
-    [last, best, table, picture]: [&Path; 4],
-) -> Result<()> {
-    let classes = course.trainer.network.config.classes;
     let steps = Course::steps_of_an_epoch(training.len(), recipe);
     let total = (steps * recipe.epochs as usize) as u64;
     let progress = Progress::new(&c.talk, "train", "steps");
@@ -267,12 +286,16 @@ fn train(
                 progress.update(u64::from(course.trainer.steps), total, 0);
             }
             Event::Epoch(epoch, is_best) => {
-                course.write(last, recipe.options.seed, about)?;
+                course.write(&last, recipe.options.seed, about)?;
                 if is_best {
-                    weights::write_safetensors(best, &state::save(&course.trainer.network, ""), true)?;
+                    weights::write_safetensors(
+                        &best,
+                        &StateDict { metadata: metadata.clone(), ..state::save(&course.trainer.network, "") },
+                        true,
+                    )?;
                 }
-                write_text(table, &table_of(&course.epochs, classes), true)?;
-                curve::write(picture, &course.epochs, true)?;
+                write_text(&table, &table_of(&course.epochs, classes), true)?;
+                curve::write(&picture, &course.epochs, true)?;
                 let done = (course.trainer.steps - before) as f64 / steps as f64 * training.len() as f64;
                 let rate = done / start.elapsed().as_secs_f64().max(1e-9);
                 c.talk.note(format!(
@@ -285,7 +308,6 @@ fn train(
         }
         Ok(!interrupted())
     };
-    let validation = validation.map(|v| v as &dyn Patches);
     let kernels = Cpu { isa: c.isa };
     let ended = course.run(recipe, training, validation, &kernels, c.isa, event);
     progress.finish();
@@ -296,7 +318,7 @@ fn train(
         if last.exists() { e.help(format!("the last whole epoch is in {}", last.display())) } else { e }
     })?;
     if ended == Ended::Paused {
-        course.write(last, recipe.options.seed, about)?;
+        course.write(&last, recipe.options.seed, about)?;
         c.talk.note(format!("step {} is kept; --resume goes on", course.trainer.steps));
         return check_interrupt();
     }

@@ -3,6 +3,8 @@
 use crate::error::{Error, Result};
 use crate::json::MAX_TEXT;
 use crate::os::open_regular;
+use crate::provenance::Digest;
+use crate::volume::reader::Reader;
 use std::io::Read as _;
 use std::path::Path;
 
@@ -13,6 +15,7 @@ pub mod patches;
 pub mod predict;
 pub mod propose;
 pub mod split;
+pub mod train;
 
 /// A text of at most what JSON may hold.
 pub fn read_text(path: &Path) -> Result<String> {
@@ -23,4 +26,10 @@ pub fn read_text(path: &Path) -> Result<String> {
         _ => Error::reading(path, &e),
     })?;
     Ok(text)
+}
+
+/// Digest of a volume's numbers: its manifest's, where it has one.
+pub fn digest_of(volume: &Reader) -> Result<Digest> {
+    let said = volume.manifest().and_then(|m| m.get("volume")?.get("digest")?.as_str());
+    said.map_or_else(|| Ok(Digest::of_file(volume.raw_path())?.0), Digest::parse)
 }

@@ -1,12 +1,12 @@
 //! `tomolith seg patches`: which squares of which slices are learnt from.
 
+use super::digest_of;
 use crate::cli::labels::{CLASSES, OVERWRITE, classes};
 use crate::cli::options::{Opt, Takes};
 use crate::cli::progress::Progress;
 use crate::cli::{Command, Context, values};
 use crate::error::{Error, Result};
 use crate::exchange::write_text;
-use crate::provenance::Digest;
 use crate::segment::ledger::Ledger;
 use crate::segment::orient::Plane;
 use crate::segment::patches::{List, Making, Scan, Stride};
@@ -82,12 +82,7 @@ fn run(c: &Context) -> Result<()> {
         let (name, cell, file) = scan(&path)?;
         let ledger = Ledger::open(&file, c.io)?;
         let dims = ledger.dims();
-        // The volume's digest where its manifest says it: the file need not be hashed again.
-        let said = ledger.labels.manifest().and_then(|m| m.get("volume")?.get("digest")?.as_str());
-        let labels = match said {
-            Some(hex) => Digest::parse(hex)?,
-            None => Digest::of_file(ledger.labels.raw_path())?.0,
-        };
+        let labels = digest_of(&ledger.labels)?;
         scans.push((Scan { name, cell, dims, labels }, ledger));
     }
     if let Some((first, _)) = scans.first() {

@@ -65,7 +65,8 @@ const VERSION: u32 = 1;
 /// Bytes of a turned volume that are moved at once.
 const BAND: u64 = 256 << 20;
 
-fn grey(text: &str) -> Result<Grey> {
+/// Two grey values.
+pub fn grey(text: &str) -> Result<Grey> {
     match values::numbers(text)?[..] {
         [low, high] if low < high => Ok(Grey { low: low as f32, high: high as f32 }),
         _ => Err(Error::usage(format!("'{text}' is no pair of grey values")).help("write low,high such as 0,1.2")),

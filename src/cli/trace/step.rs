@@ -205,7 +205,7 @@ fn example(size: usize, classes: usize, seed: u64) -> (Maps<f32>, Vec<i16>) {
 fn run(c: &Context) -> Result<()> {
     let s = &c.settings;
     let (folder, overwrite) = (s.required_path("output")?, s.is_on("overwrite")?);
-    let config = config(s)?;
+    let config = config(s, None)?;
     let size = s.parsed("size", values::count)?;
     config.check_size(size, size)?;
     let options = Options {

@@ -1,0 +1,170 @@
+//! `tomolith seg train`: the network on patches of labelled volumes.
+
+use super::{digest_of, read_text};
+use crate::cli::labels::classes;
+use crate::cli::net::train::{TRAINING, begin, recipe, train};
+use crate::cli::net::{CHANNELS, SEED, VARIANT};
+use crate::cli::options::{Opt, Takes};
+use crate::cli::{Command, Context};
+use crate::error::{Error, Result};
+use crate::exchange::open_stack;
+use crate::nn::fit::Patches;
+use crate::provenance::Digest;
+use crate::segment::augment::Options;
+use crate::segment::learn::Cuts;
+use crate::segment::ledger::Ledger;
+use crate::segment::patches::List;
+use crate::segment::predict::Grey;
+use crate::segment::split::{self, Fold};
+use crate::volume::{Dtype, Source};
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+
+/// The command.
+pub const COMMAND: Command = Command {
+    path: &["seg", "train"],
+    about: "Train the network on patches of labelled volumes",
+    details: "SCAN is NAME=GREY,LABELS for each scan of --patches. Patches of the split's training fold are learnt from, those of \
+              its validation fold decide which epoch is best; its test fold is not touched. Grey values are scaled so that \
+              --grey LOW,HIGH become 0 and 1, and the weights remember it. --augment disturbs every patch anew in every epoch, \
+              the same way for any number of threads. DIR is that of `net train`, and --resume goes on in it.",
+    examples: "  tomolith seg train --patches patches.json --split split.json a=a.mhd,labels/a.mhd b=b.mhd,labels/b.mhd \\\n    \
+               --grey 0,1.2 --augment authors -o run",
+    groups: &[
+        (
+            "Data",
+            &[
+                Opt::new("scans", Takes::Arguments("SCAN"), "Grey values and labels of each scan"),
+                Opt::new("patches", Takes::Value("FILE.json"), "Patches, by `seg patches`"),
+                Opt::new("split", Takes::Value("FILE.json"), "Their folds, by `seg split` [default: all train]"),
+                Opt::new("grey", Takes::Number("LOW,HIGH"), "Grey values that become 0 and 1 [default: those of u8]"),
+                Opt::new("augment", Takes::Value("NAME,…"), "none, authors, or either with name=value").default("none"),
+                Opt::new("output", Takes::Value("DIR"), "Folder to write to").short('o'),
+                Opt::new("resume", Takes::Switch, "Go on with the training in DIR"),
+            ],
+        ),
+        (
+            "Network",
+            &[
+                Opt::new("weights", Takes::Value("FILE"), "Begin with these weights instead of random ones"),
+                VARIANT,
+                CHANNELS,
+                SEED,
+                crate::cli::labels::CLASSES,
+            ],
+        ),
+        ("Training", TRAINING),
+    ],
+    run,
+};
+
+/// Name, grey values and labels of a scan.
+fn scan(text: &Path) -> Result<(String, PathBuf, PathBuf)> {
+    let text = text.to_str().ok_or_else(|| Error::usage("SCAN: not valid UTF-8 text"))?;
+    let parts = text.split_once('=').and_then(|(name, files)| Some((name, files.split_once(',')?)));
+    match parts {
+        Some((name, (grey, labels))) if ![name, grey, labels].contains(&"") => {
+            Ok((name.into(), grey.into(), labels.into()))
+        }
+        _ => {
+            Err(Error::usage(format!("'{text}' is no scan"))
+                .help("write NAME=GREY,LABELS such as a=a.mhd,labels/a.mhd"))
+        }
+    }
+}
+
+fn run(c: &Context) -> Result<()> {
+    let s = &c.settings;
+    let path = s.required_path("patches")?;
+    let list = List::parse(&read_text(&path)?).map_err(|e| e.at(&path))?;
+    let (table, _) = classes(s)?;
+    let names: Vec<&str> = table.list().iter().map(|class| class.name.as_str()).collect();
+    if names != list.classes {
+        return Err(Error::data(format!(
+            "patches of the classes {}, not {}",
+            list.classes.join(", "),
+            names.join(", ")
+        ))
+        .help("give the --classes that the patches were listed with")
+        .at(&path));
+    }
+    let folds = match s.path("split")? {
+        Some(split) => split::parse(&read_text(&split)?, &list).map_err(|e| e.at(&split))?,
+        None => vec![Fold::Train; list.patches.len()],
+    };
+    let network = begin(s, Some(names.len()))?;
+    network.config.check_size(list.size, list.size).map_err(|e| e.at(&path))?;
+    if network.config.classes != names.len() {
+        let what = format!("the weights tell {} classes apart, there are {}", network.config.classes, names.len());
+        return Err(Error::data(what).help("begin with other weights, or with --classes of their number"));
+    }
+    let (recipe, mut about) = recipe(s, &network)?;
+
+    let mut given = BTreeMap::new();
+    for text in s.required_paths("scans")? {
+        let (name, grey, labels) = scan(&text)?;
+        if given.insert(name.clone(), (grey, labels)).is_some() {
+            return Err(Error::usage(format!("the scan {name} is given twice")));
+        }
+    }
+    let (mut volumes, mut all_u8) = (Vec::new(), true);
+    for scan in &list.scans {
+        let (grey, labels) = given.remove(&scan.name).ok_or_else(|| {
+            Error::usage(format!("the scan {} is missing", scan.name))
+                .help("give every scan of the list: NAME=GREY,LABELS")
+        })?;
+        let ledger = Ledger::open(&labels, c.io)?;
+        let found = digest_of(&ledger.labels)?;
+        if found != scan.labels {
+            return Err(Error::data(format!("not the labels that the patches of {} were listed from", scan.name))
+                .help("list the patches again: the labels have changed")
+                .at(&labels));
+        }
+        let values = open_stack(&grey, c.io)?;
+        all_u8 &= values.dtype() == Dtype::U8;
+        let _ = writeln!(about, "labels of {} {}", scan.name, found.hex());
+        volumes.push((values, ledger));
+    }
+    if let Some(name) = given.keys().next() {
+        return Err(Error::usage(format!("the list has no scan {name}")));
+    }
+    let grey = match s.parse("grey", super::predict::grey)? {
+        Some(grey) => grey,
+        None if all_u8 => Grey { low: 0.0, high: 255.0 },
+        None => {
+            return Err(
+                Error::usage("--grey is missing").help("give the grey values that become 0 and 1: --grey 0,1.2")
+            );
+        }
+    };
+    let augment = s.parsed("augment", Options::parse)?;
+    let _ = writeln!(
+        about,
+        "patches {}\nfolds {}\ngrey {},{}\naugment {}",
+        list.digest(),
+        Digest::of(&folds.iter().map(|&f| f as u8).collect::<Vec<u8>>()).hex(),
+        grey.low,
+        grey.high,
+        augment.to_text()
+    );
+    let sources: Vec<[&dyn Source; 2]> =
+        volumes.iter().map(|(values, ledger)| [values.as_ref(), &ledger.labels as &dyn Source]).collect();
+    let of = |fold: Fold| -> Result<Cuts> {
+        let which: Vec<usize> = (0..folds.len()).filter(|&i| folds[i] == fold).collect();
+        Cuts::of(&list, &which, &sources, grey)
+    };
+    let (training, validation) = (of(Fold::Train)?, of(Fold::Validation)?);
+    for (class, pixels) in table.list().iter().zip(training.labelled(names.len())) {
+        c.talk.note(format!("{:22} {pixels:>10} pixels to learn from", class.name));
+        if pixels == 0 {
+            c.talk.warn(format!("no pixel of {} to learn from: it will not be found", class.name));
+        }
+    }
+    let training = training.disturbed(augment, recipe.options.seed);
+    let validation = (!validation.is_empty()).then_some(&validation as &dyn Patches);
+    let metadata =
+        [("grey_low", grey.low.to_string()), ("grey_high", grey.high.to_string()), ("classes", names.join(","))];
+    let metadata = metadata.map(|(k, v)| (k.to_string(), v)).into();
+    train(c, network, &recipe, &training, validation, &about, &metadata)
+}

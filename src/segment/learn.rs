@@ -1,0 +1,205 @@
+//! Patches in memory, to learn from: cut from grey values and labels once, disturbed anew in every epoch.
+
+use super::UNLABELLED;
+use super::augment::Options;
+use super::ledger::read_u8;
+use super::patches::List;
+use super::predict::Grey;
+use crate::error::{Error, Result};
+use crate::kernels::cross_entropy;
+use crate::nn::fit::Patches;
+use crate::os::check_interrupt;
+use crate::volume::{Dims, Source};
+
+/// One patch: its number in the list, grey values from 0 to 1, labels.
+struct Cut {
+    number: u32,
+    grey: Vec<f32>,
+    labels: Vec<u8>,
+}
+
+/// Patches of a list.
+pub struct Cuts {
+    size: usize,
+    cuts: Vec<Cut>,
+    disturbed: Option<(Options, u64)>,
+}
+
+impl Cuts {
+    /// Cuts the patches `which` of a list; per scan its grey values and its labels. Each volume is read once, slice by
+    /// slice.
+    ///
+    /// # Errors
+    /// Data: a scan of another shape than the list says, grey values that are not finite. Those of reading.
+    pub fn of(list: &List, which: &[usize], scans: &[[&dyn Source; 2]], grey: Grey) -> Result<Cuts> {
+        let size = list.size;
+        let mut cuts: Vec<Cut> = which
+            .iter()
+            .map(|&i| Cut { number: i as u32, grey: vec![0.0; size * size], labels: vec![UNLABELLED; size * size] })
+            .collect();
+        for (number, ([values, labels], scan)) in scans.iter().zip(&list.scans).enumerate() {
+            let dims = values.dims();
+            if [dims, labels.dims()] != [scan.dims; 2] {
+                let text = |d: Dims| format!("{} x {} x {}", d.nz, d.ny, d.nx);
+                let what =
+                    format!("scan {}: grey values of {}, labels of {}", scan.name, text(dims), text(labels.dims()));
+                return Err(Error::data(what).help(format!("the list was made of {} (z, y, x)", text(scan.dims))));
+            }
+            let mine: Vec<(usize, [std::ops::Range<usize>; 3])> = which
+                .iter()
+                .enumerate()
+                .filter(|(_, i)| list.patches[**i].scan == number)
+                .map(|(at, &i)| (at, list.patches[i].voxels(size)))
+                .collect();
+            let (mut slice, mut classes) = (vec![0f32; dims.slice()], vec![0u8; dims.slice()]);
+            for z in 0..dims.nz {
+                check_interrupt()?;
+                let mut touched = mine.iter().filter(|(_, [_, _, zs])| zs.contains(&z)).peekable();
+                if touched.peek().is_none() {
+                    continue;
+                }
+                values.read(z..z + 1, 0..dims.ny, &mut slice)?;
+                read_u8(*labels, z..z + 1, &mut classes)?;
+                for (at, [xs, ys, zs]) in touched {
+                    let (patch, cut) = (&list.patches[which[*at]], &mut cuts[*at]);
+                    for (y, x) in ys.clone().flat_map(|y| xs.clone().map(move |x| (y, x))) {
+                        let [row, column] = patch.plane.within([x - xs.start, y - ys.start, z - zs.start]);
+                        let v = slice[y * dims.nx + x];
+                        if !v.is_finite() {
+                            return Err(Error::data(format!("scan {}: {v} at x {x}, y {y}, z {z}", scan.name))
+                                .help("reconstruct without it, or label nothing there"));
+                        }
+                        cut.grey[row * size + column] = grey.scale(v);
+                        cut.labels[row * size + column] = classes[y * dims.nx + x];
+                    }
+                }
+            }
+        }
+        Ok(Cuts { size, cuts, disturbed: None })
+    }
+
+    /// The same, disturbed in every epoch.
+    #[must_use]
+    pub fn disturbed(self, options: Options, seed: u64) -> Cuts {
+        Cuts { disturbed: Some((options, seed)), ..self }
+    }
+
+    /// Labelled pixels of each class.
+    pub fn labelled(&self, classes: usize) -> Vec<u64> {
+        let mut counts = vec![0; classes];
+        for &label in self.cuts.iter().flat_map(|c| &c.labels) {
+            if let Some(count) = counts.get_mut(usize::from(label)) {
+                *count += 1;
+            }
+        }
+        counts
+    }
+}
+
+impl Patches for Cuts {
+    fn len(&self) -> usize {
+        self.cuts.len()
+    }
+    fn size(&self) -> [usize; 2] {
+        [self.size; 2]
+    }
+    fn patch(&self, i: usize, epoch: u32, grey: &mut [f32], labels: &mut [i16]) -> Result<()> {
+        let cut = &self.cuts[i];
+        let of = |label: &u8| if *label == UNLABELLED { cross_entropy::UNLABELLED } else { i16::from(*label) };
+        match self.disturbed {
+            None => {
+                grey.copy_from_slice(&cut.grey);
+                labels.iter_mut().zip(&cut.labels).for_each(|(to, from)| *to = of(from));
+            }
+            Some((options, seed)) => {
+                let (mut image, mut classes) = (cut.grey.clone(), cut.labels.clone());
+                options.draw(seed, cut.number, epoch).apply(self.size, self.size, &mut image, &mut classes);
+                grey.copy_from_slice(&image);
+                labels.iter_mut().zip(&classes).for_each(|(to, from)| *to = of(from));
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::provenance::Digest;
+    use crate::segment::classes::Classes;
+    use crate::segment::orient::PLANES;
+    use crate::segment::patches::{Making, Scan, Stride};
+    use crate::volume::Memory;
+
+    const SIZE: usize = 4;
+
+    /// Two scans of 6 × 5 × 7 whose grey values say where they are, with labels in every second voxel.
+    fn scans() -> (List, Vec<[Memory; 2]>) {
+        let dims = Dims::new(6, 5, 7).unwrap();
+        let n = 210;
+        let volumes: Vec<[Memory; 2]> = (0..2)
+            .map(|s| {
+                let grey = (0..n).map(|i| (1000 * s + i) as f32).collect();
+                let labels = (0..n).map(|i| if i % 2 == 0 { (i / 2 % 3) as f32 } else { 255.0 }).collect();
+                [grey, labels].map(|v| Memory::new(dims, v).unwrap())
+            })
+            .collect();
+        let making = Making {
+            planes: PLANES.to_vec(),
+            slices: Stride::parse("::").unwrap(),
+            size: SIZE,
+            step: 1,
+            least: 0.0,
+            z: None,
+        };
+        let scan = |i: usize| Scan { name: format!("s{i}"), cell: None, dims, labels: Digest::of(&[i as u8]) };
+        let sources: Vec<(Scan, &dyn Source)> =
+            volumes.iter().enumerate().map(|(i, v)| (scan(i), &v[1] as &dyn Source)).collect();
+        let list = List::of(&making, &Classes::network(), &sources, &|_, _| ()).unwrap();
+        (list, volumes)
+    }
+
+    #[test]
+    fn patches_are_cut_where_the_list_says_in_every_plane() {
+        let (list, volumes) = scans();
+        let which: Vec<usize> = (0..list.patches.len()).rev().step_by(3).collect();
+        let sources: Vec<[&dyn Source; 2]> = volumes.iter().map(|[g, l]| [g as &dyn Source, l]).collect();
+        let grey = Grey { low: 0.0, high: 2000.0 };
+        let cuts = Cuts::of(&list, &which, &sources, grey).unwrap();
+        let (mut image, mut labels) = ([0.0; SIZE * SIZE], [0; SIZE * SIZE]);
+        for (at, &i) in which.iter().enumerate() {
+            let patch = &list.patches[i];
+            cuts.patch(at, 7, &mut image, &mut labels).unwrap();
+            for (row, column) in (0..SIZE).flat_map(|r| (0..SIZE).map(move |c| (r, c))) {
+                let [x, y, z] = patch.plane.place(patch.slice, patch.row + row, patch.column + column);
+                let place = (z * 5 + y) * 6 + x;
+                assert_eq!(image[row * SIZE + column], grey.scale((1000 * patch.scan + place) as f32), "{patch:?}");
+                let label = if place % 2 == 0 { (place / 2 % 3) as i16 } else { -1 };
+                assert_eq!(labels[row * SIZE + column], label);
+            }
+        }
+        assert!(cuts.labelled(5)[..3].iter().all(|&n| n > 0) && cuts.labelled(5)[3..] == [0, 0]);
+        // Disturbed by epoch and by the number in the list, not by the place among those that were cut.
+        let options = Options::parse("none,noise=0.1,flip-rows=0.5").unwrap();
+        let of = |which: &[usize], at: usize, epoch: u32| {
+            let cuts = Cuts::of(&list, which, &sources, grey).unwrap().disturbed(options, 5);
+            let (mut image, mut labels) = ([0.0; SIZE * SIZE], [0; SIZE * SIZE]);
+            cuts.patch(at, epoch, &mut image, &mut labels).unwrap();
+            image
+        };
+        assert_eq!(of(&[3, 9], 1, 2), of(&[9], 0, 2));
+        assert_ne!(of(&[9], 0, 2), of(&[9], 0, 3));
+    }
+
+    #[test]
+    fn volumes_that_do_not_fit_are_refused() {
+        let (list, volumes) = scans();
+        let small = Memory::new(Dims::new(2, 2, 2).unwrap(), vec![0.0; 8]).unwrap();
+        let nan = Memory::new(list.scans[0].dims, vec![f32::NAN; 210]).unwrap();
+        for (grey, says) in [(&small, "scan s0: grey values of"), (&nan, "NaN at x")] {
+            let sources: Vec<[&dyn Source; 2]> = volumes.iter().map(|[_, l]| [grey as &dyn Source, l]).collect();
+            let Err(error) = Cuts::of(&list, &[0], &sources, Grey { low: 0.0, high: 1.0 }) else { panic!("{says}") };
+            assert!(error.to_string().contains(says), "{error}");
+        }
+    }
+}
