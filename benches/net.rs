@@ -3,8 +3,8 @@
 //!     cargo bench --bench net                                  one thread
 //!     TOMOLITH_BENCH_THREADS=2 cargo bench --bench net         two
 //!
-//! After criterion's own lines: GFLOP/s, the share of the FMA peak measured right here, and the digest of logits or
-//! weights, which is the same for any number of threads and any instruction set. `benches/peers/net_torch.py` times
+//! After criterion's own lines: GFLOP/s, the share of the FMA peak measured right here, for inference layer by layer,
+//! and the digest of logits or weights, which is the same for any number of threads and any instruction set. `benches/peers/net_torch.py` times
 //! other people's programs beside ours.
 #![allow(clippy::print_stdout)] // A bench is there to print.
 
@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 use tomolith::kernels::Cpu;
 use tomolith::kernels::maps::{Maps, Shape};
 use tomolith::nn::config::{CHANNELS, Config};
-use tomolith::nn::infer::{Plan, Workspace};
+use tomolith::nn::infer::{Plan, What, Workspace};
 use tomolith::nn::network::{Network, Step};
 use tomolith::nn::train::{Options, Trainer};
 use tomolith::num::lanes::Lane;
@@ -27,6 +27,8 @@ use tomolith::provenance::Digest;
 const CLASSES: usize = 5;
 /// Steps whose weights are digested, so that the digest does not depend on how often criterion runs.
 const DIGESTED: u32 = 2;
+/// Runs of which each layer's least time is told.
+const LAYER_RUNS: usize = 7;
 
 fn main() {
     // Without cargo's --bench this is a test: a small network, once.
@@ -51,10 +53,10 @@ fn digest<'a>(lanes: impl Iterator<Item = &'a Lane>) -> String {
     Digest::of(&lanes.flat_map(|l| l.0).flat_map(f32::to_le_bytes).collect::<Vec<u8>>()).hex()
 }
 
-/// Multiplications and additions of one forward pass of a size × size image.
-fn flops(network: &Network, size: usize) -> f64 {
+/// Multiplications and additions of the convolution of each filter, for one size × size image.
+fn flops_by_filter(network: &Network, size: usize) -> Vec<(usize, f64)> {
     let mut pixels = vec![(size * size) as f64];
-    let mut total = 0.0;
+    let mut all = Vec::new();
     for step in &network.steps {
         let of = |v: usize| pixels[v];
         pixels.push(match step {
@@ -63,14 +65,19 @@ fn flops(network: &Network, size: usize) -> f64 {
                 let (inputs, coarse) = (shape.inputs.iter().sum::<usize>(), of(from[0]));
                 let out =
                     if shape.window.transposed { 4.0 * coarse } else { coarse / shape.window.stride.pow(2) as f64 };
-                total += 2.0 * (shape.taps() * inputs * shape.outputs) as f64 * out.min(coarse);
+                all.push((*filter, 2.0 * (shape.taps() * inputs * shape.outputs) as f64 * out.min(coarse)));
                 out
             }
             Step::Activation { from, .. } => of(*from),
             Step::MaxPool { from } => of(*from) / 4.0,
         });
     }
-    total
+    all
+}
+
+/// Those of a forward pass.
+fn flops(network: &Network, size: usize) -> f64 {
+    flops_by_filter(network, size).iter().fold(0.0, |sum, (_, f)| sum + f)
 }
 
 fn report(machine: &Machine, seconds: &[f64], flops: f64, what: &str, digest: &str) {
@@ -120,9 +127,32 @@ fn inference(criterion: &mut Criterion, machine: &Machine, channels: &[usize], s
         }
         workspace.give(logits);
     });
-    if !seconds.is_empty() {
-        report(machine, &seconds, flops(&network, size), "the logits", &found);
+    if seconds.is_empty() {
+        return;
     }
+    report(machine, &seconds, flops(&network, size), "the logits", &found);
+    let mut by_layer = vec![f64::MAX; plan.calls.len()];
+    for _ in 0..LAYER_RUNS {
+        machine.pool.install(|| {
+            let mut last = Instant::now();
+            let logits = plan.run(&kernels, &image, &mut workspace, |call| {
+                by_layer[call] = by_layer[call].min(last.elapsed().as_secs_f64());
+                last = Instant::now();
+            });
+            workspace.give(logits);
+        });
+    }
+    let (peak, flops) = (machine.roof().flops, flops_by_filter(&network, size));
+    for (call, seconds) in plan.calls.iter().zip(&by_layer) {
+        if let What::Convolution { filter, .. } = &call.what
+            && let Some((_, flops)) = flops.iter().find(|(f, _)| f == filter)
+        {
+            let name = network.parameters[*filter].name.replace("1.submodule.", "^").replace(".weight", "");
+            let rate = flops / seconds;
+            println!("    {name:32} {:7.3} ms {:6.1} GFLOP/s {:3.0} %", 1e3 * seconds, rate / 1e9, 100.0 * rate / peak);
+        }
+    }
+    println!();
 }
 
 fn step(criterion: &mut Criterion, machine: &Machine, channels: &[usize], size: usize) {

@@ -3,6 +3,7 @@
 use crate::cli::canvas::{BLACK, COLOURS, Canvas, GREY};
 use crate::error::Result;
 use crate::nn::fit::Epoch;
+use crate::num::elementary::ln;
 use std::path::Path;
 
 /// Size of a panel, and the space around it.
@@ -25,7 +26,9 @@ pub fn write(path: &Path, epochs: &[Epoch], overwrite: bool) -> Result<()> {
     };
     let training = |of: fn(&Epoch) -> f64| epochs.iter().map(|e| Some(of(e))).collect::<Vec<_>>();
     let classes = epochs.iter().filter_map(|e| e.validation.as_ref()).map(|v| v.iou.len()).max().unwrap_or(0);
-    let log = |v: Vec<Option<f64>>| v.into_iter().map(|v| v.map(|v| v.max(LEAST).log10())).collect::<Vec<_>>();
+    let log = |v: Vec<Option<f64>>| {
+        v.into_iter().map(|v| v.map(|v| ln(v.max(LEAST)) / std::f64::consts::LN_10)).collect::<Vec<_>>()
+    };
     let pair = |a, b| vec![("TRAINING".to_string(), a), ("VALIDATION".to_string(), b)];
     let iou = (0..classes).map(|k| (format!("CLASS {k}"), validation(&|v| v.iou.get(k).copied().flatten())));
     let losses: Vec<Curve> = pair(log(training(|e| e.loss)), log(validation(&|v| Some(v.loss))));
