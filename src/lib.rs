@@ -2,8 +2,8 @@
 //!
 //! Operando X-ray micro-CT of lithium-metal cells, from raw projections to numbers, in one auditable program. Today it
 //! reads a scan as a beamline wrote it, prepares it (flats, rings, phase, several fields of view), finds its rotation
-//! axis and reconstructs it in true attenuation units, registers scans of one sample at several times, runs and trains the
-//! network that is to segment them, from files larger
+//! axis and reconstructs it in true attenuation units, registers scans of one sample at several times, keeps what
+//! people say a voxel is, runs the network that segments, trains it on batches and measures how right it is, from files larger
 //! than memory, with every output hashed and every bit the same for any thread count, instruction set, slab height and way of reading. What this file promises
 //! is tested by `tests/architecture.rs` and named tests; what is not built yet is not mentioned.
 //!
@@ -12,6 +12,7 @@
 //!         (Source)    (Source)  flats … −ln    axis      16 slices   (Sink) │         └─ verify
 //!                                  └─ passes: what lies between is a volume, too       stitch: volumes above one another
 //!                                                                                      register: volumes of other times
+//!                                                                                      segment: windows ── network ── classes
 //! ```
 //!
 //! ## Five lines

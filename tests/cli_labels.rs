@@ -132,10 +132,10 @@ fn what_does_not_fit_is_told() {
     expect(&at("labels export l/a.mhd o.npy --map 0=0,1=1"), 65, &["has no value in the mapping"], "export");
     expect(&at("labels stats grey.npy"), 66, &["name the .mhd file"], "no labels");
     // Labels that were replaced behind the ledger's back.
-    expect(&at("labels import painted.npy --map napari --origin rule -o l/b"), 0, &[], "other");
+    expect(&at("labels import painted.npy --map napari --origin rule -o m/a"), 0, &[], "other");
     for suffix in ["raw", "mhd", "nhdr", "json"] {
-        std::fs::rename(folder.0.join(format!("l/b.origin.{suffix}")), folder.0.join(format!("l/a.origin.{suffix}")))
-            .unwrap();
+        let name = format!("a.origin.{suffix}");
+        std::fs::rename(folder.0.join("m").join(&name), folder.0.join("l").join(&name)).unwrap();
     }
     expect(&at("labels stats l/a.mhd"), 65, &["not those of the labels"], "swapped");
 }

@@ -78,6 +78,16 @@ fn predictions_have_the_same_bits_in_every_way_and_figures_follow() {
         assert!(!folder.0.join(format!("out/{plane}.slices.raw")).exists());
     }
     expect(&at("verify out"), 0, &[], "verify");
+    // A run that was stopped when all but the classes were finished.
+    let class = || std::fs::read(folder.0.join("out/xy.json")).unwrap();
+    let whole = class();
+    for suffix in ["raw", "mhd", "nhdr", "json", "run.json"] {
+        std::fs::remove_file(folder.0.join(format!("out/xy.{suffix}"))).unwrap();
+    }
+    let again = format!("{predict} --plane xy --entropy --margin --confidence -o out/xy");
+    expect(&at(&again), 0, &[], "taken up");
+    assert_eq!(class(), whole);
+    expect(&at(&again), 73, &["exists"], "finished");
     let eval = "seg eval --prediction out/xy.mhd,out/xz.mhd --truth l/a.mhd,l/a.mhd --confidence out/xy.confidence.mhd,out/xz.confidence.mhd \
                 --classes two.toml --units 2 --draws 50 -o metrics.json";
     let table = stdout(&at(eval));

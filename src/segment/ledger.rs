@@ -13,6 +13,8 @@
 //! | 4 | rule: merged, moved or split by a rule |
 //! | 16 + r | draft of a model of round r, 0 … 239 |
 //!
+//! Two bytes per voxel, labelled or not: sparse in meaning, dense on disk, so that every viewer shows it.
+//!
 //! Both are native volumes, written at once slice by slice; the class volume is finished last and its manifest names the
 //! digest of the origins (`results.origin_digest`), so that two that do not belong together are told. A class volume alone,
 //! as `phantom cell --annotate` writes it, is read as one whose labels have no known origin.
@@ -349,19 +351,47 @@ mod tests {
         assert_eq!((l.as_slice(), o.as_slice()), (labels.as_flattened(), origins.as_flattened()));
         assert_eq!(ledger.inputs().unwrap().len(), 4);
         // Origins of other labels are told.
-        let mut other = LedgerWriter::create(&folder.join("m"), making(dims), &classes, false).unwrap();
+        let other = folder.join("m");
+        let mut writer = LedgerWriter::create(&other.join("l"), making(dims), &classes, false).unwrap();
         for _ in 0..3 {
-            other.write(&[0; 4], &[1; 4]).unwrap();
+            writer.write(&[0; 4], &[1; 4]).unwrap();
         }
-        other.finish(vec![], Json::obj::<&str>([])).unwrap();
+        writer.finish(vec![], Json::obj::<&str>([])).unwrap();
         for suffix in [".raw", ".mhd", ".nhdr", ".json"] {
-            std::fs::rename(folder.join(format!("m.origin{suffix}")), folder.join(format!("l.origin{suffix}")))
-                .unwrap();
+            let name = format!("l.origin{suffix}");
+            std::fs::rename(other.join(&name), folder.join(&name)).unwrap();
         }
-        assert!(Ledger::open(&folder.join("l.mhd"), IoMode::Pread).is_err());
-        let alone = Ledger::open(&folder.join("m.mhd"), IoMode::Pread).unwrap();
+        let e = Ledger::open(&folder.join("l.mhd"), IoMode::Pread).err().unwrap().to_string();
+        assert!(e.contains("not those of the labels"), "{e}");
+        let alone = Ledger::open(&other.join("l.mhd"), IoMode::Pread).unwrap();
         alone.read(0..3, &mut l, &mut o).unwrap();
         assert_eq!((l, o), ([0; 12], [0; 12]));
+    }
+
+    #[test]
+    fn a_run_that_was_stopped_between_its_two_volumes_is_taken_up() {
+        let folder = Scratch::new("ledger-stopped");
+        let (base, dims) = (folder.join("l"), Dims::new(2, 1, 2).unwrap());
+        let create = || LedgerWriter::create(&base, making(dims), &Classes::network(), false);
+        let fill = |writer: &mut LedgerWriter| {
+            while writer.next_slice() < 2 {
+                writer.count("seen", 1).unwrap();
+                writer.write(&[1, 255], &[1, 0]).unwrap();
+            }
+        };
+        let mut writer = create().unwrap();
+        fill(&mut writer);
+        let LedgerWriter { labels, origins, .. } = writer;
+        let stopped = origins.finish(Json::obj::<&str>([]), Json::obj::<&str>([])).unwrap();
+        drop(labels);
+        let mut writer = create().unwrap();
+        fill(&mut writer);
+        let manifest = writer.finish(vec![], Json::obj::<&str>([])).unwrap();
+        let results = manifest.json().get("results").unwrap();
+        assert_eq!(results.need_str("origin_digest").unwrap(), stopped.digest().hex());
+        assert_eq!(results.get("counts").unwrap().need_u64("seen").unwrap(), 2);
+        assert!(Ledger::open(&folder.join("l.mhd"), IoMode::Pread).is_ok());
+        assert!(create().is_err(), "it is finished");
     }
 
     #[test]

@@ -31,6 +31,9 @@ pub const SCHEMA: &str = "tomolith-patches-1";
 /// Member that seals the list.
 pub const SEAL: &str = "patches_sha256";
 
+/// Largest side: what leaks is counted in a square of it.
+const MOST_SIZE: usize = 4096;
+
 /// Slices as Python counts them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Stride {
@@ -102,10 +105,12 @@ impl Making {
         if self.planes.is_empty() || twice {
             return Err(Error::usage("no plane, or one twice").help("planes are xy, xz and yz"));
         }
-        if self.size == 0 || self.step == 0 || !(0.0..1.0).contains(&self.least) {
+        if !(1..=MOST_SIZE).contains(&self.size) || self.step == 0 || !(0.0..1.0).contains(&self.least) {
             let what =
                 format!("patches of {} every {} of which more than {} is labelled", self.size, self.step, self.least);
-            return Err(Error::usage(what).help("sizes and steps are from 1, the part 0 to below 1"));
+            return Err(
+                Error::usage(what).help(format!("sizes are 1 to {MOST_SIZE}, steps from 1, the part 0 to below 1"))
+            );
         }
         Ok(())
     }
@@ -360,7 +365,8 @@ impl List {
     pub fn parse(text: &str) -> Result<List> {
         let json = unseal(text, SEAL, SCHEMA)?;
         let bad = |what: &str| Error::data(format!("the list of patches is malformed: {what}"));
-        let size = json.need("making")?.need_u64("size")? as usize;
+        let size = json.need("making")?.need_u64("size")?;
+        let size = usize::try_from(size).ok().filter(|s| (1..=MOST_SIZE).contains(s)).ok_or_else(|| bad("size"))?;
         let texts = |key: &str| -> Result<Vec<String>> {
             let list = json.need_arr(key)?.iter().map(|v| v.as_str().map(str::to_string));
             list.collect::<Option<Vec<String>>>().ok_or_else(|| bad(key))
@@ -520,5 +526,15 @@ mod tests {
             assert!(List::parse(&text.replace(from, to)).is_err(), "{from}");
         }
         assert!(List::parse("{}").is_err() && List::parse("").is_err());
+        // Sealed anew, and still not one: sides and places beyond what there is.
+        for (from, to) in [
+            ("\"size\": 4", "\"size\": 100000"),
+            ("\"0 xz 0 0 0 ", "\"0 xz 0 0 9 "),
+            ("\"0 xz 0 0 0 ", "\"7 xz 0 0 0 "),
+        ] {
+            assert!(text.contains(from), "{from}");
+            let Json::Obj(members) = Json::parse(&text.replace(from, to)).unwrap() else { panic!("an object") };
+            assert!(List::parse(&seal(members, SEAL)).unwrap_err().to_string().contains("malformed"), "{to}");
+        }
     }
 }

@@ -150,8 +150,15 @@ pub fn predict(
             }
             Ok(())
         })?;
-        for ((_, sink), values) in sinks.iter_mut().zip(&maps) {
+        for ((map, sink), values) in sinks.iter_mut().zip(&maps) {
             if sink.next_slice() == slice {
+                if *map == Map::Class {
+                    let mut counts = vec![0u64; k];
+                    values.iter().for_each(|&v| counts[v as usize] += 1);
+                    for (class, n) in counts.into_iter().enumerate() {
+                        sink.count(slice, &format!("class {class:03}"), n)?;
+                    }
+                }
                 sink.write(values)?;
             }
         }

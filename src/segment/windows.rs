@@ -38,6 +38,9 @@ pub trait Logits {
     }
 }
 
+/// What takes finished rows and their logits `[row][column][class]`.
+pub type Take<'a> = dyn FnMut(Range<usize>, &[f32]) -> Result<()> + 'a;
+
 /// How windows that overlap are weighed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Importance {
@@ -162,7 +165,7 @@ impl Windows {
         image: &[f32],
         [height, width]: [usize; 2],
         network: &mut dyn Logits,
-        take: &mut dyn FnMut(Range<usize>, &[f32]) -> Result<()>,
+        take: &mut Take,
     ) -> Result<()> {
         if image.len() != height * width || image.is_empty() {
             return Err(Error::bug(format!("{} pixels for an image of {height} x {width}", image.len())));

@@ -10,7 +10,7 @@ use crate::exchange::npy::NpyWriter;
 use crate::exchange::tiff::write::TiffWriter;
 use crate::segment::ledger::{Ledger, to_u8};
 use crate::segment::orient::{Axes, Turned, each_slice};
-use crate::volume::{Dims, Dtype, Sink, Source};
+use crate::volume::{Dtype, Sink, Source};
 
 /// The command.
 pub const COMMAND: Command = Command {
@@ -67,7 +67,7 @@ fn run(c: &Context) -> Result<()> {
             }
         }
     }
-    let view = Turned::new(source, inverse(s.parsed("axes", Axes::parse)?, source.dims())?)?;
+    let view = Turned::new(source, s.parsed("axes", Axes::parse)?.inverse())?;
     let (dims, overwrite) = (view.dims(), s.is_on("overwrite")?);
     let mut sink = match extension(&out).as_str() {
         "npy" => Out::Npy(NpyWriter::create(&out, dims, Dtype::U8, overwrite)?),
@@ -97,29 +97,6 @@ fn run(c: &Context) -> Result<()> {
     c.out.line(format!("{}  {} x {} x {} u8", out.display(), dims.nz, dims.ny, dims.nx))
 }
 
-/// The axes that turn z, y, x into the order of a file that `axes` reads.
-fn inverse(axes: Axes, dims: Dims) -> Result<Axes> {
-    let name: Vec<char> = axes.name().chars().collect();
-    // Axis i of the volume is axis p of the file: the inverse names for z, y, x the file's slot, first, second, third.
-    let (mut of, mut minus) = (Vec::new(), false);
-    for c in name {
-        if c == '-' {
-            minus = true;
-        } else {
-            of.push((c, std::mem::take(&mut minus)));
-        }
-    }
-    let slots = ['z', 'y', 'x'];
-    let text: String = ['z', 'y', 'x']
-        .iter()
-        .filter_map(|axis| of.iter().position(|(c, _)| c == axis))
-        .map(|p| format!("{}{}", if of[p].1 { "-" } else { "" }, slots[p]))
-        .collect();
-    let inverse = Axes::parse(&text)?;
-    inverse.volume(dims)?;
-    Ok(inverse)
-}
-
 /// A file on its way.
 enum Out {
     Npy(NpyWriter),
@@ -137,31 +114,6 @@ impl Out {
         match self {
             Out::Npy(w) => w.finish(),
             Out::Tiff(w) => w.finish(),
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::volume::Memory;
-
-    #[test]
-    fn what_is_written_with_axes_is_read_with_the_same() {
-        let dims = Dims::new(2, 3, 4).unwrap();
-        let volume = Memory::new(dims, (0..24).map(|i| i as f32).collect()).unwrap();
-        for text in ["zyx", "xyz", "yzx", "xzy", "zxy", "yxz", "-xyz", "y-z-x", "-x-z-y"] {
-            let axes = Axes::parse(text).unwrap();
-            let view = Turned::new(&volume, inverse(axes, dims).unwrap()).unwrap();
-            let file = view.dims();
-            let mut values = vec![0.0; 24];
-            view.read(0..file.nz, 0..file.ny, &mut values).unwrap();
-            let stored = Memory::new(file, values).unwrap();
-            let back = Turned::new(&stored, axes).unwrap();
-            assert_eq!(back.dims(), dims, "{text}");
-            let mut values = vec![0.0; 24];
-            back.read(0..2, 0..3, &mut values).unwrap();
-            assert_eq!(values, volume.values(), "{text}");
         }
     }
 }

@@ -7,6 +7,7 @@ use crate::cli::stitch::{output, with_role};
 use crate::cli::{Command, Context};
 use crate::error::{Error, Result};
 use crate::exchange::open_stack;
+use crate::json::Json;
 use crate::os::check_interrupt;
 use crate::segment::UNLABELLED;
 use crate::segment::ledger::{LedgerWriter, Making, Origin};
@@ -37,6 +38,9 @@ pub const COMMAND: Command = Command {
     run,
 };
 
+/// Labels of a source, and its margin.
+type Opened = (Box<dyn Source>, Option<Box<dyn Source>>);
+
 fn run(c: &Context) -> Result<()> {
     let s = &c.settings;
     let (base, overwrite) = output(c)?;
@@ -45,7 +49,7 @@ fn run(c: &Context) -> Result<()> {
     let origin = s.parsed("origin", Origin::parse)?;
     let mut inputs = vec![rules];
     inputs.extend(table);
-    let mut sources: Vec<(Box<dyn Source>, Option<Box<dyn Source>>)> = Vec::new();
+    let mut sources: Vec<Opened> = Vec::new();
     for source in &merge.sources {
         let labels = open_stack(&source.labels, c.io)?;
         inputs.extend(with_role(labels.inputs()?, "labels"));
@@ -53,16 +57,15 @@ fn run(c: &Context) -> Result<()> {
         if let Some(margin) = &margin {
             inputs.extend(with_role(margin.inputs()?, "margin"));
         }
-        let first = sources.first().map_or(labels.dims(), |(l, _): &(Box<dyn Source>, _)| l.dims());
+        let first = sources.first().map_or(labels.dims(), |(l, _): &Opened| l.dims());
         if labels.dims() != first || margin.as_ref().is_some_and(|m| m.dims() != first) {
             return Err(Error::data("has another shape than the first source").at(&source.labels));
         }
         sources.push((labels, margin));
     }
     let dims = sources[0].0.dims();
-    let making =
-        Making { dims, spacing: sources[0].0.spacing(), stage: "merge", params: merge.to_json(&classes), inputs };
-    let making = Making { params: with_origin(making.params, origin), ..making };
+    let params = Json::obj([("merge", merge.to_json(&classes)), ("origin", origin.name().into())]);
+    let making = Making { dims, spacing: sources[0].0.spacing(), stage: "merge", params, inputs };
     let mut writer = LedgerWriter::create(&base, making, &classes, overwrite)?;
     let progress = Progress::new(&c.talk, "merge", "slices");
     let n = dims.slice();
@@ -106,14 +109,4 @@ fn run(c: &Context) -> Result<()> {
     let manifest = writer.finish(Vec::new(), c.run_record())?;
     counts(c, &manifest)?;
     written(c, &base, &manifest)
-}
-
-fn with_origin(params: crate::json::Json, origin: Origin) -> crate::json::Json {
-    match params {
-        crate::json::Json::Obj(mut members) => {
-            members.insert("origin".into(), origin.name().into());
-            crate::json::Json::Obj(members)
-        }
-        other => other,
-    }
 }

@@ -23,6 +23,7 @@ use crate::volume::manifest::{Job, Manifest};
 use crate::volume::reader::{IoMode, Reader, with_suffix};
 use crate::volume::writer::Writer;
 use crate::volume::{Dims, Dtype, Sink, Source, Spacing};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 /// The command.
@@ -74,9 +75,12 @@ pub fn grey(text: &str) -> Result<Grey> {
 }
 
 /// The grey scale: what is asked for, what the weights say, what u8 means; two that differ are refused.
-fn scale(c: &Context, metadata: &std::collections::BTreeMap<String, String>, dtype: Dtype) -> Result<Grey> {
+fn scale(c: &Context, metadata: &BTreeMap<String, String>, dtype: Dtype) -> Result<Grey> {
     let of = |key: &str| metadata.get(key).and_then(|v| v.parse::<f32>().ok());
     let trained = of("grey_low").zip(of("grey_high")).map(|(low, high)| Grey { low, high });
+    if let Some(g) = trained.filter(|g| !(g.low.is_finite() && g.high.is_finite() && g.low < g.high)) {
+        return Err(Error::data(format!("the weights say that grey values {} and {} are 0 and 1", g.low, g.high)));
+    }
     match (c.settings.parse("grey", grey)?, trained) {
         (Some(asked), Some(trained)) if asked != trained => Err(Error::usage(format!(
             "--grey {},{}: the weights were trained with {},{}",
