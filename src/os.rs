@@ -244,6 +244,25 @@ pub fn advise_huge_pages<T>(block: &mut [T]) {
     let _ = block;
 }
 
+/// Lets a child end with this process, however that ends: what it leaves behind would write where the next run does. Only
+/// Linux does so.
+pub fn ends_with_us(child: &mut std::process::Command) -> &mut std::process::Command {
+    #[cfg(target_os = "linux")]
+    {
+        use std::os::unix::process::CommandExt as _;
+        let ask = || -> io::Result<()> {
+            // SAFETY: prctl is async-signal-safe; this asks for a signal and touches no memory.
+            match unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) } {
+                0 => Ok(()),
+                _ => Err(io::Error::last_os_error()),
+            }
+        };
+        // SAFETY: between fork and exec only the system call above is made, and nothing is allocated.
+        unsafe { child.pre_exec(ask) };
+    }
+    child
+}
+
 // ---- interrupts ----
 
 static INTERRUPTED: AtomicBool = AtomicBool::new(false);

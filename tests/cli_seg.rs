@@ -230,3 +230,78 @@ fn a_network_is_trained_on_patches_and_segments_the_volume() {
     }
     assert!(!folder.0.join("x").exists());
 }
+
+/// Two rounds: a network trained on labels, and the figures of its draft.
+fn rounds(folder: &Scratch, epochs: u32) {
+    let outside = "../../";
+    let r0 = format!(
+        "name = \"r0\"\n[[step]]\nrun = \"seg patches c1:a={outside}l/a.mhd --planes xy --slices ::2 --size 8 --step 4 \
+         --classes {outside}two.toml -o p.json\"\nmakes = \"p.json\"\n[[step]]\nrun = \"seg train \
+         a={outside}grey.npy,{outside}l/a.mhd --patches p.json --grey 0,1 --classes {outside}two.toml --channels 4,8 --lr 1e-2 \
+         --epochs {epochs} --batch 4 -o run\"\nmakes = \"run/best.safetensors, run/epochs.csv\"\n[[step]]\nrun = \"seg predict \
+         --weights run/best.safetensors --input {outside}grey.npy --classes {outside}two.toml --roi 8 -o draft\"\nmakes = \
+         \"draft.mhd\"\n"
+    );
+    let r1 = format!(
+        "name = \"r1\"\nparents = \"r0\"\n[[step]]\nrun = \"seg eval --prediction ../r0/draft.mhd --truth {outside}l/a.mhd \
+         --classes {outside}two.toml -o m.json\"\nmakes = \"m.json\"\n"
+    );
+    folder.write("r0.toml", r0);
+    folder.write("r1.toml", r1);
+}
+
+#[test]
+fn rounds_are_made_taken_up_and_made_again_to_the_same_digests() {
+    let folder = folder("seg-rounds");
+    let at = |words: &str| run(&folder.0, words);
+    rounds(&folder, 3);
+    expect(&at("seg round r1.toml -o rounds"), 66, &["r0"], "no parent yet");
+    let first = at("seg round r0.toml -o rounds --threads 1");
+    expect(&first, 0, &["round r0 "], "r0");
+    // Everything is there: nothing is done, and the digest is the same.
+    assert_eq!(stdout(&at("seg round r0.toml -o rounds")), stdout(&first));
+    expect(&at("seg round r1.toml -o rounds"), 0, &["round r1 "], "r1");
+    let replay = at("seg replay rounds/r1 --verify --threads 3");
+    expect(
+        &replay,
+        0,
+        &["r0 step 2 run/best.safetensors same", "r1 step 1 m.json same", "2 rounds made again"],
+        "replay",
+    );
+    assert!(!stdout(&replay).contains("DIFFERENT"));
+    expect(&at("seg replay rounds/r1 --verify"), 73, &["made again before"], "twice");
+
+    // Killed while it trains, and gone on with.
+    rounds(&folder, 60);
+    let mut killed = common::tomolith(&folder.0)
+        .args("seg round r0.toml -o killed".split(' '))
+        .stdout(std::process::Stdio::null())
+        .stderr(std::process::Stdio::null())
+        .spawn()
+        .unwrap();
+    let last = folder.0.join("killed/r0/run/last.safetensors");
+    while !last.exists() && killed.try_wait().unwrap().is_none() {
+        std::thread::sleep(std::time::Duration::from_millis(2));
+    }
+    killed.kill().unwrap();
+    killed.wait().unwrap();
+    assert_eq!(json(&folder.0.join("killed/r0/round.json")).get("complete").and_then(Json::as_bool), Some(false));
+    let through = at("seg round r0.toml -o through");
+    expect(&through, 0, &["round r0"], "through");
+    assert_eq!(stdout(&at("seg round r0.toml -o killed")), stdout(&through));
+
+    // What changed is named.
+    expect(&at("seg round r0.toml -o rounds"), 65, &["another description"], "description");
+    expect(&at("seg round r1.toml -o through"), 0, &["round r1"], "r1 on another r0");
+    rounds(&folder, 2);
+    std::fs::remove_dir_all(folder.0.join("through/r0")).unwrap();
+    expect(&at("seg round r0.toml -o through"), 0, &["round r0"], "r0 anew");
+    expect(&at("seg round r1.toml -o through"), 65, &["parent 'r0' has changed"], "parent");
+    std::fs::write(folder.0.join("through/r0/run/epochs.csv"), "").unwrap();
+    expect(&at("seg round r0.toml -o through"), 65, &["has changed since the round made it"], "output");
+    folder.write(
+        "bad.toml",
+        "name = \"bad\"\n[[step]]\nrun = \"seg patches ../../none.mhd -o p.json\"\nmakes = \"p.json\"\n",
+    );
+    expect(&at("seg round bad.toml -o rounds"), 66, &["the step was: tomolith seg patches"], "bad step");
+}

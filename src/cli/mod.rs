@@ -110,6 +110,8 @@ pub const COMMANDS: &[Command] = &[
     seg::merge::COMMAND,
     seg::propose::COMMAND,
     seg::after::COMMAND,
+    seg::round::RUN,
+    seg::round::REPLAY,
     trace::GRIDREC,
     trace::register::COMMAND,
     trace::conv::COMMAND,

@@ -22,6 +22,7 @@
 //! | [`merge`] | several predictions become one set of labels |
 //! | [`propose`] | which slices to label next |
 //! | [`after`] | edges, depth windows, splits by depth |
+//! | [`round`] | commands with the digests of what they make, a graph that can be done again |
 //! | [`rules`] | the text files of rules and tables |
 //!
 //! A label is a class id in a u8, [`UNLABELLED`] where nobody said anything. Values of foreign files never reach this
@@ -44,6 +45,7 @@ pub mod orient;
 pub mod patches;
 pub mod predict;
 pub mod propose;
+pub mod round;
 pub mod rules;
 pub mod split;
 pub mod uncertainty;

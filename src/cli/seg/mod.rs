@@ -14,6 +14,7 @@ pub mod merge;
 pub mod patches;
 pub mod predict;
 pub mod propose;
+pub mod round;
 pub mod split;
 pub mod train;
 
