@@ -18,6 +18,7 @@
 //! | [`uncertainty`] | logits to class, confidence, margin, entropy on a fixed scale |
 //! | [`predict`] | a network over a volume |
 //! | [`augment`] | patches shifted, turned, stretched and disturbed |
+//! | [`sample`] | patches as a network sees them, and batches of them |
 //! | [`merge`] | several predictions become one set of labels |
 //! | [`propose`] | which slices to label next |
 //! | [`after`] | edges, depth windows, splits by depth |
@@ -43,6 +44,7 @@ pub mod patches;
 pub mod predict;
 pub mod propose;
 pub mod rules;
+pub mod sample;
 pub mod split;
 pub mod uncertainty;
 pub mod windows;
