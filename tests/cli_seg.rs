@@ -145,6 +145,11 @@ fn what_does_not_fit_is_refused() {
     let predict = "seg predict --weights w.safetensors --input grey.npy --classes two.toml --roi 8 -o out/p";
     expect(&at(predict), 2, &["--grey is missing"], "grey");
     expect(&at(&format!("{predict} --grey 1,0")), 2, &["no pair"], "order");
+    // A map in bytes with a slope is no picture in bytes.
+    expect(&at(&format!("{predict} --grey 0,1 --entropy").replace("out/p", "out/e")), 0, &[], "map");
+    let sloped = predict.replace("grey.npy", "out/e.entropy.mhd");
+    expect(&at(&sloped), 2, &["--grey is missing"], "slope");
+    expect(&at(&sloped.replace("out/e.entropy.mhd", "out/e.mhd").replace("-o out/p", "-o out/u")), 0, &[], "bytes");
     expect(&at(&predict.replace("--roi 8", "--roi 7 --grey 0,1")), 2, &["multiples of 2"], "roi");
     expect(
         &at(&predict.replace("--classes two.toml", "--grey 0,1")),

@@ -132,6 +132,12 @@ fn run(c: &Context) -> Result<()> {
     }
     let slices: Vec<Vec<Confusion>> = scans.iter().map(|(_, counted)| counted.slices.clone()).collect();
     let units = units(&slices, together);
+    if units.len() < 2 && draws.count > 0 {
+        c.talk.note(format!(
+            "no intervals: {} unit of {together} slices, and two are needed; lower --units",
+            units.len()
+        ));
+    }
     let found = intervals(&units, draws, |f| f.named(&classes).into_iter().map(|(_, v)| v).collect());
     let figures = all.figures().named(&classes);
     table_of(c, &classes, &all, &outlines, how, &figures, found.as_deref())?;

@@ -170,7 +170,9 @@ fn run(c: &Context) -> Result<()> {
         .help("give the table that it was trained with: --classes FILE.toml"));
     }
     let source = open_stack(&input, c.io)?;
-    let grey = scale(c, &dict.metadata, source.dtype())?;
+    // Bytes with a slope are no bytes: 0 and 255 mean nothing there.
+    let sloped = Reader::open(&input, c.io).is_ok_and(|r| (r.header().slope, r.header().intercept) != (1.0, 0.0));
+    let grey = scale(c, &dict.metadata, if sloped { Dtype::F32 } else { source.dtype() })?;
     drop(dict);
     let roi = s.parsed("roi", values::count)?;
     network.config.check_size(roi, roi).map_err(|e| {
