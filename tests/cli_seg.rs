@@ -215,7 +215,7 @@ fn a_network_is_trained_on_patches_and_segments_the_volume() {
     let eval = "seg eval --prediction out/seg.mhd --truth l/a.mhd --classes two.toml -o m.json";
     expect(&at(eval), 0, &[], "eval");
     let figures = json(&folder.0.join("m.json"));
-    let accuracy = figures.get("figures").and_then(|f| f.get("accuracy")).and_then(Json::as_f64);
+    let accuracy = figures.get("figures").and_then(|f| f.get("accuracy")?.get("value")).and_then(Json::as_f64);
     assert!(accuracy.is_some_and(|a| a > 0.95), "{figures:?}");
 
     let refused = format!("seg train {data} --channels 8,8 -o x");

@@ -19,7 +19,6 @@
 //! | [`predict`] | a network over a volume |
 //! | [`learn`] | patches in memory, to learn from |
 //! | [`augment`] | patches shifted, turned, stretched and disturbed |
-//! | [`sample`] | patches as a network sees them, and batches of them |
 //! | [`merge`] | several predictions become one set of labels |
 //! | [`propose`] | which slices to label next |
 //! | [`after`] | edges, depth windows, splits by depth |
@@ -48,7 +47,6 @@ pub mod predict;
 pub mod propose;
 pub mod round;
 pub mod rules;
-pub mod sample;
 pub mod split;
 pub mod uncertainty;
 pub mod windows;
