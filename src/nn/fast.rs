@@ -2,8 +2,9 @@
 //! machines that multiply pairs of bf16 ([`Isa::has_halves`]); how far each convolution is from the exact one is
 //! bounded in [`crate::kernels::halves`]. The first convolution, of the grey image, is computed in f32; logits are f32.
 
-use super::infer::{Plan, What};
-use super::network::Value;
+use super::infer::{Call, Plan, What, Workspace};
+use super::network::{Network, Value};
+use crate::kernels::Cpu;
 use crate::kernels::conv::{Add, Convolution};
 use crate::kernels::halves::{self, Half};
 use crate::kernels::maps::Maps;
@@ -12,7 +13,7 @@ use crate::tensor::pool::Pool;
 
 /// A network made ready.
 pub struct FastPlan {
-    /// Calls, with weights and biases in f32.
+    /// Calls; weights in f32 are there for the image's convolution alone.
     pub plan: Plan,
     /// Weights of each call that reads feature maps, in pairs.
     pairs: Vec<Vec<Lane>>,
@@ -33,10 +34,10 @@ impl FastWorkspace {
 }
 
 impl FastPlan {
-    /// Rounds the weights of a plan.
-    pub fn new(plan: Plan) -> FastPlan {
-        let pairs = plan.calls.iter().map(|call| match &call.what {
-            What::Convolution { from, weights, .. } if from[0] > 0 => halves::pairs(weights),
+    /// Rounds the weights of a plan; those in f32 are given up.
+    pub fn new(mut plan: Plan) -> FastPlan {
+        let pairs = plan.calls.iter_mut().map(|call| match &mut call.what {
+            What::Convolution { from, weights, .. } if from[0] > 0 => halves::pairs(&std::mem::take(weights)),
             _ => Vec::new(),
         });
         FastPlan { pairs: pairs.collect(), plan }
@@ -94,5 +95,46 @@ impl FastPlan {
         }
         values.into_iter().flatten().for_each(|maps| memory.halves.give(maps));
         logits.expect("a network ends with a convolution of feature maps")
+    }
+}
+
+/// A network made ready for inference in either way, with its memory.
+pub enum Ready {
+    /// To the bit.
+    Strict(Plan, Workspace),
+    /// Near it.
+    Fast(FastPlan, FastWorkspace),
+}
+
+impl Ready {
+    /// A network made ready.
+    pub fn new(network: &Network, fast: bool) -> Ready {
+        let plan = Plan::new(network);
+        if fast {
+            Ready::Fast(FastPlan::new(plan), FastWorkspace::default())
+        } else {
+            Ready::Strict(plan, Workspace::default())
+        }
+    }
+    /// The calls of its plan.
+    pub fn calls(&self) -> &[Call] {
+        match self {
+            Ready::Strict(plan, _) => &plan.calls,
+            Ready::Fast(fast, _) => &fast.plan.calls,
+        }
+    }
+    /// Logits of images; see [`Plan::run`] and [`FastPlan::run`].
+    pub fn run(&mut self, isa: Isa, image: &Maps<f32>, seen: impl FnMut(usize)) -> Maps<Lane> {
+        match self {
+            Ready::Strict(plan, memory) => plan.run(&Cpu { isa }, image, memory, seen),
+            Ready::Fast(fast, memory) => fast.run(isa, image, memory, seen),
+        }
+    }
+    /// Gives logits back, to be used again.
+    pub fn give(&mut self, logits: Maps<Lane>) {
+        match self {
+            Ready::Strict(_, memory) => memory.give(logits),
+            Ready::Fast(_, memory) => memory.give(logits),
+        }
     }
 }

@@ -5,8 +5,8 @@ use crate::cli::options::{Opt, Takes};
 use crate::cli::{Command, Context, values};
 use crate::error::Result;
 use crate::kernels::Cpu;
-use crate::nn::fast::{FastPlan, FastWorkspace};
-use crate::nn::infer::{Plan, What, Workspace};
+use crate::nn::fast::Ready;
+use crate::nn::infer::What;
 use crate::nn::network::Network;
 use crate::nn::train::{Options, Trainer};
 use crate::os::check_interrupt;
@@ -74,10 +74,8 @@ fn run(c: &Context) -> Result<()> {
     if fast {
         super::check_fast(c.isa)?;
     }
-    let fast_plan = FastPlan::new(Plan::new(&network));
-    let plan = &fast_plan.plan;
-    let (mut workspace, mut fast_workspace) = (Workspace::default(), FastWorkspace::default());
-    let mut least = vec![f64::MAX; plan.calls.len()];
+    let mut ready = Ready::new(&network, fast);
+    let mut least = vec![f64::MAX; ready.calls().len()];
     let mut digest = String::new();
     for _ in 0..=repeat {
         check_interrupt()?;
@@ -87,16 +85,12 @@ fn run(c: &Context) -> Result<()> {
             least[call] = least[call].min(last.elapsed().as_secs_f64());
             last = Instant::now();
         };
-        let logits = if fast {
-            fast_plan.run(c.isa, &image, &mut fast_workspace, seen)
-        } else {
-            plan.run(&kernels, &image, &mut workspace, seen)
-        };
+        let logits = ready.run(c.isa, &image, seen);
         times.push(start.elapsed().as_secs_f64());
         digest = super::lanes_digest(logits.data().iter()).hex();
-        if fast { fast_workspace.give(logits) } else { workspace.give(logits) }
+        ready.give(logits);
     }
-    for (call, least) in plan.calls.iter().zip(&least) {
+    for (call, least) in ready.calls().iter().zip(&least) {
         let (name, flop) = match &call.what {
             What::Convolution { filter, .. } => {
                 let step = network.steps.iter().position(|s| s.filter() == Some(*filter)).unwrap_or(0);

@@ -5,9 +5,7 @@ use crate::cli::options::{Opt, Takes};
 use crate::cli::{Command, Context};
 use crate::error::Result;
 use crate::exchange::npy::write_array;
-use crate::kernels::Cpu;
-use crate::nn::fast::{FastPlan, FastWorkspace};
-use crate::nn::infer::{Plan, Workspace};
+use crate::nn::fast::Ready;
 use crate::os::check_interrupt;
 use crate::provenance::Digest;
 
@@ -37,22 +35,16 @@ fn run(c: &Context) -> Result<()> {
         super::check_fast(c.isa)?;
     }
     // Image by image: memory for feature maps is that of one.
-    let (plan, mut numbers) = (FastPlan::new(Plan::new(&loaded.network)), Vec::new());
-    let (mut memory, mut fast_memory) = (Workspace::default(), FastWorkspace::default());
+    let (mut ready, classes) = (Ready::new(&loaded.network, fast), loaded.network.config.classes);
+    drop(loaded);
+    let mut numbers = Vec::new();
     for n in 0..shape.n {
         check_interrupt()?;
-        let image = image.samples(n..n + 1);
-        if fast {
-            let logits = plan.run(c.isa, &image, &mut fast_memory, |_| ());
-            numbers.extend(logits.to_nchw());
-            fast_memory.give(logits);
-        } else {
-            let logits = plan.plan.run(&Cpu { isa: c.isa }, &image, &mut memory, |_| ());
-            numbers.extend(logits.to_nchw());
-            memory.give(logits);
-        }
+        let logits = ready.run(c.isa, &image.samples(n..n + 1), |_| ());
+        numbers.extend(logits.to_nchw());
+        ready.give(logits);
     }
-    let all = [shape.n, loaded.network.config.classes, shape.h, shape.w];
+    let all = [shape.n, classes, shape.h, shape.w];
     write_array(&s.required_path("output")?, &all, &numbers, s.is_on("overwrite")?)?;
     let bytes: Vec<u8> = numbers.iter().flat_map(|v| v.to_le_bytes()).collect();
     c.out.line(format!("logits {}", Digest::of(&bytes).hex()))
