@@ -77,7 +77,7 @@ impl FastPlan {
                         }
                     }
                 }
-                What::Activation { from, numbers, add } => {
+                What::Activation { from, numbers, add, .. } => {
                     halves::each(value(*from), add.map(value), &mut out, |g, x, r| {
                         let (scale, shift) = (&numbers.scale[g], &numbers.shift[g]);
                         let of = |l: usize| {

@@ -13,6 +13,7 @@ use super::network::{Network, Step, Value};
 use crate::kernels::Kernels;
 use crate::kernels::batchnorm::Activation;
 use crate::kernels::conv::{Add, Convolution};
+use crate::kernels::dropout::Dropout;
 use crate::kernels::maps::{Maps, Shape};
 use crate::kernels::stencil::{Stencil, Window};
 use crate::num::lanes::{LANES, Lane};
@@ -57,6 +58,8 @@ pub enum What {
         from: Value,
         /// Its numbers.
         numbers: Activation,
+        /// Its layer of dropout, which [`Plan::drop`] sets.
+        layer: Option<u32>,
         /// Added last.
         add: Option<Value>,
     },
@@ -92,6 +95,25 @@ impl Workspace {
 impl Plan {
     /// Folds a network.
     pub fn new(network: &Network) -> Plan {
+        Plan::of(network, false)
+    }
+
+    /// The same, but that what dropout stands in front of is a call of its own, so that numbers can be dropped
+    /// ([`Plan::drop`]) while BatchNorm keeps its running statistics.
+    pub fn with_dropout(network: &Network) -> Plan {
+        Plan::of(network, true)
+    }
+
+    /// Drops numbers with probability p, by the masks of `pass`.
+    pub fn drop(&mut self, p: f64, seed: u64, pass: u32) {
+        for call in &mut self.calls {
+            if let What::Activation { numbers, layer: Some(layer), .. } = &mut call.what {
+                numbers.dropout = Dropout::new(p, seed, *layer, pass);
+            }
+        }
+    }
+
+    fn of(network: &Network, drops: bool) -> Plan {
         let values = |p: usize| &network.parameters[p].values[..];
         let slope_of = |slope: &Option<usize>| slope.map_or(1.0, |s| values(s)[0].0[0]);
         let mut calls: Vec<Call> = Vec::new();
@@ -104,8 +126,8 @@ impl Plan {
                     convolution(network, from, *filter, values(*filter).to_vec(), bias, None, *add)
                 }
                 Step::MaxPool { from } => What::MaxPool { from: *from },
-                Step::Activation { from, norm, slope, add, .. } => {
-                    let slope = slope_of(slope);
+                Step::Activation { from, norm, slope, add, dropout } => {
+                    let (slope, layer) = (slope_of(slope), dropout.filter(|_| drops));
                     let c = network.channels(*from);
                     let numbers = norm.map_or(Activation::identity(c, slope, None), |n| {
                         let of = |p: usize, c: usize| f64::from(values(p)[c / LANES].0[c % LANES]);
@@ -126,9 +148,21 @@ impl Plan {
                                 let (scale, shift) = (numbers.scale[g], numbers.shift[g]);
                                 (0..LANES).for_each(|l| b.0[l] = b.0[l].mul_add(scale.0[l], shift.0[l]));
                             }
-                            convolution(network, from, *filter, weights, bias, Some(slope), *add)
+                            if layer.is_none() {
+                                convolution(network, from, *filter, weights, bias, Some(slope), *add)
+                            } else {
+                                let what = convolution(network, from, *filter, weights, bias, None, None);
+                                // The convolution's own value, between which and this one the mask stands.
+                                calls.push(Call { what, to: i, last_read: Vec::new() });
+                                What::Activation {
+                                    from: i,
+                                    numbers: Activation::identity(c, slope, None),
+                                    layer,
+                                    add: *add,
+                                }
+                            }
                         }
-                        _ => What::Activation { from: *from, numbers, add: *add },
+                        _ => What::Activation { from: *from, numbers, layer, add: *add },
                     }
                 }
             };
@@ -185,7 +219,7 @@ impl Plan {
                         kernels.convolve(&call, &mut out);
                     }
                 }
-                What::Activation { from, numbers, add } => {
+                What::Activation { from, numbers, add, .. } => {
                     kernels.activate(numbers, value(*from), add.map(value), &mut out);
                 }
                 What::MaxPool { from } => kernels.max_pool(value(*from), &mut out),

@@ -242,6 +242,37 @@ fn folding_changes_little_and_a_bias_before_a_norm_nothing() {
 }
 
 #[test]
+fn dropout_in_inference_keeps_the_running_statistics() {
+    for config in small() {
+        let trained = trained(Trainer::new(Network::new(config.clone(), 4)), 5, 2, Isa::detect());
+        let (isa, x) = (Isa::detect(), image(1, 32));
+        let run = |plan: &Plan, x: &Maps<f32>| plan.run(&Cpu { isa }, x, &mut Workspace::default(), |_| ()).to_nchw();
+        let folded = run(&Plan::new(&trained.network), &x);
+        let mut plan = Plan::with_dropout(&trained.network);
+        // Without a mask the same numbers: a slope of its own changes no bit.
+        assert!(run(&plan, &x) == folded, "{config:?}");
+        let mut passes = Vec::new();
+        for pass in 0..40 {
+            plan.drop(0.2, 7, pass);
+            passes.push(run(&plan, &x));
+        }
+        plan.drop(0.2, 7, 3);
+        assert!(run(&plan, &x) == passes[3] && passes[3] != passes[4]);
+        // An image alone or beside another: the mask of its place is the same, and no statistics are of the batch.
+        let pair = Maps::from_nchw(Shape { n: 2, ..x.shape() }, &[x.to_nchw(), vec![0.5; 32 * 32]].concat());
+        assert!(run(&plan, &pair)[..passes[3].len()] == passes[3]);
+        // What is dropped is made up for by what stays: the mean over passes is near, a pass is not.
+        let rms = |a: &dyn Fn(usize) -> f32| {
+            (folded.iter().enumerate().fold(0.0, |s, (i, v)| s + f64::from(a(i) - v).powi(2)) / folded.len() as f64)
+                .sqrt()
+        };
+        let mean = rms(&|i| passes.iter().map(|p| p[i]).fold(0.0, |s, v| s + v) / passes.len() as f32);
+        let one = rms(&|i| passes[0][i]);
+        assert!(one > 0.0 && mean < 0.6 * one, "{config:?}: {mean} {one}");
+    }
+}
+
+#[test]
 fn fast_inference_is_near_the_definition_and_the_same_on_any_threads() {
     for config in small() {
         let trained = trained(Trainer::new(Network::new(config.clone(), 4)), 5, 2, Isa::detect());

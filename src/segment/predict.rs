@@ -7,14 +7,14 @@
 //! Grey values that are not finite are refused with their place: a network makes something of them, and nobody would know.
 
 use super::orient::Plane;
-use super::uncertainty::{Pixel, pixel, stored};
+use super::uncertainty::{Pixel, pixel_of_passes, stored};
 use super::windows::{Logits, Windows};
 use crate::error::{Error, Result};
 use crate::kernels::Kernels;
 use crate::kernels::maps::Maps;
 use crate::nn::infer::{Plan, Workspace};
 use crate::nn::network::Network;
-use crate::num::lanes::Lane;
+use crate::num::lanes::{LANES, Lane};
 use crate::os::check_interrupt;
 use crate::volume::{Sink, Source};
 
@@ -33,6 +33,55 @@ impl<K: Kernels> Net<K> {
     /// Folds a network.
     pub fn new(network: &Network, kernels: K) -> Net<K> {
         Net { plan: Plan::new(network), kernels, workspace: Workspace::default(), classes: network.config.classes }
+    }
+}
+
+/// A network of which numbers are dropped, pass after pass; its logits are those of all passes, one behind the other. The
+/// masks of a pass are the same in every window: it is one network, drawn at random, over the whole volume.
+pub struct Dropping<K> {
+    plan: Plan,
+    kernels: K,
+    workspace: Workspace,
+    classes: usize,
+    passes: usize,
+    p: f64,
+    seed: u64,
+}
+
+impl<K: Kernels> Dropping<K> {
+    /// A network ready for `passes` passes with dropout `p`.
+    pub fn new(network: &Network, kernels: K, passes: usize, p: f64, seed: u64) -> Dropping<K> {
+        let (plan, classes) = (Plan::with_dropout(network), network.config.classes);
+        Dropping { plan, kernels, workspace: Workspace::default(), classes, passes, p, seed }
+    }
+}
+
+impl<K: Kernels> Logits for Dropping<K> {
+    fn classes(&self) -> usize {
+        self.classes * self.passes
+    }
+    fn logits(&mut self, windows: &Maps<f32>) -> Result<Maps<Lane>> {
+        let shape = windows.shape();
+        let mut all = Maps::zeros(shape.with_channels(self.classes()));
+        // A window alone, so that its masks do not depend on what it is computed with.
+        for n in 0..shape.n {
+            let window = windows.samples(n..n + 1);
+            for pass in 0..self.passes {
+                self.plan.drop(self.p, self.seed, pass as u32);
+                let logits = self.plan.run(&self.kernels, &window, &mut self.workspace, |_| ());
+                for (k, y) in (0..self.classes).flat_map(|k| (0..shape.h).map(move |y| (k, y))) {
+                    let (from, c) = (logits.row(0, k / LANES, y), pass * self.classes + k);
+                    for (to, from) in all.row_mut(n, c / LANES, y).iter_mut().zip(from) {
+                        to.0[c % LANES] = from.0[k % LANES];
+                    }
+                }
+                self.workspace.give(logits);
+            }
+        }
+        Ok(all)
+    }
+    fn passes(&self) -> usize {
+        self.passes
     }
 }
 
@@ -76,12 +125,14 @@ pub enum Map {
     Margin,
     /// Of all classes.
     Entropy,
+    /// Mutual information of class and dropout.
+    Mutual,
 }
 
 impl Map {
     /// Its name in files; the class has none.
     pub fn name(self) -> &'static str {
-        ["class", "confidence", "margin", "entropy"][self as usize]
+        ["class", "confidence", "margin", "entropy", "mutual"][self as usize]
     }
     fn of(self, p: Pixel) -> f32 {
         match self {
@@ -89,6 +140,7 @@ impl Map {
             Map::Confidence => stored(p.confidence),
             Map::Margin => stored(p.margin),
             Map::Entropy => stored(p.entropy),
+            Map::Mutual => stored(p.mutual),
         }
     }
 }
@@ -138,11 +190,11 @@ pub fn predict(
             .help("find out where they come from; a network would make something of them"));
         }
         image.iter_mut().for_each(|v| *v = grey.scale(*v));
-        let k = network.classes();
+        let (k, passes) = (network.classes(), network.passes());
         windows.run(image, [d.ny, d.nx], network, &mut |rows, logits| {
             for (i, logits) in logits.chunks_exact(k).enumerate() {
                 let at = rows.start * d.nx + i;
-                let p = pixel(logits).ok_or_else(|| {
+                let p = pixel_of_passes(logits, passes).ok_or_else(|| {
                     Error::data(format!("a logit at {} is not finite", place(slice, at)))
                         .help("the weights are damaged, or of a training that diverged")
                 })?;
@@ -153,7 +205,7 @@ pub fn predict(
         for ((map, sink), values) in sinks.iter_mut().zip(&maps) {
             if sink.next_slice() == slice {
                 if *map == Map::Class {
-                    let mut counts = vec![0u64; k];
+                    let mut counts = vec![0u64; k / passes];
                     values.iter().for_each(|&v| counts[v as usize] += 1);
                     for (class, n) in counts.into_iter().enumerate() {
                         sink.count(slice, &format!("class {class:03}"), n)?;

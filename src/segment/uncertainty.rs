@@ -8,6 +8,13 @@
 //! entropy      (ln s − Σ e_k·(l_k − m)/s) / ln K      0 sure … 1 all alike
 //! ```
 //!
+//! Of T passes with dropout (Gal, Ghahramani, ICML 2016; BatchNorm keeps its running statistics), t ascending:
+//!
+//! ```text
+//! p̄_k = Σ_t p_k,t / T         class, confidence, margin and entropy are those of p̄
+//! mutual       entropy(p̄) − Σ_t entropy(p_t)/T       what the passes differ about; the rest is in the image
+//! ```
+//!
 //! The maps are stored as u8 on one scale for all volumes: value = q/255, q = ⌊255·v + ½⌋.
 //!
 //! Source: Shannon; margin as in Scheffer, Decomain, Wrobel, IDA 2001.
@@ -30,6 +37,45 @@ pub struct Pixel {
     pub margin: f32,
     /// 0 … 1.
     pub entropy: f32,
+    /// 0 … 1; 0 of one pass.
+    pub mutual: f32,
+}
+
+/// Of `passes` times the logits of a pixel; none where one is not finite.
+pub fn pixel_of_passes(logits: &[f32], passes: usize) -> Option<Pixel> {
+    if passes <= 1 {
+        return pixel(logits);
+    }
+    let classes = logits.len() / passes;
+    let (mut mean, mut within) = (vec![0f32; classes], 0f32);
+    for logits in logits.chunks_exact(classes) {
+        let p = pixel(logits)?;
+        within += p.entropy;
+        let most = logits[usize::from(p.class)];
+        // 1/s is the confidence.
+        mean.iter_mut().zip(logits).for_each(|(sum, l)| *sum += exp_f32(l - most) * p.confidence);
+    }
+    let n = passes as f32;
+    mean.iter_mut().for_each(|p| *p /= n);
+    let mut class = 0;
+    let mut second = 0f32;
+    for k in 1..classes {
+        if mean[class] < mean[k] {
+            (second, class) = (mean[class], k);
+        } else {
+            second = second.max(mean[k]);
+        }
+    }
+    let of = |p: f32| if p > 0.0 { p * ln_f32(p) } else { 0.0 };
+    let sum = mean.iter().fold(0.0, |sum, &p| sum + of(p));
+    let entropy = if classes > 1 { (-sum / ln_f32(classes as f32)).clamp(0.0, 1.0) } else { 0.0 };
+    Some(Pixel {
+        class: class as u8,
+        confidence: mean[class],
+        margin: mean[class] - second,
+        entropy,
+        mutual: (entropy - within / n).clamp(0.0, 1.0),
+    })
 }
 
 /// Of the logits of a pixel; none where one is not finite.
@@ -58,6 +104,7 @@ pub fn pixel(logits: &[f32]) -> Option<Pixel> {
         confidence: 1.0 / s,
         margin: (1.0 - second) / s,
         entropy: entropy.clamp(0.0, 1.0),
+        mutual: 0.0,
     })
 }
 
@@ -70,6 +117,22 @@ pub fn stored(v: f32) -> f32 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn passes_that_agree_have_no_mutual_information_and_those_that_do_not_have_all() {
+        let logits = [2.0, -1.0, 0.5];
+        let (one, same) = (pixel(&logits).unwrap(), pixel_of_passes(&logits.repeat(7), 7).unwrap());
+        assert!(same.class == one.class && (same.entropy - one.entropy).abs() < 1e-6 && same.mutual < 1e-6);
+        assert!((same.confidence - one.confidence).abs() < 1e-6 && (same.margin - one.margin).abs() < 1e-6);
+        // Each pass is sure, of another class.
+        let sure = pixel_of_passes(&[50.0, 0.0, 0.0, 0.0, 50.0, 0.0, 0.0, 0.0, 50.0], 3).unwrap();
+        assert!(sure.entropy > 0.999 && sure.mutual > 0.999 && sure.margin.abs() < 1e-6 && sure.class == 0);
+        // Every pass is unsure in the same way: entropy, and nothing mutual. By hand: p = 1/4, 3/4.
+        let unsure = pixel_of_passes(&[0.0, 3f32.ln(), 0.0, 3f32.ln()], 2).unwrap();
+        assert!((unsure.entropy - 0.811_278_1).abs() < 1e-5 && unsure.mutual < 1e-6 && unsure.class == 1);
+        assert!(pixel_of_passes(&[0.0, f32::NAN, 0.0, 1.0], 2).is_none());
+        assert_eq!(pixel_of_passes(&logits, 1), pixel(&logits));
+    }
 
     #[test]
     fn pixels_are_those_of_f64() {

@@ -32,6 +32,10 @@ pub trait Logits {
     /// # Errors
     /// What the network says.
     fn logits(&mut self, windows: &Maps<f32>) -> Result<Maps<Lane>>;
+    /// Passes whose logits stand one behind the other.
+    fn passes(&self) -> usize {
+        1
+    }
     /// Takes logits back, to use their memory again.
     fn give(&mut self, logits: Maps<Lane>) {
         drop(logits);

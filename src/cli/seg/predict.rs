@@ -1,6 +1,7 @@
 //! `tomolith seg predict`: a network over a volume.
 
 use crate::cli::labels::{CLASSES, OVERWRITE, classes, written};
+use crate::cli::net::probability;
 use crate::cli::options::{Opt, Takes};
 use crate::cli::passes::{made, remove};
 use crate::cli::progress::Progress;
@@ -16,9 +17,9 @@ use crate::os::check_interrupt;
 use crate::provenance::InputFile;
 use crate::segment::classes::Classes;
 use crate::segment::orient::{Plane, Turned};
-use crate::segment::predict::{Grey, Map, Net, predict};
+use crate::segment::predict::{Dropping, Grey, Map, Net, predict};
 use crate::segment::uncertainty::SLOPE;
-use crate::segment::windows::{Importance, Windows};
+use crate::segment::windows::{Importance, Logits, Windows};
 use crate::volume::manifest::{Job, Manifest};
 use crate::volume::reader::{IoMode, Reader, with_suffix};
 use crate::volume::writer::Writer;
@@ -53,6 +54,11 @@ pub const COMMAND: Command = Command {
             Opt::new("entropy", Takes::Switch, "Write the entropy of the classes"),
             Opt::new("margin", Takes::Switch, "Write how far the next class is"),
             Opt::new("confidence", Takes::Switch, "Write the probability of the class"),
+            Opt::new("mutual", Takes::Switch, "Write what the passes of --passes differ about"),
+            Opt::new("passes", Takes::Number("T"), "Predict T times with dropout, and average").default("1"),
+            Opt::new("dropout", Takes::Number("P"), "Probability that a number is dropped, with --passes")
+                .default("0.2"),
+            Opt::new("seed", Takes::Number("N"), "Seed of what is dropped").default("0"),
             CLASSES,
             Opt::new("output", Takes::Value("DIR/NAME"), "Where to write, without extension").short('o'),
             OVERWRITE,
@@ -183,9 +189,17 @@ fn run(c: &Context) -> Result<()> {
     let blend = s.parsed("blend", Importance::parse)?;
     let windows = Windows::new([roi; 2], overlap, blend, s.parsed("batch", values::count)?)?;
     let mut maps = vec![Map::Class];
-    for map in [Map::Entropy, Map::Margin, Map::Confidence] {
+    for map in [Map::Entropy, Map::Margin, Map::Confidence, Map::Mutual] {
         if s.is_on(map.name())? {
             maps.push(map);
+        }
+    }
+    let passes = s.parsed("passes", values::count)?;
+    let (dropout, seed) = (s.parsed("dropout", probability)?, s.parsed("seed", crate::cli::labels::seed)?);
+    if passes == 1 {
+        let idle = ["mutual", "dropout", "seed"].into_iter().find(|name| s.is_given(name).unwrap_or(false));
+        if let Some(name) = idle {
+            return Err(Error::usage(format!("--{name} without --passes")).help("several passes differ: --passes 20"));
         }
     }
     let mut inputs = vec![InputFile::of("weights", &weights_path)?];
@@ -198,6 +212,9 @@ fn run(c: &Context) -> Result<()> {
         ("roi", roi.into()),
         ("overlap", overlap.into()),
         ("blend", blend.name().into()),
+        ("passes", passes.into()),
+        ("dropout", if passes > 1 { dropout.into() } else { Json::Null }),
+        ("seed", if passes > 1 { Json::Str(seed.to_string()) } else { Json::Null }),
     ]);
     let outputs = Outputs { base: base.clone(), maps, classes: &classes, params, inputs, overwrite };
     let view = Turned::slices(source.as_ref(), plane)?;
@@ -207,7 +224,7 @@ fn run(c: &Context) -> Result<()> {
     if resumed > 0 {
         c.talk.note(format!("goes on at slice {resumed} of {}", view.dims().nz));
     }
-    let held = windows.memory(view.dims().nx, classes.len());
+    let held = windows.memory(view.dims().nx, passes * classes.len());
     c.talk.detail(format!(
         "{} windows a slice, {held} bytes held for a band",
         windows.count(view.dims().ny, view.dims().nx)
@@ -217,8 +234,12 @@ fn run(c: &Context) -> Result<()> {
     if resumed < view.dims().nz {
         let mut sinks: Vec<(Map, &mut dyn Sink)> =
             writers.iter_mut().map(|(map, w)| (*map, w as &mut dyn Sink)).collect();
-        let mut net = Net::new(&network, Cpu { isa: c.isa });
-        predict(&view, plane, grey, &windows, &mut net, &mut sinks, &|done, total| {
+        let kernels = Cpu { isa: c.isa };
+        let mut net: Box<dyn Logits> = match passes {
+            1 => Box::new(Net::new(&network, kernels)),
+            _ => Box::new(Dropping::new(&network, kernels, passes, dropout, seed)),
+        };
+        predict(&view, plane, grey, &windows, net.as_mut(), &mut sinks, &|done, total| {
             progress.update(done as u64, total as u64, done as u64 * bytes);
         })
         .map_err(|e| e.at(&input))?;
