@@ -290,6 +290,22 @@ fn a_leaning_sample_is_levelled() {
     let both = ["reg/w.mhd", "reg/fixed.mhd", "out/v.mhd"].map(|name| values(&folder.0.join(name)).1);
     let far = |a: &[f32], b: &[f32]| a.iter().zip(b).fold(0f32, |m, (a, b)| m.max((a - b).abs()));
     assert!(both[1] == both[2] && far(&both[0], &both[1]) < 1e-3, "{}", far(&both[0], &both[1]));
+    // Found on the way, it is the same; where there is no face nothing is levelled, and that is said.
+    let words = "register --fixed v.npy --moving w.npy --capture 4 --crop fixed --bodies all=8:34 --flatten none --block 64 \
+                 --orient auto -o auto";
+    expect(&run(&folder.0, words), 0, &["levelled by 1 face(s): turn 3.4"], words);
+    let both = ["auto/fixed.level.transform.json", "out/level.transform.json"];
+    let matrices = both.map(|name| self::json(&folder.0.join(name)).need("matrix").unwrap().clone());
+    assert!(matrices[0] == matrices[1]);
+    assert!(values(&folder.0.join("auto/fixed.mhd")).1 == values(&folder.0.join("reg/fixed.mhd")).1);
+    folder.write("f.npy", volume(|p| p, 1));
+    folder.write("g.npy", volume(|p| [p[0] + 1.25, p[1], p[2] - 0.5], 1));
+    let words = "register --fixed f.npy --moving g.npy --capture 4 --crop fixed --orient auto -o flat";
+    expect(&run(&folder.0, words), 0, &["volumes are not levelled", "all: no face"], words);
+    assert!(!folder.0.join("flat/fixed.level.transform.json").exists());
+    let plain = "register --fixed f.npy --moving g.npy --capture 4 --crop fixed -o plain";
+    expect(&run(&folder.0, plain), 0, &[], plain);
+    assert!(values(&folder.0.join("flat/fixed.mhd")).1 == values(&folder.0.join("plain/fixed.mhd")).1);
     for (words, code, says) in [
         ("orient v.npy --faces 8:9 -o out/x", 2, "five voxels"),
         ("orient v.npy --faces 8:99 -o out/x", 2, "leaves the volume"),
@@ -373,4 +389,12 @@ fn two_halves_of_a_measured_scan_are_brought_together() {
     }
     println!("corners within {worst:.4} voxel");
     assert!(worst < 0.05, "{worst}");
+    // As a whole the streaks of the views of one half fall onto those of the other twice, two degrees before the sample and
+    // two behind. What is said is not which, but that there are two; or that no climb ends.
+    for more in ["", "--flatten 15", "--flatten 31", "--flatten 31 --capture 8"] {
+        let words = format!("register --fixed out/even.mhd --moving out/odd.mhd --transform-only {more} -o out/whole");
+        let text = if more.is_empty() { "maximum" } else { "two motions explain the blocks as well" };
+        expect(&run(&folder.0, &words), 65, &[text, "46 views for 160 columns"], &words);
+        assert!(!folder.0.join("out/whole/odd.transform.json").exists(), "{words}");
+    }
 }

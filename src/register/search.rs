@@ -35,12 +35,18 @@ fn lattice(capture: f64, step: f64) -> Vec<f64> {
 }
 
 /// The start near `guess`: searched on the coarsest rung, climbed on the next finer one (or the same if there is one
-/// only). `levels` is the pyramid, finest first.
+/// only), and the other maxima that were met. `levels` is the pyramid, finest first.
 ///
 /// # Errors
 /// Data: no motion of the lattice makes the blocks overlap and alike, with the best that was found; or none of the best
 /// can be climbed.
-pub fn search(isa: Isa, levels: &[Level], guess: Rigid, settings: &Settings, trace: &mut Vec<Step>) -> Result<Rigid> {
+pub fn search(
+    isa: Isa,
+    levels: &[Level],
+    guess: Rigid,
+    settings: &Settings,
+    trace: &mut Vec<Step>,
+) -> Result<(Rigid, Vec<Rigid>)> {
     let Some(coarse) = levels.last() else { return Err(Error::bug("a pyramid without a rung")) };
     let fine = levels.len().checked_sub(2).map_or(coarse, |k| &levels[k]);
     let shifts = lattice(settings.capture, coarse.scale as f64);
@@ -74,13 +80,14 @@ pub fn search(isa: Isa, levels: &[Level], guess: Rigid, settings: &Settings, tra
         ))
         .help("check that both show the same part of the sample, or widen the search"));
     }
-    let mut best: Option<(f64, Rigid, Vec<Step>)> = None;
+    let (mut best, mut met): (Option<(f64, Rigid, Vec<Step>)>, Vec<Rigid>) = (None, Vec::new());
     let mut failure = None;
     for &k in order.iter().take(CLIMBED).filter(|&&k| scores[k] > 0.0) {
         let mut steps = Vec::new();
         match climb(isa, fine, motions[k], settings, &mut steps) {
             Ok(Top { motion: top, seen, .. }) => {
                 let score = pass(isa, fine, &top, &seen, Want::Correlation).total.correlation();
+                met.push(top);
                 if best.as_ref().is_none_or(|b| score > b.0) {
                     best = Some((score, top, steps));
                 }
@@ -91,7 +98,7 @@ pub fn search(isa: Isa, levels: &[Level], guess: Rigid, settings: &Settings, tra
     match (best, failure) {
         (Some((_, motion, steps)), _) => {
             trace.extend(steps);
-            Ok(motion)
+            Ok((motion, met))
         }
         (None, Some(e)) => Err(e),
         (None, None) => Err(Error::bug("no motion was climbed")),

@@ -49,7 +49,8 @@ fn axis(context: &Context, settings: &Settings) -> Result<(f64, (usize, usize))>
             .help("leave --center out, or name a method: auto, vo, tilt, correlation, entropy"));
     }
     let scan = how.open(&path, None, context)?;
-    let (axis, found) = find(context, &how, &scan).map_err(|e| if e.fault() == Fault::Data { e.at(&path) } else { e })?;
+    let (axis, found) =
+        find(context, &how, &scan).map_err(|e| if e.fault() == Fault::Data { e.at(&path) } else { e })?;
     let dims = scan.scan.projections.dims();
     // Vo's method steps by a quarter of a pixel, and knows more.
     let axis = found.get("refined").and_then(Json::as_f64).unwrap_or(axis.at(dims.ny / 2));
@@ -84,8 +85,9 @@ pub fn run(context: &Context, paths: &[PathBuf]) -> Result<()> {
         }
     }
     if 2 * found.len() <= paths.len() {
-        return Err(Error::data(format!("{} of {} scans tell an axis", found.len(), paths.len()))
-            .help("give it with --center PIXELS; `tomolith center SCAN --sheet FILE.png` shows slices to choose from"));
+        return Err(Error::data(format!("{} of {} scans tell an axis", found.len(), paths.len())).help(
+            "give it with --center PIXELS; `tomolith center SCAN --sheet FILE.png` shows slices to choose from",
+        ));
     }
     let common = median(found.iter().map(|f| f.1).collect());
     let spread = median(found.iter().map(|f| (f.1 - common).abs()).collect());
@@ -95,13 +97,14 @@ pub fn run(context: &Context, paths: &[PathBuf]) -> Result<()> {
         context.out.line(format!("{}  {axis:.3}  {:+.3}{far}", path.display(), axis - common))?;
     }
     let far = found.iter().filter(|f| is_far(f.1)).count();
-    context.out.line(format!("common  {common:.3}  median distance {spread:.3}, {far} of {} far off", found.len()))?;
     if spread > NEAR {
-        context.talk.warn(format!(
-            "half of the scans are more than {spread:.2} pixel from {common:.3}: the method does not tell their axes, or they \
+        return Err(Error::data(format!(
+            "half of the scans are {spread:.2} pixel and more from {common:.3}: the method does not tell their axes, or they \
              have none in common"
-        ));
+        ))
+        .help("try another --center METHOD; `tomolith center SCAN --sheet FILE.png` shows slices to choose from"));
     }
+    context.out.line(format!("common  {common:.3}  median distance {spread:.3}, {far} of {} far off", found.len()))?;
     context.talk.note(format!("reconstruct all of them with --center {common:.3}"));
     Ok(())
 }
