@@ -129,7 +129,14 @@ fn labels_stay_labels() {
     folder.write("t.json", "{\"matrix\":[[1,0,0,1],[0,1,0,0],[0,0,1,0],[0,0,0,1]]}");
     let words = "resample labels.npy --transform t.json --like labels.npy --interpolation nearest -o out/l";
     expect(&run(&folder.0, words), 0, &[], "labels");
+    // A header of another program, which knows no unit.
+    folder.write("foreign.raw", &labels);
+    let header = "NDims = 3\nDimSize = 4 5 6\nElementType = MET_UCHAR\nElementDataFile = foreign.raw\n";
+    folder.write("foreign.mhd", header);
+    let words = "resample foreign.mhd --transform t.json --like foreign.mhd --interpolation nearest -o out/foreign";
+    expect(&run(&folder.0, words), 0, &[], words);
     let raw = std::fs::read(folder.0.join("out/l.raw")).unwrap();
+    assert!(std::fs::read(folder.0.join("out/foreign.raw")).unwrap() == raw);
     let mask = std::fs::read(folder.0.join("out/l.mask.raw")).unwrap();
     assert_eq!(raw.len(), labels.len(), "a byte for each");
     for i in 0..raw.len() {
@@ -178,6 +185,9 @@ fn what_cannot_be_registered_ends_with_the_reason_and_no_output() {
         ("register --fixed fixed.npy --moving other.npy -o out --columns 5:99", "leaves the volume"),
         ("register --fixed fixed.npy --moving fixed.npy -o out", "the same name"),
         ("register --fixed fixed.npy -o out", "--moving"),
+        ("register --fixed fixed.npy --moving other.npy -o out --capture 1e9", "motions to look at"),
+        ("register --fixed fixed.npy --moving other.npy -o out --capture-turn 400", "motions to look at"),
+        ("register --fixed fixed.npy --moving other.npy -o out --bodies a=0:20,a=20:44", "'a' is two bodies"),
         ("resample fixed.npy --transform t.json --like fixed.npy -o out/x --interpolation sinc", "sinc"),
     ] {
         expect(&run(&folder.0, words), 2, &[says], words);

@@ -5,6 +5,8 @@
 //!
 //! About 25 minutes on two cores, and 9 GB. `TOMOLITH_TEST_SERIES=FOLDER` keeps what is made, and takes what is there.
 
+#![allow(clippy::print_stdout)] // A line for each step and body is what it is for.
+
 mod common;
 use common::{Scratch, expect, json, run, stdout, tomolith};
 use std::path::{Path, PathBuf};

@@ -125,7 +125,7 @@ pub const SCHEMA: &str = "tomolith-transform-1";
 /// See [`SCHEMA`].
 const SEAL: &str = "transform_sha256";
 /// Version of the stage in transforms and manifests.
-const VERSION: u32 = 2;
+const VERSION: u32 = 3;
 
 /// A rigid body: its name and its y range in the fixed volume.
 struct Named {
@@ -366,7 +366,15 @@ fn bodies(options: &Options, dims: Dims) -> Result<Vec<Named>> {
         }
         Ok(Named { name: name.trim().into(), region: region(values::range(y, dims.ny)?) })
     };
-    text.split(',').map(|part| one(part).map_err(|e| options.blame("bodies", e))).collect()
+    let named: Vec<Named> =
+        text.split(',').map(|part| one(part).map_err(|e| options.blame("bodies", e))).collect::<Result<_>>()?;
+    match named.iter().enumerate().find(|(k, body)| named[..*k].iter().any(|other| other.name == body.name)) {
+        None => Ok(named),
+        Some((_, twice)) => {
+            let what = Error::usage(format!("'{}' is two bodies", twice.name)).help("give each a name of its own");
+            Err(options.blame("bodies", what))
+        }
+    }
 }
 
 /// A micrometre more per voxel would be taken for a motion.

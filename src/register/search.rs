@@ -25,12 +25,19 @@ use rayon::prelude::*;
 const TURN: Degree = Degree(2.0);
 /// Voxels that a motion of the lattice is scored by, about.
 const VOXELS: usize = 6000;
+/// Most motions of the lattice: a gigabyte.
+const MOST: f64 = 8e6;
 /// Motions of the lattice that are climbed.
 const CLIMBED: usize = 6;
 
-/// Multiples of `step` within ± as many as leave nothing within ± `capture` farther than half a step.
+/// As many multiples of `step` on either side leave nothing within ± `capture` farther than half a step.
+fn multiples(capture: f64, step: f64) -> f64 {
+    ((capture - 0.5 * step) / step).ceil().max(0.0)
+}
+
+/// Multiples of `step` within ± as many.
 fn lattice(capture: f64, step: f64) -> Vec<f64> {
-    let most = ((capture - 0.5 * step) / step).ceil().max(0.0) as i64;
+    let most = multiples(capture, step) as i64;
     (-most..=most).map(|k| k as f64 * step).collect()
 }
 
@@ -38,7 +45,7 @@ fn lattice(capture: f64, step: f64) -> Vec<f64> {
 /// only), and the other maxima that were met. `levels` is the pyramid, finest first.
 ///
 /// # Errors
-/// Data: no motion of the lattice makes the blocks overlap and alike, with the best that was found; or none of the best
+/// Usage: a capture of too many motions. Data: no motion of the lattice makes the blocks overlap and alike, with the best that was found; or none of the best
 /// can be climbed.
 pub fn search(
     isa: Isa,
@@ -49,6 +56,15 @@ pub fn search(
 ) -> Result<(Rigid, Vec<Rigid>)> {
     let Some(coarse) = levels.last() else { return Err(Error::bug("a pyramid without a rung")) };
     let fine = levels.len().checked_sub(2).map_or(coarse, |k| &levels[k]);
+    let wide = [(settings.capture, coarse.scale as f64), (settings.capture_turn.0, TURN.0)];
+    let count = wide.iter().fold(1.0, |n, &(capture, step)| n * (2.0 * multiples(capture, step) + 1.0).powi(3));
+    if count > MOST {
+        return Err(Error::usage(format!(
+            "a capture of {} voxels and {}° has {count:.1e} motions to look at, more than {MOST:.0e}",
+            settings.capture, settings.capture_turn.0
+        ))
+        .help("narrow it, or take larger blocks, whose coarsest rung has fewer"));
+    }
     let shifts = lattice(settings.capture, coarse.scale as f64);
     let turns = lattice(settings.capture_turn.0, TURN.0);
     let triple = |k: usize, of: &[f64]| -> Point {
@@ -80,7 +96,8 @@ pub fn search(
         ))
         .help("check that both show the same part of the sample, or widen the search"));
     }
-    let (mut best, mut met): (Option<(f64, Rigid, Vec<Step>)>, Vec<Rigid>) = (None, Vec::new());
+    let mut best: Option<(f64, Rigid, Vec<Step>)> = None;
+    let mut met = Vec::new();
     let mut failure = None;
     for &k in order.iter().take(CLIMBED).filter(|&&k| scores[k] > 0.0) {
         let mut steps = Vec::new();

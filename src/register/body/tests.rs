@@ -301,9 +301,9 @@ fn intervals_cover_the_motion_of_a_body_that_warps() {
 /// A texture, and the same warped and moved, each with noise: do intervals hold the rigid motion nearest to what happened to
 /// the region? Through overview, choice of blocks, climbs and joint fit. One line for each amplitude of the warp.
 #[test]
-#[ignore = "two hundred registrations: some minutes"]
+#[ignore = "150 registrations: some minutes"]
 fn intervals_cover_the_motion_of_images_that_warp() {
-    const CASES: u64 = 100;
+    const CASES: u64 = 75;
     const NOISE: f64 = 0.2;
     let settings = Settings { capture: 6.0, capture_turn: crate::units::Degree(1.0), ..Settings::default() };
     let cut = Cut { size: 40, count: 8 };
@@ -342,7 +342,39 @@ fn intervals_cover_the_motion_of_images_that_warp() {
         );
         // Two deviations of a binomial number.
         let least = |n: usize| 0.95 - 2.0 * (0.95 * 0.05 / n as f64).sqrt();
-        assert!(cases >= 90 && inside as f64 / (6 * cases) as f64 >= least(6 * cases));
+        assert!(10 * cases as u64 >= 9 * CASES && inside as f64 / (6 * cases) as f64 >= least(6 * cases));
         assert!(covered as f64 / cases as f64 >= least(cases));
     }
+}
+
+#[test]
+fn few_numbers_say_less() {
+    // Student's t at 97.5 %, by a table.
+    for (nu, t, within) in [(3.0, 3.182, 0.03), (5.0, 2.571, 0.005), (12.0, 2.179, 0.001), (60.0, 2.0003, 0.001)] {
+        assert!((1.96 * student(nu).sqrt() - t).abs() < within, "{nu}: {}", 1.96 * student(nu).sqrt());
+    }
+}
+
+#[test]
+fn means_of_one_side_do_not_pull() {
+    // Half of the volume lies within half a window of a face along x or z. With it the result was 0.1 voxel short.
+    let texture = Texture::new(2.5, 4);
+    let motion = Rigid::new([0.0; 3], middle(&ALL), [2.3, -1.2, 1.7]);
+    let sources = [Rigid::identity([0.0; 3]), motion.inverse()].map(|map| {
+        let piece = texture.piece(DIMS, &map, 0.1, 1 + u64::from(map.translation[0] != 0.0));
+        Memory::new(piece.dims, piece.values).unwrap()
+    });
+    let both: [&dyn Source; 2] = [&sources[0], &sources[1]];
+    let still = Rigid::identity([0.0; 3]);
+    let run = |flatten: usize| {
+        let settings =
+            Settings { capture: 4.0, capture_turn: crate::units::Degree(1.0), flatten, ..Settings::default() };
+        register_body(Isa::detect(), both, &ALL, Cut { size: 45, count: 4 }, &still, &settings, &mut |_, _| ())
+    };
+    let body = run(31).unwrap();
+    let (mean, worst) = body.motion.corner_distance(&motion, [0.0; 3], DIMS);
+    println!("flattened: {mean:.4} {worst:.4}, predicted {:.4}", body.corner_sigma);
+    assert!(worst < 3.0 * body.corner_sigma && worst < 0.06, "{worst} {}", body.corner_sigma);
+    let text = run(45).unwrap_err().to_string();
+    assert!(text.contains("means of 45 voxels leave 76 x 60 x 20"), "{text}");
 }
