@@ -118,6 +118,9 @@ fn axes_that_differ_and_few_views_are_told_before_they_are_taken_for_motions() {
         let text = said(near);
         assert!(!text.contains("axis") && !text.contains("views"), "{near}: {text}");
     }
-    let text = said("few.mhd");
-    assert!(warned(&text, "views for 128 columns"), "{text}");
+    // Whole volumes of few views are refused; where a region is named, it is told.
+    let words = "register --fixed a.mhd --moving few.mhd --capture 2 --transform-only -o out/few";
+    expect(&run(&s.0, words), 65, &["few.mhd: 20 views for 128 columns", "--columns"], words);
+    let text = stderr(&run(&s.0, &format!("{words} --columns 20:108")));
+    assert!(warned(&text, "20 views for 128 columns"), "{text}");
 }

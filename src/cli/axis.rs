@@ -4,8 +4,8 @@
 //! liquid, the axis on which most bands of rows over the whole detector agree. Of a sample wider than the detector Vo's
 //! method can be wrong by many pixels, and all bands alike (a flat cell of which 0.4 mm of 8 mm are seen: by 15 of 448),
 //! because what enters and leaves the field is not what a half turn mirrors. There opposite views, if they are alike,
-//! have the last word: they see the same part of the sample. Also where both are near: of 25 such scans Vo's axis was one
-//! pixel off once and six or seven pixels twice, so that being near is luck.
+//! have the last word: they see the same part of the sample. Also where both are near: of seven such scans Vo's axis was one
+//! pixel off once and four to fifteen six times, so that being near is luck.
 
 use crate::cli::Context;
 use crate::cli::reconstruct::{keep_or_zero, quick_chain};

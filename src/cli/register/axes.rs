@@ -4,9 +4,12 @@
 //! had moved. So volumes of one run should have one axis, which `center` finds from all of their scans.
 //!
 //! Views π/n apart leave streaks that are as strong as the sample where the arc between two views is several voxels,
-//! n < (π/8) columns: a quarter of what would show every voxel of the rim. They turn with the views.
+//! n < (π/8) columns: a quarter of what would show every voxel of the rim. They turn with the views and not with the sample,
+//! and fit better than it does: nothing in the volumes tells. So a whole volume of so few views is refused, and one of which
+//! a region is named is warned of.
 
 use crate::cli::Context;
+use crate::error::{Error, Result};
 use crate::json::Json;
 use crate::volume::reader::Reader;
 use std::f64::consts::PI;
@@ -51,9 +54,12 @@ fn made(context: &Context, path: &Path) -> Option<Made> {
     })
 }
 
-/// Warns of what would be taken for a motion.
-pub fn check(context: &Context, fixed: &Path, moving: &[PathBuf]) {
-    let Some(own) = made(context, fixed) else { return };
+/// Warns of what would be taken for a motion; `is_named`: whether the user has said where to look.
+///
+/// # Errors
+/// Data: whole volumes of too few views.
+pub fn check(context: &Context, fixed: &Path, moving: &[PathBuf], is_named: bool) -> Result<()> {
+    let Some(own) = made(context, fixed) else { return Ok(()) };
     let mut few = (own.views < FEW * own.columns).then(|| (fixed.to_path_buf(), own.views, own.columns));
     let mut far = 0;
     for path in moving {
@@ -81,11 +87,17 @@ pub fn check(context: &Context, fixed: &Path, moving: &[PathBuf]) {
             moving.len()
         ));
     }
-    if let Some((path, views, columns)) = few {
-        context.talk.warn(format!(
-            "{} has {views} views for {columns} columns: streaks may be stronger than the sample, and turn with the views; name \
-             the region around what is dense (--columns, --bodies)",
-            path.display()
-        ));
+    let Some((path, views, columns)) = few else { return Ok(()) };
+    let what = format!(
+        "{views} views for {columns} columns: streaks may be stronger than the sample, and turn with the views, {:.1} degrees \
+         from one to the next",
+        180.0 / views
+    );
+    if !is_named {
+        return Err(Error::data(what)
+            .help("name the region around what is dense: --columns, --bodies; and look at the checkerboards that are written")
+            .at(path));
     }
+    context.talk.warn(format!("{}: {what}", path.display()));
+    Ok(())
 }
