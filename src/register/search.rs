@@ -57,7 +57,8 @@ pub fn search(
     let Some(coarse) = levels.last() else { return Err(Error::bug("a pyramid without a rung")) };
     let fine = levels.len().checked_sub(2).map_or(coarse, |k| &levels[k]);
     let wide = [(settings.capture, coarse.scale as f64), (settings.capture_turn.0, TURN.0)];
-    let count = wide.iter().fold(1.0, |n, &(capture, step)| n * (2.0 * multiples(capture, step) + 1.0).powi(3));
+    let cube = |n: f64| n * n * n;
+    let count = wide.iter().fold(1.0, |n, &(capture, step)| n * cube(2.0 * multiples(capture, step) + 1.0));
     if count > MOST {
         return Err(Error::usage(format!(
             "a capture of {} voxels and {}° has {count:.1e} motions to look at, more than {MOST:.0e}",
