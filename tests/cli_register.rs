@@ -129,7 +129,15 @@ fn labels_stay_labels() {
     folder.write("t.json", "{\"matrix\":[[1,0,0,1],[0,1,0,0],[0,0,1,0],[0,0,0,1]]}");
     let words = "resample labels.npy --transform t.json --like labels.npy --interpolation nearest -o out/l";
     expect(&run(&folder.0, words), 0, &[], "labels");
+    // A header of another program, which knows no unit.
+    folder.write("foreign.raw", &labels);
+    let header =
+        "NDims = 3\nBinaryData = True\nDimSize = 4 5 6\nElementType = MET_UCHAR\nElementDataFile = foreign.raw\n";
+    folder.write("foreign.mhd", header);
+    let words = "resample foreign.mhd --transform t.json --like foreign.mhd --interpolation nearest -o out/foreign";
+    expect(&run(&folder.0, words), 0, &[], words);
     let raw = std::fs::read(folder.0.join("out/l.raw")).unwrap();
+    assert!(std::fs::read(folder.0.join("out/foreign.raw")).unwrap() == raw);
     let mask = std::fs::read(folder.0.join("out/l.mask.raw")).unwrap();
     assert_eq!(raw.len(), labels.len(), "a byte for each");
     for i in 0..raw.len() {
@@ -178,6 +186,9 @@ fn what_cannot_be_registered_ends_with_the_reason_and_no_output() {
         ("register --fixed fixed.npy --moving other.npy -o out --columns 5:99", "leaves the volume"),
         ("register --fixed fixed.npy --moving fixed.npy -o out", "the same name"),
         ("register --fixed fixed.npy -o out", "--moving"),
+        ("register --fixed fixed.npy --moving other.npy -o out --capture 1e9", "motions to look at"),
+        ("register --fixed fixed.npy --moving other.npy -o out --capture-turn 400", "motions to look at"),
+        ("register --fixed fixed.npy --moving other.npy -o out --bodies a=0:20,a=20:44", "'a' is two bodies"),
         ("resample fixed.npy --transform t.json --like fixed.npy -o out/x --interpolation sinc", "sinc"),
     ] {
         expect(&run(&folder.0, words), 2, &[says], words);
@@ -290,6 +301,22 @@ fn a_leaning_sample_is_levelled() {
     let both = ["reg/w.mhd", "reg/fixed.mhd", "out/v.mhd"].map(|name| values(&folder.0.join(name)).1);
     let far = |a: &[f32], b: &[f32]| a.iter().zip(b).fold(0f32, |m, (a, b)| m.max((a - b).abs()));
     assert!(both[1] == both[2] && far(&both[0], &both[1]) < 1e-3, "{}", far(&both[0], &both[1]));
+    // Found on the way, it is the same; where there is no face nothing is levelled, and that is said.
+    let words = "register --fixed v.npy --moving w.npy --capture 4 --crop fixed --bodies all=8:34 --flatten none --block 64 \
+                 --orient auto -o auto";
+    expect(&run(&folder.0, words), 0, &["levelled by 1 face(s): turn 3.4"], words);
+    let both = ["auto/fixed.level.transform.json", "out/level.transform.json"];
+    let matrices = both.map(|name| self::json(&folder.0.join(name)).need("matrix").unwrap().clone());
+    assert!(matrices[0] == matrices[1]);
+    assert!(values(&folder.0.join("auto/fixed.mhd")).1 == values(&folder.0.join("reg/fixed.mhd")).1);
+    folder.write("f.npy", volume(|p| p, 1));
+    folder.write("g.npy", volume(|p| [p[0] + 1.25, p[1], p[2] - 0.5], 1));
+    let words = "register --fixed f.npy --moving g.npy --capture 4 --crop fixed --orient auto -o flat";
+    expect(&run(&folder.0, words), 0, &["volumes are not levelled", "all: no face"], words);
+    assert!(!folder.0.join("flat/fixed.level.transform.json").exists());
+    let plain = "register --fixed f.npy --moving g.npy --capture 4 --crop fixed -o plain";
+    expect(&run(&folder.0, plain), 0, &[], plain);
+    assert!(values(&folder.0.join("flat/fixed.mhd")).1 == values(&folder.0.join("plain/fixed.mhd")).1);
     for (words, code, says) in [
         ("orient v.npy --faces 8:9 -o out/x", 2, "five voxels"),
         ("orient v.npy --faces 8:99 -o out/x", 2, "leaves the volume"),
@@ -373,4 +400,18 @@ fn two_halves_of_a_measured_scan_are_brought_together() {
     }
     println!("corners within {worst:.4} voxel");
     assert!(worst < 0.05, "{worst}");
+    // As a whole the streaks of the views of one half fall onto those of the other twice, two degrees before the sample and
+    // two behind, and fit better than it does. So it is refused, unless it is said where to look; then there are two motions,
+    // or no climb ends.
+    for (more, says) in [
+        ("", "46 views for 160 columns"),
+        ("--flatten 31", "46 views for 160 columns"),
+        ("--flatten 41 --slices 5:100", "46 views for 160 columns"),
+        ("--columns 0:160 --flatten 31", "two motions explain the blocks as well"),
+        ("--columns 0:160", "no maximum"),
+    ] {
+        let words = format!("register --fixed out/even.mhd --moving out/odd.mhd --transform-only {more} -o out/whole");
+        expect(&run(&folder.0, &words), 65, &[says], &words);
+        assert!(!folder.0.join("out/whole/odd.transform.json").exists(), "{words}");
+    }
 }

@@ -15,6 +15,8 @@ use crate::recon::geometry::Axis;
 use crate::recon::scan::Plan;
 use std::path::Path;
 
+mod series;
+
 /// The command.
 pub const COMMAND: Command = Command {
     path: &["center"],
@@ -22,13 +24,21 @@ pub const COMMAND: Command = Command {
     details: "Prints one line per method: Vo's on the middle rows, opposite views, the entropy of the slice, and a line through the axes of bands \
               over the whole detector with the tilt and the standard errors. Axes are pixel indices of the stored \
               detector, as --center takes them. --sheet reconstructs one row at many axes; the one that auto finds has a \
-              frame.",
-    examples: "  tomolith center tooth.h5\n  tomolith center tooth.h5 --sheet axes.png --sheet-range 290:300:0.5 --row 1",
+              frame. Of several scans, which one detector took of a sample that went on and off the same stage, it prints \
+              each one's axis by --center, its distance from the median, and the median: the axis to reconstruct all of \
+              them about. An axis of its own moves what a reconstruction shows, and `register` would find that motion. A \
+              scan may be named by its configuration (.toml), whose files lie beside it.",
+    examples: "  tomolith center tooth.h5\n  tomolith center tooth.h5 --sheet axes.png --sheet-range 290:300:0.5 --row 1\n  \
+               tomolith center scan_*.h5\n  tomolith center series/step_*/scan.toml",
     groups: &[
         (
             "",
             &[
-                Opt::new("scan", Takes::Argument("SCAN"), "The scan: .h5, .nxs, .tiff, .mrc, .npy, .mhd"),
+                Opt::new(
+                    "scan",
+                    Takes::Arguments("SCAN"),
+                    "The scan: .h5, .nxs, .tiff, .mrc, .npy, .mhd, or a .toml; or the scans of a series",
+                ),
                 Opt::new("sheet", Takes::Value("FILE.png"), "Write slices at many axes as one picture"),
                 Opt::new(
                     "sheet-range",
@@ -59,7 +69,11 @@ const GAP: usize = 6;
 const WHITE: u8 = 255;
 
 fn run(context: &Context) -> Result<()> {
-    let settings = &context.settings;
+    let paths = context.settings.required_paths("scan")?;
+    if paths.len() > 1 {
+        return series::run(context, &paths);
+    }
+    let settings = &series::settings_of(&context.settings, &paths[0])?;
     let path = settings.required_path("scan")?;
     let sheet = settings.path("sheet")?;
     let range = settings.parse("sheet-range", axes)?;

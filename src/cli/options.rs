@@ -11,7 +11,7 @@ use crate::error::{Error, Result, nearest};
 use clap::{Arg, ArgAction, ArgMatches, builder::OsStringValueParser};
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Every environment variable of the program starts with this.
 pub const ENVIRONMENT_PREFIX: &str = "TOMOLITH_";
@@ -281,6 +281,25 @@ impl Settings {
             } else if listed.contains(name) && parts.len() == count {
                 setting.values = vec![parts[k].into()];
             }
+        }
+        own
+    }
+
+    /// The same with the values of a scan's own configuration, where neither the command line nor the environment gives
+    /// one; its `files` lie beside it.
+    #[must_use]
+    pub fn of_scan(&self, config: &Config, files: &[&str]) -> Settings {
+        let folder = config.path.parent().unwrap_or(Path::new(""));
+        let mut own = self.clone();
+        for (name, entry) in &config.entries {
+            let Some(setting) = own.0.get_mut(name) else { continue };
+            let is_about_all = matches!(setting.origin, Origin::Flag | Origin::Environment(_));
+            if is_about_all && *name != "scan" {
+                continue;
+            }
+            let value = |v: &String| if files.contains(name) { folder.join(v).into_os_string() } else { v.into() };
+            setting.values = entry.values.iter().map(value).collect();
+            setting.origin = Origin::Config(config.path.clone(), entry.line);
         }
         own
     }

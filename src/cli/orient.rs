@@ -12,6 +12,7 @@ use crate::json::Json;
 use crate::provenance::InputFile;
 use crate::register::orient::{CELL, Face, angles, common, face, level};
 use crate::units::{Degree, Radian};
+use crate::volume::Source;
 use crate::volume::reader::with_suffix;
 use std::ops::Range;
 use std::path::Path;
@@ -106,7 +107,16 @@ fn run(context: &Context) -> Result<()> {
             100.0 * face.held
         ))?;
     }
-    let motion = level(dims, [xy, yz]);
+    exchange::write_text(&transform, &text(source.as_ref(), [xy, yz], &faces)?, overwrite)?;
+    context.out.line(format!("{}  turn {:.4} deg in x-y, then {:.4} deg in y-z", transform.display(), xy.0, yz.0))
+}
+
+/// The text of the transform that levels a volume.
+///
+/// # Errors
+/// What hashing its files says.
+pub fn text(source: &dyn Source, [xy, yz]: [Degree; 2], faces: &[Face]) -> Result<String> {
+    let motion = level(source.dims(), [xy, yz]);
     let inputs = with_role(source.inputs()?, "volume");
     let members = vec![
         ("matrix", motion.matrix().into()),
@@ -115,8 +125,7 @@ fn run(context: &Context) -> Result<()> {
         ("faces", Json::Arr(faces.iter().map(face_json).collect())),
         ("volume", Json::Arr(inputs.iter().map(InputFile::to_json).collect())),
     ];
-    exchange::write_text(&transform, &sealed(VERSION, members)?, overwrite)?;
-    context.out.line(format!("{}  turn {:.4} deg in x-y, then {:.4} deg in y-z", transform.display(), xy.0, yz.0))
+    sealed(VERSION, members)
 }
 
 /// Standard deviation of a slope as an angle: small angles.

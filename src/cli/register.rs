@@ -25,6 +25,8 @@ use crate::volume::{Dims, Source, Spacing};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
+mod axes;
+mod levelled;
 mod sheet;
 
 /// All scans of a run: the six numbers of every body as a table and as a picture.
@@ -65,8 +67,9 @@ pub const COMMAND: Command = Command {
                 Opt::new("slices", Takes::Value("A:B"), "Look at these z only"),
                 Opt::new(
                     "orient",
-                    Takes::Value("FILE.json"),
-                    "What `orient` wrote for the fixed volume: results lie level, and are still interpolated once",
+                    Takes::Value("auto|FILE.json"),
+                    "Results lie level, and are still interpolated once: by the faces of the bodies, or by what `orient` wrote \
+                     for the fixed volume; without a face nothing is levelled, with a warning",
                 ),
                 Opt::new(
                     "closure",
@@ -122,7 +125,7 @@ pub const SCHEMA: &str = "tomolith-transform-1";
 /// See [`SCHEMA`].
 const SEAL: &str = "transform_sha256";
 /// Version of the stage in transforms and manifests.
-const VERSION: u32 = 2;
+const VERSION: u32 = 3;
 
 /// A rigid body: its name and its y range in the fixed volume.
 struct Named {
@@ -154,6 +157,7 @@ fn run(context: &Context) -> Result<()> {
     };
     refuse(folder.join(TABLE))?;
     refuse(folder.join(SHEET))?;
+    refuse(folder.join(levelled::FILE))?;
     for base in &bases {
         refuse(with_suffix(base, ".transform.json"))?;
         refuse(with_suffix(base, ".audit.png"))?;
@@ -164,8 +168,9 @@ fn run(context: &Context) -> Result<()> {
     }
     let fixed = exchange::open_stack(&fixed_path, context.io)?;
     let bodies = bodies(options, fixed.dims())?;
-    let positive = |name: &str| options.parsed(name, values::positive);
     let is_named = options.text("bodies")?.is_some();
+    axes::check(context, &fixed_path, &moving_paths, is_named || options.text("columns")?.is_some())?;
+    let positive = |name: &str| options.parsed(name, values::positive);
     let settings = Settings {
         capture: positive("capture")?,
         capture_turn: Degree(positive("capture-turn")?),
@@ -185,9 +190,19 @@ fn run(context: &Context) -> Result<()> {
         let size = size.unwrap_or(if is_named { auto_block(&named.region) } else { BLOCK });
         (named, Cut { size, count })
     };
-    let level = options.path("orient")?.map(|path| read_transform(&path, None).map_err(|e| e.at(&path))).transpose()?;
+    let level = match options.text("orient")? {
+        Some("auto") => levelled::find(context, &fixed_path, bodies.iter())?,
+        Some(path) => {
+            let path = Path::new(path);
+            Some((read_transform(path, None).map_err(|e| e.at(path))?, String::new()))
+        }
+        None => None,
+    };
     let work = Work { context, fixed, bodies: bodies.into_iter().map(cut).collect(), settings };
     std::fs::create_dir_all(&folder).map_err(|e| Error::writing(&folder, &e))?;
+    if let Some((_, text)) = level.as_ref().filter(|(_, text)| !text.is_empty()) {
+        exchange::write_text(&folder.join(levelled::FILE), text, overwrite)?;
+    }
     let closes = options.is_on("closure")?;
     let mut seen: Vec<(Dims, Rigid)> = Vec::new();
     let mut scans: Vec<Registered> = Vec::new();
@@ -244,7 +259,7 @@ fn run(context: &Context) -> Result<()> {
     if transforms_only {
         return Ok(());
     }
-    let still = level.unwrap_or(Rigid::identity([0.0; 3]));
+    let still = level.as_ref().map_or(Rigid::identity([0.0; 3]), |(motion, _)| *motion);
     seen.iter_mut().for_each(|(_, motion)| *motion = still.then(motion));
     if level.is_some() {
         seen.push((work.fixed.dims(), still));
@@ -351,7 +366,15 @@ fn bodies(options: &Options, dims: Dims) -> Result<Vec<Named>> {
         }
         Ok(Named { name: name.trim().into(), region: region(values::range(y, dims.ny)?) })
     };
-    text.split(',').map(|part| one(part).map_err(|e| options.blame("bodies", e))).collect()
+    let named: Vec<Named> =
+        text.split(',').map(|part| one(part).map_err(|e| options.blame("bodies", e))).collect::<Result<_>>()?;
+    match named.iter().enumerate().find(|(k, body)| named[..*k].iter().any(|other| other.name == body.name)) {
+        None => Ok(named),
+        Some((_, twice)) => {
+            let what = Error::usage(format!("'{}' is two bodies", twice.name)).help("give each a name of its own");
+            Err(options.blame("bodies", what))
+        }
+    }
 }
 
 /// A micrometre more per voxel would be taken for a motion.

@@ -146,7 +146,9 @@ pub fn write(context: &Context, base: &Path, w: &Written, more: Vec<InputFile>) 
     let overwrite = options.is_on("overwrite")?;
     let auto = |text: &str| if text == "auto" { Ok(os::free_memory() / 2) } else { values::bytes(text) };
     let plan = Plan { motion: w.motion, grid: w.grid, how: w.how, memory: options.parsed("memory", auto)? };
-    let unit = Reader::open(w.path, context.io).map_or("unknown".into(), |r| r.header().unit.clone());
+    // A header of another program has no unit.
+    let unit = Reader::open(w.path, context.io).map_or(String::new(), |r| r.header().unit.clone());
+    let unit = if unit.is_empty() { "unknown".to_string() } else { unit };
     let mut inputs: Vec<InputFile> = with_role(w.source.inputs()?, "moving");
     inputs.extend(more);
     let params = Json::obj([

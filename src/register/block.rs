@@ -26,7 +26,7 @@ use super::level::{Level, Piece};
 use super::pass::{Pass, Sums, glance};
 use super::rigid::{Point, Rigid, length, sub};
 use super::search::search;
-use super::{Settings, Step};
+use super::{Settings, Step, rival};
 use crate::error::{Error, Result};
 use crate::num::lanes::Isa;
 use crate::num::linalg::{Matrix, inverse, product, symmetric_eigen, transpose};
@@ -79,7 +79,7 @@ pub fn register(isa: Isa, fixed: &Piece, moving: &Piece, guess: &Rigid, settings
     let guess = guess.about(fixed.middle());
     let levels = Level::pyramid(isa, fixed, moving, COARSEST)?;
     let mut trace = Vec::new();
-    let mut motion = search(isa, &levels, guess, settings, &mut trace)?;
+    let (mut motion, met) = search(isa, &levels, guess, settings, &mut trace)?;
     // The search has climbed the rung below the coarsest.
     let rest = levels.len().saturating_sub(2).max(1);
     for level in levels[1..rest].iter().rev() {
@@ -96,6 +96,7 @@ pub fn register(isa: Isa, fixed: &Piece, moving: &Piece, guess: &Rigid, settings
     let found = judge(fine, motion, &last)?;
     let found = Match { correlation: [before, after], overlap, fitting, trace, ..found };
     verdict(&found, &guess, settings)?;
+    rival::refuse(isa, &levels, &top.motion, &met, found.corner_sigma, settings)?;
     Ok(found)
 }
 

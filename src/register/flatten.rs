@@ -12,6 +12,10 @@
 //! height of a flat face, the grains on it know as well. Synthetic cell, truncated, real detector: blocks that could not be
 //! registered or were half a voxel off are right within 0.1.
 //!
+//! Within half a window of a face of the volume along x or z means are of one side only. They stand still with the volume
+//! while the sample moves, and pull its motion to none (0.1 voxel of 2.3, of a volume of 72 voxels): such voxels are not
+//! looked at ([`whole`]).
+//!
 //! Sums in f32, k ascending.
 
 use crate::volume::Dims;
@@ -24,6 +28,12 @@ pub const WINDOW: usize = 31;
 /// Indices around i that there are.
 fn around(i: usize, window: usize, n: usize) -> Range<usize> {
     i.saturating_sub(window / 2)..(i + window / 2 + 1).min(n)
+}
+
+/// The part of a range of x or z whose windows lie within a volume's extent n; empty if there is none.
+pub fn whole(range: &Range<usize>, window: usize, n: usize) -> Range<usize> {
+    let half = window / 2;
+    range.start.max(half)..range.end.min(n.saturating_sub(half))
 }
 
 /// Flattens `[z][y][x]` in place; see the [module](self). `window` is odd, or one more is meant.

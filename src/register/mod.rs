@@ -16,6 +16,7 @@
 //! | [`pass`] | all sums that correlation, slope and curvature need, in one look |
 //! | [`gauss_newton`] | the climb on one scale |
 //! | [`search`] | the coarse start |
+//! | [`rival`] | whether another motion explains a pair of blocks as well |
 //! | [`block`] | one pair of blocks: motion, covariance, refusals |
 //! | [`choice`] | which blocks of a body hold its motion best |
 //! | [`body`] | several blocks of one rigid body: joint fit, rejection |
@@ -47,6 +48,7 @@ pub mod orient;
 pub mod pass;
 pub mod resample;
 pub mod rigid;
+pub mod rival;
 pub mod search;
 
 pub use block::{Match, register};

@@ -115,6 +115,14 @@ impl Sums {
     pub fn raw_fg(&self) -> f64 {
         self.0[5]
     }
+    /// Σ (a (g − ḡ) − (f − f̄))² for a gain and means (f̄, ḡ) that need not be its own.
+    pub fn misfit(&self, gain: f64, [f_mean, g_mean]: [f64; 2]) -> f64 {
+        let [n, f, g, ff, gg, fg] = std::array::from_fn(|i| self.0[i]);
+        let ff = ff - 2.0 * f_mean * f + n * f_mean * f_mean;
+        let gg = gg - 2.0 * g_mean * g + n * g_mean * g_mean;
+        let fg = fg - f_mean * g - g_mean * f + n * f_mean * g_mean;
+        gain * gain * gg - 2.0 * gain * fg + ff
+    }
     /// The zero-mean normalised correlation; 0 where one of the two does not vary.
     pub fn correlation(&self) -> f64 {
         let square = self.ff() * self.gg();

@@ -25,24 +25,47 @@ use rayon::prelude::*;
 const TURN: Degree = Degree(2.0);
 /// Voxels that a motion of the lattice is scored by, about.
 const VOXELS: usize = 6000;
+/// Most motions of the lattice: a gigabyte.
+const MOST: f64 = 8e6;
 /// Motions of the lattice that are climbed.
 const CLIMBED: usize = 6;
 
-/// Multiples of `step` within ± as many as leave nothing within ± `capture` farther than half a step.
+/// As many multiples of `step` on either side leave nothing within ± `capture` farther than half a step.
+fn multiples(capture: f64, step: f64) -> f64 {
+    ((capture - 0.5 * step) / step).ceil().max(0.0)
+}
+
+/// Multiples of `step` within ± as many.
 fn lattice(capture: f64, step: f64) -> Vec<f64> {
-    let most = ((capture - 0.5 * step) / step).ceil().max(0.0) as i64;
+    let most = multiples(capture, step) as i64;
     (-most..=most).map(|k| k as f64 * step).collect()
 }
 
 /// The start near `guess`: searched on the coarsest rung, climbed on the next finer one (or the same if there is one
-/// only). `levels` is the pyramid, finest first.
+/// only), and the other maxima that were met. `levels` is the pyramid, finest first.
 ///
 /// # Errors
-/// Data: no motion of the lattice makes the blocks overlap and alike, with the best that was found; or none of the best
+/// Usage: a capture of too many motions. Data: no motion of the lattice makes the blocks overlap and alike, with the best that was found; or none of the best
 /// can be climbed.
-pub fn search(isa: Isa, levels: &[Level], guess: Rigid, settings: &Settings, trace: &mut Vec<Step>) -> Result<Rigid> {
+pub fn search(
+    isa: Isa,
+    levels: &[Level],
+    guess: Rigid,
+    settings: &Settings,
+    trace: &mut Vec<Step>,
+) -> Result<(Rigid, Vec<Rigid>)> {
     let Some(coarse) = levels.last() else { return Err(Error::bug("a pyramid without a rung")) };
     let fine = levels.len().checked_sub(2).map_or(coarse, |k| &levels[k]);
+    let wide = [(settings.capture, coarse.scale as f64), (settings.capture_turn.0, TURN.0)];
+    let cube = |n: f64| n * n * n;
+    let count = wide.iter().fold(1.0, |n, &(capture, step)| n * cube(2.0 * multiples(capture, step) + 1.0));
+    if count > MOST {
+        return Err(Error::usage(format!(
+            "a capture of {} voxels and {}° has {count:.1e} motions to look at, more than {MOST:.0e}",
+            settings.capture, settings.capture_turn.0
+        ))
+        .help("narrow it, or take larger blocks, whose coarsest rung has fewer"));
+    }
     let shifts = lattice(settings.capture, coarse.scale as f64);
     let turns = lattice(settings.capture_turn.0, TURN.0);
     let triple = |k: usize, of: &[f64]| -> Point {
@@ -75,12 +98,14 @@ pub fn search(isa: Isa, levels: &[Level], guess: Rigid, settings: &Settings, tra
         .help("check that both show the same part of the sample, or widen the search"));
     }
     let mut best: Option<(f64, Rigid, Vec<Step>)> = None;
+    let mut met = Vec::new();
     let mut failure = None;
     for &k in order.iter().take(CLIMBED).filter(|&&k| scores[k] > 0.0) {
         let mut steps = Vec::new();
         match climb(isa, fine, motions[k], settings, &mut steps) {
             Ok(Top { motion: top, seen, .. }) => {
                 let score = pass(isa, fine, &top, &seen, Want::Correlation).total.correlation();
+                met.push(top);
                 if best.as_ref().is_none_or(|b| score > b.0) {
                     best = Some((score, top, steps));
                 }
@@ -91,7 +116,7 @@ pub fn search(isa: Isa, levels: &[Level], guess: Rigid, settings: &Settings, tra
     match (best, failure) {
         (Some((_, motion, steps)), _) => {
             trace.extend(steps);
-            Ok(motion)
+            Ok((motion, met))
         }
         (None, Some(e)) => Err(e),
         (None, None) => Err(Error::bug("no motion was climbed")),
