@@ -62,7 +62,7 @@ impl<K: Kernels> Logits for Dropping<K> {
     }
     fn logits(&mut self, windows: &Maps<f32>) -> Result<Maps<Lane>> {
         let shape = windows.shape();
-        let mut all = Maps::zeros(shape.with_channels(self.classes()));
+        let mut all: Maps<Lane> = Maps::zeros(shape.with_channels(self.classes()));
         // A window alone, so that its masks do not depend on what it is computed with.
         for n in 0..shape.n {
             let window = windows.samples(n..n + 1);
