@@ -186,6 +186,28 @@ fn what_does_not_fit_is_refused() {
 }
 
 #[test]
+fn passes_with_dropout_have_the_same_bits_and_need_to_be_several() {
+    let folder = folder("seg-passes");
+    let at = |words: &str| run(&folder.0, words);
+    let predict =
+        "seg predict --weights w.safetensors --input grey.npy --grey 0,1 --classes two.toml --roi 8 --overwrite";
+    let passes = format!("{predict} --passes 5 --entropy --mutual -o out/mc");
+    expect(&at(&passes), 0, &[], "passes");
+    let read = || ["", ".entropy", ".mutual"].map(|m| std::fs::read(folder.0.join(format!("out/mc{m}.raw"))).unwrap());
+    let first = read();
+    assert!(first[2].iter().any(|&v| v > 0), "passes differ somewhere");
+    assert!(first[1].iter().zip(&first[2]).all(|(entropy, mutual)| mutual <= entropy));
+    for how in ["--batch 3 --threads 3", "--isa scalar --threads 1"] {
+        expect(&at(&format!("{passes} {how}")), 0, &[], how);
+        assert!(read() == first, "{how}");
+    }
+    expect(&at(&format!("{passes} --seed 1")), 0, &[], "seed");
+    assert!(read() != first);
+    expect(&at(&format!("{predict} --mutual -o out/x")), 2, &["--mutual without --passes"], "one pass");
+    expect(&at(&format!("{predict} --passes 5 --dropout 1 -o out/x")), 2, &["probability"], "all dropped");
+}
+
+#[test]
 fn a_network_is_trained_on_patches_and_segments_the_volume() {
     let folder = folder("seg-train");
     let at = |words: &str| run(&folder.0, words);
