@@ -135,7 +135,8 @@ impl Plan {
                         Activation::new(&statistics, values(n.gamma), values(n.beta()), slope, None)
                     });
                     // Values count from the image, steps from the first.
-                    match &network.steps[from - 1] {
+                    let x = *from;
+                    match &network.steps[x - 1] {
                         Step::Convolution { from, filter, normalised: true, .. } => {
                             let mut weights = values(*filter).to_vec();
                             let shape = network.parameters[*filter].filter();
@@ -153,16 +154,16 @@ impl Plan {
                             } else {
                                 let what = convolution(network, from, *filter, weights, bias, None, None);
                                 // The convolution's own value, between which and this one the mask stands.
-                                calls.push(Call { what, to: i, last_read: Vec::new() });
+                                calls.push(Call { what, to: x, last_read: Vec::new() });
                                 What::Activation {
-                                    from: i,
+                                    from: x,
                                     numbers: Activation::identity(c, slope, None),
                                     layer,
                                     add: *add,
                                 }
                             }
                         }
-                        _ => What::Activation { from: *from, numbers, layer, add: *add },
+                        _ => What::Activation { from: x, numbers, layer, add: *add },
                     }
                 }
             };
