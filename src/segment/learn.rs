@@ -133,7 +133,7 @@ mod tests {
 
     const SIZE: usize = 4;
 
-    /// Two scans of 6 × 5 × 7 whose grey values say where they are, with labels in every second voxel.
+    /// Two scans of 7 × 5 × 6 (x, y, z) whose grey values say where they are, with labels in every second voxel.
     fn scans() -> (List, Vec<[Memory; 2]>) {
         let dims = Dims::new(6, 5, 7).unwrap();
         let n = 210;
@@ -172,7 +172,7 @@ mod tests {
             cuts.patch(at, 7, &mut image, &mut labels).unwrap();
             for (row, column) in (0..SIZE).flat_map(|r| (0..SIZE).map(move |c| (r, c))) {
                 let [x, y, z] = patch.plane.place(patch.slice, patch.row + row, patch.column + column);
-                let place = (z * 5 + y) * 6 + x;
+                let place = (z * 5 + y) * 7 + x;
                 assert_eq!(image[row * SIZE + column], grey.scale((1000 * patch.scan + place) as f32), "{patch:?}");
                 let label = if place % 2 == 0 { (place / 2 % 3) as i16 } else { -1 };
                 assert_eq!(labels[row * SIZE + column], label);
