@@ -51,6 +51,8 @@ fn what_does_not_fit_is_refused() {
     folder.write("odd.npy", npy(&[1, 1, 10, 16], &[0.0; 160]));
     folder.write("flat.npy", npy(&[16, 16], &[0.0; 256]));
     folder.write("nan.npy", npy(&[2, 1, 16, 16], &[f32::NAN; 512]));
+    folder.write("none.npy", npy(&[0, 1, 16, 16], &[]));
+    folder.write("huge.npy", npy(&[1, 1, 16, 16], &[3.4e38; 256]));
     folder.write("bad.npy", npy_of("<i2", &[2, 16, 16], &[7; 1024]));
     expect(
         &run(&folder.0, &format!("{forward} odd.npy")),
@@ -65,11 +67,22 @@ fn what_does_not_fit_is_refused() {
     expect(
         &run(&folder.0, &format!("{step} --input nan.npy --labels y.npy")),
         65,
-        &["unit0.conv.weight is not finite"],
+        &["512 values are NaN", "in image 0 at row 0, column 0"],
         "NaN",
     );
     expect(&run(&folder.0, &format!("{step} --input x.npy --labels x.npy")), 65, &["(N, H, W)"], "shape");
     assert!(!folder.0.join("v.safetensors").exists());
+    expect(&run(&folder.0, &format!("{forward} none.npy")), 65, &["no image"], "no image");
+    expect(&run(&folder.0, &format!("{forward} nan.npy")), 65, &["512 values are NaN"], "NaN");
+    expect(&run(&folder.0, &format!("{forward} huge.npy")), 65, &["not finite"], "overflow");
+    folder.write("tiny.npy", npy(&[1, 1, 4, 4], &[0.5; 16]));
+    folder.write("tiny_y.npy", npy_of("<i2", &[1, 4, 4], &[0; 32]));
+    expect(
+        &run(&folder.0, &format!("{step} --input tiny.npy --labels tiny_y.npy")),
+        65,
+        &["one value per channel"],
+        "a map of one pixel",
+    );
     expect(&run(&folder.0, "net info x.npy"), 65, &["safetensors"], "not weights");
     expect(&run(&folder.0, "net init --variant monia -o v.safetensors"), 2, &["monai"], "variant");
     expect(&run(&folder.0, "net init -o w.safetensors"), 73, &["exists"], "exists");
@@ -98,7 +111,8 @@ fn a_training_is_resumed_to_the_same_bits_and_guards_its_folder() {
     }
     let table = String::from_utf8(read("a/epochs.csv")).unwrap();
     assert!(table.lines().count() == 5 && table.starts_with("epoch,steps,rate,loss"), "{table}");
-    // What was learnt is a network that other commands take.
+    // What was learnt is a network that other commands take; so is a training's state.
+    expect(&run(&folder.0, "net info a/last.safetensors"), 0, &["batches seen  8"], "last");
     expect(&run(&folder.0, "net forward --weights a/best.safetensors --input x.npy --output l.npy"), 0, &[], "best");
     expect(&run(&folder.0, "net convert a/best.safetensors -o best.onnx"), 0, &[], "onnx");
     // A leaf is another training.
@@ -121,7 +135,10 @@ fn a_training_is_resumed_to_the_same_bits_and_guards_its_folder() {
         ("-o new --class-weights 1,-1,1", 2, &["-1"]),
         ("-o new --weights w.safetensors --channels 4,4", 2, &["--channels"]),
         ("-o new --dropout 1", 2, &["probability"]),
-        ("-o new --lr 1e30 --epochs 9", 65, &["is not finite"]),
+        ("-o new --lr 1e39 --epochs 9", 65, &["is not finite"]),
+        ("-o new --epochs 4294967296", 2, &["more than"]),
+        ("-o new --class-weights 0,0,0", 2, &["all class weights"]),
+        ("-o a --resume --epochs 9", 65, &["was made with", "nothing"]),
     ] {
         let last = [("--input", "--input x.npy"), ("--labels", "--labels y.npy"), ("--classes", "--classes 3")];
         let given = last.iter().filter(|(name, _)| more.split(' ').any(|w| w == *name));

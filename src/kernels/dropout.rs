@@ -36,7 +36,7 @@ pub struct Dropout {
 impl Dropout {
     /// Dropout with probability `p` in 0 ≤ p < 1 of layer `layer` at step `step`; none where p rounds to 0.
     pub fn new(p: f64, seed: u64, layer: u32, step: u32) -> Option<Dropout> {
-        let threshold = (p * STEPS).round();
+        let threshold = (p * STEPS).round().min(STEPS - 1.0);
         let keep = (1.0 / (1.0 - threshold / STEPS)) as f32;
         let key = [seed as u32, (seed >> 32) as u32];
         (threshold > 0.0).then_some(Dropout {

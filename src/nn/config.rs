@@ -136,10 +136,13 @@ impl Config {
             return Err(Error::usage(format!("channels {:?}", self.channels))
                 .help(format!("give 2 to {MOST_LEVELS} levels of 1 to {MOST_CHANNELS} channels")));
         }
+        let built = [Config::monai(&self.channels, self.classes), Config::paper(&self.channels, self.classes)];
+        if !built.contains(self) {
+            return Err(Error::usage("an architecture between the variants").help("there are monai and paper"));
+        }
         if !range.contains(&self.classes) {
-            return Err(
-                Error::usage(format!("{} classes", self.classes)).help("a network tells 1 or more classes apart")
-            );
+            return Err(Error::usage(format!("{} classes", self.classes))
+                .help(format!("a network tells 1 to {MOST_CHANNELS} classes apart")));
         }
         Ok(())
     }

@@ -17,12 +17,13 @@ use super::infer::{Plan, Workspace};
 use super::network::Network;
 use super::schedule::{EarlyStop, Plateau};
 use super::train::{Options, Trainer};
-use crate::error::{Error, Result};
+use crate::error::{Error, Fault, Result};
 use crate::kernels::Kernels;
 use crate::kernels::cross_entropy::weigh;
 use crate::kernels::maps::{Maps, Shape};
 use crate::num::lanes::{Isa, Lane};
 use crate::num::philox::Stream;
+use crate::os::check_interrupt;
 use std::collections::BTreeMap;
 use std::path::Path;
 
@@ -227,6 +228,12 @@ impl Course {
             if self.stop.bad >= self.stop.patience {
                 return Ok(Ended::Stayed);
             }
+            if self.batches > steps {
+                return Err(Error::data(format!(
+                    "{} batches of {steps} are done: the training is damaged",
+                    self.batches
+                )));
+            }
             let epoch = self.epochs.len() as u32;
             let order = shuffled(training.len(), recipe.options.seed, epoch);
             for batch in order.chunks(recipe.batch.max(1)).skip(self.batches) {
@@ -241,7 +248,12 @@ impl Course {
             }
             let score = match validation {
                 Some(patches) => {
-                    Some(validate(&self.trainer.network, patches, &recipe.options.class_weights, kernels)?)
+                    match validate(&self.trainer.network, patches, &recipe.options.class_weights, kernels) {
+                        Ok(score) => Some(score),
+                        // All batches are done, and validation begins anew.
+                        Err(e) if e.fault() == Fault::Again => return Ok(Ended::Paused),
+                        Err(e) => return Err(e),
+                    }
                 }
                 None => None,
             };
@@ -288,7 +300,10 @@ impl Course {
     pub fn read(path: &Path, recipe: &Recipe, about: &str) -> Result<Course> {
         let (trainer, more) = checkpoint::read(path)?;
         let written = more.get("about").map_or("", String::as_str);
-        let differs = about.lines().zip(written.lines()).find(|(new, old)| new != old);
+        let line = |text: &'_ str, i: usize| text.lines().nth(i).unwrap_or("nothing").to_string();
+        let differs = (0..about.lines().count().max(written.lines().count()))
+            .map(|i| (line(about, i), line(written, i)))
+            .find(|(new, old)| new != old);
         if let Some((new, old)) = differs {
             return Err(Error::data(format!("was made with `{old}`, not `{new}`"))
                 .help("go on with the same data and options, or train into another folder")
@@ -310,8 +325,13 @@ fn parse(trainer: Trainer, more: &BTreeMap<String, String>, recipe: &Recipe) -> 
     course.trainer = trainer;
     course.epochs = epochs?;
     course.batches = more.get("batches")?.parse().ok()?;
+    // What no training leaves.
+    let rate = rate.parse().ok().filter(|r| (0.0..=recipe.options.rate).contains(r) && *r > 0.0)?;
     course.sums = Sums { loss: loss.parse().ok()?, labelled: labelled.parse().ok()?, correct: correct.parse().ok()? };
-    course.plateau = Plateau { rate: rate.parse().ok()?, best: best.parse().ok()?, bad: bad.parse().ok()? };
+    course.plateau = Plateau { rate, best: best.parse().ok()?, bad: bad.parse().ok()? };
+    if !course.sums.loss.is_finite() || course.epochs.iter().any(|e| e.steps > course.trainer.steps) {
+        return None;
+    }
     (course.stop.best, course.stop.bad) = (stop_best.parse().ok()?, stop_bad.parse().ok()?);
     Some(course)
 }
@@ -339,7 +359,7 @@ fn gather(patches: &dyn Patches, which: &[usize], epoch: u32) -> Result<(Maps<f3
 /// The score of a network on patches, in evaluation mode.
 ///
 /// # Errors
-/// What patches say.
+/// What patches say; data: a loss that is not finite; again where it is interrupted.
 pub fn validate<K: Kernels>(
     network: &Network,
     patches: &dyn Patches,
@@ -353,10 +373,15 @@ pub fn validate<K: Kernels>(
     // Pixels of a class in the labels, in the prediction, in both.
     let mut pixels = vec![[0u64; 3]; classes];
     for i in 0..patches.len() {
+        check_interrupt()?;
         let (image, labels) = gather(patches, &[i], 0)?;
         let logits = plan.run(kernels, &image, &mut workspace, |_| ());
         let total = weigh(&labels, class_weights);
         let found = kernels.cross_entropy(&logits, &labels, class_weights, total, &mut gradient);
+        if !found.loss.is_finite() {
+            return Err(Error::data(format!("the loss of validation patch {i} is not finite"))
+                .help("the weights have grown too large, or the patch's grey values are far from those of training"));
+        }
         loss += found.loss * total;
         weight += total;
         labelled += found.labelled;

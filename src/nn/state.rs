@@ -2,7 +2,8 @@
 //! must be there, of the right shape, finite, and none may be left over.
 //!
 //! Names are those of [`super::network`]; what trainers put in front (`model.`, `module.` …) is found and kept. A
-//! Lightning checkpoint's `cross_entropy_loss.weight` is no part of the network and is passed over.
+//! Lightning checkpoint's `cross_entropy_loss.weight` and the moments of our own checkpoints are no part of the network
+//! and are passed over.
 
 use super::config::Config;
 use super::network::Network;
@@ -14,6 +15,8 @@ use std::collections::BTreeMap;
 const PREFIXES: [&str; 6] = ["", "model.", "module.", "net.", "_model.", "model.module."];
 /// Tensors of a checkpoint that are no part of the network.
 const FOREIGN: [&str; 1] = ["cross_entropy_loss.weight"];
+/// What the names of an optimizer's tensors begin with.
+const OPTIMIZER: &str = "optimizer.";
 
 /// Everything a state dict says about a network.
 pub struct Loaded {
@@ -68,7 +71,8 @@ pub fn load(dict: &StateDict) -> Result<Loaded> {
         return Err(Error::data(format!("channels {:?} need more numbers than there are", config.channels)));
     }
     let mut network = Network::new(config, 0);
-    let mut left: Vec<&str> = tensors.keys().copied().filter(|name| !FOREIGN.contains(name)).collect();
+    let mut left: Vec<&str> =
+        tensors.keys().copied().filter(|name| !FOREIGN.contains(name) && !name.starts_with(OPTIMIZER)).collect();
     let mut take = |name: &str, shape: &[usize]| -> Result<&NamedTensor> {
         let name = format!("{prefix}{name}");
         let Some(tensor) = tensors.get(name.as_str()) else {
@@ -88,6 +92,11 @@ pub fn load(dict: &StateDict) -> Result<Loaded> {
         if let Some(at) = values.iter().position(|v| !v.is_finite()) {
             return Err(Error::data(format!("`{}` is {} at element {at}", tensor.name, values[at]))
                 .help("the training that wrote it diverged; take an earlier checkpoint"));
+        }
+        if parameter.name.ends_with("running_var")
+            && let Some(at) = values.iter().position(|&v| v < 0.0)
+        {
+            return Err(Error::data(format!("`{}` is {} at element {at}: no variance", tensor.name, values[at])));
         }
         parameter.set(&values);
     }

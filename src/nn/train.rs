@@ -23,8 +23,10 @@ use crate::kernels::cross_entropy::{Loss, weigh};
 use crate::kernels::dropout::Dropout;
 use crate::kernels::maps::Maps;
 use crate::num::lanes::{Isa, LANES, Lane};
+use crate::tensor::parameter::Parameter;
 use crate::tensor::pool::Pool;
 use crate::tensor::tape::{Layer, Source, Tape, Weights};
+use rayon::prelude::*;
 
 /// Part of the running statistics that a batch replaces.
 pub const MOMENTUM: f64 = 0.1;
@@ -85,8 +87,9 @@ impl Trainer {
     /// One step on a batch; the loss is that before it. Labels are \[sample\]\[row\]\[column\]: −1, or a class.
     ///
     /// # Errors
-    /// [`Fault::Data`](crate::error::Fault::Data) where a label is no class, the image does not fit the network, or a
-    /// number is not finite; the network is unchanged then.
+    /// [`Fault::Data`](crate::error::Fault::Data) where a label is no class, the image does not fit the network, a
+    /// BatchNorm has one value per channel, or a number is not finite: the network is unchanged then, unless it is the
+    /// step itself that is too large, after which the trainer is of no use.
     pub fn step<K: Kernels>(
         &mut self,
         kernels: &K,
@@ -134,7 +137,11 @@ impl Trainer {
             }
         }
         self.network.batches.iter_mut().for_each(|n| *n += batch.len() as u64);
-        Ok(all)
+        let bad = |p: &&Parameter| p.values.par_iter().any(|v| v.0.iter().any(|v| !v.is_finite()));
+        match self.network.parameters.iter().find(bad) {
+            Some(p) => Err(Error::data(format!("{} is not finite after the step", p.name)).help(TOO_FAST)),
+            None => Ok(all),
+        }
     }
 
     /// Forward and backward of one leaf; its gradients are added to those of the leaves before it.
@@ -180,6 +187,11 @@ impl Trainer {
             return Err(not_finite(network, |v| tape.value(vars[v])));
         }
         let moments = tape.moments();
+        if let Some((gamma, _)) = moments.iter().find(|(_, m)| m.iter().any(|m| m.n < 2.0)) {
+            let name = &network.parameters[*gamma].name;
+            return Err(Error::data(format!("{name} normalises one value per channel, which makes it 0"))
+                .help("take larger images, more of them in a batch, or a larger --leaf"));
+        }
         if place.first == 0 {
             tape.backward(gradient, &mut self.gradients);
         } else {

@@ -56,7 +56,7 @@ fn run(c: &Context) -> Result<()> {
     let kernels = Cpu { isa: c.isa };
     let mut times = Vec::new();
     if s.is_on("train")? {
-        let dropout = s.parsed("dropout", values::number)?;
+        let dropout = s.parsed("dropout", super::probability)?;
         let options = Options { rate: 3e-4, dropout, seed, class_weights: vec![1.0; config.classes], leaf: None };
         let mut trainer = Trainer::new(network);
         for _ in 0..=repeat {

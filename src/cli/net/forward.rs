@@ -3,7 +3,7 @@
 use super::{FAST, INPUT, OVERWRITE, WEIGHTS};
 use crate::cli::options::{Opt, Takes};
 use crate::cli::{Command, Context};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::exchange::npy::write_array;
 use crate::nn::fast::Ready;
 use crate::os::check_interrupt;
@@ -26,7 +26,8 @@ pub const COMMAND: Command = Command {
 fn run(c: &Context) -> Result<()> {
     let s = &c.settings;
     let (loaded, _) = super::open(&s.required_path("weights")?)?;
-    let input = s.required_path("input")?;
+    let (input, output, overwrite) = (s.required_path("input")?, s.required_path("output")?, s.is_on("overwrite")?);
+    super::check_output(&output, overwrite)?;
     let image = super::images(&input)?;
     let shape = image.shape();
     loaded.network.config.check_size(shape.h, shape.w).map_err(|e| e.at(&input))?;
@@ -43,9 +44,14 @@ fn run(c: &Context) -> Result<()> {
         let logits = ready.run(c.isa, &image.samples(n..n + 1), |_| ());
         numbers.extend(logits.to_nchw());
         ready.give(logits);
+        if numbers[n * classes * shape.h * shape.w..].iter().any(|v| !v.is_finite()) {
+            return Err(Error::data(format!("logits of image {n} are not finite"))
+                .help("its grey values are far from those of training, or the weights are damaged")
+                .at(&input));
+        }
     }
     let all = [shape.n, classes, shape.h, shape.w];
-    write_array(&s.required_path("output")?, &all, &numbers, s.is_on("overwrite")?)?;
+    write_array(&output, &all, &numbers, overwrite)?;
     let bytes: Vec<u8> = numbers.iter().flat_map(|v| v.to_le_bytes()).collect();
     c.out.line(format!("logits {}", Digest::of(&bytes).hex()))
 }

@@ -62,7 +62,28 @@ fn images(path: &Path) -> Result<Maps<f32>> {
             .help("save it as (N, 1, H, W)")
             .at(path));
     };
+    if values.is_empty() {
+        return Err(Error::data(format!("an array of shape {shape:?} holds no image")).at(path));
+    }
+    if let Some(at) = values.iter().position(|v| !v.is_finite()) {
+        let bad = values.iter().filter(|v| !v.is_finite()).count();
+        let (image, y, x) = (at / (h * w), at / w % h, at % w);
+        return Err(Error::data(format!(
+            "{bad} values are NaN or infinite, the first is {} in image {image} at row {y}, column {x}",
+            values[at]
+        ))
+        .help("find out where they come from; a network would make something of them")
+        .at(path));
+    }
     Ok(Maps::from_nchw(Shape::new(n, 1, h, w), &values))
+}
+
+/// Refuses to replace what is there, before any work.
+fn check_output(path: &Path, overwrite: bool) -> Result<()> {
+    if !overwrite && std::fs::symlink_metadata(path).is_ok() {
+        return Err(Error::cannot_create("already exists").help("replace it with --overwrite").at(path));
+    }
+    Ok(())
 }
 
 /// Labels of a file for images of a shape; `none` says that a pixel has no label.

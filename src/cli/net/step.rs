@@ -4,14 +4,14 @@ use super::{DROPOUT, INPUT, OVERWRITE, RATE, SEED, WEIGHTS};
 use crate::cli::options::{Opt, Takes};
 use crate::cli::progress::Progress;
 use crate::cli::{Command, Context, values};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::exchange::write_text;
 use crate::json::Json;
 use crate::kernels::Cpu;
 use crate::kernels::cross_entropy::UNLABELLED;
 use crate::nn::train::{Options, Trainer};
 use crate::nn::{state, weights};
-use crate::os::check_interrupt;
+use crate::os::interrupted;
 
 /// The command.
 pub const COMMAND: Command = Command {
@@ -56,12 +56,24 @@ fn run(c: &Context) -> Result<()> {
         leaf: None,
     };
     let steps = s.parsed("steps", values::count)?;
+    let overwrite = s.is_on("overwrite")?;
+    let outputs = [s.path("output-weights")?, s.path("losses")?];
+    outputs.iter().flatten().try_for_each(|path| super::check_output(path, overwrite))?;
+    if outputs[0].is_some() && outputs[0] == outputs[1] {
+        return Err(Error::usage("--output-weights and --losses are one file").help("name two"));
+    }
     let mut trainer = Trainer::new(loaded.network);
     let mut losses = Vec::new();
     let progress = Progress::new(&c.talk, "train", "steps");
     for step in 0..steps {
-        check_interrupt()?;
-        let loss = trainer.step(&Cpu { isa: c.isa }, c.isa, &image, &numbers, &options).map_err(|e| e.at(&labels))?;
+        if interrupted() {
+            return Err(Error::again(format!("interrupted after {step} steps"))
+                .help("nothing is kept; `net train` keeps what it did"));
+        }
+        let loss = trainer.step(&Cpu { isa: c.isa }, c.isa, &image, &numbers, &options).map_err(|e| {
+            let at = if e.what().starts_with("label") { &labels } else { &input };
+            e.at(at)
+        })?;
         if loss.labelled == 0 {
             c.talk.warn("no pixel has a label: the loss is 0 and nothing is learnt");
         }
@@ -69,12 +81,11 @@ fn run(c: &Context) -> Result<()> {
         progress.update(step as u64 + 1, steps as u64, 0);
     }
     progress.finish();
-    let overwrite = s.is_on("overwrite")?;
-    if let Some(path) = s.path("output-weights")? {
-        weights::write_safetensors(&path, &state::save_like(&trainer.network, &dict, loaded.prefix)?, overwrite)?;
+    if let Some(path) = &outputs[0] {
+        weights::write_safetensors(path, &state::save_like(&trainer.network, &dict, loaded.prefix)?, overwrite)?;
     }
-    if let Some(path) = s.path("losses")? {
-        write_text(&path, &Json::obj([("losses", Json::Arr(losses.clone()))]).to_canonical(), overwrite)?;
+    if let Some(path) = &outputs[1] {
+        write_text(path, &Json::obj([("losses", Json::Arr(losses.clone()))]).to_canonical(), overwrite)?;
     }
     c.out.line(format!("losses {}", Json::Arr(losses).to_line()))?;
     c.out.line(format!("weights {}", super::digest(&trainer.network).hex()))

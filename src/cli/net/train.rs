@@ -13,7 +13,7 @@ use crate::nn::network::Network;
 use crate::nn::train::Options;
 use crate::nn::weights::StateDict;
 use crate::nn::{state, weights};
-use crate::os::{check_interrupt, interrupted};
+use crate::os::{LockedFile, interrupted, lock_exclusive};
 use crate::provenance::Digest;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -129,10 +129,6 @@ impl Stack {
                 let what = format!("images of {} x {}, those before are {} x {}", s.h, s.w, first.h, first.w);
                 return Err(Error::data(what).help("cut all patches to one size").at(image_path));
             }
-            if let Some(at) = image.data().iter().position(|v| !v.is_finite()) {
-                let n = at / s.plane();
-                return Err(Error::data(format!("{} in image {n}", image.data()[at])).at(image_path));
-            }
             let labels = super::labels(label_path, s, unlabelled)?;
             let classes = network.config.classes;
             if let Some(at) = labels.iter().position(|&t| t < -1 || t as i64 >= classes as i64) {
@@ -158,6 +154,12 @@ impl Stack {
     }
 }
 
+/// A number from 1 on that is counted in 32 bits.
+fn whole(text: &str) -> Result<u32> {
+    let n = values::count(text)?;
+    u32::try_from(n).map_err(|_| Error::usage(format!("{n} is more than {}", u32::MAX)))
+}
+
 fn int16(text: &str) -> Result<i16> {
     text.parse().map_err(|_| Error::usage(format!("'{text}' is no whole number of 16 bits")))
 }
@@ -166,6 +168,9 @@ fn class_weights(text: &str) -> Result<Vec<f32>> {
     let weights = values::numbers(text)?;
     match weights.iter().find(|w| !(0.0..=1e6).contains(*w)) {
         Some(bad) => Err(Error::usage(format!("the class weight {bad}")).help("weights are from 0 to a million")),
+        None if weights.iter().all(|&w| w == 0.0) => {
+            Err(Error::usage("all class weights are 0").help("nothing would be learnt"))
+        }
         None => Ok(weights.iter().map(|&w| w as f32).collect()),
     }
 }
@@ -179,7 +184,7 @@ pub fn recipe(s: &Settings, network: &Network) -> Result<(Recipe, String)> {
         return Err(Error::usage(format!("{} class weights for {classes} classes", class_weights.len())));
     }
     let recipe = Recipe {
-        epochs: s.parsed("epochs", values::count)? as u32,
+        epochs: s.parsed("epochs", whole)?,
         batch: s.parsed("batch", values::count)?,
         options: Options {
             rate: s.parsed("lr", values::positive)?,
@@ -189,7 +194,7 @@ pub fn recipe(s: &Settings, network: &Network) -> Result<(Recipe, String)> {
             leaf: s.parse("leaf", values::count)?,
         },
         plateau: s.text("schedule")? == Some("plateau"),
-        patience: s.parse("patience", values::count)?.map(|n| n as u32),
+        patience: s.parse("patience", whole)?,
     };
     let o = &recipe.options;
     let about = format!(
@@ -264,6 +269,8 @@ pub fn train(
     let classes = network.config.classes;
     let [last, best, table, picture] =
         ["last.safetensors", "best.safetensors", "epochs.csv", "curve.png"].map(|name| folder.join(name));
+    std::fs::create_dir_all(&folder).map_err(|e| Error::writing(&folder, &e))?;
+    let _lock = lock(&folder)?;
     let mut course = if s.is_on("resume")? {
         Course::read(&last, recipe, about)?
     } else if last.exists() {
@@ -271,7 +278,6 @@ pub fn train(
             .help("go on with --resume, or name another folder")
             .at(&last));
     } else {
-        std::fs::create_dir_all(&folder).map_err(|e| Error::writing(&folder, &e))?;
         Course::new(network, recipe)
     };
     let steps = Course::steps_of_an_epoch(training.len(), recipe);
@@ -286,7 +292,7 @@ pub fn train(
                 progress.update(u64::from(course.trainer.steps), total, 0);
             }
             Event::Epoch(epoch, is_best) => {
-                course.write(&last, recipe.options.seed, about)?;
+                // The state that goes on is written last: whatever is missing of the rest is made again.
                 if is_best {
                     weights::write_safetensors(
                         &best,
@@ -296,6 +302,7 @@ pub fn train(
                 }
                 write_text(&table, &table_of(&course.epochs, classes), true)?;
                 curve::write(&picture, &course.epochs, true)?;
+                course.write(&last, recipe.options.seed, about)?;
                 let done = (course.trainer.steps - before) as f64 / steps as f64 * training.len() as f64;
                 let rate = done / start.elapsed().as_secs_f64().max(1e-9);
                 c.talk.note(format!(
@@ -319,8 +326,8 @@ pub fn train(
     })?;
     if ended == Ended::Paused {
         course.write(&last, recipe.options.seed, about)?;
-        c.talk.note(format!("step {} is kept; --resume goes on", course.trainer.steps));
-        return check_interrupt();
+        let what = format!("interrupted; step {} is kept", course.trainer.steps);
+        return Err(Error::again(what).help("the same command with --resume goes on").at(&folder));
     }
     let n = course.best().unwrap_or(0);
     let why = if ended == Ended::Stayed { ", the loss stays" } else { "" };
@@ -329,6 +336,15 @@ pub fn train(
         c.out.line(format!("best epoch {}: {}", n + 1, text_of(epoch)))?;
     }
     c.out.line(format!("weights {}", super::digest(&course.trainer.network).hex()))
+}
+
+/// A training owns its folder while it runs: two would write over one another.
+fn lock(folder: &Path) -> Result<LockedFile> {
+    let path = folder.join("training.lock");
+    let file = std::fs::File::create(&path).map_err(|e| Error::writing(&path, &e))?;
+    lock_exclusive(file).map_err(|e| Error::writing(&path, &e))?.ok_or_else(|| {
+        Error::again("another training works in this folder").help("wait for it, or name another folder").at(folder)
+    })
 }
 
 fn table_of(epochs: &[Epoch], classes: usize) -> String {
