@@ -12,10 +12,13 @@
 //! f = max(1, χ²/(6 n − 6)),  χ² by C_k + D
 //! ```
 //!
-//! T₀ is [`rigid::fit`]. C_k has the variance [`FLOOR`] added: what is the same in all voxels of a block (the interpolant,
-//! drift within a scan) is not in C_k. D = (δ_ω² 1, δ_τ² 1) is what blocks differ by beyond that, because the body is not
-//! quite rigid ([`spread_of`]): its motion is no better known then than its parts differ. Blocks weigh by C_k alone: where
-//! half of them are worse than they claim, weights by C_k + D would let them pull (half a voxel on truncated scans).
+//! T₀ is [`rigid::fit`]. C_k is a block's own times 1 + (FLOOR/σ)², σ the deviation of what it holds best: what is the same
+//! in many of its cells (streaks, the interpolant, drift within a scan) is not in its own, and pulls along what is held weakly
+//! as much farther as noise does. Markers in a row hold the turn about it by their streaks alone: off by 1.1 to 1.9 voxels
+//! with 0.2 to 0.35 claimed, which this factor makes 0.5 to 0.8. D = (δ_ω² 1, δ_τ² 1) is what blocks differ by beyond that,
+//! because the body is not quite rigid ([`spread_of`]): its motion is no better known then than its parts differ. Blocks weigh
+//! by C_k alone: where half of them are worse than they claim, weights by C_k + D would let them pull (half a voxel on
+//! truncated scans).
 //!
 //! D is an estimate from 3 n − 3 numbers by their median, which is worth 0.6 of them; a normal interval around it holds
 //! less than it says, and s = (t/z)² of Student's t for 95 % mends that ([`student`]; J. Hartung, G. Knapp, Statistics in
@@ -24,15 +27,18 @@
 //!
 //! A block need not hold a motion by itself: what it leaves open has a large C_k and no weight.
 //!
-//! **Rejection.** d_k = |T p − T_k p| at the corner p of block k where it is largest. A block is left out if that is above
-//! 4.5 medians (three deviations of a normal), above [`SMALL`], and above 4.5 of its own standard deviations. The farthest
-//! beyond goes first, while more than half of the blocks stay; then the rest is fitted again.
+//! **Rejection.** d_k = |T p − T_k p| at the corner p of block k where it is largest; of that, e_k is what its uncertainty
+//! does not explain: the part along the eigenvectors of C_k that are off by more than 4.5 of their deviations. A block is left
+//! out if d_k is above 4.5 medians (three deviations of a normal) and [`SMALL`], and e_k above one median and [`SMALL`]. The
+//! farthest beyond goes first, while more than half of the blocks stay; then the rest is fitted again. So a block may be far
+//! off in what it hardly holds, but not in what it holds, which a second body would be.
 //!
 //! **Deformation.** What is left at the centres, r_k = T c_k − T_k c_k, is told per block; where it exceeds [`RIGID`], the
-//! body is deformed, or it is two. Between blocks i and k the displacements change by
+//! body is deformed, or it is two. Of the point m midway between the centres of blocks i and k the two say, in voxels per
+//! voxel of their distance,
 //!
 //! ```text
-//! e_ik = (|r_i − r_k| − 4.5 (σ_i + σ_k)) / |c_i − c_k|
+//! e_ik = (|T_i m − T_k m| − 4.5 (σ_i + σ_k)) / |c_i − c_k|        σ at m, by C_i and C_k
 //! ```
 //!
 //! A sample that bends or swells changes by some per cent; two bodies 39 µm apart at a distance of 300 voxels by ten. Beyond
@@ -44,13 +50,13 @@
 use super::Settings;
 use super::block::{LEAST_BLOCK, Match, SURE, point_sigma, register};
 use super::choice::{self, Overview, binned, choose};
+use super::claim::{known, place_sigma, strain, unexplained, weighted_median};
 use super::flatten::{flatten, whole};
 use super::level::Piece;
 use super::rigid::{self, Block, Point, Rigid, add, carry, length, sub};
 use crate::error::{Error, Fault, Result};
 use crate::num::lanes::Isa;
 use crate::num::linalg::{Matrix, apply, dot, inverse, product, transpose};
-use crate::num::sum::median;
 use crate::os::check_interrupt;
 use crate::volume::{Dims, Source};
 use std::array::from_fn;
@@ -59,7 +65,7 @@ use std::ops::Range;
 /// A box of a volume: ranges of x, y, z.
 pub type Region = [Range<usize>; 3];
 
-/// Standard deviation that every block has besides its own, voxels along each axis; as a turn, divided by its radius.
+/// Standard deviation that a block has besides its own where it knows its motion best, voxels.
 pub const FLOOR: f64 = 0.005;
 /// A residual that is never rejected, voxels.
 pub const SMALL: f64 = 0.05;
@@ -176,7 +182,8 @@ pub fn register_body(
             Ok(found) if found.correlation[1] > SURE => {
                 let c = found.motion.centre;
                 let off = sub(&found.motion.apply(&c), &body.motion.apply(&c));
-                if length(&off) > RIGID + FAR * (place_sigma(&found) + body.corner_sigma) + STRAIN * nearest(&body, &c)
+                if length(&off)
+                    > RIGID + FAR * (place_sigma(&found.covariance) + body.corner_sigma) + STRAIN * nearest(&body, &c)
                 {
                     let used: Vec<Point> = body.blocks.iter().filter(|b| b.used).map(|b| b.residual).collect();
                     return Err(apart(&[used, vec![off.map(|v| -v)]].concat()));
@@ -319,7 +326,7 @@ fn least_squares(blocks: &[&Match], centre: &Point) -> Option<(Rigid, Matrix<6>)
             let turn = rigid::rotation_vector(&product(&b.motion.rotation, &transpose(&start.rotation)));
             let shift = sub(&b.motion.apply(&c), &start.apply(&c));
             let xi = from_fn(|i| if i < 3 { turn[i] } else { shift[i - 3] });
-            (xi, carry(&sub(&start.apply(&c), &there)), floored(b))
+            (xi, carry(&sub(&start.apply(&c), &there)), known(b))
         })
         .collect();
     let (mut n, mut right) = ([[0.0; 6]; 6], [0.0; 6]);
@@ -366,7 +373,7 @@ const MEDIAN_WORTH: f64 = 0.6;
 /// δ² of turns (`at` 0) or shifts (3): the variance with which the median of n/(n − 1) |ξ_k − P_k ξ|² / 3 (δ² + c_k) is that
 /// of χ²/3 with three degrees of freedom, c_k the mean variance of a block; 0 if blocks differ by no more than the c_k say.
 /// A mean would take a few blocks that are worse than they claim for a body that bends (R. C. Paule, J. Mandel, J. Res. NBS
-/// 87, 377, 1982, have the mean).
+/// 87, 377, 1982, have the mean). Blocks count by 1/(δ² + c_k): one that hardly holds the motion cannot tell a small δ.
 fn spread_of(at: usize, off: &[[f64; 6]], own: &[Own]) -> f64 {
     let terms: Vec<(f64, f64)> = off
         .iter()
@@ -378,7 +385,7 @@ fn spread_of(at: usize, off: &[[f64; 6]], own: &[Own]) -> f64 {
         .collect();
     let n = terms.len() as f64;
     let excess = |d: f64| {
-        let median = median(terms.iter().map(|(square, c)| square / (d + c)).collect());
+        let median = weighted_median(terms.iter().map(|(square, c)| (square / (d + c), 1.0 / (d + c))).collect());
         n * median - (n - 1.0) * MEDIAN_SQUARE
     };
     let (mut low, mut high) = (0.0, terms.iter().fold(0.0, |most: f64, t| most.max(t.0)) * terms.len() as f64);
@@ -392,19 +399,9 @@ fn spread_of(at: usize, off: &[[f64; 6]], own: &[Own]) -> f64 {
     0.5 * (low + high)
 }
 
-/// C_k with the floor.
-fn floored(b: &Match) -> Matrix<6> {
-    // The radius follows from the block's own covariance: a turn is known as well as its ends are.
-    let ends = |at: usize| (0..3).fold(0.0, |sum, i| sum + b.covariance[at + i][at + i]);
-    let radius = if ends(0) > 0.0 { (ends(3) / ends(0)).sqrt().max(1.0) } else { 1.0 };
-    let mut c = b.covariance;
-    (0..6).for_each(|i| c[i][i] += if i < 3 { (FLOOR / radius) * (FLOOR / radius) } else { FLOOR * FLOOR });
-    c
-}
-
 /// A block for the closed form: |R − R_k|² is twice the square of the angle between.
 fn weighted(b: &Match) -> Block {
-    let c = floored(b);
+    let c = known(b);
     let mean = |at: usize| (0..3).fold(0.0, |sum, i| sum + c[at + i][at + i]) / 3.0;
     Block { motion: b.motion, weight: 1.0 / mean(3), turn_weight: 0.5 / mean(0) }
 }
@@ -437,10 +434,10 @@ pub fn join(region: &Region, mut blocks: Vec<Report>) -> Result<Body> {
         let mut sizes: Vec<f64> = blocks.iter().filter(|b| b.used).map(far).collect();
         sizes.sort_by(f64::total_cmp);
         let median = sizes[(sizes.len() - 1) / 2];
-        // How far beyond what it may be by its own uncertainty and by the others' distances.
+        // How far beyond the others' distances, if its own uncertainty does not explain it.
         let beyond = |b: &Report| {
-            let sigma = b.found.as_ref().map_or(0.0, |m| m.corner_sigma);
-            far(b) - SMALL.max(FAR * median).max(FAR * sigma)
+            let surprise = b.found.as_ref().map_or(0.0, |m| farthest(&unexplained(&fitted.0, m, FAR), m, &b.tile));
+            if surprise > SMALL.max(median) { far(b) - SMALL.max(FAR * median) } else { f64::MIN }
         };
         let used = (0..blocks.len()).filter(|&k| blocks[k].used);
         let (worst, most) =
@@ -457,7 +454,7 @@ pub fn join(region: &Region, mut blocks: Vec<Report>) -> Result<Body> {
     let out: Vec<(&Report, f64)> = blocks
         .iter()
         .filter(|b| !b.used && length(&b.residual) > RIGID)
-        .filter_map(|b| b.found.as_ref().ok().map(|m| (b, place_sigma(m))))
+        .filter_map(|b| b.found.as_ref().ok().map(|m| (b, place_sigma(&m.covariance))))
         .collect();
     let agree = |(a, sa): &(&Report, f64), (b, sb): &(&Report, f64)| {
         length(&sub(&a.residual, &b.residual)) < SMALL.max(FAR * (sa + sb)).min(0.5 * length(&a.residual))
@@ -465,8 +462,9 @@ pub fn join(region: &Region, mut blocks: Vec<Report>) -> Result<Body> {
     if out.iter().enumerate().any(|(k, a)| out[k + 1..].iter().any(|b| agree(a, b))) {
         return Err(apart(&common.unwrap_or_default()));
     }
-    let strain = strain(&blocks);
-    let exceeds = |b: &Report| b.found.as_ref().is_ok_and(|m| length(&b.residual) > RIGID + FAR * place_sigma(m));
+    let strain = strain(&blocks, FAR);
+    let exceeds =
+        |b: &Report| b.found.as_ref().is_ok_and(|m| length(&b.residual) > RIGID + FAR * place_sigma(&known(m)));
     let is_rigid = !blocks.iter().any(|b| b.used && exceeds(b));
     if strain > STRAIN && !is_rigid {
         return Err(apart(&common.unwrap_or_default()));
@@ -489,26 +487,6 @@ pub fn join(region: &Region, mut blocks: Vec<Report>) -> Result<Body> {
     Ok(Body { motion, covariance, residual, strain, is_rigid, leave_one_out, corner_sigma, blocks })
 }
 
-/// Standard deviation of where a block's centre goes, voxels.
-fn place_sigma(m: &Match) -> f64 {
-    (0..3).fold(0.0, |sum, i| sum + m.covariance[3 + i][3 + i]).max(0.0).sqrt()
-}
-
-/// The largest e between two blocks that count; 0 if there are none.
-fn strain(blocks: &[Report]) -> f64 {
-    let used: Vec<(&Match, Point)> =
-        blocks.iter().filter(|b| b.used).filter_map(|b| b.found.as_ref().ok().map(|m| (m, b.residual))).collect();
-    let mut most = 0.0f64;
-    for (k, (m, r)) in used.iter().enumerate() {
-        for (other, s) in &used[..k] {
-            let apart = length(&sub(&m.motion.centre, &other.motion.centre)).max(1.0);
-            let change = length(&sub(r, s)) - FAR * (place_sigma(m) + place_sigma(other));
-            most = most.max(change / apart);
-        }
-    }
-    most
-}
-
 /// What a motion leaves at every block.
 fn measure(blocks: &mut [Report], motion: &Rigid) {
     for b in blocks {
@@ -529,7 +507,7 @@ fn farthest(motion: &Rigid, own: &Match, tile: &Region) -> f64 {
 fn carried(first: &Match, used: &[&Match], centre: &Point) -> (Rigid, Matrix<6>) {
     let m = used.first().copied().unwrap_or(first);
     let p = carry(&sub(&m.motion.apply(centre), &m.motion.apply(&m.motion.centre)));
-    (m.motion.about(*centre), product(&product(&p, &floored(m)), &transpose(&p)))
+    (m.motion.about(*centre), product(&product(&p, &known(m)), &transpose(&p)))
 }
 
 /// Why blocks are not one body, from their residuals of a common motion: the two groups that they fall into, before and

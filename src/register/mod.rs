@@ -19,6 +19,7 @@
 //! | [`rival`] | whether another motion explains a pair of blocks as well |
 //! | [`block`] | one pair of blocks: motion, covariance, refusals |
 //! | [`choice`] | which blocks of a body hold its motion best |
+//! | [`claim`] | what a block of a body may claim to know |
 //! | [`body`] | several blocks of one rigid body: joint fit, rejection |
 //! | [`closure`] | three motions that should close |
 //! | [`orient`] | planes through the faces of a layered sample, and the rotation that levels it |
@@ -38,6 +39,7 @@ use crate::units::Degree;
 pub mod block;
 pub mod body;
 pub mod choice;
+pub mod claim;
 pub mod closure;
 pub mod field;
 pub mod flatten;
