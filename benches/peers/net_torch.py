@@ -5,7 +5,7 @@
     python benches/peers/net_torch.py golden FOLDER
 
 `check` makes weights with MONAI's UNet, runs 10 training steps of both programs and compares logits (against torch in f64),
-losses and every weight tensor. Where weights are beyond the bound, it looks for the reason: a value within rounding of a PReLU's
+losses, every weight tensor, and the gradients of the first step. Where weights are beyond the bound, it looks for the reason: a value within rounding of a PReLU's
 bend takes the other slope in f32 than in f64, and Adam's first steps have the sign of a gradient, however small. Torch's f64 run is
 repeated with the values nearest to a bend moved to its other side, one after the other; if that is what it was, weights agree then. `time` alternates the
 programs in one run and prints medians. `golden` writes the small files
@@ -156,12 +156,32 @@ def compare(folder, program, channels, classes, net, x, y, steps):
             print(f"  {candidate[0]:.1e} from the bend, step {candidate[1]}, {candidate[2]}: on its other side weights {moved:.2e}, losses {difference:.2e}")
         if weights <= 1e-3:
             break
+    gradients = gradients_apart(folder, program, start, x64, y64)
+    print(f"gradients     {gradients[0]:.2e} of the tensor's largest from torch autograd in f64, {gradients[1]}")
     losses32 = train(net, torch.from_numpy(x), torch.from_numpy(y).long(), steps)
     difference32 = max(abs(a - b) / abs(b) for a, b in zip(losses32, losses))
     weights32, name = farthest(net.state_dict())
     print(f"torch in f32  losses {difference32:.2e}, weights {weights32:.2e}, {name}")
     # What no single bend explains: twice torch's own distance in f32 is allowed.
     return worst <= 1e-5 and difference <= max(1e-5, 2 * difference32) and weights <= max(1e-3, 2 * weights32)
+
+
+def gradients_of(net, x, y):
+    """Torch's gradients of one step, by name."""
+    net = copy.deepcopy(net).train()
+    torch.nn.CrossEntropyLoss(ignore_index=-1)(net(x), y).backward()
+    return {name: p.grad for name, p in net.named_parameters()}
+
+
+def gradients_apart(folder, program, net, x, y):
+    path = lambda name: os.path.join(folder, name)
+    run(program, "net", "step", "--weights", path("w.safetensors"), "--input", path("x.npy"), "--labels", path("y.npy"),
+        "--dropout", "0", "--gradients", path("g.safetensors"), "--overwrite")
+    ours = load_file(path("g.safetensors"))
+    far = {k: (ours[k].double() - g).abs().max().item() / max(g.abs().max().item(), 1e-30)
+           for k, g in gradients_of(net, x, y).items() if not without_gradient(k)}
+    name = max(far, key=far.get)
+    return far[name], name
 
 
 def check(a):
@@ -263,7 +283,7 @@ def others(a, net, x):
 
 
 def golden(a):
-    """Two small networks, their inputs, torch's logits in f64 and its losses and weights after 10 steps."""
+    """Two small networks, their inputs, torch's logits and gradients in f64, and its losses and weights after 10 steps."""
     os.makedirs(a.program, exist_ok=True)
     for name, channels, classes in [("narrow", [4, 8, 12], 3), ("deep", [4, 4, 8, 8, 8], 5)]:
         torch.manual_seed(1)
@@ -278,6 +298,8 @@ def golden(a):
         exact = net.double()
         with torch.no_grad():
             np.save(path("logits.npy"), exact.eval()(torch.from_numpy(x).double()).numpy().astype(np.float32))
+        of = gradients_of(exact, torch.from_numpy(x).double(), torch.from_numpy(y).long())
+        save_file({k: g.float().contiguous() for k, g in of.items() if not without_gradient(k)}, path("gradients.safetensors"))
         losses = train(exact, torch.from_numpy(x).double(), torch.from_numpy(y).long(), 10)
         json.dump({"losses": losses}, open(path("losses.json"), "w"))
         after = {k: v.float().contiguous() if v.is_floating_point() else v for k, v in exact.state_dict().items()}

@@ -360,3 +360,89 @@ fn threads_change_no_bit() {
         assert!(run(threads) == one, "{threads} threads");
     }
 }
+
+/// A sum of the outputs with weights of their own: its derivatives are the gradients that go back.
+fn weighted(maps: &Maps<Lane>, by: &Maps<Lane>) -> f64 {
+    dot(&maps.to_nchw(), &by.to_nchw())
+}
+
+#[test]
+fn gradients_of_convolution_and_pooling_are_central_differences() {
+    let shape = Shape::new(2, 3, 4, 6);
+    let x = maps::<Lane>(shape, 40);
+    // Linear in x and in w: any step is exact, and a step of one loses least.
+    for window in WINDOWS {
+        let filter = FilterShape::new::<Lane>(window, &[3], 4);
+        let weights = numbers(filter.torch().iter().product(), 41);
+        let out = Shape::new(2, 4, window.output(4), window.output(6));
+        let (dy, stencils, packed) = (maps::<Lane>(out, 42), window.forward(), filter.pack(&weights));
+        let value = |x: &Maps<Lane>, packed: &[Lane]| {
+            let call = Convolution {
+                sources: &[x],
+                stencils: &stencils,
+                weights: packed,
+                bias: &[],
+                slope: None,
+                add: Add::Nothing,
+            };
+            let mut y = poisoned(out);
+            call.reference(&mut y);
+            weighted(&y, &dy)
+        };
+        let mut dw = vec![Lane::ZERO; filter.len()];
+        Reference.weight_gradient(&WeightGradient { sources: &[&x], dy: &dy, filter: &filter }, &mut dw);
+        let dw = filter.unpack(&dw);
+        let mut swapped = Vec::new();
+        filter.swapped(Isa::scalar(), &packed, &mut swapped);
+        let backward = window.backward();
+        let call = Convolution {
+            sources: &[&dy],
+            stencils: &backward,
+            weights: &swapped,
+            bias: &[],
+            slope: None,
+            add: Add::Nothing,
+        };
+        let mut dx = poisoned(shape);
+        call.reference(&mut dx);
+        let (dx, of_x) = (dx.to_nchw(), x.to_nchw());
+        for i in (0..weights.len()).step_by(5) {
+            let moved = |by: f32| {
+                let mut weights = weights.clone();
+                weights[i] += by;
+                value(&x, &filter.pack(&weights))
+            };
+            let quotient = (moved(1.0) - moved(-1.0)) / 2.0;
+            assert!((quotient - f64::from(dw[i])).abs() < 2e-5, "{window:?} w {i}: {quotient} {}", dw[i]);
+        }
+        for i in (0..of_x.len()).step_by(7) {
+            let moved = |by: f32| {
+                let mut of_x = of_x.clone();
+                of_x[i] += by;
+                value(&Maps::from_nchw(shape, &of_x), &packed)
+            };
+            let quotient = (moved(1.0) - moved(-1.0)) / 2.0;
+            assert!((quotient - f64::from(dx[i])).abs() < 2e-5, "{window:?} x {i}: {quotient} {}", dx[i]);
+        }
+    }
+    // Pooling: a step that changes no maximum.
+    let out = Shape::new(2, 3, 2, 3);
+    let dy = maps::<Lane>(out, 43);
+    let value = |x: &Maps<Lane>| {
+        let mut y = poisoned(out);
+        Reference.max_pool(x, &mut y);
+        weighted(&y, &dy)
+    };
+    let mut dx = poisoned(shape);
+    Reference.max_pool_gradient(&x, &dy, &mut dx);
+    let (dx, of_x) = (dx.to_nchw(), x.to_nchw());
+    for i in 0..of_x.len() {
+        let moved = |by: f32| {
+            let mut of_x = of_x.clone();
+            of_x[i] += by;
+            value(&Maps::from_nchw(shape, &of_x))
+        };
+        let quotient = (moved(1e-3) - moved(-1e-3)) / 2e-3;
+        assert!((quotient - f64::from(dx[i])).abs() < 1e-3, "{i}: {quotient} {}", dx[i]);
+    }
+}

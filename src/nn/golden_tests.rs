@@ -45,6 +45,30 @@ fn logits_are_torchs() {
 }
 
 #[test]
+fn gradients_are_those_of_autograd() {
+    for name in NETWORKS {
+        let network = load(&weights::read(&file(name, "safetensors")).unwrap()).unwrap().network;
+        let classes = network.config.classes;
+        let labels: Vec<i16> = read_array(&file(name, "y.npy")).unwrap().1.iter().map(|&v| v as i16).collect();
+        let options = Options { rate: 3e-4, dropout: 0.0, seed: 0, class_weights: vec![1.0; classes], leaf: None };
+        let (mut trainer, isa) = (Trainer::new(network), Isa::detect());
+        trainer.step(&Cpu { isa }, isa, &images(name), &labels, &options).unwrap();
+        let expected = weights::read(&file(name, "gradients.safetensors")).unwrap();
+        let mut compared = 0;
+        for (p, gradient) in trainer.network.parameters.iter().zip(trainer.gradients()).filter(|(p, _)| p.trained) {
+            // A bias in front of a BatchNorm has none.
+            let Some(expected) = expected.get(&p.name) else { continue };
+            let far = apart(&p.unpack(gradient), &expected.f32s().unwrap());
+            // A slope's is one sum of thousands of terms of both signs.
+            let bound = if p.name.ends_with("A.weight") { 1e-4 } else { 1e-5 };
+            assert!(far < bound, "{name}, {}: {far}", p.name);
+            compared += 1;
+        }
+        assert_eq!(compared, expected.tensors.len());
+    }
+}
+
+#[test]
 fn ten_steps_are_torchs() {
     for name in NETWORKS {
         let network = load(&weights::read(&file(name, "safetensors")).unwrap()).unwrap().network;

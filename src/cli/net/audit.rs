@@ -20,7 +20,7 @@ pub const COMMAND: Command = Command {
     about: "Check the network against its definition, bit by bit",
     details: "First, for every instruction set, a training step and an inference are computed by the fast kernels and by their \
               definitions in lock-step; the first differing bit is named. Then some steps with dropout are trained on every \
-              instruction set and on 1, 2, 3 and 8 threads: the digest of all weights is to be the same.",
+              instruction set and on 1, 2, 3 and 8 threads (scalar, which is slow, on 8): the digest of all weights is to be the same.",
     examples: "  tomolith net audit\n  tomolith net audit --variant paper --channels 8,16,32 --size 32 --steps 20",
     groups: &[(
         "",

@@ -10,8 +10,10 @@ use crate::json::Json;
 use crate::kernels::Cpu;
 use crate::kernels::cross_entropy::UNLABELLED;
 use crate::nn::train::{Options, Trainer};
+use crate::nn::weights::{NamedTensor, StateDict};
 use crate::nn::{state, weights};
 use crate::os::interrupted;
+use std::collections::BTreeMap;
 
 /// The command.
 pub const COMMAND: Command = Command {
@@ -34,6 +36,7 @@ pub const COMMAND: Command = Command {
             SEED,
             Opt::new("output-weights", Takes::Value("FILE"), "Weights to write, .safetensors"),
             Opt::new("losses", Takes::Value("FILE.json"), "Losses to write"),
+            Opt::new("gradients", Takes::Value("FILE"), "Gradients of the last step to write, .safetensors"),
             OVERWRITE,
         ],
     )],
@@ -57,10 +60,11 @@ fn run(c: &Context) -> Result<()> {
     };
     let steps = s.parsed("steps", values::count)?;
     let overwrite = s.is_on("overwrite")?;
-    let outputs = [s.path("output-weights")?, s.path("losses")?];
+    let outputs = [s.path("output-weights")?, s.path("losses")?, s.path("gradients")?];
     outputs.iter().flatten().try_for_each(|path| super::check_output(path, overwrite))?;
-    if outputs[0].is_some() && outputs[0] == outputs[1] {
-        return Err(Error::usage("--output-weights and --losses are one file").help("name two"));
+    let named: Vec<_> = outputs.iter().flatten().collect();
+    if named.iter().enumerate().any(|(i, path)| named[..i].contains(path)) {
+        return Err(Error::usage("two outputs are one file").help("give each a name of its own"));
     }
     let mut trainer = Trainer::new(loaded.network);
     let mut losses = Vec::new();
@@ -86,6 +90,13 @@ fn run(c: &Context) -> Result<()> {
     }
     if let Some(path) = &outputs[1] {
         write_text(path, &Json::obj([("losses", Json::Arr(losses.clone()))]).to_canonical(), overwrite)?;
+    }
+    if let Some(path) = &outputs[2] {
+        let all = trainer.network.parameters.iter().zip(trainer.gradients()).filter(|(p, _)| p.trained);
+        let tensors = all
+            .map(|(p, g)| NamedTensor::from_f32(format!("{}{}", loaded.prefix, p.name), &p.kind.torch(), &p.unpack(g)));
+        let dict = StateDict { tensors: tensors.collect(), metadata: BTreeMap::new() };
+        weights::write_safetensors(path, &dict, overwrite)?;
     }
     c.out.line(format!("losses {}", Json::Arr(losses).to_line()))?;
     c.out.line(format!("weights {}", super::digest(&trainer.network).hex()))
