@@ -16,6 +16,7 @@ use std::time::{Duration, Instant};
 use tomolith::kernels::Cpu;
 use tomolith::kernels::maps::{Maps, Shape};
 use tomolith::nn::config::{CHANNELS, Config};
+use tomolith::nn::fast::{FastPlan, FastWorkspace};
 use tomolith::nn::infer::{Plan, What, Workspace};
 use tomolith::nn::network::{Network, Step};
 use tomolith::nn::train::{Options, Trainer};
@@ -37,6 +38,7 @@ fn main() {
     let machine = Machine::from_environment();
     let mut criterion = Criterion::default().configure_from_args();
     inference(&mut criterion, &machine, channels, size);
+    fast(&mut criterion, &machine, channels, size);
     step(&mut criterion, &machine, channels, size);
     criterion.final_summary();
 }
@@ -153,6 +155,26 @@ fn inference(criterion: &mut Criterion, machine: &Machine, channels: &[usize], s
         }
     }
     println!();
+}
+
+/// In bf16, where the machine has it; its bits are the machine's own.
+fn fast(criterion: &mut Criterion, machine: &Machine, channels: &[usize], size: usize) {
+    if !machine.isa.has_halves() {
+        return println!("    no bf16 here: fast inference is not timed\n");
+    }
+    let network = Network::new(Config::monai(channels, CLASSES), 0);
+    let (plan, (image, _)) = (FastPlan::new(Plan::new(&network)), batch(1, size));
+    let (mut workspace, mut found) = (FastWorkspace::default(), String::new());
+    let seconds = bench(criterion, machine, &format!("fast inference {size}x{size}"), || {
+        let logits = plan.run(machine.isa, &image, &mut workspace, |_| ());
+        if found.is_empty() {
+            found = digest(logits.data().iter());
+        }
+        workspace.give(logits);
+    });
+    if !seconds.is_empty() {
+        report(machine, &seconds, flops(&network, size), "the fast logits", &found);
+    }
 }
 
 fn step(criterion: &mut Criterion, machine: &Machine, channels: &[usize], size: usize) {

@@ -39,6 +39,16 @@ fn an_audit_finds_nothing() {
         let words = format!("net audit --variant {variant} --channels 4,8,12 --classes 3 --size 8 --steps 3");
         expect(&run(&folder.0, &words), 0, &["identical\n"], variant);
     }
+    expect(
+        &run(&folder.0, "net audit --channels 4,8 --classes 3 --size 8 --batch 5 --leaf 2 --steps 2"),
+        0,
+        &["scalar   1 threads", "identical\n"],
+        "leaves",
+    );
+    for words in ["net bench --size 1000000", "net audit --batch 99999999999", "net bench --size 18446744073709551552"]
+    {
+        expect(&run(&folder.0, &format!("{words} --channels 4,4")), 69, &["bytes that are free"], words);
+    }
     let bench = "net bench --channels 4,8 --size 16 --repeat 1";
     expect(&run(&folder.0, bench), 0, &["model.0.conv.unit0.conv", "inference"], "bench");
     expect(&run(&folder.0, &format!("{bench} --train --dropout 0.2")), 0, &["training step"], "bench");

@@ -20,7 +20,8 @@ pub const COMMAND: Command = Command {
     about: "Check the network against its definition, bit by bit",
     details: "First, for every instruction set, a training step and an inference are computed by the fast kernels and by their \
               definitions in lock-step; the first differing bit is named. Then some steps with dropout are trained on every \
-              instruction set and on 1, 2, 3 and 8 threads (scalar, which is slow, on 8): the digest of all weights is to be the same.",
+              instruction set and on 1, 2, 3 and 8 threads, in leaves of --leaf: the digest of all weights is to be the same. Scalar is slow: \
+              fewer --channels or --steps make it short.",
     examples: "  tomolith net audit\n  tomolith net audit --variant paper --channels 8,16,32 --size 32 --steps 20",
     groups: &[(
         "",
@@ -31,6 +32,7 @@ pub const COMMAND: Command = Command {
             SEED,
             Opt::new("size", Takes::Number("N"), "Rows and columns of the images").default("64"),
             Opt::new("batch", Takes::Number("N"), "Images").default("2"),
+            Opt::new("leaf", Takes::Number("N"), "Images that BatchNorm takes together [default: the batch]"),
             Opt::new("steps", Takes::Number("N"), "Training steps for each instruction set and number of threads")
                 .default("20"),
         ],
@@ -48,17 +50,32 @@ fn run(c: &Context) -> Result<()> {
     let config = super::config(s, None)?;
     let (size, batch) = (s.parsed("size", values::count)?, s.parsed("batch", values::count)?);
     config.check_size(size, size)?;
+    super::check_memory(&config, batch, size, true)?;
     let (seed, steps) = (s.parsed("seed", super::seed)?, s.parsed("steps", values::count)?);
     let (image, labels) = batch_of(batch, size, config.classes, seed);
     let start = Network::new(config.clone(), seed);
-    let options = Options { rate: 3e-4, dropout: 0.2, seed, class_weights: vec![1.0; config.classes], leaf: None };
+    let options = Options {
+        rate: 3e-4,
+        dropout: 0.2,
+        seed,
+        class_weights: vec![1.0; config.classes],
+        leaf: s.parse("leaf", values::count)?,
+    };
 
     for isa in Isa::available() {
         check_interrupt()?;
         let twin = Twin::new(Cpu { isa }, Reference);
         let mut trainer = Trainer::new(start.clone());
         trainer.step(&twin, isa, &image, &labels, &options)?;
-        Plan::new(&trainer.network).run(&twin, &image, &mut Workspace::default(), |_| ());
+        let plan = Plan::new(&trainer.network);
+        let together = plan.run(&twin, &image, &mut Workspace::default(), |_| ()).to_nchw();
+        // Images one by one.
+        let alone = (0..batch).flat_map(|n| {
+            plan.run(&Cpu { isa }, &image.samples(n..n + 1), &mut Workspace::default(), |_| ()).to_nchw()
+        });
+        if let Some(at) = alone.zip(&together).position(|(a, b)| a.to_bits() != b.to_bits()) {
+            return Err(Error::mismatch(format!("{}: logit {at} differs with one image at a time", isa.name())));
+        }
         let log = twin.record();
         if let Some(difference) = log.difference {
             return Err(Error::mismatch(format!("{} differs from the definition: {difference}", isa.name())));
@@ -69,10 +86,6 @@ fn run(c: &Context) -> Result<()> {
     let mut first: Option<String> = None;
     let all = Isa::available();
     for (threads, isa) in THREADS.iter().flat_map(|&t| all.iter().map(move |&isa| (t, isa))) {
-        // The array has no fused multiply-add on most machines and is slow: one number of threads is enough.
-        if isa == Isa::scalar() && threads != THREADS[THREADS.len() - 1] {
-            continue;
-        }
         check_interrupt()?;
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build();
         let pool = pool.map_err(|e| Error::device(format!("cannot start {threads} threads: {e}")))?;

@@ -10,7 +10,8 @@ use crate::nn::config::Config;
 use crate::nn::network::Network;
 use crate::nn::state::{self, Loaded};
 use crate::nn::weights::{self, StateDict};
-use crate::num::lanes::{Isa, Lane};
+use crate::num::lanes::{Isa, LANES, Lane};
+use crate::os::free_memory;
 use crate::provenance::Digest;
 use std::path::Path;
 
@@ -103,6 +104,22 @@ fn labels(path: &Path, image: Shape, none: i16) -> Result<Vec<i16>> {
 pub(super) fn probability(text: &str) -> Result<f64> {
     let p = values::number(text)?;
     if (0.0..1.0).contains(&p) { Ok(p) } else { Err(Error::usage(format!("{p} is no probability below 1"))) }
+}
+
+/// Refuses what does not fit into memory, before it is asked for: the finest maps, of which inference holds about four and
+/// training every one of ten.
+pub(super) fn check_memory(config: &Config, batch: usize, size: usize, train: bool) -> Result<()> {
+    let channels = config.channels[0].max(config.classes).next_multiple_of(LANES);
+    let factors = [batch, size, size, channels, size_of::<f32>(), if train { 10 } else { 4 }];
+    let bytes = factors.iter().try_fold(1u64, |all, &f| all.checked_mul(f as u64));
+    match bytes {
+        Some(bytes) if bytes <= free_memory() => Ok(()),
+        _ => Err(Error::device(format!(
+            "{batch} images of {size} x {size} take more than the {} bytes that are free",
+            free_memory()
+        ))
+        .help("take fewer, or smaller ones")),
+    }
 }
 
 /// Refuses to be fast where the machine is not.

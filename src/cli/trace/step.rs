@@ -1,6 +1,6 @@
 //! `tomolith trace step`: one training step of a small network, kernel by kernel, for teaching.
 
-use crate::cli::net::{CLASSES, DROPOUT, RATE, SEED, VARIANT, config, probability, seed};
+use crate::cli::net::{CLASSES, DROPOUT, RATE, SEED, VARIANT, check_memory, config, probability, seed};
 use crate::cli::options::{Opt, Takes};
 use crate::cli::picture::Picture;
 use crate::cli::{Command, Context, values};
@@ -208,6 +208,7 @@ fn run(c: &Context) -> Result<()> {
     let config = config(s, None)?;
     let size = s.parsed("size", values::count)?;
     config.check_size(size, size)?;
+    check_memory(&config, 1, size, true)?;
     let options = Options {
         rate: s.parsed("lr", values::positive)?,
         dropout: s.parsed("dropout", probability)?,
