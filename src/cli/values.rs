@@ -112,6 +112,13 @@ pub fn numbers(text: &str) -> Result<Vec<f64>> {
     text.split(',').map(number).collect()
 }
 
+/// A seed.
+pub fn seed(text: &str) -> Result<u64> {
+    text.trim()
+        .parse()
+        .map_err(|_| Error::usage(format!("'{text}' is no seed")).help("a seed is a whole number from 0 on"))
+}
+
 /// A whole number from 0.
 pub fn index(text: &str) -> Result<usize> {
     text.trim().parse().map_err(|_| {

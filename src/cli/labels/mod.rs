@@ -2,7 +2,7 @@
 
 use crate::cli::options::{Opt, Settings, Takes};
 use crate::cli::{Context, values};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::provenance::InputFile;
 use crate::segment::classes::{Classes, Mapping};
 use crate::volume::Dims;
@@ -64,11 +64,4 @@ pub fn counts(context: &Context, manifest: &Manifest) -> Result<()> {
         context.out.line(format!("{name:40} {}", n.to_line()))?;
     }
     Ok(())
-}
-
-/// A seed.
-pub fn seed(text: &str) -> Result<u64> {
-    text.trim()
-        .parse()
-        .map_err(|_| Error::usage(format!("'{text}' is no seed")).help("a seed is a whole number from 0 on"))
 }

@@ -51,7 +51,7 @@ fn run(c: &Context) -> Result<()> {
     let (size, batch) = (s.parsed("size", values::count)?, s.parsed("batch", values::count)?);
     config.check_size(size, size)?;
     super::check_memory(&config, batch, size, true)?;
-    let (seed, steps) = (s.parsed("seed", super::seed)?, s.parsed("steps", values::count)?);
+    let (seed, steps) = (s.parsed("seed", values::seed)?, s.parsed("steps", values::count)?);
     let (image, labels) = batch_of(batch, size, config.classes, seed);
     let start = Network::new(config.clone(), seed);
     let options = Options {

@@ -49,7 +49,7 @@ fn run(c: &Context) -> Result<()> {
     let (size, batch) = (s.parsed("size", values::count)?, s.parsed("batch", values::count)?);
     config.check_size(size, size)?;
     super::check_memory(&config, batch, size, s.is_on("train")?)?;
-    let (seed, repeat) = (s.parsed("seed", super::seed)?, s.parsed("repeat", values::count)?);
+    let (seed, repeat) = (s.parsed("seed", values::seed)?, s.parsed("repeat", values::count)?);
     let (image, labels) = super::audit::batch_of(batch, size, config.classes, seed);
     let network = Network::new(config.clone(), seed);
     let flops = super::info::flops(&network, batch, size);

@@ -2,7 +2,7 @@
 
 use super::{CHANNELS, CLASSES, OVERWRITE, SEED, VARIANT};
 use crate::cli::options::{Opt, Takes};
-use crate::cli::{Command, Context};
+use crate::cli::{Command, Context, values};
 use crate::error::Result;
 use crate::nn::network::Network;
 use crate::nn::{state, weights};
@@ -31,7 +31,7 @@ pub const COMMAND: Command = Command {
 fn run(c: &Context) -> Result<()> {
     let s = &c.settings;
     let config = super::config(s, None)?;
-    let network = Network::new(config, s.parsed("seed", super::seed)?);
+    let network = Network::new(config, s.parsed("seed", values::seed)?);
     weights::write_safetensors(&s.required_path("output")?, &state::save(&network, ""), s.is_on("overwrite")?)?;
     c.out.line(format!("parameters {}", network.parameter_count()))
 }

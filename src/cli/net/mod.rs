@@ -131,6 +131,13 @@ fn check_fast(isa: Isa) -> Result<()> {
         .help("without --fast it is faster here"))
 }
 
+/// Weights to begin with.
+pub const BEGIN: Opt = Opt::new("weights", Takes::Value("FILE"), "Begin with these weights instead of random ones");
+/// Folder of a training.
+pub const FOLDER: Opt = Opt::new("output", Takes::Value("DIR"), "Folder to write to").short('o');
+/// Goes on with it.
+pub const RESUME: Opt = Opt::new("resume", Takes::Switch, "Go on with the training in DIR");
+
 /// Channels from text.
 fn channels(text: &str) -> Result<Vec<usize>> {
     text.split(',').map(|c| values::count(c.trim())).collect()
@@ -141,11 +148,6 @@ pub(super) fn config(s: &Settings, classes: Option<usize>) -> Result<Config> {
     let channels = s.parsed("channels", channels)?;
     let classes = classes.map_or_else(|| s.parsed("classes", values::count), Ok)?;
     Config::variant(s.text("variant")?.unwrap_or_default(), &channels, classes)
-}
-
-/// A number that seeds.
-pub(super) fn seed(text: &str) -> Result<u64> {
-    text.parse().map_err(|_| Error::usage(format!("'{text}' is no seed")).help("a seed is a whole number from 0 on"))
 }
 
 /// Digest of every number of a network.

@@ -54,7 +54,7 @@ fn run(c: &Context) -> Result<()> {
     let options = Options {
         rate: s.parsed("lr", values::positive)?,
         dropout: s.parsed("dropout", super::probability)?,
-        seed: s.parsed("seed", super::seed)?,
+        seed: s.parsed("seed", values::seed)?,
         class_weights: vec![1.0; loaded.network.config.classes],
         leaf: None,
     };

@@ -1,6 +1,6 @@
 //! `tomolith net train`: a training on images and labels, that can be stopped and taken up again.
 
-use super::{CHANNELS, CLASSES, DROPOUT, RATE, SEED, VARIANT, curve};
+use super::{BEGIN, CHANNELS, CLASSES, DROPOUT, FOLDER, RATE, RESUME, SEED, VARIANT, curve};
 use crate::cli::options::{Opt, Settings, Takes};
 use crate::cli::progress::Progress;
 use crate::cli::{Command, Context, values};
@@ -40,20 +40,11 @@ pub const COMMAND: Command = Command {
                 Opt::new("validation-input", Takes::Value("FILE.npy,…"), "Images to validate with"),
                 Opt::new("validation-labels", Takes::Value("FILE.npy,…"), "Their labels"),
                 Opt::new("unlabelled", Takes::Number("N"), "The label that says: no label").default("-1"),
-                Opt::new("output", Takes::Value("DIR"), "Folder to write to").short('o'),
-                Opt::new("resume", Takes::Switch, "Go on with the training in DIR"),
+                FOLDER,
+                RESUME,
             ],
         ),
-        (
-            "Network",
-            &[
-                Opt::new("weights", Takes::Value("FILE"), "Begin with these weights instead of random ones"),
-                VARIANT,
-                CHANNELS,
-                CLASSES,
-                SEED,
-            ],
-        ),
+        ("Network", &[BEGIN, VARIANT, CHANNELS, CLASSES, SEED]),
         ("Training", TRAINING),
     ],
     run,
@@ -189,7 +180,7 @@ pub fn recipe(s: &Settings, network: &Network) -> Result<(Recipe, String)> {
         options: Options {
             rate: s.parsed("lr", values::positive)?,
             dropout: s.parsed("dropout", super::probability)?,
-            seed: s.parsed("seed", super::seed)?,
+            seed: s.parsed("seed", values::seed)?,
             class_weights,
             leaf: s.parse("leaf", values::count)?,
         },
@@ -227,7 +218,7 @@ pub fn begin(s: &Settings, classes: Option<usize>) -> Result<Network> {
             }
             Ok(super::open(&path)?.0.network)
         }
-        None => Ok(Network::new(super::config(s, classes)?, s.parsed("seed", super::seed)?)),
+        None => Ok(Network::new(super::config(s, classes)?, s.parsed("seed", values::seed)?)),
     }
 }
 

@@ -1,6 +1,6 @@
 //! `tomolith seg eval`: predictions against truths.
 
-use crate::cli::labels::{CLASSES, OVERWRITE, classes, seed};
+use crate::cli::labels::{CLASSES, OVERWRITE, classes};
 use crate::cli::options::{Opt, Takes};
 use crate::cli::progress::Progress;
 use crate::cli::{Command, Context, values};
@@ -86,7 +86,7 @@ fn run(c: &Context) -> Result<()> {
         plane: s.parsed("plane", Plane::parse)?,
         boundary: s.parsed("boundary", values::index)?,
     };
-    let draws = Draws { count: s.parsed("draws", values::index)?, seed: s.parsed("seed", seed)?, alpha: ALPHA };
+    let draws = Draws { count: s.parsed("draws", values::index)?, seed: s.parsed("seed", values::seed)?, alpha: ALPHA };
     let together = s.parsed("units", values::count)?;
     let mut inputs: Vec<InputFile> = table.into_iter().collect();
     let open = |path: &Path, role: &str, inputs: &mut Vec<InputFile>| -> Result<Box<dyn Source>> {

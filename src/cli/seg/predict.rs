@@ -195,7 +195,7 @@ fn run(c: &Context) -> Result<()> {
         }
     }
     let passes = s.parsed("passes", values::count)?;
-    let (dropout, seed) = (s.parsed("dropout", probability)?, s.parsed("seed", crate::cli::labels::seed)?);
+    let (dropout, seed) = (s.parsed("dropout", probability)?, s.parsed("seed", values::seed)?);
     if passes == 1 {
         let idle = ["mutual", "dropout", "seed"].into_iter().find(|name| s.is_given(name).unwrap_or(false));
         if let Some(name) = idle {

@@ -1,7 +1,7 @@
 //! `tomolith seg split`: which patches train, validate and test, and what leaks.
 
 use super::read_text;
-use crate::cli::labels::{OVERWRITE, seed};
+use crate::cli::labels::OVERWRITE;
 use crate::cli::options::{Opt, Takes};
 use crate::cli::{Command, Context, values};
 use crate::error::{Error, Result};
@@ -53,7 +53,7 @@ fn run(c: &Context) -> Result<()> {
     let dealing = Dealing {
         by: s.parsed("by", By::parse)?,
         ratios: s.parsed("ratios", Ratios::parse)?,
-        seed: s.parsed("seed", seed)?,
+        seed: s.parsed("seed", values::seed)?,
         named: given.then_some(named),
     };
     let folds = deal(&list, &dealing).map_err(|e| e.at(&path))?;

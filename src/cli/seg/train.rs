@@ -3,7 +3,7 @@
 use super::{digest_of, read_text};
 use crate::cli::labels::classes;
 use crate::cli::net::train::{TRAINING, begin, recipe, train};
-use crate::cli::net::{CHANNELS, SEED, VARIANT};
+use crate::cli::net::{BEGIN, CHANNELS, FOLDER, RESUME, SEED, VARIANT};
 use crate::cli::options::{Opt, Takes};
 use crate::cli::{Command, Context};
 use crate::error::{Error, Result};
@@ -40,20 +40,11 @@ pub const COMMAND: Command = Command {
                 Opt::new("split", Takes::Value("FILE.json"), "Their folds, by `seg split` [default: all train]"),
                 Opt::new("grey", Takes::Number("LOW,HIGH"), "Grey values that become 0 and 1 [default: those of u8]"),
                 Opt::new("augment", Takes::Value("NAME,…"), "none, authors, or either with name=value").default("none"),
-                Opt::new("output", Takes::Value("DIR"), "Folder to write to").short('o'),
-                Opt::new("resume", Takes::Switch, "Go on with the training in DIR"),
+                FOLDER,
+                RESUME,
             ],
         ),
-        (
-            "Network",
-            &[
-                Opt::new("weights", Takes::Value("FILE"), "Begin with these weights instead of random ones"),
-                VARIANT,
-                CHANNELS,
-                SEED,
-                crate::cli::labels::CLASSES,
-            ],
-        ),
+        ("Network", &[BEGIN, VARIANT, CHANNELS, SEED, crate::cli::labels::CLASSES]),
         ("Training", TRAINING),
     ],
     run,

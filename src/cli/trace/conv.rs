@@ -1,6 +1,6 @@
 //! `tomolith trace conv`: one convolution, number by number, for teaching.
 
-use crate::cli::net::{SEED, seed};
+use crate::cli::net::SEED;
 use crate::cli::options::{Opt, Takes};
 use crate::cli::picture::Picture;
 use crate::cli::{Command, Context, values};
@@ -69,7 +69,7 @@ fn layer(c: &Context) -> Result<Layer> {
     let x = match s.path("input")? {
         Some(path) => read_array(&path)?,
         None => {
-            let noise = Stream::new(s.parsed("seed", seed)?, NOISE);
+            let noise = Stream::new(s.parsed("seed", values::seed)?, NOISE);
             let disc = |i: usize| {
                 let [y, x] = [i / SIDE, i % SIDE].map(|v| v as f64 - (SIDE / 2) as f64);
                 f32::from(u8::from(y * y + x * x < 100.0)) + 0.05 * noise.normal(i as u64) as f32

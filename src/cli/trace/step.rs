@@ -1,6 +1,6 @@
 //! `tomolith trace step`: one training step of a small network, kernel by kernel, for teaching.
 
-use crate::cli::net::{CLASSES, DROPOUT, RATE, SEED, VARIANT, check_memory, config, probability, seed};
+use crate::cli::net::{CLASSES, DROPOUT, RATE, SEED, VARIANT, check_memory, config, probability};
 use crate::cli::options::{Opt, Takes};
 use crate::cli::picture::Picture;
 use crate::cli::{Command, Context, values};
@@ -212,7 +212,7 @@ fn run(c: &Context) -> Result<()> {
     let options = Options {
         rate: s.parsed("lr", values::positive)?,
         dropout: s.parsed("dropout", probability)?,
-        seed: s.parsed("seed", seed)?,
+        seed: s.parsed("seed", values::seed)?,
         class_weights: vec![1.0; config.classes],
         leaf: None,
     };
