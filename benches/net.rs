@@ -1,4 +1,4 @@
-//! The network: inference and a training step of the paper's architecture, planning excluded.
+//! The network in both variants: inference and a training step with the paper's channels, planning excluded.
 //!
 //!     cargo bench --bench net                                  one thread
 //!     TOMOLITH_BENCH_THREADS=2 cargo bench --bench net         two
@@ -37,10 +37,16 @@ fn main() {
     let (channels, size) = if whole { (&CHANNELS[..], 512) } else { (&CHANNELS[..3], 64) };
     let machine = Machine::from_environment();
     let mut criterion = Criterion::default().configure_from_args();
-    inference(&mut criterion, &machine, channels, size);
-    fast(&mut criterion, &machine, channels, size);
-    step(&mut criterion, &machine, channels, size);
+    for config in [Config::monai(channels, CLASSES), Config::paper(channels, CLASSES)] {
+        inference(&mut criterion, &machine, &config, size);
+        fast(&mut criterion, &machine, &config, size);
+        step(&mut criterion, &machine, &config, size);
+    }
     criterion.final_summary();
+}
+
+fn name(config: &Config) -> &'static str {
+    config.name().unwrap_or("a mixture")
 }
 
 /// A grey image of noise, and labels that follow it.
@@ -118,11 +124,11 @@ fn bench(criterion: &mut Criterion, machine: &Machine, name: &str, mut work: imp
     seconds
 }
 
-fn inference(criterion: &mut Criterion, machine: &Machine, channels: &[usize], size: usize) {
-    let network = Network::new(Config::monai(channels, CLASSES), 0);
+fn inference(criterion: &mut Criterion, machine: &Machine, config: &Config, size: usize) {
+    let network = Network::new(config.clone(), 0);
     let (plan, (image, _)) = (Plan::new(&network), batch(1, size));
     let (kernels, mut workspace, mut found) = (Cpu { isa: machine.isa }, Workspace::default(), String::new());
-    let seconds = bench(criterion, machine, &format!("inference {size}x{size}"), || {
+    let seconds = bench(criterion, machine, &format!("{}, inference {size}x{size}", name(config)), || {
         let logits = plan.run(&kernels, &image, &mut workspace, |_| ());
         if found.is_empty() {
             found = digest(logits.data().iter());
@@ -158,14 +164,14 @@ fn inference(criterion: &mut Criterion, machine: &Machine, channels: &[usize], s
 }
 
 /// In bf16, where the machine has it; its bits are the machine's own.
-fn fast(criterion: &mut Criterion, machine: &Machine, channels: &[usize], size: usize) {
+fn fast(criterion: &mut Criterion, machine: &Machine, config: &Config, size: usize) {
     if !machine.isa.has_halves() {
         return println!("    no bf16 here: fast inference is not timed\n");
     }
-    let network = Network::new(Config::monai(channels, CLASSES), 0);
+    let network = Network::new(config.clone(), 0);
     let (plan, (image, _)) = (FastPlan::new(Plan::new(&network)), batch(1, size));
     let (mut workspace, mut found) = (FastWorkspace::default(), String::new());
-    let seconds = bench(criterion, machine, &format!("fast inference {size}x{size}"), || {
+    let seconds = bench(criterion, machine, &format!("{}, fast inference {size}x{size}", name(config)), || {
         let logits = plan.run(machine.isa, &image, &mut workspace, |_| ());
         if found.is_empty() {
             found = digest(logits.data().iter());
@@ -177,19 +183,20 @@ fn fast(criterion: &mut Criterion, machine: &Machine, channels: &[usize], size: 
     }
 }
 
-fn step(criterion: &mut Criterion, machine: &Machine, channels: &[usize], size: usize) {
+fn step(criterion: &mut Criterion, machine: &Machine, config: &Config, size: usize) {
     const BATCH: usize = 4;
-    let network = Network::new(Config::monai(channels, CLASSES), 0);
+    let network = Network::new(config.clone(), 0);
     let work = 3.0 * BATCH as f64 * flops(&network, size);
     let (image, labels) = batch(BATCH, size);
     let options = Options { rate: 3e-4, dropout: 0.2, seed: 0, class_weights: vec![1.0; CLASSES], leaf: None };
     let (kernels, mut trainer, mut found) = (Cpu { isa: machine.isa }, Trainer::new(network), String::new());
-    let seconds = bench(criterion, machine, &format!("training step, {BATCH} of {size}x{size}"), || {
-        trainer.step(&kernels, machine.isa, &image, &labels, &options).expect("finite numbers");
-        if trainer.steps == DIGESTED {
-            found = digest(trainer.network.parameters.iter().flat_map(|p| &p.values));
-        }
-    });
+    let seconds =
+        bench(criterion, machine, &format!("{}, training step, {BATCH} of {size}x{size}", name(config)), || {
+            trainer.step(&kernels, machine.isa, &image, &labels, &options).expect("finite numbers");
+            if trainer.steps == DIGESTED {
+                found = digest(trainer.network.parameters.iter().flat_map(|p| &p.values));
+            }
+        });
     if !seconds.is_empty() {
         report(machine, &seconds, work, &format!("the weights after {DIGESTED} steps"), &found);
     }

@@ -1,10 +1,10 @@
 """The network beside PyTorch and MONAI: the same weights, logits, losses and steps; and the time they take.
 
-    python benches/peers/net_torch.py check TOMOLITH [--channels 32,64,...] [--classes K] [--size N] [--batch N]
+    python benches/peers/net_torch.py check TOMOLITH [--variant monai|paper] [--channels 32,64,...] [--classes K] [--size N] [--batch N]
     python benches/peers/net_torch.py time TOMOLITH [--threads 1] [--rounds 5] [--train]
     python benches/peers/net_torch.py golden FOLDER
 
-`check` makes weights with MONAI's UNet, runs 10 training steps of both programs and compares logits (against torch in f64),
+`check` makes weights with MONAI's UNet, or with `Paper` below (the network as the paper's text has it), runs 10 training steps of both programs and compares logits (against torch in f64),
 losses, every weight tensor, and the gradients of the first step. Where weights are beyond the bound, it looks for the reason: a value within rounding of a PReLU's
 bend takes the other slope in f32 than in f64, and Adam's first steps have the sign of a gradient, however small. Torch's f64 run is
 repeated with the values nearest to a bend moved to its other side, one after the other; if that is what it was, weights agree then. `time` alternates the
@@ -34,7 +34,69 @@ CHANNELS = "32,64,128,256,512,512,512"
 CANDIDATES = 16
 
 
-def unet(channels, classes, dropout=0.0):
+class Between(torch.nn.Sequential):
+    """Activation, (dropout,) normalisation: the text's order."""
+
+    def __init__(self, channels):
+        super().__init__()
+        self.add_module("A", torch.nn.PReLU())
+        self.add_module("N", torch.nn.BatchNorm2d(channels))
+
+
+class Block(torch.nn.Sequential):
+    def __init__(self, inputs, outputs):
+        super().__init__()
+        self.add_module("conv", torch.nn.Conv2d(inputs, outputs, 3, padding=1))
+        self.add_module("adn", Between(outputs))
+
+
+class Unit(torch.nn.Module):
+    """Two convolutions beside a shortcut, which is 1x1 where channels differ."""
+
+    def __init__(self, inputs, outputs):
+        super().__init__()
+        self.conv = torch.nn.Sequential()
+        self.conv.add_module("unit0", Block(inputs, outputs))
+        self.conv.add_module("unit1", Block(outputs, outputs))
+        self.residual = torch.nn.Conv2d(inputs, outputs, 1) if inputs != outputs or inputs == 1 else torch.nn.Identity()
+
+    def forward(self, x):
+        return self.conv(x) + self.residual(x)
+
+
+class Level(Unit):
+    """Of the way up: a transposed convolution, concatenation with the way down, a unit."""
+
+    def __init__(self, below, channels):
+        super().__init__(2 * channels, channels)
+        self.up = torch.nn.ConvTranspose2d(below, channels, 2, stride=2)
+
+    def forward(self, skip, below):
+        return super().forward(torch.cat([skip, self.up(below)], dim=1))
+
+
+class Paper(torch.nn.Module):
+    """The network of the paper's text: units at full resolution, max-pooling between them, a 1x1 convolution at the end."""
+
+    def __init__(self, channels, classes):
+        super().__init__()
+        self.encoder = torch.nn.ModuleList(Unit(i, o) for i, o in zip([1, *channels], channels))
+        self.decoder = torch.nn.ModuleList(Level(below, c) for c, below in zip(channels, channels[1:]))
+        self.head = torch.nn.Conv2d(channels[0], classes, 1)
+
+    def forward(self, x):
+        values = []
+        for level, unit in enumerate(self.encoder):
+            x = unit(torch.nn.functional.max_pool2d(x, 2) if level else x)
+            values.append(x)
+        for level in reversed(range(len(self.decoder))):
+            x = self.decoder[level](values[level], x)
+        return self.head(x)
+
+
+def unet(channels, classes, dropout=0.0, variant="monai"):
+    if variant == "paper":
+        return Paper(channels, classes)
     return UNet(spatial_dims=2, in_channels=1, out_channels=classes, channels=channels, strides=[2] * (len(channels) - 1),
                 num_res_units=2, dropout=dropout, norm="batch")
 
@@ -103,6 +165,8 @@ def train(net, x, y, steps, bends=(), near=None):
 def without_gradient(name):
     """Biases in front of a BatchNorm: their true gradient is zero, and Adam makes steps of its rounding."""
     before_norm = re.search(r"unit\d\.conv\.bias$|2\.0\.conv\.bias$", name)
+    if not name.startswith("model"):
+        return False  # In the text's order an activation stands between.
     return (before_norm and not re.fullmatch(r"model\.2\.1\.conv\.unit0\.conv\.bias", name)) or name.endswith("running_mean")
 
 
@@ -110,13 +174,13 @@ def run(*words):
     return subprocess.run([str(w) for w in words], check=True, capture_output=True, text=True).stdout
 
 
-def compare(folder, program, channels, classes, net, x, y, steps):
+def compare(folder, program, channels, classes, variant, net, x, y, steps):
     path = lambda name: os.path.join(folder, name)
     save_file(net.state_dict(), path("w.safetensors"))
     torch.save(net.state_dict(), path("w.pt"))
     np.save(path("x.npy"), x)
     np.save(path("y.npy"), y)
-    exact = unet(channels, classes).double()
+    exact = unet(channels, classes, variant=variant).double()
     exact.load_state_dict({k: v.double() if v.is_floating_point() else v for k, v in net.state_dict().items()})
     with torch.no_grad():
         truth = exact.eval()(torch.from_numpy(x).double()).numpy()
@@ -137,8 +201,16 @@ def compare(folder, program, channels, classes, net, x, y, steps):
     print(f"losses        {difference:.2e} relative after {steps} steps ({losses[0]:.6f} to {losses[-1]:.6f})")
     mine, reference = load_file(path("w2.safetensors")), exact.state_dict()
     assert list(sorted(mine)) == list(sorted(reference))
+    gradients64 = gradients_of(start, x64, y64)
+
+    def moved(name, difference):
+        """Differences of what has a gradient: in the text's order a channel that is on one side of its bend everywhere has a bias
+        without one, and the running mean behind takes it along."""
+        g = gradients64.get(name.replace("adn.N.running_mean", "conv.bias"))
+        return difference * (g.abs() > 1e-9) if name.endswith(("conv.bias", "running_mean")) and g is not None else difference
+
     def farthest(weights, reference=reference):
-        far = {k: (weights[k].double() - v.double()).abs().max().item() / max(v.double().abs().max().item(), 1e-30)
+        far = {k: moved(k, (weights[k].double() - v.double()).abs()).max().item() / max(v.double().abs().max().item(), 1e-30)
                for k, v in reference.items() if not without_gradient(k)}
         name = max(far, key=far.get)
         return far[name], name
@@ -148,12 +220,12 @@ def compare(folder, program, channels, classes, net, x, y, steps):
     for candidate in sorted(near)[:CANDIDATES] if weights > 1e-3 else []:
         net64 = copy.deepcopy(start)
         losses64 = train(net64, x64, y64, steps, bends=[*bends, candidate[1:]])
-        moved, name = farthest(mine, net64.state_dict())
-        if moved < weights / 2:
+        nearer, name = farthest(mine, net64.state_dict())
+        if nearer < weights / 2:
             bends.append(candidate[1:])
-            weights = moved
+            weights = nearer
             difference = max(abs(a - b) / abs(b) for a, b in zip(ours, losses64))
-            print(f"  {candidate[0]:.1e} from the bend, step {candidate[1]}, {candidate[2]}: on its other side weights {moved:.2e}, losses {difference:.2e}")
+            print(f"  {candidate[0]:.1e} from the bend, step {candidate[1]}, {candidate[2]}: on its other side weights {nearer:.2e}, losses {difference:.2e}")
         if weights <= 1e-3:
             break
     gradients = gradients_apart(folder, program, start, x64, y64)
@@ -187,12 +259,12 @@ def gradients_apart(folder, program, net, x, y):
 def check(a):
     channels = [int(c) for c in a.channels.split(",")]
     torch.manual_seed(a.seed)
-    net = unet(channels, a.classes)
+    net = unet(channels, a.classes, variant=a.variant)
     with torch.no_grad():
         lively(net, a.seed)
     x, y = data(a.batch, a.size, a.classes, a.seed)
     with tempfile.TemporaryDirectory() as folder:
-        if not compare(folder, a.program, channels, a.classes, net, x, y, a.steps):
+        if not compare(folder, a.program, channels, a.classes, a.variant, net, x, y, a.steps):
             sys.exit("beyond the bound")
 
 
@@ -283,11 +355,12 @@ def others(a, net, x):
 
 
 def golden(a):
-    """Two small networks, their inputs, torch's logits and gradients in f64, and its losses and weights after 10 steps."""
+    """Three small networks, their inputs, torch's logits and gradients in f64, and its losses and weights after 10 steps."""
     os.makedirs(a.program, exist_ok=True)
-    for name, channels, classes in [("narrow", [4, 8, 12], 3), ("deep", [4, 4, 8, 8, 8], 5)]:
+    for name, channels, classes, variant in [("narrow", [4, 8, 12], 3, "monai"), ("deep", [4, 4, 8, 8, 8], 5, "monai"),
+                                             ("paper", [4, 6, 8], 3, "paper")]:
         torch.manual_seed(1)
-        net = unet(channels, classes)
+        net = unet(channels, classes, variant=variant)
         with torch.no_grad():
             lively(net, 1)
         x, y = data(2, 32, classes, 1)
@@ -310,6 +383,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", choices=["check", "time", "golden"])
     parser.add_argument("program", help="the program tomolith, or the folder of golden files")
+    parser.add_argument("--variant", choices=["monai", "paper"], default="monai")
     parser.add_argument("--channels", default=CHANNELS)
     parser.add_argument("--classes", type=int, default=5)
     parser.add_argument("--size", type=int)

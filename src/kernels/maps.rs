@@ -136,7 +136,42 @@ pub struct Maps<P> {
 impl<P: Pixel> Maps<P> {
     /// Maps of zeros.
     pub fn zeros(shape: Shape) -> Maps<P> {
-        Maps { shape, data: vec![P::ZERO; shape.n * shape.groups::<P>() * shape.plane()] }
+        Maps { shape, data: vec![P::ZERO; Self::positions(shape)] }
+    }
+    /// Positions of maps of a shape, with their borders.
+    pub const fn positions(shape: Shape) -> usize {
+        shape.n * shape.groups::<P>() * shape.plane()
+    }
+    /// Maps of zeros with room for `positions` to grow into.
+    pub fn with_room(shape: Shape, positions: usize) -> Maps<P> {
+        let mut data = Vec::with_capacity(positions.max(Self::positions(shape)));
+        data.resize(Self::positions(shape), P::ZERO);
+        Maps { shape, data }
+    }
+    /// The same memory for another shape: borders are zero, the inside is anything and is to be overwritten, idle lanes
+    /// too.
+    pub fn reshaped(mut self, shape: Shape) -> Maps<P> {
+        if shape == self.shape {
+            return self;
+        }
+        self.data.resize(Self::positions(shape), P::ZERO);
+        self.shape = shape;
+        let pitch = shape.pitch();
+        for plane in self.data.chunks_mut(shape.plane().max(1)) {
+            let inside = BORDER * pitch..(BORDER + shape.h) * pitch;
+            plane[..inside.start].fill(P::ZERO);
+            plane[inside.end..].fill(P::ZERO);
+            for row in plane[inside].chunks_mut(pitch) {
+                row[..BORDER].fill(P::ZERO);
+                row[BORDER + shape.w..].fill(P::ZERO);
+            }
+        }
+        self
+    }
+    /// Bytes that are held, and those that it may grow into.
+    #[cfg(test)]
+    pub fn room(&self) -> usize {
+        self.data.capacity() * size_of::<P>()
     }
     /// Maps of NCHW numbers.
     ///
@@ -202,11 +237,14 @@ impl<P: Pixel> Maps<P> {
         self.row(n, c / P::CHANNELS, y)[x].channel(c % P::CHANNELS)
     }
 
-    /// Writes every number inside, by sample, channel, row, column; idle lanes stay as they are.
+    /// Writes every number inside, by sample, channel, row, column; idle lanes become zero.
     pub fn fill_by(&mut self, value: impl Fn(usize, usize, usize, usize) -> f32) {
         let s = self.shape;
         for (n, c, y) in (0..s.n).flat_map(|n| (0..s.c).flat_map(move |c| (0..s.h).map(move |y| (n, c, y)))) {
             let row = self.row_mut(n, c / P::CHANNELS, y);
+            if c % P::CHANNELS == 0 {
+                row.fill(P::ZERO);
+            }
             row.iter_mut().enumerate().for_each(|(x, to)| to.set(c % P::CHANNELS, value(n, c, y, x)));
         }
     }

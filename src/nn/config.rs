@@ -12,6 +12,7 @@
 //! The text leaves open what a table here fixes; `paper` is one reading of it.
 
 use crate::error::{Error, Result, nearest};
+use crate::num::lanes::LANES;
 
 /// How rows and columns are halved.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -145,6 +146,19 @@ impl Config {
                 .help(format!("a network tells 1 to {MOST_CHANNELS} classes apart")));
         }
         Ok(())
+    }
+    /// No fewer numbers than the network's filters have, channels as they lie in memory.
+    pub fn numbers_at_most(&self) -> u64 {
+        let lanes = |c: usize| c.next_multiple_of(LANES) as u64;
+        let (finest, classes) = (lanes(self.channels[0]), lanes(self.classes));
+        let mut sum = 9 * (finest * finest + classes * (classes + 2 * finest));
+        for pair in self.channels.windows(2) {
+            let [fine, coarse] = [lanes(pair[0]), lanes(pair[1])];
+            let (encoder, decoder) = (self.encoder_blocks as u64, self.decoder_blocks as u64);
+            // The first convolution of a unit and its shortcut, and what follows; the way up joins two values.
+            sum += 9 * coarse * (2 * fine + encoder * coarse) + 9 * fine * (coarse + fine * (2 + decoder));
+        }
+        sum
     }
     /// Rows and columns of an image are multiples of this: each level below the finest halves them.
     pub fn multiple(&self) -> usize {

@@ -9,7 +9,6 @@ use crate::kernels::conv::{Add, Convolution};
 use crate::kernels::halves::{self, Half};
 use crate::kernels::maps::Maps;
 use crate::num::lanes::{Isa, Lane};
-use crate::tensor::pool::Pool;
 
 /// A network made ready.
 pub struct FastPlan {
@@ -22,14 +21,14 @@ pub struct FastPlan {
 /// Memory that a plan uses again from image to image.
 #[derive(Default)]
 pub struct FastWorkspace {
-    halves: Pool<Half>,
-    logits: Pool,
+    halves: Workspace<Half>,
+    logits: Option<Maps<Lane>>,
 }
 
 impl FastWorkspace {
     /// Gives logits back, to be used again.
     pub fn give(&mut self, logits: Maps<Lane>) {
-        self.logits.give(logits);
+        self.logits = Some(logits);
     }
 }
 
@@ -54,10 +53,11 @@ impl FastPlan {
     ) -> Maps<Lane> {
         let mut values: Vec<Option<Maps<Half>>> = self.plan.channels.iter().map(|_| None).collect();
         let mut logits = None;
+        memory.halves.plan(&self.plan, image.shape());
         for (number, call) in self.plan.calls.iter().enumerate() {
             let shape = self.plan.shape_of(call, |v| values[v].as_ref().map_or(image.shape(), Maps::shape));
             let value = |v: Value| values[v].as_ref().expect("a value is made before it is read");
-            let mut out = memory.halves.take(shape);
+            let mut out = memory.halves.take(call.to, shape);
             match &call.what {
                 What::Convolution { from, weights, bias, stencils, slope, add, .. } => {
                     let (slope, add) = (*slope, add.map_or(Add::Nothing, |v| Add::Maps(value(v))));
@@ -71,7 +71,10 @@ impl FastPlan {
                         if number + 1 < self.plan.calls.len() {
                             call.run_halves(isa, &mut out);
                         } else {
-                            let mut wide = memory.logits.take(shape);
+                            let mut wide = match memory.logits.take() {
+                                Some(maps) => maps.reshaped(shape),
+                                None => Maps::zeros(shape),
+                            };
                             call.run_halves(isa, &mut wide);
                             logits = Some(wide);
                         }
@@ -89,11 +92,19 @@ impl FastPlan {
                 }
                 What::MaxPool { from } => halves::max_pool(value(*from), &mut out),
             }
-            call.last_read.iter().filter_map(|&v| values[v].take()).for_each(|maps| memory.halves.give(maps));
+            for &v in &call.last_read {
+                if let Some(maps) = values[v].take() {
+                    memory.halves.put(v, maps);
+                }
+            }
             values[call.to] = Some(out);
             seen(number);
         }
-        values.into_iter().flatten().for_each(|maps| memory.halves.give(maps));
+        for (v, maps) in values.into_iter().enumerate() {
+            if let Some(maps) = maps {
+                memory.halves.put(v, maps);
+            }
+        }
         logits.expect("a network ends with a convolution of feature maps")
     }
 }

@@ -239,7 +239,12 @@ impl Course {
             for batch in order.chunks(recipe.batch.max(1)).skip(self.batches) {
                 let (image, labels) = gather(training, batch, epoch)?;
                 let options = Options { rate: self.plateau.rate, ..recipe.options.clone() };
-                let loss = self.trainer.step(kernels, isa, &image, &labels, &options)?;
+                let loss = match self.trainer.step(kernels, isa, &image, &labels, &options) {
+                    Ok(loss) => loss,
+                    // Nothing of the step is done.
+                    Err(e) if e.fault() == Fault::Again => return Ok(Ended::Paused),
+                    Err(e) => return Err(e),
+                };
                 self.sums.add(loss.loss, loss.labelled, loss.correct);
                 self.batches += 1;
                 if !go_on(self, Event::Step(loss.loss))? {

@@ -7,9 +7,10 @@
 //! z  = PReLU(w' ∗ x + b') + r
 //! ```
 //!
-//! A value's memory is given back after the last step that reads it.
+//! Where values lie is planned once, see [`super::workspace`].
 
 use super::network::{Network, Step, Value};
+pub use super::workspace::Workspace;
 use crate::kernels::Kernels;
 use crate::kernels::batchnorm::Activation;
 use crate::kernels::conv::{Add, Convolution};
@@ -17,7 +18,6 @@ use crate::kernels::dropout::Dropout;
 use crate::kernels::maps::{Maps, Shape};
 use crate::kernels::stencil::{Stencil, Window};
 use crate::num::lanes::{LANES, Lane};
-use crate::tensor::pool::Pool;
 
 /// One call of a kernel, and the value that it makes.
 #[derive(Clone, Debug)]
@@ -77,19 +77,6 @@ pub struct Plan {
     pub calls: Vec<Call>,
     /// Channels of each value.
     pub(super) channels: Vec<usize>,
-}
-
-/// Memory that a plan uses again from image to image.
-#[derive(Default)]
-pub struct Workspace {
-    pool: Pool,
-}
-
-impl Workspace {
-    /// Gives logits back, to be used again.
-    pub fn give(&mut self, logits: Maps<Lane>) {
-        self.pool.give(logits);
-    }
 }
 
 impl Plan {
@@ -201,13 +188,13 @@ impl Plan {
         workspace: &mut Workspace,
         mut seen: impl FnMut(usize),
     ) -> Maps<Lane> {
-        let pool = &mut workspace.pool;
+        workspace.plan(self, image.shape());
         let mut values: Vec<Option<Maps<Lane>>> = self.channels.iter().map(|_| None).collect();
         let shape_of = |values: &[Option<Maps<Lane>>], v: Value| values[v].as_ref().map_or(image.shape(), Maps::shape);
         let mut last = 0;
         for (number, call) in self.calls.iter().enumerate() {
             let value = |v: Value| values[v].as_ref().expect("a value is made before it is read");
-            let mut out = pool.take(self.shape_of(call, |v| shape_of(&values, v)));
+            let mut out = workspace.take(call.to, self.shape_of(call, |v| shape_of(&values, v)));
             match &call.what {
                 What::Convolution { from, weights, bias, stencils, slope, add, .. } => {
                     let add = add.map_or(Add::Nothing, |v| Add::Maps(value(v)));
@@ -225,7 +212,11 @@ impl Plan {
                 }
                 What::MaxPool { from } => kernels.max_pool(value(*from), &mut out),
             }
-            call.last_read.iter().filter_map(|&v| values[v].take()).for_each(|maps| pool.give(maps));
+            for &v in &call.last_read {
+                if let Some(maps) = values[v].take() {
+                    workspace.put(v, maps);
+                }
+            }
             values[call.to] = Some(out);
             last = call.to;
             seen(number);

@@ -4,7 +4,8 @@
 //! |---|---|
 //! | [`config`] | every choice of the architecture as a named field; the variants `monai` and `paper` |
 //! | [`network`] | the network as a list of steps, its parameters and their names; initial weights |
-//! | [`infer`] | inference: BatchNorm folded into the convolutions, memory planned |
+//! | [`infer`] | inference: BatchNorm folded into the convolutions |
+//! | [`workspace`] | its memory, planned once |
 //! | [`fast`] | inference in bf16, where the machine has it |
 //! | [`train`] | a training step |
 //! | [`fit`] | a training from its first batch to its last: epochs, validation, pausing |
@@ -29,3 +30,4 @@ pub mod state;
 mod tests;
 pub mod train;
 pub mod weights;
+pub mod workspace;

@@ -11,6 +11,7 @@
 
 use super::config::{Config, Down, Head, Order, Up};
 use crate::kernels::filter::FilterShape;
+use crate::kernels::maps::Shape;
 use crate::kernels::stencil::Window;
 use crate::num::lanes::Lane;
 use crate::num::philox::Stream;
@@ -133,6 +134,25 @@ impl Network {
     /// Channels of a value.
     pub fn channels(&self, value: Value) -> usize {
         self.channels[value]
+    }
+
+    /// Shape of each value for images of a shape, which is that of value 0.
+    pub fn shapes(&self, image: Shape) -> Vec<Shape> {
+        let mut shapes = vec![image];
+        for step in &self.steps {
+            shapes.push(match step {
+                Step::Convolution { from, filter, .. } => {
+                    let (s, filter) = (shapes[from[0]], self.parameters[*filter].filter());
+                    Shape { c: filter.outputs, h: filter.window.output(s.h), w: filter.window.output(s.w), ..s }
+                }
+                Step::Activation { from, .. } => shapes[*from],
+                Step::MaxPool { from } => {
+                    let s = shapes[*from];
+                    Shape { h: s.h / 2, w: s.w / 2, ..s }
+                }
+            });
+        }
+        shapes
     }
 
     fn initialise(&mut self, seed: u64) {

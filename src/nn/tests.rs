@@ -111,6 +111,28 @@ fn training_and_inference_are_their_definition_to_the_bit() {
     }
 }
 
+#[test]
+fn training_holds_what_was_reckoned() {
+    for config in [Config::monai(&[16, 24, 40, 48], 5), Config::paper(&[16, 24, 40], 3)] {
+        let network = Network::new(config.clone(), 1);
+        let numbers = network.parameters.iter().map(|p| 16 * p.values.len() as u64).sum::<u64>();
+        let most = config.numbers_at_most();
+        assert!(numbers < most && most < 3 * numbers, "{config:?}: {numbers} {most}");
+        let (isa, classes) = (Isa::detect(), config.classes);
+        let x = image(2, 64);
+        let reckoned = Trainer::memory(&network, x.shape());
+        let mut trainer = Trainer::new(network);
+        // A smaller leaf takes the place of the larger.
+        for images in [2, 2, 1, 2] {
+            let x = x.samples(0..images);
+            trainer.step(&Cpu { isa }, isa, &x, &labels(&x, classes), &options(classes, 0.2)).unwrap();
+            let held = trainer.held() + 4 * 4 * numbers;
+            let part = if images == 2 { 3 } else { 6 };
+            assert!(held <= reckoned && part * held > 2 * reckoned, "{held} {reckoned}");
+        }
+    }
+}
+
 /// Weights after some steps, from a state.
 fn trained(mut trainer: Trainer, steps: u32, threads: usize, isa: Isa) -> Trainer {
     let x = image(3, 32);

@@ -21,12 +21,14 @@ use crate::kernels::adam::Adam;
 use crate::kernels::batchnorm::Moments;
 use crate::kernels::cross_entropy::{Loss, weigh};
 use crate::kernels::dropout::Dropout;
-use crate::kernels::maps::Maps;
+use crate::kernels::maps::{Maps, Shape};
 use crate::num::lanes::{Isa, LANES, Lane};
+use crate::os::check_interrupt;
 use crate::tensor::parameter::Parameter;
 use crate::tensor::pool::Pool;
 use crate::tensor::tape::{Layer, Source, Tape, Weights};
 use rayon::prelude::*;
+use std::collections::BTreeSet;
 
 /// Part of the running statistics that a batch replaces.
 pub const MOMENTUM: f64 = 0.1;
@@ -61,6 +63,8 @@ pub struct Trainer {
     /// Those of a leaf that is not the first.
     of_leaf: Vec<Vec<Lane>>,
     pool: Pool,
+    /// Shape of the leaves whose maps the pool holds.
+    held: Option<Shape>,
 }
 
 impl Trainer {
@@ -75,8 +79,26 @@ impl Trainer {
             of_leaf: Vec::new(),
             steps: 0,
             pool: Pool::default(),
+            held: None,
             network,
         }
+    }
+
+    /// Bytes that a training holds at most, leaves of this shape, its data aside: the parameters, two moments, gradients
+    /// of a leaf and of all; every value; and at a time no more than three gradients of values of a shape.
+    pub fn memory(network: &Network, leaf: Shape) -> u64 {
+        let bytes = |s: Shape| (Maps::<Lane>::positions(s) * size_of::<Lane>()) as u64;
+        let numbers: usize = network.parameters.iter().map(|p| p.values.len() * size_of::<Lane>()).sum();
+        let shapes = network.shapes(leaf);
+        let values = shapes[1..].iter().fold(0, |sum, &s| sum + bytes(s));
+        let distinct: BTreeSet<Shape> = shapes[1..].iter().copied().collect();
+        5 * numbers as u64 + values + 3 * distinct.into_iter().fold(0, |sum, s| sum + bytes(s))
+    }
+
+    /// Bytes of feature maps that it holds between steps.
+    #[cfg(test)]
+    pub(super) fn held(&self) -> u64 {
+        self.pool.held()
     }
 
     /// The gradients of the last step, in the order of the parameters.
@@ -89,7 +111,8 @@ impl Trainer {
     /// # Errors
     /// [`Fault::Data`](crate::error::Fault::Data) where a label is no class, the image does not fit the network, a
     /// BatchNorm has one value per channel, or a number is not finite: the network is unchanged then, unless it is the
-    /// step itself that is too large, after which the trainer is of no use.
+    /// step itself that is too large, after which the trainer is of no use. [`Fault::Again`](crate::error::Fault::Again)
+    /// when interrupted before the network is changed.
     pub fn step<K: Kernels>(
         &mut self,
         kernels: &K,
@@ -155,9 +178,14 @@ impl Trainer {
         place: Place,
     ) -> Result<(Loss, BatchMoments)> {
         let network = &self.network;
+        // Maps for leaves of another shape, a last one that is smaller, are of no use: one set is held.
+        if self.held.replace(image.shape()).is_some_and(|held| held != image.shape()) {
+            self.pool = Pool::default();
+        }
         let mut tape = Tape::new(kernels, isa, &network.parameters, image, &mut self.pool);
         let mut vars = Vec::new();
         for step in &network.steps {
+            check_interrupt()?;
             // Values count from the image.
             let var = |v: usize| vars[v - 1];
             let made = match step {
@@ -193,12 +221,12 @@ impl Trainer {
                 .help("take larger images, more of them in a batch, or a larger --leaf"));
         }
         if place.first == 0 {
-            tape.backward(gradient, &mut self.gradients);
+            tape.backward(gradient, &mut self.gradients)?;
         } else {
             if self.of_leaf.is_empty() {
                 self.of_leaf.clone_from(&self.gradients);
             }
-            tape.backward(gradient, &mut self.of_leaf);
+            tape.backward(gradient, &mut self.of_leaf)?;
             for (sums, of_leaf) in self.gradients.iter_mut().zip(&self.of_leaf) {
                 for (sum, of_leaf) in sums.iter_mut().zip(of_leaf) {
                     (0..LANES).for_each(|l| sum.0[l] += of_leaf.0[l]);

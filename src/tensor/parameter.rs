@@ -55,7 +55,7 @@ impl Parameter {
     /// # Panics
     /// If their count is another.
     pub fn pack(&self, values: &[f32]) -> Vec<Lane> {
-        assert_eq!(values.len(), self.kind.torch().iter().product(), "numbers of {}", self.name);
+        assert_eq!(values.len(), self.kind.torch().iter().product::<usize>(), "numbers of {}", self.name);
         match &self.kind {
             Kind::Filter(filter) => filter.pack(values),
             Kind::Channels(_) => {

@@ -21,6 +21,11 @@ impl<P: Pixel> Pool<P> {
     pub fn take(&mut self, shape: Shape) -> Maps<P> {
         self.free.get_mut(&shape).and_then(Vec::pop).unwrap_or_else(|| Maps::zeros(shape))
     }
+    /// Bytes of what nobody needs.
+    #[cfg(test)]
+    pub fn held(&self) -> u64 {
+        self.free.values().flatten().fold(0, |sum, m| sum + m.room() as u64)
+    }
     /// Gives maps back.
     pub fn give(&mut self, maps: Maps<P>) {
         self.free.entry(maps.shape()).or_default().push(maps);

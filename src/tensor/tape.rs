@@ -18,6 +18,7 @@
 
 use super::parameter::Parameter;
 use super::pool::Pool;
+use crate::error::Result;
 use crate::kernels::Kernels;
 use crate::kernels::batchnorm::{Activation, Backward, EPSILON, Moments};
 use crate::kernels::conv::{Add, Convolution};
@@ -27,6 +28,7 @@ use crate::kernels::maps::{Maps, Shape};
 use crate::kernels::stencil::{Stencil, Window};
 use crate::kernels::weight_gradient::WeightGradient;
 use crate::num::lanes::{Isa, LANES, Lane};
+use crate::os::check_interrupt;
 
 /// A value on the tape.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -179,7 +181,10 @@ impl<'a, K: Kernels> Tape<'a, K> {
 
     /// The gradients of all parameters, in their order; of those that are not trained, nothing. `dy` is the gradient by
     /// the last value.
-    pub fn backward(self, dy: Maps<Lane>, gradients: &mut [Vec<Lane>]) {
+    ///
+    /// # Errors
+    /// [`Fault::Again`](crate::error::Fault::Again) when interrupted.
+    pub fn backward(self, dy: Maps<Lane>, gradients: &mut [Vec<Lane>]) -> Result<()> {
         let Tape { kernels, isa, parameters, image, pool, mut steps } = self;
         let mut of_values: Vec<Option<Maps<Lane>>> = steps.iter().map(|_| None).collect();
         if let Some(last) = of_values.last_mut() {
@@ -187,6 +192,7 @@ impl<'a, K: Kernels> Tape<'a, K> {
         }
         let mut swapped = Vec::new();
         while let Some((op, value)) = steps.pop() {
+            check_interrupt()?;
             let at = steps.len();
             // A value that nobody used has no gradient, nor has what made it.
             let Some(dy) = of_values[at].take() else {
@@ -264,6 +270,7 @@ impl<'a, K: Kernels> Tape<'a, K> {
             }
             pool.give(value);
         }
+        Ok(())
     }
 }
 

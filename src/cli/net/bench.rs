@@ -1,10 +1,11 @@
 //! `tomolith net bench`: how long inference and a training step take, layer by layer.
 
-use super::{CHANNELS, CLASSES, FAST, SEED, VARIANT};
+use super::{CHANNELS, CLASSES, FAST, SEED, VARIANT, Work};
 use crate::cli::options::{Opt, Takes};
 use crate::cli::{Command, Context, values};
 use crate::error::Result;
 use crate::kernels::Cpu;
+use crate::kernels::maps::Shape;
 use crate::nn::fast::Ready;
 use crate::nn::infer::What;
 use crate::nn::network::Network;
@@ -48,10 +49,12 @@ fn run(c: &Context) -> Result<()> {
     let config = super::config(s, None)?;
     let (size, batch) = (s.parsed("size", values::count)?, s.parsed("batch", values::count)?);
     config.check_size(size, size)?;
-    super::check_memory(&config, batch, size, s.is_on("train")?)?;
     let (seed, repeat) = (s.parsed("seed", values::seed)?, s.parsed("repeat", values::count)?);
-    let (image, labels) = super::audit::batch_of(batch, size, config.classes, seed);
     let network = Network::new(config.clone(), seed);
+    let fast = s.is_on("fast")?;
+    let work = if s.is_on("train")? { Work::Training(None) } else { Work::Inference(fast) };
+    super::check_memory(&network, Shape::new(batch, 1, size, size), work, 0)?;
+    let (image, labels) = super::audit::batch_of(batch, size, config.classes, seed);
     let flops = super::info::flops(&network, batch, size);
     let total: f64 = flops.iter().sum::<f64>() / 1e9;
     let kernels = Cpu { isa: c.isa };
@@ -71,7 +74,6 @@ fn run(c: &Context) -> Result<()> {
         c.out.line(format!("training step {time:.4} s, {:.1} GFLOP/s", 3.0 * total / time))?;
         return c.out.line(format!("weights {}", super::digest(&trainer.network).hex()));
     }
-    let fast = s.is_on("fast")?;
     if fast {
         super::check_fast(c.isa)?;
     }

@@ -1,13 +1,14 @@
 //! `tomolith net forward`: logits of images.
 
-use super::{FAST, INPUT, OVERWRITE, WEIGHTS};
+use super::{FAST, INPUT, OVERWRITE, WEIGHTS, Work};
 use crate::cli::options::{Opt, Takes};
 use crate::cli::{Command, Context};
 use crate::error::{Error, Result};
 use crate::exchange::npy::write_array;
+use crate::kernels::maps::Shape;
 use crate::nn::fast::Ready;
 use crate::os::check_interrupt;
-use crate::provenance::Digest;
+use crate::provenance::Hasher;
 
 /// The command.
 pub const COMMAND: Command = Command {
@@ -36,15 +37,20 @@ fn run(c: &Context) -> Result<()> {
         super::check_fast(c.isa)?;
     }
     // Image by image: memory for feature maps is that of one.
-    let (mut ready, classes) = (Ready::new(&loaded.network, fast), loaded.network.config.classes);
+    let classes = loaded.network.config.classes;
+    let count = shape.n * classes * shape.h * shape.w;
+    super::check_memory(&loaded.network, Shape { n: 1, ..shape }, Work::Inference(fast), 4 * count as u64)?;
+    let mut ready = Ready::new(&loaded.network, fast);
     drop(loaded);
-    let mut numbers = Vec::new();
+    let (mut numbers, mut digest) = (Vec::with_capacity(count), Hasher::new());
     for n in 0..shape.n {
         check_interrupt()?;
         let logits = ready.run(c.isa, &image.samples(n..n + 1), |_| ());
         numbers.extend(logits.to_nchw());
         ready.give(logits);
-        if numbers[n * classes * shape.h * shape.w..].iter().any(|v| !v.is_finite()) {
+        let of_image = &numbers[n * classes * shape.h * shape.w..];
+        of_image.iter().for_each(|v| digest.update(&v.to_le_bytes()));
+        if of_image.iter().any(|v| !v.is_finite()) {
             return Err(Error::data(format!("logits of image {n} are not finite"))
                 .help("its grey values are far from those of training, or the weights are damaged")
                 .at(&input));
@@ -52,6 +58,5 @@ fn run(c: &Context) -> Result<()> {
     }
     let all = [shape.n, classes, shape.h, shape.w];
     write_array(&output, &all, &numbers, overwrite)?;
-    let bytes: Vec<u8> = numbers.iter().flat_map(|v| v.to_le_bytes()).collect();
-    c.out.line(format!("logits {}", Digest::of(&bytes).hex()))
+    c.out.line(format!("logits {}", digest.finish().hex()))
 }

@@ -5,12 +5,15 @@ use crate::cli::values;
 use crate::error::{Error, Result};
 use crate::exchange::npy;
 use crate::kernels::cross_entropy::UNLABELLED;
+use crate::kernels::halves::Half;
 use crate::kernels::maps::{Maps, Shape};
 use crate::nn::config::Config;
+use crate::nn::infer::Plan;
 use crate::nn::network::Network;
 use crate::nn::state::{self, Loaded};
+use crate::nn::train::Trainer;
 use crate::nn::weights::{self, StateDict};
-use crate::num::lanes::{Isa, LANES, Lane};
+use crate::num::lanes::{Isa, Lane};
 use crate::os::free_memory;
 use crate::provenance::Digest;
 use std::path::Path;
@@ -106,19 +109,40 @@ pub(super) fn probability(text: &str) -> Result<f64> {
     if (0.0..1.0).contains(&p) { Ok(p) } else { Err(Error::usage(format!("{p} is no probability below 1"))) }
 }
 
-/// Refuses what does not fit into memory, before it is asked for: the finest maps, of which inference holds about four and
-/// training every one of ten.
-pub(super) fn check_memory(config: &Config, batch: usize, size: usize, train: bool) -> Result<()> {
-    let channels = config.channels[0].max(config.classes).next_multiple_of(LANES);
-    let factors = [batch, size, size, channels, size_of::<f32>(), if train { 10 } else { 4 }];
-    let bytes = factors.iter().try_fold(1u64, |all, &f| all.checked_mul(f as u64));
+/// What a command is about to do with a network.
+pub(super) enum Work {
+    /// Inference, strict or in bf16.
+    Inference(bool),
+    /// Training with leaves of so many images.
+    Training(Option<usize>),
+}
+
+/// Refuses what does not fit into memory before it is asked for: `more` bytes, and a network at work on images of a
+/// shape, which are not there yet.
+pub(super) fn check_memory(network: &Network, image: Shape, work: Work, more: u64) -> Result<()> {
+    let (large, free) = (1u128 << 44, free_memory());
+    let pixels = image.n as u128 * (image.h as u128 + 2) * (image.w as u128 + 2);
+    // What is larger than this does not fit, and sums of what is smaller do not overflow.
+    let bytes = (pixels < large).then(|| {
+        more.saturating_add(4 * pixels as u64).saturating_add(match work {
+            Work::Inference(fast) => {
+                let plan = Plan::new(network);
+                if fast { plan.memory::<Half>(image) } else { plan.memory::<Lane>(image) }
+            }
+            Work::Training(leaf) => {
+                let n = leaf.unwrap_or(image.n).clamp(1, image.n.max(1));
+                Trainer::memory(network, Shape { n, ..image })
+            }
+        })
+    });
     match bytes {
-        Some(bytes) if bytes <= free_memory() => Ok(()),
-        _ => Err(Error::device(format!(
-            "{batch} images of {size} x {size} take more than the {} bytes that are free",
-            free_memory()
-        ))
-        .help("take fewer, or smaller ones")),
+        Some(bytes) if bytes <= free => Ok(()),
+        _ => {
+            let need = bytes.map_or("more memory than any machine has".to_string(), |b| format!("{b} bytes"));
+            let Shape { n, h, w, .. } = image;
+            Err(Error::device(format!("{n} images of {h} x {w} take {need}, {free} are free"))
+                .help("take fewer, smaller ones, or smaller leaves"))
+        }
     }
 }
 
@@ -147,7 +171,14 @@ fn channels(text: &str) -> Result<Vec<usize>> {
 pub(super) fn config(s: &Settings, classes: Option<usize>) -> Result<Config> {
     let channels = s.parsed("channels", channels)?;
     let classes = classes.map_or_else(|| s.parsed("classes", values::count), Ok)?;
-    Config::variant(s.text("variant")?.unwrap_or_default(), &channels, classes)
+    let config = Config::variant(s.text("variant")?.unwrap_or_default(), &channels, classes)?;
+    let (bytes, free) = (4 * config.numbers_at_most(), free_memory());
+    if bytes > free {
+        return Err(
+            Error::device(format!("a network of {bytes} bytes, {free} are free")).help("give it fewer channels")
+        );
+    }
+    Ok(config)
 }
 
 /// Digest of every number of a network.

@@ -1,10 +1,10 @@
 //! `tomolith net step`: training steps on one batch, to be compared with another program's.
 
-use super::{DROPOUT, INPUT, OVERWRITE, RATE, SEED, WEIGHTS};
+use super::{DROPOUT, INPUT, OVERWRITE, RATE, SEED, WEIGHTS, Work};
 use crate::cli::options::{Opt, Takes};
 use crate::cli::progress::Progress;
 use crate::cli::{Command, Context, values};
-use crate::error::{Error, Result};
+use crate::error::{Error, Fault, Result};
 use crate::exchange::write_text;
 use crate::json::Json;
 use crate::kernels::Cpu;
@@ -12,7 +12,6 @@ use crate::kernels::cross_entropy::UNLABELLED;
 use crate::nn::train::{Options, Trainer};
 use crate::nn::weights::{NamedTensor, StateDict};
 use crate::nn::{state, weights};
-use crate::os::interrupted;
 use std::collections::BTreeMap;
 
 /// The command.
@@ -66,15 +65,16 @@ fn run(c: &Context) -> Result<()> {
     if named.iter().enumerate().any(|(i, path)| named[..i].contains(path)) {
         return Err(Error::usage("two outputs are one file").help("give each a name of its own"));
     }
+    super::check_memory(&loaded.network, shape, Work::Training(None), 0)?;
     let mut trainer = Trainer::new(loaded.network);
     let mut losses = Vec::new();
     let progress = Progress::new(&c.talk, "train", "steps");
     for step in 0..steps {
-        if interrupted() {
-            return Err(Error::again(format!("interrupted after {step} steps"))
-                .help("nothing is kept; `net train` keeps what it did"));
-        }
         let loss = trainer.step(&Cpu { isa: c.isa }, c.isa, &image, &numbers, &options).map_err(|e| {
+            if e.fault() == Fault::Again {
+                return Error::again(format!("interrupted after {step} steps"))
+                    .help("nothing is kept; `net train` keeps what it did");
+            }
             let at = if e.what().starts_with("label") { &labels } else { &input };
             e.at(at)
         })?;

@@ -1,13 +1,13 @@
 //! `tomolith net train`: a training on images and labels, that can be stopped and taken up again.
 
-use super::{BEGIN, CHANNELS, CLASSES, DROPOUT, FOLDER, RATE, RESUME, SEED, VARIANT, curve};
+use super::{BEGIN, CHANNELS, CLASSES, DROPOUT, FOLDER, RATE, RESUME, SEED, VARIANT, Work, curve};
 use crate::cli::options::{Opt, Settings, Takes};
 use crate::cli::progress::Progress;
 use crate::cli::{Command, Context, values};
 use crate::error::{Error, Result};
 use crate::exchange::write_text;
 use crate::kernels::Cpu;
-use crate::kernels::maps::Maps;
+use crate::kernels::maps::{Maps, Shape};
 use crate::nn::fit::{Course, Ended, Epoch, Event, Patches, Recipe};
 use crate::nn::network::Network;
 use crate::nn::train::Options;
@@ -258,6 +258,13 @@ pub fn train(
         c.talk.warn("nothing validates: the schedule watches the training loss, which falls also when nothing general is learnt");
     }
     let classes = network.config.classes;
+    let [h, w] = training.size();
+    super::check_memory(
+        &network,
+        Shape::new(recipe.batch.min(training.len()), 1, h, w),
+        Work::Training(recipe.options.leaf),
+        0,
+    )?;
     let [last, best, table, picture] =
         ["last.safetensors", "best.safetensors", "epochs.csv", "curve.png"].map(|name| folder.join(name));
     std::fs::create_dir_all(&folder).map_err(|e| Error::writing(&folder, &e))?;

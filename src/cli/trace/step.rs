@@ -1,6 +1,6 @@
 //! `tomolith trace step`: one training step of a small network, kernel by kernel, for teaching.
 
-use crate::cli::net::{CLASSES, DROPOUT, RATE, SEED, VARIANT, check_memory, config, probability};
+use crate::cli::net::{CLASSES, DROPOUT, RATE, SEED, VARIANT, Work, check_memory, config, probability};
 use crate::cli::options::{Opt, Takes};
 use crate::cli::picture::Picture;
 use crate::cli::{Command, Context, values};
@@ -208,7 +208,8 @@ fn run(c: &Context) -> Result<()> {
     let config = config(s, None)?;
     let size = s.parsed("size", values::count)?;
     config.check_size(size, size)?;
-    check_memory(&config, 1, size, true)?;
+    let network = Network::new(config.clone(), s.parsed("seed", values::seed)?);
+    check_memory(&network, Shape::new(1, 1, size, size), Work::Training(None), 0)?;
     let options = Options {
         rate: s.parsed("lr", values::positive)?,
         dropout: s.parsed("dropout", probability)?,
@@ -222,7 +223,7 @@ fn run(c: &Context) -> Result<()> {
     }
     let (image, labels) = example(size, config.classes, options.seed);
     let recorder = Recorder { fast: Cpu { isa: c.isa }, calls: Mutex::new(Vec::new()) };
-    let mut trainer = Trainer::new(Network::new(config.clone(), options.seed));
+    let mut trainer = Trainer::new(network);
     let before = trainer.step(&recorder, c.isa, &image, &labels, &options)?;
     let gradient = norm(trainer.gradients().iter().flatten());
     let calls = recorder.calls.into_inner().unwrap_or_else(|e| e.into_inner());
