@@ -121,7 +121,10 @@ pub(super) enum Work {
 /// shape, which are not there yet.
 pub(super) fn check_memory(network: &Network, image: Shape, work: Work, more: u64) -> Result<()> {
     let (large, free) = (1u128 << 44, free_memory());
-    let pixels = image.n as u128 * (image.h as u128 + 2) * (image.w as u128 + 2);
+    let pixels = [image.n, image.h, image.w]
+        .map(|v| (v as u128 + 2).min(large))
+        .iter()
+        .fold(1, |product: u128, &v| product.saturating_mul(v));
     // What is larger than this does not fit, and sums of what is smaller do not overflow.
     let bytes = (pixels < large).then(|| {
         more.saturating_add(4 * pixels as u64).saturating_add(match work {
