@@ -118,6 +118,7 @@ pub mod num;
 pub mod optics;
 pub mod os;
 pub mod phantom;
+pub mod pipeline;
 pub mod provenance;
 pub mod recon;
 pub mod register;

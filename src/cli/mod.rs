@@ -24,6 +24,7 @@ use std::path::Path;
 pub mod axis;
 pub mod canvas;
 pub mod center;
+pub mod child;
 pub mod config;
 pub mod convert;
 pub mod demo;
@@ -47,6 +48,7 @@ pub mod recon;
 pub mod reconstruct;
 pub mod register;
 pub mod resample;
+pub mod run;
 pub mod scan;
 pub mod seg;
 pub mod stats;
@@ -116,6 +118,10 @@ pub const COMMANDS: &[Command] = &[
     trace::register::COMMAND,
     trace::conv::COMMAND,
     trace::step::COMMAND,
+    run::init::COMMAND,
+    run::RUN,
+    run::STATUS,
+    run::diff::COMMAND,
     demo::COMMAND,
     doctor::COMMAND,
 ];

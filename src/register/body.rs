@@ -20,9 +20,10 @@
 //! by C_k alone: where half of them are worse than they claim, weights by C_k + D would let them pull (half a voxel on
 //! truncated scans).
 //!
-//! D is an estimate from 3 n − 3 numbers by their median, which is worth 0.6 of them; a normal interval around it holds
-//! less than it says, and s = (t/z)² of Student's t for 95 % mends that ([`student`]; J. Hartung, G. Knapp, Statistics in
-//! Medicine 20, 1771, 2001, do so for means). That blocks overlap makes the interval too narrow, that together they are most
+//! D is an estimate by a median, which is worth 0.6 of its numbers: of 3 n turns, and of 3 n shifts, those that the fit leaves,
+//! as the traces of P_k N⁻¹ P_kᵀ C_k⁻¹ tell them apart (shifts far from one another hold the body's turn, too). A normal
+//! interval around it holds less than it says, and s = (t/z)² of Student's t for 95 % mends that ([`student`]; J. Hartung, G.
+//! Knapp, Statistics in Medicine 20, 1771, 2001, do so for means), for turns and shifts apart. That blocks overlap makes the interval too narrow, that together they are most
 //! of the body makes it too wide: neither is reckoned with.
 //!
 //! A block need not hold a motion by itself: what it leaves open has a large C_k and no weight.
@@ -347,13 +348,21 @@ fn least_squares(blocks: &[&Match], centre: &Point) -> Option<(Rigid, Matrix<6>)
             from_fn(|i| own[i] - model[i])
         })
         .collect();
-    let spread = [0, 3].map(|at| spread_of(at, &off, &own));
-    let wider = student(MEDIAN_WORTH * 3.0 * (own.len() as f64 - 1.0));
+    // What the fit takes of the turns' and of the shifts' numbers: the traces of P N⁻¹ Pᵀ C⁻¹, six together.
+    let mut taken = [0.0; 2];
+    for (pw, (_, p, _)) in pulls.iter().zip(&own) {
+        let hat = product(&product(p, &n_inverse), pw);
+        (0..6).for_each(|i| taken[i / 3] += hat[i][i]);
+    }
+    let left = taken.map(|taken| 3.0 * own.len() as f64 - taken);
+    let spread = [0, 3].map(|at| spread_of(at, &off, &own, left[at / 3]));
+    let wider = left.map(|left| student(MEDIAN_WORTH * left));
     let (mut square, mut middle) = (0.0, [[0.0; 6]; 6]);
     for (off, ((_, _, c), pw)) in off.iter().zip(own.iter().zip(&pulls)) {
-        let with =
-            |s: f64| -> Matrix<6> { from_fn(|i| from_fn(|l| c[i][l] + if i == l { s * spread[i / 3] } else { 0.0 })) };
-        square += dot(off, &apply(&inverse(&with(1.0))?, off));
+        let with = |s: [f64; 2]| -> Matrix<6> {
+            from_fn(|i| from_fn(|l| c[i][l] + if i == l { s[i / 3] * spread[i / 3] } else { 0.0 }))
+        };
+        square += dot(off, &apply(&inverse(&with([1.0; 2]))?, off));
         let part = product(&product(pw, &with(wider)), &transpose(pw));
         (0..6).for_each(|i| (0..6).for_each(|l| middle[i][l] += part[i][l]));
     }
@@ -370,11 +379,12 @@ type Own = ([f64; 6], Matrix<6>, Matrix<6>);
 const MEDIAN_SQUARE: f64 = 0.7887;
 const MEDIAN_WORTH: f64 = 0.6;
 
-/// δ² of turns (`at` 0) or shifts (3): the variance with which the median of n/(n − 1) |ξ_k − P_k ξ|² / 3 (δ² + c_k) is that
-/// of χ²/3 with three degrees of freedom, c_k the mean variance of a block; 0 if blocks differ by no more than the c_k say.
+/// δ² of turns (`at` 0) or shifts (3): the variance with which the median of 3 n/ν |ξ_k − P_k ξ|² / 3 (δ² + c_k) is that
+/// of χ²/3 with three degrees of freedom, c_k the mean variance of a block and ν the numbers that the fit leaves of 3 n; 0 if
+/// blocks differ by no more than the c_k say.
 /// A mean would take a few blocks that are worse than they claim for a body that bends (R. C. Paule, J. Mandel, J. Res. NBS
 /// 87, 377, 1982, have the mean). Blocks count by 1/(δ² + c_k): one that hardly holds the motion cannot tell a small δ.
-fn spread_of(at: usize, off: &[[f64; 6]], own: &[Own]) -> f64 {
+fn spread_of(at: usize, off: &[[f64; 6]], own: &[Own], left: f64) -> f64 {
     let terms: Vec<(f64, f64)> = off
         .iter()
         .zip(own)
@@ -386,7 +396,7 @@ fn spread_of(at: usize, off: &[[f64; 6]], own: &[Own]) -> f64 {
     let n = terms.len() as f64;
     let excess = |d: f64| {
         let median = weighted_median(terms.iter().map(|(square, c)| (square / (d + c), 1.0 / (d + c))).collect());
-        n * median - (n - 1.0) * MEDIAN_SQUARE
+        3.0 * n * median - left * MEDIAN_SQUARE
     };
     let (mut low, mut high) = (0.0, terms.iter().fold(0.0, |most: f64, t| most.max(t.0)) * terms.len() as f64);
     if excess(low) <= 0.0 {

@@ -2,17 +2,15 @@
 
 use super::{digest_of, read_text};
 use crate::cli::options::{Opt, Takes};
-use crate::cli::{COMMANDS, Command, Context};
+use crate::cli::{COMMANDS, Command, Context, child};
 use crate::error::{Error, Fault, Result};
 use crate::exchange::write_text;
-use crate::os::{check_interrupt, ends_with_us};
+use crate::os::check_interrupt;
 use crate::provenance::Digest;
 use crate::segment::round::{RECORD, ROUND, Record, Round, Step};
 use crate::volume::reader::Reader;
 use std::collections::BTreeMap;
-use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
 
 /// The round.
 pub const RUN: Command = Command {
@@ -158,36 +156,7 @@ fn run_step(c: &Context, folder: &Path, step: &Step) -> Result<()> {
     if takes("overwrite") {
         words.push("--overwrite".into());
     }
-    words.extend(["--threads".into(), c.threads.to_string(), "--isa".into(), c.isa.name().into()]);
-    let program = std::env::current_exe().map_err(|e| Error::missing(format!("where this program lies: {e}")))?;
-    let mut child = std::process::Command::new(program);
-    child.args(&words).current_dir(folder).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
-    let cannot = |e: std::io::Error| Error::device(format!("cannot run a step: {e}"));
-    let mut child = ends_with_us(&mut child).spawn().map_err(cannot)?;
-    // What it says, said once more while it runs; its data belongs to its files.
-    let mut why = None;
-    for line in child.stderr.take().into_iter().flat_map(|said| BufReader::new(said).lines()) {
-        let line = line.map_err(cannot)?;
-        match line.strip_prefix("error: ") {
-            Some(error) => why = Some(error.to_string()),
-            None => c.talk.note(line.trim_start_matches("note: ")),
-        }
-    }
-    let status = child.wait().map_err(cannot)?;
-    if status.success() {
-        return Ok(());
-    }
-    check_interrupt()?;
-    let why = why.unwrap_or_else(|| "it was killed".into());
-    let fault = match status.code() {
-        Some(75) => Error::again("interrupted"),
-        Some(73) => Error::cannot_create(why),
-        Some(74) => Error::new(Fault::Io, why),
-        Some(66) => Error::missing(why),
-        Some(2 | 65) => Error::data(why),
-        _ => Error::device(why),
-    };
-    Err(fault.help(format!("the step was: tomolith {}", step.run.join(" "))).at(folder))
+    child::run(c, &words, Some(folder)).map(drop)
 }
 
 /// What stands behind -o or --output.

@@ -1,0 +1,60 @@
+//! A command of this program that another one runs: the same program once more, which ends with it.
+
+use crate::cli::Context;
+use crate::error::{Error, Fault, Result};
+use crate::os::{check_interrupt, ends_with_us};
+use std::io::{BufRead as _, BufReader, Read as _};
+use std::path::Path;
+use std::process::Stdio;
+
+/// Runs a command by its words in a folder, and gives what it wrote on standard output. What it says is said once more.
+///
+/// # Errors
+/// The command's, with its kind; again when interrupted.
+pub fn run(c: &Context, words: &[String], folder: Option<&Path>) -> Result<String> {
+    let program = std::env::current_exe().map_err(|e| Error::missing(format!("where this program lies: {e}")))?;
+    let mut child = std::process::Command::new(program);
+    child.args(words).args(["--threads", &c.threads.to_string(), "--isa", c.isa.name()]);
+    child.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    if let Some(folder) = folder {
+        child.current_dir(folder);
+    }
+    let cannot = |e: std::io::Error| Error::device(format!("cannot run a step: {e}"));
+    let mut child = ends_with_us(&mut child).spawn().map_err(cannot)?;
+    let (said, talked) = (child.stdout.take(), child.stderr.take());
+    let mut why = None;
+    let text = std::thread::scope(|scope| -> Result<String> {
+        // Both at once: a pipe that nobody reads would stop it.
+        let text = scope.spawn(move || {
+            let mut text = String::new();
+            said.map_or(Ok(0), |mut said| said.read_to_string(&mut text)).map(|_| text)
+        });
+        for line in talked.into_iter().flat_map(|t| BufReader::new(t).lines()) {
+            let line = line.map_err(cannot)?;
+            match line.strip_prefix("error: ") {
+                Some(error) => why = Some(error.to_string()),
+                None => c.talk.note(line.trim_start_matches("note: ")),
+            }
+        }
+        text.join().unwrap_or(Ok(String::new())).map_err(cannot)
+    })?;
+    let status = child.wait().map_err(cannot)?;
+    if status.success() {
+        return Ok(text);
+    }
+    check_interrupt()?;
+    let why = why.unwrap_or_else(|| "it was killed".into());
+    let fault = match status.code() {
+        Some(75) => Error::again("interrupted"),
+        Some(73) => Error::cannot_create(why),
+        Some(74) => Error::new(Fault::Io, why),
+        Some(66) => Error::missing(why),
+        Some(2 | 65) => Error::data(why),
+        _ => Error::device(why),
+    };
+    let fault = fault.help(format!("the step was: tomolith {}", words.join(" ")));
+    Err(match folder {
+        Some(folder) => fault.at(folder),
+        None => fault,
+    })
+}

@@ -1,0 +1,133 @@
+//! `tomolith init`: a first CELL.toml, from what lies there.
+
+use crate::cli::labels::OVERWRITE;
+use crate::cli::options::{Opt, Takes};
+use crate::cli::seg::read_text;
+use crate::cli::{Command, Context};
+use crate::error::{Error, Result};
+use crate::exchange::write_text;
+use crate::json::Json;
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+
+/// The command.
+pub const COMMAND: Command = Command {
+    path: &["init"],
+    about: "Write a configuration for `run` from a folder of scans",
+    details: "FOLDER holds scans: files (.h5, .nxs, .hdf5), or folders that hold a configuration scan.toml each, as `phantom cell` \
+              writes them, in the order of their names. Written are CELL.toml, to be looked at and completed, and where the folder \
+              tells times, CELL.times.csv.",
+    examples: "  tomolith init scans -o cell.toml\n  tomolith init scans --weights model.safetensors -o cell.toml",
+    groups: &[(
+        "",
+        &[
+            Opt::new("folder", Takes::Argument("FOLDER"), "Folder of the scans"),
+            Opt::new("output", Takes::Value("CELL.toml"), "Configuration to write").short('o').default("cell.toml"),
+            Opt::new("weights", Takes::Value("FILE"), "Weights of the network, for [seg.predict]"),
+            OVERWRITE,
+        ],
+    )],
+    run,
+};
+
+/// Endings of scans in one file.
+const ENDINGS: [&str; 4] = ["h5", "hdf5", "nxs", "hdf"];
+
+/// Scans of a folder by their names, and the pattern that stands for them.
+fn found(folder: &Path) -> Result<(Vec<String>, Option<String>)> {
+    let mut names: Vec<String> = Vec::new();
+    for entry in std::fs::read_dir(folder).map_err(|e| Error::reading(folder, &e))? {
+        let entry = entry.map_err(|e| Error::reading(folder, &e))?;
+        names.push(entry.file_name().to_string_lossy().into_owned());
+    }
+    names.sort();
+    let configured: Vec<String> =
+        names.iter().filter(|n| folder.join(n).join("scan.toml").is_file()).cloned().collect();
+    if !configured.is_empty() {
+        let pattern = common(&configured).map(|p| format!("{p}*/scan.toml"));
+        return Ok((configured.iter().map(|n| format!("{n}/scan.toml")).collect(), pattern));
+    }
+    let is_scan =
+        |n: &String| Path::new(n).extension().is_some_and(|e| ENDINGS.iter().any(|k| e.eq_ignore_ascii_case(k)));
+    Ok((names.into_iter().filter(is_scan).collect(), None))
+}
+
+/// What all names begin with, if it is something.
+fn common(names: &[String]) -> Option<&str> {
+    let first = names.first()?;
+    let length = names.iter().map(|n| first.bytes().zip(n.bytes()).take_while(|(a, b)| a == b).count()).min()?;
+    let head = first.get(..length)?.trim_end_matches(|c: char| c.is_ascii_digit());
+    (!head.is_empty()).then_some(head)
+}
+
+/// Minutes and seconds of a synthetic series.
+fn times(folder: &Path, scans: usize) -> Result<Option<(String, Json)>> {
+    let path = folder.join("series.json");
+    if !path.is_file() {
+        return Ok(None);
+    }
+    let json = Json::parse(&read_text(&path)?).map_err(|e| e.at(&path))?;
+    let mut text = String::from("step,minutes,start_s\n");
+    let steps = json.need_arr("steps")?;
+    for step in steps {
+        let (k, minutes) = (step.need_u64("step")?, step.need_f64("current_minutes")?);
+        let _ = writeln!(text, "{k},{minutes},{}", step.need_f64("scan_start_scanner_s")?);
+    }
+    Ok((steps.len() == scans).then_some((text, json)))
+}
+
+/// A path as seen from the folder of the configuration.
+fn from(base: &Path, path: &Path) -> Result<String> {
+    let whole = |p: &Path| p.canonicalize().map_err(|e| Error::reading(p, &e));
+    let (base, path) = (whole(base)?, whole(path)?);
+    Ok(path.strip_prefix(&base).map_or(path.clone(), Path::to_path_buf).to_string_lossy().into_owned())
+}
+
+fn run(c: &Context) -> Result<()> {
+    let s = &c.settings;
+    let (folder, output, overwrite) = (s.required_path("folder")?, s.required_path("output")?, s.is_on("overwrite")?);
+    let base = output.parent().filter(|p| !p.as_os_str().is_empty()).map_or(PathBuf::from("."), Path::to_path_buf);
+    let (scans, pattern) = found(&folder)?;
+    if scans.is_empty() {
+        return Err(Error::missing("no scans: no .h5, .hdf5, .nxs, and no folder with a scan.toml").at(&folder));
+    }
+    let place = from(&base, &folder)?;
+    let named = |n: &str| if place.is_empty() { n.to_string() } else { format!("{place}/{n}") };
+    let list = pattern.map_or_else(|| scans.iter().map(|n| named(n)).collect::<Vec<_>>().join(","), |p| named(&p));
+    let mut text = format!(
+        "# {} scans. Each table holds options of its command: `tomolith recon --help` names them.\n\n[run]\nscans = \"{list}\"\n",
+        scans.len()
+    );
+    let times = times(&folder, scans.len())?;
+    if let Some((table, _)) = &times {
+        let file = output.with_extension("times.csv");
+        write_text(&file, table, overwrite)?;
+        let name = file.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
+        let _ = writeln!(text, "times = \"{name}\"");
+    }
+    text += "\n[recon]\n# center = 512.25      # without it: the axis that all scans have in common\n";
+    text += "\n[register]\n# bodies = \"plating=0:180,stripping=420:698\"\n";
+    text += "\n[seg.predict]\n";
+    match s.path("weights")? {
+        Some(weights) => {
+            let _ = writeln!(text, "weights = \"{}\"", from(&base, &weights)?);
+        }
+        None => {
+            text +=
+                "# weights = \"model.safetensors\"      # without them: slices and volumes on one grid, no classes\n"
+        }
+    }
+    text += "\n[seg.after]\n# rules = \"rules.toml\"\n\n[analyze]\n";
+    let log = folder.join("potentiostat.csv");
+    match log.is_file() {
+        true => {
+            let _ = writeln!(text, "log = \"{}\"", from(&base, &log)?);
+        }
+        false => text += "# log = \"cell.mpt\"\n",
+    }
+    if let Some(offset) = times.as_ref().and_then(|(_, json)| json.get("clock_offset_s")?.as_f64()) {
+        let _ = writeln!(text, "clock-offset = {offset}");
+    }
+    write_text(&output, &text, overwrite)?;
+    c.out.line(format!("{} scans; next: tomolith run {}", scans.len(), output.display()))
+}

@@ -1,0 +1,432 @@
+//! `tomolith run`, `status` and `diff`: the whole way from scans to a report, done where something has changed.
+
+use crate::cli::config::Config;
+use crate::cli::options::{Opt, Settings, Takes};
+use crate::cli::seg::{digest_of, read_text};
+use crate::cli::{COMMANDS, Command, Context, GLOBAL, child, recon};
+use crate::error::{Error, Fault, Result};
+use crate::exchange::write_text;
+use crate::os::{LockedFile, check_interrupt, lock_exclusive};
+use crate::pipeline::cell::{Cell, Scan, steps};
+use crate::pipeline::record::{Done, RECORD, Record};
+use crate::pipeline::{Does, Step, Word};
+use crate::provenance::Digest;
+use crate::volume::reader::Reader;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+pub mod diff;
+pub mod init;
+
+const CELL: Opt = Opt::new("cell", Takes::Argument("CELL.toml"), "What is to be done");
+const FOLDER: Opt =
+    Opt::new("output", Takes::Value("DIR"), "Folder of the run [default: CELL beside CELL.toml]").short('o');
+const SCANS: Opt = Opt::new(
+    "scans",
+    Takes::Value("SCAN,…"),
+    "Scans in the order of time, or a pattern with one *: what `recon` takes, or configurations (.toml) beside their files",
+);
+const FIXED: Opt =
+    Opt::new("fixed", Takes::Number("K"), "Scan that the others are brought onto, from 0 [default: the last]");
+const TIMES: Opt =
+    Opt::new("times", Takes::Value("FILE.csv"), "Minutes of current before each scan and second of its begin");
+const UNTIL: Opt = Opt::new(
+    "until",
+    Takes::Choice(&["slices", "volumes", "classes", "report"]),
+    "How far: slices, volumes on one grid, classes, or all",
+)
+.default("report");
+
+/// `run`.
+pub const RUN: Command = Command {
+    path: &["run"],
+    about: "From scans to a report: do what is not done yet",
+    details: "CELL.toml has a table [run] with the scans, and a table for each command on the way, with its options: [recon], \
+              [center], [register], [seg.predict] (no classes without weights), [seg.after], [analyze], [report]. Paths in it are \
+              from its own folder. Everything is kept in DIR: a step is done again only when a file that it reads, an option or \
+              the program's version of it changed; run.json records what was made from what, sealed. Without [recon] center all \
+              scans are reconstructed about the axis that they have in common. After Ctrl-C, a crash or a full disk the same \
+              command goes on, and ends with the same bytes.",
+    examples: "  tomolith init scans -o cell.toml\n  tomolith run cell.toml -o cell\n  tomolith status cell.toml -o cell",
+    groups: &[("", &[CELL, FOLDER, SCANS, FIXED, TIMES, UNTIL])],
+    run,
+};
+
+/// `status`.
+pub const STATUS: Command = Command {
+    path: &["status"],
+    about: "Say which steps of a run are done, and which are not",
+    details: "One line per step of CELL.toml: done; changed, where what it was made from is another now; damaged, where a file \
+              of it is missing or another; or open. Nothing is written.",
+    examples: "  tomolith status cell.toml -o cell",
+    groups: &[("", &[CELL, FOLDER, SCANS, FIXED, TIMES, UNTIL])],
+    run: status,
+};
+
+/// Options that `run` gives the stages itself.
+const WIRED: [(&str, &[&str]); 7] = [
+    ("center", &["scan", "sheet", "overwrite"]),
+    ("recon", &["scan", "output", "overwrite", "rows"]),
+    ("register", &["fixed", "moving", "output", "overwrite", "transform-only"]),
+    ("seg predict", &["input", "output", "overwrite"]),
+    ("seg after", &["labels", "output", "overwrite"]),
+    ("analyze", &["series", "labels", "output", "overwrite"]),
+    ("report", &["numbers", "output", "overwrite"]),
+];
+
+/// Where the run is, and what it is.
+struct Run {
+    name: String,
+    folder: PathBuf,
+    steps: Vec<Step>,
+}
+
+fn command(stage: &str) -> Option<&'static Command> {
+    COMMANDS.iter().find(|c| c.name() == stage)
+}
+
+/// The words of a command's table in CELL.toml; files are those beside it.
+fn options(path: &Path, folder: &Path, stage: &'static str, wired: &[&str]) -> Result<Vec<Word>> {
+    let Some(command) = command(stage) else { return Ok(Vec::new()) };
+    let config = Config::read(path, GLOBAL, COMMANDS, command)?;
+    let mut words = Vec::new();
+    for option in command.options() {
+        let Some(entry) = config.entries.get(option.name) else { continue };
+        if wired.contains(&option.name) {
+            return Err(Error::usage(format!("line {}: {} is given by `run`", entry.line, option.name))
+                .help("leave it out")
+                .at(path));
+        }
+        let flag = Word::text(format!("--{}", option.name));
+        match option.takes {
+            Takes::Switch if entry.values == ["true"] => words.push(flag),
+            Takes::Switch => (),
+            takes => {
+                let is_file = matches!(takes, Takes::Value(name) if ["FILE", "TABLE", "RULES", "VOLUME"].iter().any(|w| name.contains(w)))
+                    || matches!(takes, Takes::Value(_)) && option.name == "center";
+                for value in &entry.values {
+                    let file = folder.join(value);
+                    words.push(flag.clone());
+                    words.push(if is_file && file.is_file() { Word::Input(file) } else { Word::text(value) });
+                }
+            }
+        }
+    }
+    Ok(words)
+}
+
+/// The scans that a text names: with commas, or a pattern with one star, in the order of their names.
+fn scans(folder: &Path, text: &str) -> Result<Vec<PathBuf>> {
+    let mut found = Vec::new();
+    for part in text.split(',').map(str::trim).filter(|p| !p.is_empty()) {
+        let Some((before, after)) = part.split_once('*') else {
+            found.push(folder.join(part));
+            continue;
+        };
+        // The star stands for a part of one name; what follows may go on in folders.
+        let (parent, start) = before.rsplit_once('/').map_or(("", before), |(p, s)| (p, s));
+        let (end, rest) = after.split_once('/').map_or((after, None), |(e, r)| (e, Some(r)));
+        let place = folder.join(parent);
+        let entries = std::fs::read_dir(&place).map_err(|e| Error::reading(&place, &e))?;
+        let mut names = Vec::new();
+        for entry in entries {
+            let entry = entry.map_err(|e| Error::reading(&place, &e))?;
+            let name = entry.file_name().to_string_lossy().into_owned();
+            if name.len() >= start.len() + end.len() && name.starts_with(start) && name.ends_with(end) {
+                names.push(name);
+            }
+        }
+        names.sort();
+        found.extend(names.into_iter().map(|n| rest.map_or(place.join(&n), |r| place.join(&n).join(r))));
+    }
+    if found.is_empty() {
+        return Err(
+            Error::missing(format!("no scan is named '{text}'")).help("[run] scans = \"scans/step_*/scan.toml\"")
+        );
+    }
+    match found.iter().find(|p| !p.exists()) {
+        Some(missing) => Err(Error::missing("no such scan").at(missing)),
+        None => found.iter().map(|p| p.canonicalize().map_err(|e| Error::reading(p, &e))).collect(),
+    }
+}
+
+/// The files that a scan's configuration names.
+fn files_of(path: &Path) -> Result<Vec<PathBuf>> {
+    if path.extension().is_none_or(|e| e != "toml") {
+        return Ok(Vec::new());
+    }
+    let folder = path.parent().unwrap_or(Path::new(""));
+    let config = Config::read(path, GLOBAL, COMMANDS, &recon::COMMAND)?;
+    let values = config.entries.values().flat_map(|e| &e.values).map(|v| folder.join(v));
+    Ok(values.filter(|p| p.is_file()).collect())
+}
+
+/// Rows of a table: step, minutes, second.
+fn times(path: &Path, scans: usize) -> Result<Vec<(String, String)>> {
+    let text = read_text(path)?;
+    let mut rows = Vec::new();
+    for (number, line) in text.lines().enumerate().skip(1).filter(|(_, l)| !l.trim().is_empty()) {
+        let cells: Vec<&str> = line.split(',').map(str::trim).collect();
+        match cells[..] {
+            [_, minutes, start] if [minutes, start].iter().all(|v| v.parse::<f64>().is_ok_and(f64::is_finite)) => {
+                rows.push((minutes.to_string(), start.to_string()));
+            }
+            _ => {
+                return Err(Error::data(format!("line {}: not step,minutes,start_s", number + 1))
+                    .help("minutes of current before the scan, and the second at which it begins")
+                    .at(path));
+            }
+        }
+    }
+    match rows.len() == scans {
+        true => Ok(rows),
+        false => Err(Error::data(format!("{} times for {scans} scans", rows.len())).at(path)),
+    }
+}
+
+/// Reads CELL.toml.
+fn open(c: &Context, this: &Command) -> Result<Run> {
+    let path = c.settings.required_path("cell")?;
+    let config = Config::read(&path, GLOBAL, COMMANDS, this)?;
+    // [run] holds for both commands.
+    let config = if this.path == RUN.path {
+        config
+    } else {
+        Config { entries: Config::read(&path, GLOBAL, COMMANDS, &RUN)?.entries, ..config }
+    };
+    let settings: Settings = c.settings.of_scan(&config, &["times"]);
+    let beside = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let beside = beside.canonicalize().map_err(|e| Error::reading(beside, &e))?;
+    let name = path.file_stem().and_then(|s| s.to_str()).unwrap_or("run").to_string();
+    let folder = settings.path("output")?.unwrap_or_else(|| beside.join(&name));
+    let text = settings
+        .text("scans")?
+        .ok_or_else(|| Error::usage("no scans").help("[run] scans = \"scans/step_*/scan.toml\"").at(&path))?;
+    let paths = scans(&beside, text)?;
+    let count = paths.len();
+    let fixed = settings.parse("fixed", crate::cli::values::index)?.unwrap_or(count - 1);
+    if fixed >= count {
+        return Err(Error::usage(format!("--fixed {fixed}: there are {count} scans, from 0")));
+    }
+    let times = settings.path("times")?.map(|t| times(&t, count)).transpose()?;
+    let scan = |(k, path): (usize, PathBuf)| {
+        let times = times.as_ref().map(|t| t[k].clone());
+        Ok(Scan { files: files_of(&path)?, path, times })
+    };
+    let until = settings.text("until")?.unwrap_or("report");
+    let mut cell =
+        Cell { scans: paths.into_iter().enumerate().map(scan).collect::<Result<_>>()?, fixed, ..Cell::default() };
+    for (stage, wired) in WIRED {
+        cell.options.insert(stage, options(&path, &beside, stage, wired)?);
+    }
+    let has = |stage: &str, flag: &str| cell.options.get(stage).is_some_and(|o| o.contains(&Word::text(flag)));
+    let (center, weights, rules) =
+        (has("recon", "--center"), has("seg predict", "--weights"), has("seg after", "--rules"));
+    cell.one_axis = count > 1 && !center;
+    cell.registers = count > 1 && until != "slices";
+    cell.segments = weights && until != "slices" && until != "volumes";
+    (cell.rules, cell.analyses) = (rules, until == "report");
+    if !weights && matches!(until, "classes" | "report") {
+        c.talk.note("no [seg.predict] weights: no classes, no numbers and no report");
+    }
+    Ok(Run { name, folder, steps: steps(&cell) })
+}
+
+/// Digests of files, each taken once.
+#[derive(Default)]
+struct Digests(BTreeMap<PathBuf, Digest>);
+
+impl Digests {
+    /// Digest of a file from outside; of a volume, that of its numbers; of a folder, that of all its files.
+    fn outside(&mut self, c: &Context, path: &Path) -> Result<Digest> {
+        if let Some(known) = self.0.get(path) {
+            return Ok(*known);
+        }
+        check_interrupt()?;
+        let found = if path.extension().is_some_and(|e| e == "mhd") {
+            digest_of(&Reader::open(path, c.io)?)?
+        } else if path.is_dir() {
+            let mut files: Vec<PathBuf> = std::fs::read_dir(path)
+                .and_then(|entries| entries.map(|e| e.map(|e| e.path())).collect())
+                .map_err(|e| Error::reading(path, &e))?;
+            files.sort();
+            files.retain(|p| p.is_file());
+            Digest::root(&files.iter().map(|p| Ok(Digest::of_file(p)?.0)).collect::<Result<Vec<_>>>()?)
+        } else {
+            Digest::of_file(path)?.0
+        };
+        self.0.insert(path.to_path_buf(), found);
+        Ok(found)
+    }
+}
+
+/// Digest of a file of the run.
+fn made(c: &Context, path: &Path) -> Result<String> {
+    let found = if path.extension().is_some_and(|e| e == "mhd") {
+        digest_of(&Reader::open(path, c.io)?)?
+    } else {
+        Digest::of_file(path)?.0
+    };
+    Ok(found.hex())
+}
+
+/// How a step stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    Done,
+    Changed,
+    Damaged,
+    Open,
+}
+
+impl Run {
+    fn record(&self) -> Result<Option<Record>> {
+        let path = self.folder.join(RECORD);
+        if !path.exists() {
+            return Ok(None);
+        }
+        let record = Record::parse(&read_text(&path)?).map_err(|e| e.at(&path))?;
+        if record.name != self.name {
+            return Err(Error::data(format!("holds the run '{}', not '{}'", record.name, self.name))
+                .help("name another folder with -o")
+                .at(&self.folder));
+        }
+        Ok(Some(record))
+    }
+
+    /// A step's key; none where something that it needs is not made.
+    fn key(&self, c: &Context, step: &Step, record: &Record, digests: &mut Digests) -> Result<Option<String>> {
+        let mut outside = |path: &PathBuf| digests.outside(c, path);
+        match step.key(&mut outside, &|file| record.digest_of(file)) {
+            Ok(key) => Ok(Some(key)),
+            Err(e) if e.what().ends_with("is not made yet") => Ok(None),
+            Err(e) => Err(e),
+        }
+    }
+
+    fn state(&self, c: &Context, step: &Step, key: Option<&String>, record: &Record) -> State {
+        let Some(done) = record.steps.get(&step.name) else { return State::Open };
+        if Some(&done.key) != key {
+            return State::Changed;
+        }
+        let same = |(file, digest): (&String, &String)| made(c, &self.folder.join(file)).is_ok_and(|d| d == *digest);
+        if done.made.iter().all(same) { State::Done } else { State::Damaged }
+    }
+
+    /// The words of a step as they are typed, and the folder in which it runs.
+    fn words(&self, step: &Step) -> Result<Vec<String>> {
+        let there = |name: &String| self.folder.join(name).to_string_lossy().into_owned();
+        let mut words = Vec::new();
+        for word in step.words() {
+            words.push(match word {
+                Word::Text(text) => text.clone(),
+                Word::Input(path) => path.to_string_lossy().into_owned(),
+                Word::Made(name) | Word::Output(name) => there(name),
+                Word::Value(name) => read_text(&self.folder.join(name))?.trim().to_string(),
+                Word::List(names) => names.iter().map(there).collect::<Vec<_>>().join(","),
+            });
+        }
+        if command(step.stage).is_some_and(|c| c.options().iter().any(|o| o.name == "overwrite"))
+            && step.stage != "center"
+        {
+            words.push("--overwrite".into());
+        }
+        Ok(words)
+    }
+
+    fn execute(&self, c: &Context, step: &Step) -> Result<()> {
+        let first = || self.folder.join(&step.makes[0]);
+        for file in &step.makes {
+            if let Some(folder) = self.folder.join(file).parent() {
+                std::fs::create_dir_all(folder).map_err(|e| Error::writing(folder, &e))?;
+            }
+        }
+        match &step.does {
+            Does::Command(_, folder) => child::run(c, &self.words(step)?, folder.as_deref()).map(drop),
+            Does::Says(_, keep) => {
+                let said = child::run(c, &self.words(step)?, None)?;
+                let kept = keep(&said).ok_or_else(|| Error::bug(format!("{} said nothing of use", step.name)))?;
+                write_text(&first(), &(kept + "\n"), true)
+            }
+            Does::Text(text) => write_text(&first(), text, true),
+        }
+    }
+}
+
+/// A run owns its folder while it is at work.
+fn lock(folder: &Path) -> Result<LockedFile> {
+    let path = folder.join("run.lock");
+    let file = std::fs::File::create(&path).map_err(|e| Error::writing(&path, &e))?;
+    lock_exclusive(file).map_err(|e| Error::writing(&path, &e))?.ok_or_else(|| {
+        Error::again("another run works in this folder").help("wait for it, or name another folder").at(folder)
+    })
+}
+
+fn run(c: &Context) -> Result<()> {
+    let mut run = open(c, &RUN)?;
+    let strange =
+        |folder: &Path| -> std::io::Result<bool> { Ok(folder.exists() && std::fs::read_dir(folder)?.next().is_some()) };
+    let record = run.record()?;
+    if record.is_none()
+        && strange(&run.folder).map_err(|e| Error::reading(&run.folder, &e))?
+        && !run.folder.join("run.lock").exists()
+    {
+        return Err(Error::cannot_create("the folder holds something, and no run")
+            .help("name another folder with -o")
+            .at(&run.folder));
+    }
+    std::fs::create_dir_all(&run.folder).map_err(|e| Error::writing(&run.folder, &e))?;
+    run.folder = run.folder.canonicalize().map_err(|e| Error::reading(&run.folder, &e))?;
+    let _lock = lock(&run.folder)?;
+    let mut record = record.unwrap_or(Record { name: run.name.clone(), ..Record::default() });
+    // Steps that are no part of the way any more.
+    record.steps.retain(|name, _| run.steps.iter().any(|s| s.name == *name));
+    let (mut digests, count) = (Digests::default(), run.steps.len());
+    for (number, step) in run.steps.iter().enumerate() {
+        check_interrupt()?;
+        let key = run.key(c, step, &record, &mut digests)?;
+        let key = key.ok_or_else(|| Error::bug(format!("{} comes before what it needs", step.name)))?;
+        let what = format!("{} of {count}: {}", number + 1, step.name);
+        if run.state(c, step, Some(&key), &record) == State::Done {
+            c.talk.note(format!("{what}: done"));
+            continue;
+        }
+        c.talk.note(&what);
+        record.steps.remove(&step.name);
+        run.execute(c, step)?;
+        let file = |name: &String| {
+            let found = made(c, &run.folder.join(name)).map_err(|e| match e.fault() {
+                Fault::Missing => Error::bug(format!("{} made no {name}", step.name)),
+                _ => e,
+            })?;
+            Ok((name.clone(), found))
+        };
+        let made = step.makes.iter().map(file).collect::<Result<_>>()?;
+        record.steps.insert(step.name.clone(), Done { key, made });
+        write_text(&run.folder.join(RECORD), &record.text(), true)?;
+    }
+    write_text(&run.folder.join(RECORD), &record.text(), true)?;
+    c.out.line(format!("run {} {}", run.name, record.seal()))
+}
+
+fn status(c: &Context) -> Result<()> {
+    let run = open(c, &STATUS)?;
+    let record = run.record()?.unwrap_or_default();
+    let (mut digests, mut open) = (Digests::default(), 0);
+    let mut behind = false;
+    for step in &run.steps {
+        let key = run.key(c, step, &record, &mut digests)?;
+        let state = run.state(c, step, key.as_ref(), &record);
+        let text = match state {
+            State::Done if behind => "done, if what comes before does not change it",
+            State::Done => "done",
+            State::Changed => "changed",
+            State::Damaged => "damaged",
+            State::Open => "open",
+        };
+        behind |= state != State::Done;
+        open += usize::from(state != State::Done);
+        c.out.line(format!("{:16} {text}", step.name))?;
+    }
+    c.out.line(format!("{} of {} steps done", run.steps.len() - open, run.steps.len()))
+}

@@ -1,0 +1,303 @@
+//! The way of a cell: scans ─ axis ─ slices ─ one grid ─ classes ─ numbers ─ report.
+//!
+//! It reads as it runs: [`steps`] is a list of lines, each a stage that takes what the lines above made. What a stage is
+//! given beyond that, its options, comes from the table of its command in the configuration.
+
+use super::{Does, Step, Word};
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+/// A scan as it is given.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Scan {
+    /// The scan, or its configuration (.toml), whose files lie beside it.
+    pub path: PathBuf,
+    /// Files that its configuration names.
+    pub files: Vec<PathBuf>,
+    /// Minutes of current before it and the second at which it begins, as the table of times has them.
+    pub times: Option<(String, String)>,
+}
+
+/// What is to be done.
+#[derive(Clone, Debug, Default)]
+pub struct Cell {
+    /// Scans in the order of time.
+    pub scans: Vec<Scan>,
+    /// Which of them the others are brought onto.
+    pub fixed: usize,
+    /// Whether all scans are reconstructed about one axis.
+    pub one_axis: bool,
+    /// Options of the stages: words that follow a command's own.
+    pub options: BTreeMap<&'static str, Vec<Word>>,
+    /// Whether scans are registered.
+    pub registers: bool,
+    /// Whether classes are told apart; without weights they are not.
+    pub segments: bool,
+    /// Whether rules follow the network.
+    pub rules: bool,
+    /// Whether numbers are made of the classes.
+    pub analyses: bool,
+}
+
+/// The rotation axis of all scans, a text file with its pixel.
+struct AxisFile(String);
+/// A reconstructed volume.
+struct Slices(String);
+/// A volume on the grid of all.
+struct OnGrid(String);
+/// A volume of classes.
+struct Classes(String);
+/// A list of classes and times.
+struct Series(String);
+/// The folder of numbers.
+struct Numbers(String);
+
+/// Name of a scan in the run folder.
+pub fn name_of(number: usize) -> String {
+    format!("s{number:02}")
+}
+
+/// The steps of a cell, each after those whose results it takes.
+pub fn steps(cell: &Cell) -> Vec<Step> {
+    let mut way = Way { cell, steps: Vec::new() };
+    let axis = cell.one_axis.then(|| way.center());
+    let slices: Vec<Slices> = (0..cell.scans.len()).map(|k| way.recon(k, axis.as_ref())).collect();
+    let volumes: Vec<OnGrid> =
+        if cell.registers { way.register(&slices) } else { slices.into_iter().map(|s| OnGrid(s.0)).collect() };
+    if cell.segments {
+        let classes: Vec<Classes> = volumes.iter().enumerate().map(|(k, v)| way.classes(k, v)).collect();
+        if cell.analyses {
+            let series = way.series(&classes);
+            let numbers = way.analyze(&series, &classes);
+            way.report(&numbers);
+        }
+    }
+    way.steps
+}
+
+/// Steps under way.
+struct Way<'a> {
+    cell: &'a Cell,
+    steps: Vec<Step>,
+}
+
+impl Way<'_> {
+    /// Adds a step that runs a command.
+    fn command(&mut self, name: String, stage: &'static str, own: Vec<Word>, makes: Vec<String>) {
+        let mut words: Vec<Word> = stage.split(' ').map(Word::text).collect();
+        words.extend(own);
+        words.extend(self.cell.options.get(stage).into_iter().flatten().cloned());
+        self.steps.push(Step {
+            name,
+            stage,
+            does: Does::Command(words, None),
+            reads: Vec::new(),
+            uses: Vec::new(),
+            makes,
+        });
+    }
+
+    fn center(&mut self) -> AxisFile {
+        let file = "axis.txt".to_string();
+        let mut words = vec![Word::text("center")];
+        words.extend(self.cell.scans.iter().map(|s| Word::Input(s.path.clone())));
+        words.extend(self.cell.options.get("center").into_iter().flatten().cloned());
+        self.steps.push(Step {
+            name: "axis".into(),
+            stage: "center",
+            does: Does::Says(words, common_axis),
+            reads: self.cell.scans.iter().flat_map(|s| s.files.clone()).collect(),
+            uses: Vec::new(),
+            makes: vec![file.clone()],
+        });
+        AxisFile(file)
+    }
+
+    fn recon(&mut self, number: usize, axis: Option<&AxisFile>) -> Slices {
+        let (scan, base) = (&self.cell.scans[number], format!("slices/{}", name_of(number)));
+        let configured = scan.path.extension().is_some_and(|e| e == "toml");
+        let mut own = if configured {
+            vec![Word::text("--config"), Word::Input(scan.path.clone())]
+        } else {
+            vec![Word::Input(scan.path.clone())]
+        };
+        own.extend([Word::text("-o"), Word::Output(base.clone())]);
+        if let Some(axis) = axis {
+            own.extend([Word::text("--center"), Word::Value(axis.0.clone())]);
+        }
+        let made = format!("{base}.mhd");
+        self.command(format!("recon {}", name_of(number)), "recon", own, vec![made.clone()]);
+        // A configuration's files lie beside it.
+        if let Some(step) = self.steps.last_mut() {
+            step.reads.clone_from(&scan.files);
+            if let (true, Does::Command(_, folder)) = (configured, &mut step.does) {
+                *folder = scan.path.parent().map(Path::to_path_buf);
+            }
+        }
+        Slices(made)
+    }
+
+    fn register(&mut self, slices: &[Slices]) -> Vec<OnGrid> {
+        let fixed = self.cell.fixed;
+        let others: Vec<usize> = (0..slices.len()).filter(|&k| k != fixed).collect();
+        let own = vec![
+            Word::text("--fixed"),
+            Word::Made(slices[fixed].0.clone()),
+            Word::text("--moving"),
+            Word::List(others.iter().map(|&k| slices[k].0.clone()).collect()),
+            Word::text("-o"),
+            Word::Output("registered".into()),
+        ];
+        let volume = |k: usize| match k == fixed {
+            true => "registered/fixed.mhd".to_string(),
+            false => format!("registered/{}.mhd", name_of(k)),
+        };
+        let transforms = others.iter().map(|&k| format!("registered/{}.transform.json", name_of(k)));
+        let makes = (0..slices.len()).map(volume).chain(transforms).collect();
+        self.command("register".into(), "register", own, makes);
+        (0..slices.len()).map(|k| OnGrid(volume(k))).collect()
+    }
+
+    fn classes(&mut self, number: usize, volume: &OnGrid) -> Classes {
+        let name = name_of(number);
+        let base = format!("classes/{name}");
+        let own =
+            vec![Word::text("--input"), Word::Made(volume.0.clone()), Word::text("-o"), Word::Output(base.clone())];
+        let found = format!("{base}.mhd");
+        self.command(format!("classes {name}"), "seg predict", own, vec![found.clone()]);
+        if !self.cell.rules {
+            return Classes(found);
+        }
+        let base = format!("labels/{name}");
+        let own = vec![Word::Made(found), Word::text("-o"), Word::Output(base.clone())];
+        let made = format!("{base}.mhd");
+        self.command(format!("rules {name}"), "seg after", own, vec![made.clone()]);
+        Classes(made)
+    }
+
+    fn series(&mut self, classes: &[Classes]) -> Series {
+        let file = "series.toml".to_string();
+        let mut text = String::from("# What was segmented, in the order of time.\n");
+        for (k, (classes, scan)) in classes.iter().zip(&self.cell.scans).enumerate() {
+            text += &format!("\n[[scan]]\nstep = {k}\nlabels = \"{}\"\n", classes.0);
+            if let Some((minutes, start)) = &scan.times {
+                text += &format!("minutes = {minutes}\nstart_s = {start}\n");
+            }
+        }
+        let does = Does::Text(text);
+        self.steps.push(Step {
+            name: "series".into(),
+            stage: "series",
+            does,
+            reads: Vec::new(),
+            uses: Vec::new(),
+            makes: vec![file.clone()],
+        });
+        Series(file)
+    }
+
+    fn analyze(&mut self, series: &Series, classes: &[Classes]) -> Numbers {
+        let own = vec![Word::Made(series.0.clone()), Word::text("-o"), Word::Output("numbers".into())];
+        let makes = ["numbers/results.json", "numbers/analysis.json"].map(String::from).to_vec();
+        self.command("numbers".into(), "analyze", own, makes);
+        // The labels that the series names.
+        if let Some(step) = self.steps.last_mut() {
+            step.uses = classes.iter().map(|c| c.0.clone()).collect();
+        }
+        Numbers("numbers".into())
+    }
+
+    fn report(&mut self, numbers: &Numbers) {
+        let own = vec![
+            Word::Made(format!("{}/results.json", numbers.0)),
+            Word::text("-o"),
+            Word::Output("report.html".into()),
+        ];
+        self.command("report".into(), "report", own, vec!["report.html".into()]);
+        // Tables and maps lie beside; this names them with their digests.
+        if let Some(step) = self.steps.last_mut() {
+            step.uses = vec![format!("{}/analysis.json", numbers.0)];
+        }
+    }
+}
+
+/// The axis in what `center` says of a series.
+fn common_axis(said: &str) -> Option<String> {
+    let line = said.lines().find_map(|line| line.strip_prefix("common"))?;
+    let axis = line.split_whitespace().next()?;
+    axis.parse::<f64>().ok().map(|_| axis.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::provenance::Digest;
+
+    fn cell() -> Cell {
+        let scan = |k: usize| Scan { path: format!("/scans/{k}/scan.toml").into(), files: Vec::new(), times: None };
+        Cell {
+            scans: (0..3).map(scan).collect(),
+            fixed: 2,
+            one_axis: true,
+            registers: true,
+            segments: true,
+            rules: true,
+            analyses: true,
+            ..Cell::default()
+        }
+    }
+
+    #[test]
+    fn every_step_takes_what_an_earlier_one_made() {
+        let steps = steps(&cell());
+        let mut made: Vec<&str> = Vec::new();
+        for step in &steps {
+            for word in step.words() {
+                let needs: Vec<&String> = match word {
+                    Word::Made(name) | Word::Value(name) => vec![name],
+                    Word::List(names) => names.iter().collect(),
+                    _ => Vec::new(),
+                };
+                assert!(needs.iter().all(|n| made.contains(&n.as_str())), "{}: {needs:?}", step.name);
+            }
+            assert!(step.uses.iter().all(|n| made.contains(&n.as_str())), "{}", step.name);
+            made.extend(step.makes.iter().map(String::as_str));
+        }
+        let names: Vec<&str> = steps.iter().map(|s| s.name.as_str()).collect();
+        assert_eq!(names[..5], ["axis", "recon s00", "recon s01", "recon s02", "register"]);
+        assert_eq!(names[names.len() - 3..], ["series", "numbers", "report"]);
+        // What is not asked for is not done.
+        let short = super::steps(&Cell { segments: false, registers: false, one_axis: false, ..cell() });
+        assert_eq!(short.len(), 3);
+    }
+
+    #[test]
+    fn a_key_depends_on_contents_and_options_and_not_on_places() {
+        let key = |cell: &Cell, content: &str| -> Vec<String> {
+            let mut outside = |_: &PathBuf| Ok(Digest::of(content.as_bytes()));
+            steps(cell).iter().map(|s| s.key(&mut outside, &|name| Ok(format!("digest of {name}"))).unwrap()).collect()
+        };
+        let before = key(&cell(), "a");
+        let mut moved = cell();
+        moved.scans.iter_mut().for_each(|s| s.path = Path::new("/elsewhere").join(s.path.file_name().unwrap()));
+        assert_eq!(key(&moved, "a"), before);
+        let other = key(&cell(), "b");
+        assert!(other[0] != before[0] && other[1] != before[1] && other[4] == before[4]);
+        let mut options = cell();
+        options.options.insert("recon", vec![Word::text("--filter"), Word::text("hann")]);
+        let changed = key(&options, "a");
+        let differ: Vec<usize> = (0..before.len()).filter(|&i| changed[i] != before[i]).collect();
+        assert_eq!(differ, [1, 2, 3]);
+        // No two steps have one key.
+        assert!((1..before.len()).all(|i| !before[..i].contains(&before[i])));
+    }
+
+    #[test]
+    fn the_axis_is_read_from_what_center_says() {
+        assert_eq!(
+            common_axis("a.toml  31.5  +0.1\ncommon  31.412  median distance 0.1, 0 of 2 far off\n").as_deref(),
+            Some("31.412")
+        );
+        assert_eq!(common_axis("common  no\n"), None);
+    }
+}
