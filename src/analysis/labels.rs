@@ -16,6 +16,7 @@ use crate::segment::classes::Mapping;
 use crate::segment::orient::{Axes, Turned};
 use crate::units::Micrometre;
 use crate::volume::{Dims, Source};
+use rayon::prelude::*;
 use std::ops::Range;
 
 /// Voxels of a slab that are held as they are read.
@@ -159,31 +160,76 @@ impl Labels {
         self.source.as_ref()
     }
 
+    /// Another volume of this shape, such as grey values, in the same box.
+    ///
+    /// # Errors
+    /// Data: it has another shape.
+    pub fn beside(&self, source: &dyn Source) -> Result<()> {
+        let (own, other) = (self.source.dims(), source.dims());
+        if own == other {
+            return Ok(());
+        }
+        let shape = |d: Dims| format!("{} x {} x {}", d.nx, d.ny, d.nz);
+        Err(Error::data(format!("has {} voxels, and its labels {}", shape(other), shape(own)))
+            .help("give grey values on the grid of the labels"))
+    }
+
+    /// Values of `source`, a volume [`beside`](Self::beside) this one, in the slices `z` of the box.
+    ///
+    /// # Errors
+    /// Those of reading.
+    pub fn read_beside(&self, source: &dyn Source, z: Range<usize>, out: &mut Vec<f32>) -> Result<()> {
+        let (d, r) = (self.grid.dims, &self.region);
+        let view = Turned::new(source, self.axes)?;
+        let whole = view.dims();
+        out.resize(z.len() * d.ny * whole.nx, 0.0);
+        view.read(r.z.start + z.start..r.z.start + z.end, r.y.clone(), out)?;
+        if d.nx < whole.nx {
+            for row in 0..z.len() * d.ny {
+                out.copy_within(row * whole.nx + r.x.start..row * whole.nx + r.x.end, row * d.nx);
+            }
+            out.truncate(z.len() * d.slice());
+        }
+        Ok(())
+    }
+
     /// Classes of the slices `z` of the box.
     ///
     /// # Errors
     /// Those of reading; data: a voxel without a class, with its place in the volume.
     pub fn read(&self, z: Range<usize>, out: &mut Vec<u8>) -> Result<()> {
         let (d, r) = (self.grid.dims, &self.region);
-        let view = Turned::new(self.source.as_ref(), self.axes)?;
-        let whole = view.dims();
-        let mut values = vec![0f32; z.len() * d.ny * whole.nx];
-        view.read(r.z.start + z.start..r.z.start + z.end, r.y.clone(), &mut values)?;
-        out.clear();
-        out.reserve(z.len() * d.slice());
-        for (row, line) in values.chunks_exact(whole.nx).enumerate() {
-            for (x, &value) in line[r.x.clone()].iter().enumerate() {
-                let whole = value as u8;
-                let class = match f32::from(whole) == value {
-                    true => self.table[usize::from(whole)],
-                    false => self.mapping.label(value).map_or(UNKNOWN, u16::from),
-                };
-                if usize::from(class) >= self.classes {
-                    let at = [r.x.start + x, r.y.start + row % d.ny, r.z.start + z.start + row / d.ny];
-                    return Err(self.stray(value, class, at));
-                }
-                out.push(class as u8);
+        let mut values = Vec::new();
+        self.read_beside(self.source.as_ref(), z.clone(), &mut values)?;
+        out.resize(values.len(), 0);
+        let strays: Vec<usize> = values
+            .par_chunks(d.slice())
+            .zip(out.par_chunks_mut(d.slice()))
+            .enumerate()
+            .filter_map(|(i, (values, out))| Some(i * d.slice() + self.classify(values, out).err()?))
+            .collect();
+        let Some(&k) = strays.first() else { return Ok(()) };
+        let class = self.class(values[k]);
+        let at = [r.x.start + k % d.nx, r.y.start + k / d.nx % d.ny, r.z.start + z.start + k / d.slice()];
+        Err(self.stray(values[k], class, at))
+    }
+
+    fn class(&self, value: f32) -> u16 {
+        let whole = value as u8;
+        match f32::from(whole) == value {
+            true => self.table[usize::from(whole)],
+            false => self.mapping.label(value).map_or(UNKNOWN, u16::from),
+        }
+    }
+
+    /// Values as classes, or the place of the first that is none.
+    fn classify(&self, values: &[f32], out: &mut [u8]) -> std::result::Result<(), usize> {
+        for (i, (&value, out)) in values.iter().zip(out).enumerate() {
+            let class = self.class(value);
+            if usize::from(class) >= self.classes {
+                return Err(i);
             }
+            *out = class as u8;
         }
         Ok(())
     }

@@ -185,10 +185,15 @@ pub fn project(source: &dyn Source, how: Projection) -> Result<Vec<f32>> {
     for y in 0..d.ny {
         crate::os::check_interrupt()?;
         source.read(0..d.nz, y..y + 1, &mut row)?;
-        let of = |x: usize| (0..d.nz).map(|z| f64::from(row[z * d.nx + x])).collect::<Vec<f64>>();
-        out.par_extend((0..d.nx).into_par_iter().map(|x| one(&of(x), how) as f32));
+        out.extend(along(&row, d.nx, how));
     }
     Ok(out)
+}
+
+/// The projection of rows of `nx` values, one below the other, onto one.
+pub fn along(rows: &[f32], nx: usize, how: Projection) -> Vec<f32> {
+    let of = |x: usize| rows[x..].iter().step_by(nx).map(|&v| f64::from(v)).collect::<Vec<f64>>();
+    (0..nx).into_par_iter().map(|x| one(&of(x), how) as f32).collect()
 }
 
 fn one(values: &[f64], how: Projection) -> f64 {

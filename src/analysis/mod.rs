@@ -14,8 +14,10 @@
 //! | [`components`] | connected components of what does not fit into memory |
 //! | [`dendrites`] | how dendrites hang on an electrode; each one, followed |
 //! | [`thickness`] | local thickness |
+//! | [`solid`] | solid fraction of porous layers, by grey values |
+//! | [`confusion`] | volumes with a segmentation's confusion undone |
 //! | [`quantity`] | definitions, results, tables |
-//! | [`whole`], [`series`] | all of it, scan by scan, and over the series |
+//! | [`whole`], `scan`, `series` | all of it: in which order, of one scan, over the series |
 //!
 //! Counts are whole numbers, sums of floats have the order of [`num::sum`](crate::num::sum), draws are seeded: results are
 //! the same bits for any number of threads and any height of slabs. Nothing here knows a file's name or the time.
@@ -24,6 +26,7 @@ pub mod between;
 pub mod coloc;
 pub mod columns;
 pub mod components;
+pub mod confusion;
 pub mod dendrites;
 pub mod faraday;
 pub mod fit;
@@ -32,7 +35,9 @@ pub mod log;
 pub mod map;
 pub mod quantity;
 pub mod roles;
+mod scan;
 mod series;
+pub mod solid;
 pub mod surface;
 pub mod thickness;
 pub mod whole;

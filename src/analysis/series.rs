@@ -161,34 +161,38 @@ impl Run<'_> {
     fn capacity(&mut self, i: usize, turn: usize, charges: &[[f64; 2]], area: f64) {
         let step = Some(self.scans[i].info.step);
         let roles = self.settings.roles;
+        let dense = |i: usize, classes: &[u8]| {
+            self.dense[i].as_ref().map(|t| classes.iter().fold(0.0, |s, &c| s + t[usize::from(c)]))
+        };
         let [(_, plating), (_, stripping)] = roles.sides();
-        let gained = |classes: &[u8], since: usize| self.thick(i, classes) - self.thick(since, classes);
         let with: Vec<u8> = plating.iter().copied().chain(roles.dendrite).collect();
-        let mut ratios: Vec<(&str, f64, f64)> = Vec::new();
+        // What, the classes, since which scan, gained or lost, and the charge meanwhile.
+        let mut ratios: Vec<(&str, &[u8], usize, f64, f64)> = Vec::new();
         if i <= turn && i > 0 {
             let charge = charges[i][0] - charges[0][0];
-            if !plating.is_empty() {
-                ratios.push(("plated", gained(&plating, 0), charge));
-                ratios.push(("plated + dendrites", gained(&with, 0), charge));
-            }
-            if !stripping.is_empty() {
-                ratios.push(("stripped", -gained(&stripping, 0), charge));
-            }
+            ratios.push(("plated", &plating, 0, 1.0, charge));
+            ratios.push(("plated + dendrites", &with, 0, 1.0, charge));
+            ratios.push(("stripped", &stripping, 0, -1.0, charge));
         }
-        if i > turn && !stripping.is_empty() {
+        if i > turn {
             let charge = charges[i][1] - charges[turn][1];
-            ratios.push(("redeposited", gained(&stripping, turn), charge));
-            ratios.push(("net", gained(&stripping, 0), charge));
+            ratios.push(("redeposited", &stripping, turn, 1.0, charge));
+            ratios.push(("net", &stripping, 0, 1.0, charge));
         }
         let layer = if i <= turn {
             (roles.deposited, charges[i][0] - charges[0][0])
         } else {
             (roles.redeposited, charges[i][1] - charges[turn][1])
         };
-        for (of, thick, charge) in ratios {
-            let ratio = faraday::ratio(thick, self.grid.area(), charge, area);
+        for (of, classes, since, sign, charge) in ratios.into_iter().filter(|r| !r.1.is_empty()) {
+            let gained = sign * (self.thick(i, classes) - self.thick(since, classes));
+            let ratio = faraday::ratio(gained, self.grid.area(), charge, area);
             self.results.put("ratio.per_area", of, step, ratio.per_area);
             self.results.put("ratio.whole_cell", of, step, ratio.whole_cell);
+            if let Some((now, before)) = dense(i, classes).zip(dense(since, classes)) {
+                let ratio = faraday::ratio(sign * (now - before), self.grid.area(), charge, area);
+                self.results.put("solid.ratio_per_area", of, step, ratio.per_area);
+            }
         }
         if let (Some(class), charge) = layer {
             let porosity = faraday::apparent_porosity(self.thick(i, &[class]), charge, area);

@@ -112,19 +112,23 @@ pub fn largest_balls(mask: &[bool], dims: [usize; 3]) -> Vec<u32> {
             !inside(&q) || f64::from(d[index(q)]).sqrt() < own + apart - 1e-9
         })
     };
-    let mut centres: Vec<usize> =
-        (0..d.len()).into_par_iter().filter(|&k| d[k] > 0 && d[k] < FAR && needed(k)).collect();
-    // The largest first: a voxel keeps the first ball that reaches it.
-    centres.sort_by(|&a, &b| d[b].cmp(&d[a]).then(a.cmp(&b)));
+    // Centres by slice: each slice looks at those that may reach it.
+    let of_slice = |z: usize| -> Vec<usize> {
+        (z * ny * nx..(z + 1) * ny * nx).filter(|&k| d[k] > 0 && d[k] < FAR && needed(k)).collect()
+    };
+    let centres: Vec<Vec<usize>> = (0..nz).into_par_iter().map(of_slice).collect();
+    let largest = centres.iter().flatten().map(|&k| d[k]).max().unwrap_or(0);
+    let far = f64::from(largest).sqrt() as usize;
     let mut out = vec![0u32; d.len()];
-    // Each slice takes the balls that reach it.
     out.par_chunks_mut(ny * nx).enumerate().for_each(|(z, slice)| {
-        for &k in &centres {
+        let near = centres[z.saturating_sub(far)..(z + far + 1).min(nz)].iter().flatten();
+        let reaches = |k: &&usize| u64::from(d[**k]) > (z.abs_diff(**k / (ny * nx)) as u64).pow(2);
+        let mut near: Vec<usize> = near.filter(reaches).copied().collect();
+        // The largest first: a voxel keeps the first ball that reaches it.
+        near.sort_unstable_by(|&a, &b| d[b].cmp(&d[a]).then(a.cmp(&b)));
+        for k in near {
             let (p, square) = (place(k), i64::from(d[k]));
             let dz = (z as i64 - p[0]) * (z as i64 - p[0]);
-            if dz >= square {
-                continue;
-            }
             let reach = f64::from(d[k]).sqrt() as i64;
             for y in (p[1] - reach).max(0)..=(p[1] + reach).min(ny as i64 - 1) {
                 let left = square - dz - (y - p[1]) * (y - p[1]);

@@ -3,7 +3,7 @@
 //! ```text
 //! every scan       columns ── volumes, sides, geometry, roughness, contact, colocalisation, connectivity ── maps
 //! after the turn   pits, voids, decrease and increase against the scan at the turn
-//! at the end       rates, decays, knees, Faraday, capacity                                     [`series`](super::series)
+//! at the end       rates, decays, knees, Faraday, capacity                                     `series`
 //! ```
 //!
 //! The *turn* is the scan at which the cell goes from charge to discharge. What needs a class that the table has not, a
@@ -20,18 +20,19 @@
 use super::between;
 use super::coloc;
 use super::columns::{Columns, NONE};
-use super::dendrites::{self, GRADES, Hanging, Parts};
+use super::confusion::Counts;
+use super::dendrites::{self, Hanging, Parts};
 use super::labels::{Grid, Labels, same_grid};
 use super::log::Log;
 use super::map::{Map, Tiles};
 use super::quantity::{Results, ScanInfo};
 use super::roles::Roles;
+use super::solid::Grey;
 use super::surface;
 use super::thickness;
 use crate::error::{Error, Result};
-use crate::json::Json;
 use crate::segment::classes::Classes;
-use std::fmt::Write as _;
+use crate::volume::Source;
 
 /// A scan of a series.
 pub struct Scan {
@@ -41,6 +42,8 @@ pub struct Scan {
     pub info: ScanInfo,
     /// Standard deviation of its depth by registration, voxels.
     pub sigma: f64,
+    /// Its grey values, if any.
+    pub grey: Option<Box<dyn Source>>,
 }
 
 /// How a series is analysed.
@@ -63,7 +66,14 @@ pub struct Settings {
     pub least: u64,
     /// Most voxels in which local thickness is looked for.
     pub most: usize,
+    /// What grey values mean.
+    pub grey: Option<Grey>,
+    /// Confusion of each evaluated scan.
+    pub confusion: Option<Counts>,
 }
+
+/// Tiles along the longer side of a field, if their edge is not told.
+const MOST_TILES: usize = 32;
 
 /// Takes maps: name, unit, values.
 pub type Maps<'a> = &'a mut dyn FnMut(&str, &str, &Map) -> Result<()>;
@@ -77,6 +87,8 @@ pub(super) struct Run<'a> {
     pub results: Results,
     /// Thickness of every class, by scan.
     pub thickness: Vec<Vec<f64>>,
+    /// Dense thickness of every class of lithium, by scan; empty without grey values.
+    pub dense: Vec<Option<Vec<f64>>>,
     /// Index of the scan at the turn.
     pub turn: Option<usize>,
     /// Table of dendrites.
@@ -125,6 +137,7 @@ pub fn analyse(
         grid: first.labels.grid(),
         results,
         thickness: Vec::new(),
+        dense: Vec::new(),
         turn: None,
         dendrites: "step,number,track,event,voxels,volume_um3,footprint_um2,base_um2,height_um,tip_x,tip_y,tip_z,\
                     connected,fragile,bridged_1,bridged_2,isolated\n"
@@ -146,16 +159,21 @@ impl Run<'_> {
     pub(super) fn name(&self, class: u8) -> String {
         self.classes.name(class).to_string()
     }
-    fn step(&self, i: usize) -> Option<usize> {
+
+    pub(super) fn step(&self, i: usize) -> Option<usize> {
         Some(self.scans[i].info.step)
     }
-    fn map(&mut self, i: usize, name: &str, unit: &str, map: &Map) -> Result<()> {
+
+    pub(super) fn map(&mut self, i: usize, name: &str, unit: &str, map: &Map) -> Result<()> {
         let name = format!("step_{:02}.{}", self.scans[i].info.step, name.replace([' ', '/', '\\'], "_"));
         (self.maps)(&name, unit, map)
     }
-    fn sampling(&self, map: &Map) -> Option<[f64; 2]> {
+
+    pub(super) fn sampling(&self, map: &Map) -> Option<[f64; 2]> {
+        // More tiles tell no more, and cost.
+        let least = map.nx.max(map.nz).div_ceil(MOST_TILES);
         let edge = match self.settings.tiles.edge {
-            0 => map.correlation_length(),
+            0 => map.correlation_length().max(least),
             edge => edge,
         };
         map.interval(Tiles { edge, ..self.settings.tiles })
@@ -173,6 +191,8 @@ impl Run<'_> {
         let columns = Columns::of(&scans[i].labels, self.classes.len())?;
         let step = self.step(i);
         self.volumes(i, &columns);
+        self.corrected(i, &columns);
+        self.solid(i, &columns)?;
         self.geometry(i, &columns, first)?;
         self.surfaces(i, &columns);
         for role in [roles.dendrite, roles.deposited, roles.redeposited, roles.pit].into_iter().flatten() {
@@ -221,64 +241,6 @@ impl Run<'_> {
         Ok(())
     }
 
-    fn volumes(&mut self, i: usize, columns: &Columns) {
-        let (grid, step, delta) = (self.grid, self.step(i), self.settings.interface);
-        let mut thickness = Vec::new();
-        let v = grid.depth();
-        for class in 0..self.classes.len() as u8 {
-            let name = self.name(class);
-            let map = Map::thickness(&grid, &columns.counts(class));
-            let area = columns.area(columns.surface(&[class]));
-            let half = delta * v * area;
-            let around = |value: f64, half: f64, most: f64| {
-                (Some([(value - half).max(0.0), (value + half).min(most)]), "interface")
-            };
-            let (volume, thick) = (columns.volume(&[class]), columns.thickness(&[class]));
-            thickness.push(thick);
-            let sampling = self.sampling(&map);
-            let scaled = sampling.map(|s| s.map(|t| t * grid.area()));
-            let r = &mut self.results;
-            r.put("voxels", &name, step, Some(columns.voxels[usize::from(class)] as f64));
-            r.put_with("volume", &name, step, Some(volume), around(volume, half, f64::INFINITY), scaled);
-            r.put_with(
-                "thickness",
-                &name,
-                step,
-                Some(thick),
-                around(thick, half / grid.area(), f64::INFINITY),
-                sampling,
-            );
-            r.put("surface_faces", &name, step, Some(area));
-            let (occupied, rim) = (columns.occupied(class), delta * rim(&map, v));
-            let sampling = self.sampling(&map.indicator());
-            self.results.put_with("occupied", &name, step, Some(occupied), around(occupied, rim, 1.0), sampling);
-        }
-        let lithium = self.settings.roles.lithium();
-        let [plating, stripping] = self.settings.roles.sides();
-        for (name, classes) in [plating, stripping] {
-            if classes.is_empty() {
-                self.results.leave_out(&format!("thickness of the {name}"), "no class plays the part of its electrode");
-                continue;
-            }
-            let half = delta * v * columns.area(columns.surface(&classes)) / grid.area();
-            let value = columns.thickness(&classes);
-            let sampling = self.sampling(&Map::thickness(&grid, &columns.counts_of(&classes)));
-            let interval = (Some([value - half, value + half]), "interface");
-            self.results.put_with("thickness.side", name, step, Some(value), interval, sampling);
-        }
-        if !lithium.is_empty() {
-            let half = delta * v * columns.area(columns.surface(&lithium)) / grid.area();
-            let value = columns.thickness(&lithium);
-            let interval = |scale: f64| (Some([(value - half) * scale, (value + half) * scale]), "interface");
-            let sampling = self.sampling(&Map::thickness(&grid, &columns.counts_of(&lithium)));
-            let r = &mut self.results;
-            r.put_with("thickness.lithium", "lithium", step, Some(value), interval(1.0), sampling);
-            let area = grid.area();
-            r.put_with("volume.lithium", "lithium", step, Some(columns.volume(&lithium)), interval(area), None);
-        }
-        self.thickness.push(thickness);
-    }
-
     fn geometry(&mut self, i: usize, columns: &Columns, first: &mut Option<Kept>) -> Result<()> {
         let (grid, step, roles) = (self.grid, self.step(i), self.settings.roles);
         let ends = |class: u8| [columns.first(class), columns.last(class)];
@@ -287,7 +249,7 @@ impl Run<'_> {
         let between =
             |sigma: f64| (self.settings.interface * self.settings.interface + 1.96 * 1.96 * sigma * sigma).sqrt();
         let half = 2f64.sqrt() * between(self.scans[i].sigma) * v;
-        let around = |value: Option<f64>| (value.map(|v| [v - half, v + half]), "interface, registration");
+        let around = |value: Option<f64>| (value.map(|v| [v - half, v + half]), "interface + registration");
         let mut gap = None;
         if let (Some(p), Some(s)) = (&plating, &stripping) {
             let maps = surface::gaps(&grid, [&p[0], &p[1]], [&s[0], &s[1]]);
@@ -334,93 +296,6 @@ impl Run<'_> {
         Ok(())
     }
 
-    /// Roughness and contact.
-    fn surfaces(&mut self, i: usize, columns: &Columns) {
-        let (grid, step, roles) = (self.grid, self.step(i), self.settings.roles);
-        let top = |classes: Vec<u8>| {
-            let of = |a: u16, b: u16| {
-                if a == NONE {
-                    b
-                } else if b == NONE {
-                    a
-                } else {
-                    a.max(b)
-                }
-            };
-            classes
-                .into_iter()
-                .map(|c| columns.last(c))
-                .reduce(|a, b| a.into_iter().zip(b).map(|(a, b)| of(a, b)).collect())
-        };
-        let bottom = |classes: Vec<u8>| {
-            // NONE is the greatest u16.
-            classes
-                .into_iter()
-                .map(|c| columns.first(c))
-                .reduce(|a, b| a.into_iter().zip(b).map(|(a, b)| a.min(b)).collect())
-        };
-        let [(plating, p), (stripping, s)] = roles.sides();
-        for (name, depth) in [(plating, top(p)), (stripping, bottom(s))] {
-            let Some(depth) = depth else { continue };
-            let heights = surface::heights(&grid, &depth);
-            let Some(found) = surface::roughness(&grid, &heights) else { continue };
-            let r = &mut self.results;
-            r.put("roughness.sa", name, step, Some(found.sa));
-            r.put("roughness.sq", name, step, Some(found.sq));
-            r.put("roughness.skew", name, step, found.skew);
-            r.put("roughness.kurtosis", name, step, found.kurtosis);
-            r.put("roughness.developed", name, step, Some(found.developed));
-            if heights.values.iter().all(|h| !h.is_nan()) {
-                let length = heights.correlation_length() as f64 * grid.voxel[0];
-                r.put("roughness.correlation", name, step, Some(length));
-            }
-        }
-        let pairs = [
-            (roles.deposited, roles.plating),
-            (roles.redeposited, roles.stripping),
-            (roles.dendrite, roles.deposited),
-            (roles.dendrite, roles.plating),
-            (roles.pit, roles.stripping),
-        ];
-        for (a, b) in pairs.into_iter().filter_map(|(a, b)| a.zip(b)) {
-            let (name, area) =
-                (format!("{} - {}", self.name(a), self.name(b)), columns.area(columns.faces(&[a], &[b])));
-            self.results.put("contact.faces", &name, step, Some(area));
-            self.results.put("contact.isotropic", &name, step, Some(2.0 / 3.0 * area));
-        }
-    }
-
-    fn colocalisation(&mut self, i: usize, columns: &Columns) {
-        let (step, roles) = (self.step(i), self.settings.roles);
-        for (a, b) in [(roles.pit, roles.deposited), (roles.pit, roles.dendrite)] {
-            let Some((a, b)) = a.zip(b) else {
-                self.results.leave_out("colocalisation", "no class plays the part of pit, deposited or dendrite");
-                continue;
-            };
-            let name = format!("{} - {}", self.name(a), self.name(b));
-            let (ca, cb) = (columns.counts(a), columns.counts(b));
-            let [ma, mb] = [&ca, &cb].map(|c| Map::thickness(&self.grid, c));
-            let Some(t) = coloc::together(&ma, &mb, self.settings.shifts, self.settings.tiles.seed) else {
-                // A constant map goes with nothing.
-                self.results.put("pearson", &name, step, None);
-                continue;
-            };
-            let r = &mut self.results;
-            r.put_with("pearson", &name, step, Some(t.pearson), (t.band, "shifts"), None);
-            r.put("pearson.p", &name, step, t.p);
-            r.put("spearman", &name, step, Some(t.spearman));
-            r.put("effective_columns", &name, step, t.effective);
-            let whole = |c: &[u16]| c.iter().map(|&n| i64::from(n)).collect::<Vec<_>>();
-            let c = coloc::coloc2(&whole(&ca), &whole(&cb));
-            r.put("coloc2.slope", &name, step, c.line.map(|l| l[0]));
-            r.put("coloc2.m1", &name, step, c.manders[0]);
-            r.put("coloc2.m2", &name, step, c.manders[1]);
-            r.put("coloc2.tm1", &name, step, c.thresholded[0]);
-            r.put("coloc2.tm2", &name, step, c.thresholded[1]);
-            r.put("coloc2.icq", &name, step, Some(c.icq));
-        }
-    }
-
     /// Current that thickened the growing side since the scan before.
     fn current(&mut self, i: usize, columns: &Columns, before: &mut Option<[Map; 2]>) -> Result<()> {
         let sides = self.settings.roles.sides();
@@ -450,7 +325,7 @@ impl Run<'_> {
         let sigma = (scans[i].sigma * scans[i].sigma + scans[turn.index].sigma * scans[turn.index].sigma).sqrt();
         let delta = (self.settings.interface * self.settings.interface + 1.96 * 1.96 * sigma * sigma).sqrt();
         let around = |value: f64, half: f64| {
-            (Some([(value - half).max(0.0), (value + half).min(1.0)]), "interface, registration")
+            (Some([(value - half).max(0.0), (value + half).min(1.0)]), "interface + registration")
         };
         if let (Some(pits), Some(pit), Some(redeposited)) = (&turn.pits, roles.pit, roles.redeposited) {
             let unfilled = between::decrease(pits, &thick(redeposited));
@@ -489,64 +364,10 @@ impl Run<'_> {
         }
         Ok(())
     }
-
-    fn hanging(&mut self, i: usize, found: &Hanging, volume: f64, follows: bool) {
-        let (step, one) = (self.step(i), self.grid.voxel_volume());
-        let all: u64 = found.grades.iter().sum();
-        let r = &mut self.results;
-        for (name, &n) in GRADES.iter().zip(&found.grades) {
-            r.put("grade.volume", name, step, Some(n as f64 * one));
-            r.put("grade.part", name, step, (all > 0).then(|| n as f64 / all as f64));
-        }
-        let dead: u64 = found.grades[2..].iter().sum();
-        r.put("dead.volume", "dendrite", step, Some(dead as f64 * one));
-        if follows {
-            r.put("dead.persistent", "dendrite", step, Some(found.persistent as f64 * one));
-        }
-        if i + 1 == self.scans.len() {
-            r.put("remaining.volume", "dendrite", step, Some(volume));
-        }
-        r.put("short_circuits", "electrodes", step, Some(found.short_circuits as f64));
-        r.put("dendrites", "dendrite", step, Some(found.dendrites.len() as f64));
-        let v = self.grid.depth();
-        let mut heights: Vec<f64> = found.dendrites.iter().map(|d| d.height as f64 * v).collect();
-        heights.sort_by(f64::total_cmp);
-        r.put("dendrite.height", "greatest", step, heights.last().copied());
-        r.put("dendrite.height", "median", step, (!heights.is_empty()).then(|| crate::num::sum::median(heights)));
-        let matched = found.dendrites.iter().filter(|d| d.event != dendrites::Event::Born).count();
-        if follows && !found.dendrites.is_empty() {
-            r.put("dendrite.matched", "dendrite", step, Some(matched as f64 / found.dendrites.len() as f64));
-        }
-        let area = self.grid.column_area();
-        for d in &found.dendrites {
-            let number = |v: f64| Json::Num(v).to_line();
-            let (volume, footprint, base) = (d.voxels as f64 * one, d.footprint as f64 * area, d.base as f64 * area);
-            let _ = write!(
-                self.dendrites,
-                "{},{},{},{},{},{},{},{},{},{},{},{}",
-                self.scans[i].info.step,
-                d.number,
-                d.track,
-                d.event.name(),
-                d.voxels,
-                number(volume),
-                number(footprint),
-                number(base),
-                number(d.height as f64 * v),
-                d.tip[0],
-                d.tip[1],
-                d.tip[2]
-            );
-            d.grades.iter().for_each(|n| {
-                let _ = write!(self.dendrites, ",{n}");
-            });
-            self.dendrites.push('\n');
-        }
-    }
 }
 
 /// Edges between columns with a value above 0 and those without, and columns of one voxel of `v`, per column.
-fn rim(map: &Map, v: f64) -> f64 {
+pub(super) fn rim(map: &Map, v: f64) -> f64 {
     let inside = |c: usize| map.values[c] > 0.0;
     let n = map.values.len();
     let along = (0..n).filter(|&c| c % map.nx + 1 < map.nx && inside(c) != inside(c + 1)).count();

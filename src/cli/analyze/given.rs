@@ -1,5 +1,6 @@
 //! What a series is made of: a folder of `phantom cell`, a list in a `.toml` file, a folder of volumes, or their names.
 
+use crate::analysis::confusion::Counts;
 use crate::cli::Context;
 use crate::error::{Error, Result};
 use crate::exchange;
@@ -222,6 +223,35 @@ impl Given {
             }
         }
     }
+}
+
+/// Confusion of each scan that `seg eval` compared, rows truth.
+///
+/// # Errors
+/// Data: no such file, or one of other classes.
+pub fn confusion(path: &Path, classes: &Classes) -> Result<(Counts, InputFile)> {
+    let (json, input) = read_json(path)?;
+    let input = InputFile { role: "confusion".into(), ..input };
+    let read = || -> Result<Counts> {
+        let names = json.need_arr("classes")?;
+        let own = classes.list();
+        if names.len() != own.len() || names.iter().zip(own).any(|(n, c)| n.as_str() != Some(c.name.as_str())) {
+            return Err(Error::data("was evaluated with another table of classes")
+                .help("evaluate with the table of the labels that are analysed"));
+        }
+        let whole = |v: &Json| v.as_u64().ok_or_else(|| Error::data("a count that is no whole number"));
+        let row = |r: &Json| -> Result<Vec<u64>> {
+            let row = r.as_arr().unwrap_or(&[]).iter().map(whole).collect::<Result<Vec<_>>>()?;
+            if row.len() == own.len() { Ok(row) } else { Err(Error::data("a confusion matrix that is not square")) }
+        };
+        let one = |scan: &Json| -> Result<Vec<Vec<u64>>> {
+            let rows = scan.need("confusion")?.need_arr("rows_truth_columns_prediction")?;
+            let rows = rows.iter().map(row).collect::<Result<Vec<_>>>()?;
+            if rows.len() == own.len() { Ok(rows) } else { Err(Error::data("a confusion matrix that is not square")) }
+        };
+        json.need_arr("scans")?.iter().map(one).collect()
+    };
+    Ok((read().map_err(|e| e.at(path))?, input))
 }
 
 fn numbered(paths: Vec<PathBuf>) -> Vec<GivenScan> {

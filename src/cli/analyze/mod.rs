@@ -5,6 +5,7 @@ use crate::analysis::log::Log;
 use crate::analysis::map::Tiles;
 use crate::analysis::quantity::{Results, ScanInfo};
 use crate::analysis::roles::Roles;
+use crate::analysis::solid::Grey;
 use crate::analysis::whole::{Scan, Settings, analyse};
 use crate::cli::labels::{OVERWRITE, classes, mapping};
 use crate::cli::options::{Opt, Takes};
@@ -73,12 +74,33 @@ pub const COMMAND: Command = Command {
             ],
         ),
         (
+            "Grey values",
+            &[
+                Opt::new("grey", Takes::Value("PATTERN"), "Grey values of a step within the folder, # its two digits"),
+                Opt::new(
+                    "grey-lithium",
+                    Takes::Number("VALUE"),
+                    "That of dense lithium; else the mean of the electrodes",
+                ),
+                Opt::new(
+                    "grey-fill",
+                    Takes::Number("VALUE"),
+                    "That of what fills pores: an assumption, void or electrolyte",
+                ),
+            ],
+        ),
+        (
             "Intervals and limits",
             &[
                 Opt::new("interface", Takes::Number("VOXELS"), "Interfaces may be off by this, all alike")
                     .default("0.25"),
                 Opt::new("sigma", Takes::Number("VOXELS"), "Standard deviation of a scan's depth by registration")
                     .default("0.05"),
+                Opt::new(
+                    "confusion",
+                    Takes::Value("FILE.json"),
+                    "What `seg eval` wrote: volumes with its confusion undone",
+                ),
                 Opt::new("tile", Takes::Number("COLUMNS"), "Edge of a tile; 0: as far as a map is alike").default("0"),
                 Opt::new("draws", Takes::Number("N"), "How often tiles are drawn again").default("400"),
                 Opt::new("shifts", Takes::Number("N"), "Shifts of the test of a correlation").default("199"),
@@ -127,7 +149,7 @@ fn run(c: &Context) -> Result<()> {
     let (classes, table) = classes(s)?;
     let series =
         s.text("series")?.ok_or_else(|| Error::usage("SERIES is missing").help("name a series; see --help"))?;
-    let given = Given::open(c, series, s.text("labels")?, None)?;
+    let given = Given::open(c, series, s.text("labels")?, s.text("grey")?)?;
     given.check_classes(&classes)?;
     let mapping = mapping(s, "map", &classes)?.ok_or_else(|| Error::bug("no mapping"))?;
     let roles = s.text("roles")?;
@@ -159,7 +181,23 @@ fn run(c: &Context) -> Result<()> {
         shifts: s.parsed("shifts", values::index)?,
         least: s.parsed("least", values::count)? as u64,
         most: s.parsed("thickness-voxels", values::index)?,
+        grey: s
+            .parse("grey-fill", values::number)?
+            .map(|fill| Ok::<_, Error>(Grey { lithium: s.parse("grey-lithium", values::number)?, fill }))
+            .transpose()?,
+        confusion: match s.path("confusion")? {
+            Some(path) => {
+                let (counts, input) = given::confusion(&path, &classes)?;
+                inputs.push(input);
+                Some(counts)
+            }
+            None => None,
+        },
     };
+    if settings.grey.is_none() && scans.iter().any(|s| s.grey.is_some()) {
+        return Err(Error::usage("grey values are given, and not what fills the pores")
+            .help("say it: --grey-fill VALUE, the grey value of void or of electrolyte"));
+    }
     let with_maps = s.text("maps")? != Some("none");
     let params = Json::obj([
         ("axes", s.parsed("axes", Axes::parse)?.name().into()),
@@ -180,6 +218,11 @@ fn run(c: &Context) -> Result<()> {
         ("draws", settings.tiles.draws.into()),
         ("shifts", settings.shifts.into()),
         ("seed", Json::Str(settings.tiles.seed.to_string())),
+        (
+            "grey",
+            settings.grey.map_or(Json::Null, |g| Json::obj([("lithium", g.lithium.into()), ("fill", g.fill.into())])),
+        ),
+        ("confusion_scans", settings.confusion.as_ref().map(Vec::len).into()),
         ("least_voxels", settings.least.into()),
         ("thickness_voxels", settings.most.into()),
     ]);
@@ -208,6 +251,9 @@ fn run(c: &Context) -> Result<()> {
     }
     folder.text("tables/dendrite_list.csv", &dendrites)?;
     for scan in &scans {
+        if let Some(grey) = &scan.grey {
+            inputs.extend(with_role(grey.inputs()?, &format!("grey of step {}", scan.info.step)));
+        }
         inputs.extend(with_role(scan.labels.source().inputs()?, &format!("labels of step {}", scan.info.step)));
     }
     let digest = folder.finish(c, params, &inputs, VERSION)?;
@@ -254,7 +300,11 @@ fn scans(c: &Context, given: &Given, mapping: (&Mapping, usize), log: Option<&Lo
         }
         let minutes = minutes.or_else(|| Some(log?.minutes_on(time?)));
         let info = ScanInfo { step: *step, minutes, time };
-        scans.push(Scan { labels, info, sigma: one.sigma.unwrap_or(sigma) });
+        let grey = one.grey.as_ref().map(|path| open_stack(path, c.io)).transpose()?;
+        if let (Some(grey), Some(path)) = (&grey, &one.grey) {
+            labels.beside(grey.as_ref()).map_err(|e| e.at(path))?;
+        }
+        scans.push(Scan { labels, info, sigma: one.sigma.unwrap_or(sigma), grey });
     }
     Ok(scans)
 }
