@@ -44,6 +44,7 @@
 //! | 3 | [`tensor`] | named parameters, and the tape that holds all calculus of the network |
 //! | 4 | [`nn`] | the Residual U-Net: architecture, training step, inference |
 //! | 5 | [`segment`] | labels with their origin, figures of merit, patches and splits, sliding windows, augmentation, rules |
+//! | 6 | [`analysis`] | labelled scans become thicknesses, charges, maps, dendrites, with intervals |
 //! | 9 | [`cli`] | the commands; `main` only calls it |
 //!
 //! ## Invariants
@@ -107,6 +108,7 @@
 //!   their own JSON, zip and protobuf, and a pickle is best read by what can do nothing else.
 //! - `criterion`, `png`: tests and benches only.
 
+pub mod analysis;
 pub mod cli;
 pub mod error;
 pub mod exchange;

@@ -21,6 +21,7 @@ use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::Path;
 
+pub mod analyze;
 pub mod axis;
 pub mod canvas;
 pub mod center;
@@ -114,6 +115,7 @@ pub const COMMANDS: &[Command] = &[
     seg::after::COMMAND,
     seg::round::RUN,
     seg::round::REPLAY,
+    analyze::COMMAND,
     trace::GRIDREC,
     trace::register::COMMAND,
     trace::conv::COMMAND,

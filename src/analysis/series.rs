@@ -1,0 +1,203 @@
+//! What only the whole series tells: rates, decay, knee, charge, capacity.
+//!
+//! ```text
+//! rates      thickness of a side over the steps of a half cycle: end points (last − first) / steps, and the fitted slope
+//! decay      plating side's layer and dendrites in discharge        knee    plating side in charge
+//! charge     at each scan: of the first current's direction, of the other, net
+//! ratios     plated       T_P(t) − T_P(0) over the charge of the first direction, t up to the turn
+//!            stripped     T_S(0) − T_S(t) over the same
+//!            redeposited  T_S(t) − T_S(turn) over the charge of the other direction since the turn
+//!            net          T_S(t) − T_S(0) over the same
+//! ```
+//!
+//! T_P and T_S are the sides without dendrites; `plated + dendrites` counts them, too.
+
+use super::faraday;
+use super::fit;
+use super::whole::Run;
+use crate::error::{Error, Result};
+
+impl Run<'_> {
+    /// Q of the first current's direction and of the other, mAh, at a scan.
+    fn charge(&self, i: usize) -> Option<[f64; 2]> {
+        let (log, time) = (self.settings.log.as_ref()?, self.scans[i].info.time?);
+        let [plus, minus] = log.charge(time);
+        let first = log.current.iter().find(|c| **c != 0.0)?;
+        Some(if *first > 0.0 { [plus, -minus] } else { [-minus, plus] })
+    }
+
+    /// The scan at the turn: as told, or the one of the greatest net charge.
+    pub(super) fn find_turn(&mut self) -> Result<Option<usize>> {
+        if let Some(step) = self.settings.turn {
+            let found = self.scans.iter().position(|s| s.info.step == step);
+            return found.map(Some).ok_or_else(|| {
+                let steps: Vec<String> = self.scans.iter().map(|s| s.info.step.to_string()).collect();
+                Error::usage(format!("the series has no step {step} to turn at"))
+                    .help(format!("steps are {}", steps.join(", ")))
+            });
+        }
+        let net: Option<Vec<f64>> = (0..self.scans.len()).map(|i| self.charge(i).map(|[a, b]| a - b)).collect();
+        let Some(net) = net else {
+            let why = "no current log with the times of the scans, and no --turn";
+            self.results.leave_out("rates, pits, voids, changes, local current density", why);
+            return Ok(None);
+        };
+        // The first of those that are greatest but for rounding.
+        let most = net.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+        Ok(net.iter().position(|q| *q >= most - 1e-9 * most.abs()))
+    }
+
+    /// T of some classes at a scan.
+    fn thick(&self, i: usize, classes: &[u8]) -> f64 {
+        classes.iter().fold(0.0, |s, &c| s + self.thickness[i][usize::from(c)])
+    }
+
+    /// Everything.
+    pub(super) fn series(&mut self) {
+        let n = self.scans.len();
+        let lithium = self.settings.roles.lithium();
+        if !lithium.is_empty() {
+            let total: Vec<f64> = (0..n).map(|i| self.thick(i, &lithium)).collect();
+            for i in 0..n {
+                let net = total[i] - total[0];
+                self.results.put("net_lithium", "lithium", Some(self.scans[i].info.step), Some(net));
+            }
+            let (low, high) = total.iter().fold((f64::MAX, f64::MIN), |(a, b), &t| (a.min(t), b.max(t)));
+            self.results.put("variation_lithium", "lithium", None, Some(high - low));
+        }
+        if let Some(turn) = self.turn {
+            self.rates(turn);
+        }
+        let known: Option<Vec<[f64; 2]>> = (0..n).map(|i| self.charge(i)).collect();
+        let Some(charges) = known else {
+            let why = match &self.settings.log {
+                None => "no current log",
+                Some(_) => "the scans have no times on the log's clock",
+            };
+            self.results.leave_out("charge, Faraday, capacity ratios", why);
+            return;
+        };
+        let area = self.settings.cell_area;
+        if area.is_none() {
+            self.results
+                .leave_out("Faraday per area, capacity ratios", "the area of the cell's electrodes is not given");
+        }
+        for i in 0..n {
+            let step = Some(self.scans[i].info.step);
+            let [plus, minus] = charges[i];
+            let net = plus - minus;
+            let envelope = i.checked_sub(1).and_then(|b| {
+                let (log, from, to) = (self.settings.log.as_ref()?, self.scans[b].info.time?, self.scans[i].info.time?);
+                log.voltages(from, to)
+            });
+            let r = &mut self.results;
+            r.put("charge.positive", "cell", step, Some(plus));
+            r.put("charge.negative", "cell", step, Some(minus));
+            r.put("charge.net", "cell", step, Some(net));
+            r.put("faraday.mass", "cell", step, Some(faraday::mass(net)));
+            r.put("faraday.volume", "cell", step, Some(faraday::volume(net)));
+            if let Some([low, high]) = envelope {
+                r.put("voltage.low", "cell", step, Some(low));
+                r.put("voltage.high", "cell", step, Some(high));
+            }
+            if let Some(area) = area {
+                let in_field = faraday::volume(net) * (self.grid.area() / (area * faraday::SQUARE));
+                r.put("faraday.volume_in_field", "cell", step, Some(in_field));
+                r.put("faraday.thickness", "cell", step, Some(faraday::thickness(net, area)));
+                if let Some(turn) = self.turn {
+                    self.capacity(i, turn, &charges, area);
+                }
+            }
+        }
+    }
+
+    fn rates(&mut self, turn: usize) {
+        let n = self.scans.len();
+        let x: Vec<f64> = self.scans.iter().map(|s| s.info.step as f64).collect();
+        for (name, classes) in self.settings.roles.sides() {
+            if classes.is_empty() {
+                continue;
+            }
+            let y: Vec<f64> = (0..n).map(|i| self.thick(i, &classes)).collect();
+            for (half, range) in [("charge", 0..turn + 1), ("discharge", turn..n)] {
+                let (x, y) = (&x[range.clone()], &y[range]);
+                let last = x.len() - 1;
+                if last == 0 {
+                    continue;
+                }
+                let of = format!("{name}, {half}");
+                self.results.put("rate.end_points", &of, None, Some((y[last] - y[0]) / (x[last] - x[0])));
+                let fitted = fit::slope(x, y);
+                let interval = (fitted.and_then(|f| f.interval), "residuals");
+                self.results.put_with("rate.fitted", &of, None, fitted.map(|f| f.value), interval, None);
+            }
+        }
+        let roles = self.settings.roles;
+        let steps: Vec<f64> = x[turn..].iter().map(|s| s - x[turn]).collect();
+        for class in [roles.deposited, roles.dendrite].into_iter().flatten() {
+            let y: Vec<f64> = (turn..n).map(|i| self.thick(i, &[class])).collect();
+            let name = self.name(class);
+            let Some(found) = fit::decay(&steps, &y) else {
+                self.results.put("decay.time", &name, None, None);
+                continue;
+            };
+            for (definition, k) in
+                [("decay.time", found.time), ("decay.amplitude", found.amplitude), ("decay.rest", found.rest)]
+            {
+                self.results.put_with(definition, &name, None, Some(k.value), (k.interval, "residuals"), None);
+            }
+        }
+        let [(name, classes), _] = roles.sides();
+        if !classes.is_empty() {
+            let y: Vec<f64> = (0..turn + 1).map(|i| self.thick(i, &classes)).collect();
+            let found = fit::knee(&x[..turn + 1], &y);
+            let interval = (found.and_then(|k| k.at.interval), "residuals");
+            self.results.put_with("knee.at", name, None, found.map(|k| k.at.value), interval, None);
+            self.results.put("knee.before", name, None, found.map(|k| k.before));
+            self.results.put("knee.after", name, None, found.map(|k| k.after));
+        }
+    }
+
+    fn capacity(&mut self, i: usize, turn: usize, charges: &[[f64; 2]], area: f64) {
+        let step = Some(self.scans[i].info.step);
+        let roles = self.settings.roles;
+        let dense = |i: usize, classes: &[u8]| {
+            self.dense[i].as_ref().map(|t| classes.iter().fold(0.0, |s, &c| s + t[usize::from(c)]))
+        };
+        let [(_, plating), (_, stripping)] = roles.sides();
+        let with: Vec<u8> = plating.iter().copied().chain(roles.dendrite).collect();
+        // What, the classes, since which scan, gained or lost, and the charge meanwhile.
+        let mut ratios: Vec<(&str, &[u8], usize, f64, f64)> = Vec::new();
+        if i <= turn && i > 0 {
+            let charge = charges[i][0] - charges[0][0];
+            ratios.push(("plated", &plating, 0, 1.0, charge));
+            ratios.push(("plated + dendrites", &with, 0, 1.0, charge));
+            ratios.push(("stripped", &stripping, 0, -1.0, charge));
+        }
+        if i > turn {
+            let charge = charges[i][1] - charges[turn][1];
+            ratios.push(("redeposited", &stripping, turn, 1.0, charge));
+            ratios.push(("net", &stripping, 0, 1.0, charge));
+        }
+        let layer = if i <= turn {
+            (roles.deposited, charges[i][0] - charges[0][0])
+        } else {
+            (roles.redeposited, charges[i][1] - charges[turn][1])
+        };
+        for (of, classes, since, sign, charge) in ratios.into_iter().filter(|r| !r.1.is_empty()) {
+            let gained = sign * (self.thick(i, classes) - self.thick(since, classes));
+            let ratio = faraday::ratio(gained, self.grid.area(), charge, area);
+            self.results.put("ratio.per_area", of, step, ratio.per_area);
+            self.results.put("ratio.whole_cell", of, step, ratio.whole_cell);
+            if let Some((now, before)) = dense(i, classes).zip(dense(since, classes)) {
+                let ratio = faraday::ratio(sign * (now - before), self.grid.area(), charge, area);
+                self.results.put("solid.ratio_per_area", of, step, ratio.per_area);
+            }
+        }
+        if let (Some(class), charge) = layer {
+            let porosity = faraday::apparent_porosity(self.thick(i, &[class]), charge, area);
+            let name = self.name(class);
+            self.results.put("apparent_porosity", &name, step, porosity);
+        }
+    }
+}

@@ -1,0 +1,84 @@
+//! How much of a porous class is solid lithium, from grey values: labels alone cannot close the balance.
+//!
+//! ```text
+//! f_c = (g_c − g_fill) / (g_Li − g_fill)          g_c the mean grey value of class c, g_Li of dense lithium
+//! T_c^dense = f_c T_c
+//! ```
+//!
+//! What fills the pores is an assumption, and is stated: with void and with electrolyte the same grey value means other
+//! fractions. g_Li is given, or the mean over the electrodes, which are then taken as dense. f is not clamped: below 0 or
+//! above 1 it says that an assumption is wrong.
+//!
+//! A mean is Σ / n: within a slice in f64 in the order of the voxels, slices in ascending z.
+
+use super::labels::{Labels, slab_ranges};
+use crate::error::Result;
+use crate::os::check_interrupt;
+use crate::volume::Source;
+use rayon::prelude::*;
+
+/// What grey values mean.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Grey {
+    /// g_Li; none: the mean over the electrodes.
+    pub lithium: Option<f64>,
+    /// g_fill.
+    pub fill: f64,
+}
+
+/// Mean grey value of every class; none of a class that does not occur.
+///
+/// # Errors
+/// Data: another shape; those of reading.
+pub fn means(labels: &Labels, grey: &dyn Source, classes: usize) -> Result<Vec<Option<f64>>> {
+    labels.beside(grey)?;
+    let d = labels.grid().dims;
+    let (mut sums, mut counts) = (vec![0.0f64; classes], vec![0u64; classes]);
+    let (mut of, mut values) = (Vec::new(), Vec::new());
+    for part in slab_ranges(d) {
+        check_interrupt()?;
+        labels.read(part.clone(), &mut of)?;
+        labels.read_beside(grey, part, &mut values)?;
+        let slices: Vec<(Vec<f64>, Vec<u64>)> = of
+            .par_chunks(d.slice())
+            .zip(values.par_chunks(d.slice()))
+            .map(|(of, values)| {
+                let (mut sums, mut counts) = (vec![0.0; classes], vec![0; classes]);
+                for (&class, &value) in of.iter().zip(values) {
+                    sums[usize::from(class)] += f64::from(value);
+                    counts[usize::from(class)] += 1;
+                }
+                (sums, counts)
+            })
+            .collect();
+        for (s, n) in slices {
+            sums.iter_mut().zip(s).for_each(|(a, b)| *a += b);
+            counts.iter_mut().zip(n).for_each(|(a, b)| *a += b);
+        }
+    }
+    Ok(sums.into_iter().zip(counts).map(|(s, n)| (n > 0).then(|| s / n as f64)).collect())
+}
+
+/// f of a mean grey value; none where lithium looks like what fills the pores.
+pub fn fraction(mean: f64, lithium: f64, fill: f64) -> Option<f64> {
+    let contrast = lithium - fill;
+    (contrast.abs() > 1e-9 * lithium.abs().max(fill.abs())).then(|| (mean - fill) / contrast)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::labels::tests::cell;
+    use super::*;
+    use crate::volume::{Dims, Memory};
+
+    #[test]
+    fn means_and_fractions_by_hand() {
+        let labels = cell((2, 1, 3), &[4, 3, 3, 4, 3, 0]);
+        let grey = |nx: usize, v: Vec<f32>| Memory::new(Dims::new(2, 1, nx).unwrap(), v).unwrap();
+        let m = means(&labels, &grey(3, vec![10.0, 2.0, 4.0, 12.0, 9.0, 1.0]), 7).unwrap();
+        assert_eq!((m[0], m[3], m[4], m[5]), (Some(1.0), Some(5.0), Some(11.0), None));
+        assert_eq!((fraction(5.0, 11.0, 1.0), fraction(5.0, 11.0, 5.0)), (Some(0.4), Some(0.0)));
+        assert_eq!((fraction(5.0, 3.0, 3.0), fraction(12.0, 11.0, 1.0)), (None, Some(1.1)));
+        assert!(means(&labels, &grey(2, vec![0.0; 4]), 7).is_err());
+    }
+}

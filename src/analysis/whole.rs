@@ -1,0 +1,377 @@
+//! A series from its first scan to its last: what is computed of each, in which order, and what of all.
+//!
+//! ```text
+//! every scan       columns ── volumes, sides, geometry, roughness, contact, colocalisation, connectivity ── maps
+//! after the turn   pits, voids, decrease and increase against the scan at the turn
+//! at the end       rates, decays, knees, Faraday, capacity                                     `series`
+//! ```
+//!
+//! The *turn* is the scan at which the cell goes from charge to discharge. What needs a class that the table has not, a
+//! log or a turn is left out, and that is said. One scan is in memory as its columns and a slab; of the first scan and
+//! the one at the turn some maps are kept.
+//!
+//! Intervals of this field: every interface may lie ±δ voxels off, all alike, and a scan ±σ by its registration:
+//!
+//! ```text
+//! volume of a class    δ v · area of its faces            area of a map    δ · (edges of its rim + columns of one voxel) / columns
+//! difference of depths √2 δ v                             between scans    δ → √(δ² + (1.96 σ)²)
+//! ```
+
+use super::between;
+use super::coloc;
+use super::columns::{Columns, NONE};
+use super::confusion::Counts;
+use super::dendrites::{self, Hanging, Parts};
+use super::labels::{Grid, Labels, same_grid};
+use super::log::Log;
+use super::map::{Map, Tiles};
+use super::quantity::{Results, ScanInfo};
+use super::roles::Roles;
+use super::solid::Grey;
+use super::surface;
+use super::thickness;
+use crate::error::{Error, Result};
+use crate::segment::classes::Classes;
+use crate::volume::Source;
+
+/// A scan of a series.
+pub struct Scan {
+    /// Its labels.
+    pub labels: Labels,
+    /// Its number and when it was.
+    pub info: ScanInfo,
+    /// Standard deviation of its depth by registration, voxels.
+    pub sigma: f64,
+    /// Its grey values, if any.
+    pub grey: Option<Box<dyn Source>>,
+}
+
+/// How a series is analysed.
+pub struct Settings {
+    /// Which class plays which part.
+    pub roles: Roles,
+    /// Area of the cell's electrodes, cm².
+    pub cell_area: Option<f64>,
+    /// What the potentiostat wrote.
+    pub log: Option<Log>,
+    /// Step at which charge turns into discharge; by the log, if none.
+    pub turn: Option<usize>,
+    /// δ, voxels.
+    pub interface: f64,
+    /// Tiles of the field; an edge of 0 is the longest correlation length of the maps.
+    pub tiles: Tiles,
+    /// Shifts of the test of a correlation.
+    pub shifts: usize,
+    /// Least voxels of a dendrite.
+    pub least: u64,
+    /// Most voxels in which local thickness is looked for.
+    pub most: usize,
+    /// What grey values mean.
+    pub grey: Option<Grey>,
+    /// Confusion of each evaluated scan.
+    pub confusion: Option<Counts>,
+}
+
+/// Tiles along the longer side of a field, if their edge is not told.
+const MOST_TILES: usize = 32;
+
+/// Takes maps: name, unit, values.
+pub type Maps<'a> = &'a mut dyn FnMut(&str, &str, &Map) -> Result<()>;
+
+/// Analysis on its way.
+pub(super) struct Run<'a> {
+    pub scans: &'a [Scan],
+    pub classes: &'a Classes,
+    pub settings: &'a Settings,
+    pub grid: Grid,
+    pub results: Results,
+    /// Thickness of every class, by scan.
+    pub thickness: Vec<Vec<f64>>,
+    /// Dense thickness of every class of lithium, by scan; empty without grey values.
+    pub dense: Vec<Option<Vec<f64>>>,
+    /// Index of the scan at the turn.
+    pub turn: Option<usize>,
+    /// Table of dendrites.
+    pub dendrites: String,
+    maps: Maps<'a>,
+}
+
+/// What is kept of an earlier scan.
+struct Kept {
+    gap: Option<[f64; 2]>,
+    outer_face: Option<Map>,
+}
+
+/// Maps of the scan at the turn.
+struct AtTurn {
+    index: usize,
+    pits: Option<Map>,
+    grown: Option<Map>,
+    redeposited: Option<Map>,
+}
+
+/// Analyses a series; `progress` takes how many of how many scans are done. Results, and the table of dendrites.
+///
+/// # Errors
+/// Data: scans of different grids; those of reading and of `maps`.
+pub fn analyse(
+    scans: &[Scan],
+    classes: &Classes,
+    settings: &Settings,
+    maps: Maps,
+    progress: &dyn Fn(usize, usize),
+) -> Result<(Results, String)> {
+    let first = scans.first().ok_or_else(|| Error::usage("no scan to analyse").help("name a series"))?;
+    for (a, b) in scans.iter().zip(&scans[1..]) {
+        if b.info.step <= a.info.step {
+            return Err(Error::data(format!("step {} follows step {}", b.info.step, a.info.step))
+                .help("give the scans in the order of time, each once"));
+        }
+        same_grid(&[&a.labels, &b.labels])?;
+    }
+    let results = Results { scans: scans.iter().map(|s| s.info.clone()).collect(), ..Results::default() };
+    let mut run = Run {
+        scans,
+        classes,
+        settings,
+        grid: first.labels.grid(),
+        results,
+        thickness: Vec::new(),
+        dense: Vec::new(),
+        turn: None,
+        dendrites: "step,number,track,event,voxels,volume_um3,footprint_um2,base_um2,height_um,tip_x,tip_y,tip_z,\
+                    connected,fragile,bridged_1,bridged_2,isolated\n"
+            .into(),
+        maps,
+    };
+    run.turn = run.find_turn()?;
+    let (mut kept, mut at_turn, mut hanging, mut side) = (None, None, None, None);
+    for i in 0..scans.len() {
+        progress(i, scans.len());
+        run.scan(i, &mut kept, &mut at_turn, &mut hanging, &mut side)?;
+    }
+    progress(scans.len(), scans.len());
+    run.series();
+    Ok((run.results, run.dendrites))
+}
+
+impl Run<'_> {
+    pub(super) fn name(&self, class: u8) -> String {
+        self.classes.name(class).to_string()
+    }
+
+    pub(super) fn step(&self, i: usize) -> Option<usize> {
+        Some(self.scans[i].info.step)
+    }
+
+    pub(super) fn map(&mut self, i: usize, name: &str, unit: &str, map: &Map) -> Result<()> {
+        let name = format!("step_{:02}.{}", self.scans[i].info.step, name.replace([' ', '/', '\\'], "_"));
+        (self.maps)(&name, unit, map)
+    }
+
+    pub(super) fn sampling(&self, map: &Map) -> Option<[f64; 2]> {
+        // More tiles tell no more, and cost.
+        let least = map.nx.max(map.nz).div_ceil(MOST_TILES);
+        let edge = match self.settings.tiles.edge {
+            0 => map.correlation_length().max(least),
+            edge => edge,
+        };
+        map.interval(Tiles { edge, ..self.settings.tiles })
+    }
+
+    fn scan(
+        &mut self,
+        i: usize,
+        first: &mut Option<Kept>,
+        at_turn: &mut Option<AtTurn>,
+        hanging: &mut Option<Hanging>,
+        sides_before: &mut Option<[Map; 2]>,
+    ) -> Result<()> {
+        let (scans, grid, roles) = (self.scans, self.grid, self.settings.roles);
+        let columns = Columns::of(&scans[i].labels, self.classes.len())?;
+        let step = self.step(i);
+        self.volumes(i, &columns);
+        self.corrected(i, &columns);
+        self.solid(i, &columns)?;
+        self.geometry(i, &columns, first)?;
+        self.surfaces(i, &columns);
+        for role in [roles.dendrite, roles.deposited, roles.redeposited, roles.pit].into_iter().flatten() {
+            let name = self.name(role);
+            self.map(i, &name, "um", &Map::thickness(&grid, &columns.counts(role)))?;
+        }
+        self.colocalisation(i, &columns);
+        self.current(i, &columns, sides_before)?;
+        if self.turn == Some(i) {
+            let of = |role: Option<u8>| role.map(|c| Map::thickness(&grid, &columns.counts(c)));
+            let grown: Vec<u8> = [roles.deposited, roles.dendrite].into_iter().flatten().collect();
+            *at_turn = Some(AtTurn {
+                index: i,
+                pits: of(roles.pit),
+                grown: (!grown.is_empty()).then(|| Map::thickness(&grid, &columns.counts_of(&grown))),
+                redeposited: of(roles.redeposited),
+            });
+        }
+        if let Some(turn) = at_turn.as_ref().filter(|t| t.index < i) {
+            self.since_turn(i, &columns, turn)?;
+        }
+        if let (Some(dendrite), false) = (roles.dendrite, roles.plating.is_none() && roles.stripping.is_none()) {
+            let parts = Parts {
+                dendrite,
+                ground: [roles.plating, roles.deposited].into_iter().flatten().collect(),
+                electrodes: [roles.plating, roles.stripping],
+                lithium: roles.lithium(),
+            };
+            let found = dendrites::hanging(&scans[i].labels, &columns, &parts, self.settings.least, hanging.as_ref())?;
+            self.hanging(i, &found, columns.volume(&[dendrite]), hanging.is_some());
+            *hanging = Some(found);
+        } else {
+            self.results
+                .leave_out("connectivity, dendrites", "no class plays the part of dendrite and of an electrode");
+        }
+        for class in [roles.dendrite, roles.deposited].into_iter().flatten() {
+            let name = self.name(class);
+            match thickness::of_class(&scans[i].labels, &columns, class, self.settings.most)? {
+                Ok(found) => {
+                    self.results.put("local_thickness.mean", &name, step, found.map(|f| f[0]));
+                    self.results.put("local_thickness.p95", &name, step, found.map(|f| f[1]));
+                }
+                Err(why) => self.results.leave_out(&format!("local thickness of {name}"), why),
+            }
+        }
+        Ok(())
+    }
+
+    fn geometry(&mut self, i: usize, columns: &Columns, first: &mut Option<Kept>) -> Result<()> {
+        let (grid, step, roles) = (self.grid, self.step(i), self.settings.roles);
+        let ends = |class: u8| [columns.first(class), columns.last(class)];
+        let (plating, stripping) = (roles.plating.map(ends), roles.stripping.map(ends));
+        let v = grid.depth();
+        let between =
+            |sigma: f64| (self.settings.interface * self.settings.interface + 1.96 * 1.96 * sigma * sigma).sqrt();
+        let half = 2f64.sqrt() * between(self.scans[i].sigma) * v;
+        let around = |value: Option<f64>| (value.map(|v| [v - half, v + half]), "interface + registration");
+        let mut gap = None;
+        if let (Some(p), Some(s)) = (&plating, &stripping) {
+            let maps = surface::gaps(&grid, [&p[0], &p[1]], [&s[0], &s[1]]);
+            let [inner, outer] = [0, 1].map(|k| surface::mean(&maps[k]));
+            for (name, value, map) in [("gap", inner, &maps[0]), ("outer", outer, &maps[1])] {
+                let sampling = self.sampling(map);
+                self.results.put_with(name, "electrodes", step, value, around(value), sampling);
+            }
+            if let (Some(Kept { gap: Some(before), .. }), Some(inner), Some(outer)) = (&first, inner, outer) {
+                for (name, value) in [("swelling.inner", inner - before[0]), ("swelling.outer", outer - before[1])] {
+                    self.results.put_with(name, "electrodes", step, Some(value), around(Some(value)), None);
+                }
+            }
+            gap = inner.zip(outer).map(|(a, b)| [a, b]);
+        } else {
+            self.results.leave_out("gap, swelling", "no class plays the part of one of the electrodes");
+        }
+        let outer_face = plating.as_ref().map(|[first, _]| surface::heights(&grid, first));
+        if let (Some(Kept { outer_face: Some(before), .. }), Some(now)) = (&first, &outer_face) {
+            let moved = now.with(before, |now, before| v * (now - before));
+            let mean = surface::mean(&moved);
+            self.results.put_with("displacement", "plating electrode", step, mean, around(mean), None);
+            self.map(i, "displacement", "um", &moved)?;
+        }
+        if first.is_none() {
+            *first = Some(Kept { gap, outer_face });
+        }
+        // Mean over z of the first and last voxels of an electrode in their columns: [y][x].
+        if i == 0 || self.turn == Some(i) || i + 1 == self.scans.len() {
+            for (name, ends) in [("plating", &plating), ("stripping", &stripping)] {
+                let Some(ends) = ends else { continue };
+                let mut edges = Map { nz: grid.dims.ny, nx: grid.dims.nx, values: vec![0.0; grid.dims.slice()] };
+                let part = 1.0 / grid.dims.nz as f64;
+                for (c, (&a, &b)) in ends[0].iter().zip(&ends[1]).enumerate().filter(|(_, (a, _))| **a != NONE) {
+                    let x = c % grid.dims.nx;
+                    edges.values[usize::from(a) * grid.dims.nx + x] += part;
+                    if b != a {
+                        edges.values[usize::from(b) * grid.dims.nx + x] += part;
+                    }
+                }
+                self.map(i, &format!("edges_{name}"), "1", &edges)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Current that thickened the growing side since the scan before.
+    fn current(&mut self, i: usize, columns: &Columns, before: &mut Option<[Map; 2]>) -> Result<()> {
+        let sides = self.settings.roles.sides();
+        if sides.iter().any(|(_, classes)| classes.is_empty()) {
+            return Ok(());
+        }
+        let now = sides.map(|(_, classes)| Map::thickness(&self.grid, &columns.counts_of(&classes)));
+        let minutes = |i: usize| self.scans[i].info.minutes;
+        let hours = i.checked_sub(1).and_then(|b| Some((minutes(i)? - minutes(b)?) / 60.0)).filter(|h| *h > 0.0);
+        if let (Some(before), Some(hours), Some(turn)) = (before.as_ref(), hours, self.turn) {
+            let side = usize::from(i > turn);
+            let name = ["plating side", "stripping side"][side];
+            let change = now[side].with(&before[side], |a, b| a - b);
+            let (j, hotspot) = surface::current_density(&change, hours);
+            self.results.put("current.mean", name, self.step(i), Some(j.mean()));
+            self.results.put("current.hotspot", name, self.step(i), hotspot);
+            self.map(i, "current_density", "mA/cm2", &j)?;
+        }
+        *before = Some(now);
+        Ok(())
+    }
+
+    fn since_turn(&mut self, i: usize, columns: &Columns, turn: &AtTurn) -> Result<()> {
+        let (grid, step, roles, scans) = (self.grid, self.step(i), self.settings.roles, self.scans);
+        let thick = |c: u8| Map::thickness(&grid, &columns.counts(c));
+        let sum = |m: &Map| crate::num::sum::sum_f64(&m.values);
+        let sigma = (scans[i].sigma * scans[i].sigma + scans[turn.index].sigma * scans[turn.index].sigma).sqrt();
+        let delta = (self.settings.interface * self.settings.interface + 1.96 * 1.96 * sigma * sigma).sqrt();
+        let around = |value: f64, half: f64| {
+            (Some([(value - half).max(0.0), (value + half).min(1.0)]), "interface + registration")
+        };
+        if let (Some(pits), Some(pit), Some(redeposited)) = (&turn.pits, roles.pit, roles.redeposited) {
+            let unfilled = between::decrease(pits, &thick(redeposited));
+            let area = unfilled.occupied();
+            let sampling = self.sampling(&unfilled.indicator());
+            let half = delta * rim(&unfilled, grid.depth());
+            self.results.put_with("unfilled.area", "pits", step, Some(area), around(area, half), sampling);
+            self.results.put("pit_fill.thickness", "pits", step, between::fill(sum(&unfilled), sum(pits)));
+            self.results.put("pit_fill.area", "pits", step, between::fill(area, pits.occupied()));
+            self.map(i, "unfilled", "um", &unfilled)?;
+            let counts = between::lost(&scans[turn.index].labels, pit, &scans[i].labels, &[redeposited])?;
+            let void = Map::thickness(&grid, &counts);
+            let (area, half) = (void.occupied(), delta * rim(&void, grid.depth()));
+            let sampling = self.sampling(&void.indicator());
+            let other = sampling.map(|[a, b]| [1.0 - b, 1.0 - a]);
+            self.results.put_with("void.area", "pits", step, Some(area), around(area, half), sampling);
+            self.results.put_with("void.contact", "pits", step, Some(1.0 - area), around(1.0 - area, half), other);
+            self.results.put("void.thickness", "pits", step, Some(void.mean()));
+            self.results.put("pit_fill.voxels", "pits", step, between::fill(sum(&void), sum(pits)));
+            self.map(i, "void", "um", &void)?;
+        } else {
+            self.results.leave_out("pits, voids", "no class plays the part of pit or redeposited");
+        }
+        let grown: Vec<u8> = [roles.deposited, roles.dendrite].into_iter().flatten().collect();
+        if let (Some(before), Some(redeposited), Some(layer)) = (&turn.grown, &turn.redeposited, roles.redeposited) {
+            let decrease = between::decrease(before, &Map::thickness(&grid, &columns.counts_of(&grown)));
+            let increase = between::decrease(&thick(layer), redeposited);
+            self.results.put("decrease", "plating side", step, Some(decrease.mean()));
+            self.results.put("increase", "stripping side", step, Some(increase.mean()));
+            let t = coloc::together(&decrease, &increase, self.settings.shifts, self.settings.tiles.seed);
+            let band = (t.and_then(|t| t.band), "shifts");
+            let name = "decrease - increase";
+            self.results.put_with("change_correlation", name, step, t.map(|t| t.pearson), band, None);
+            self.map(i, "decrease", "um", &decrease)?;
+            self.map(i, "increase", "um", &increase)?;
+        }
+        Ok(())
+    }
+}
+
+/// Edges between columns with a value above 0 and those without, and columns of one voxel of `v`, per column.
+pub(super) fn rim(map: &Map, v: f64) -> f64 {
+    let inside = |c: usize| map.values[c] > 0.0;
+    let n = map.values.len();
+    let along = (0..n).filter(|&c| c % map.nx + 1 < map.nx && inside(c) != inside(c + 1)).count();
+    let across = (0..n - map.nx).filter(|&c| inside(c) != inside(c + map.nx)).count();
+    let thin = map.values.iter().filter(|&&m| m > 0.0 && m < 1.5 * v).count();
+    (along + across + thin) as f64 / n as f64
+}

@@ -1,0 +1,352 @@
+//! `tomolith analyze`: a series of labelled scans becomes numbers with intervals, tables and maps.
+
+use crate::analysis::labels::{Labels, Region};
+use crate::analysis::log::Log;
+use crate::analysis::map::Tiles;
+use crate::analysis::quantity::{Results, ScanInfo};
+use crate::analysis::roles::Roles;
+use crate::analysis::solid::Grey;
+use crate::analysis::whole::{Scan, Settings, analyse};
+use crate::cli::labels::{OVERWRITE, classes, mapping};
+use crate::cli::options::{Opt, Takes};
+use crate::cli::progress::Progress;
+use crate::cli::stitch::with_role;
+use crate::cli::{Command, Context, values};
+use crate::error::{Error, Result};
+use crate::exchange::open_stack;
+use crate::json::Json;
+use crate::segment::classes::Mapping;
+use crate::segment::orient::Axes;
+use crate::units::Micrometre;
+use folder::Folder;
+use given::{Given, GivenScan};
+
+mod folder;
+mod given;
+
+/// The command.
+pub const COMMAND: Command = Command {
+    path: &["analyze"],
+    about: "From a series of labelled scans to numbers with intervals, tables and maps",
+    details: "SERIES is a folder of `phantom cell`; a .toml file with voxel_um, log, clock_offset_s, cell_area_cm2 and for each \
+              scan [[scan]] labels, step, start_s, minutes, sigma, grey; a folder of volumes (.mhd, .npy, TIFF, folders of TIFF) \
+              with numbers in their names; or volumes with commas. Depth is y, from the plating side: --axes turns what lies \
+              otherwise. results.json has every number with its definition, unit, interval95 (what labels and motions leave \
+              open about this field) and sampling95 (what another field of the cell may show), what was left out and why; \
+              tables/ the same as CSV, maps/ a number per column as TIFF (f32), analysis.json the digests of all that was read \
+              and written. Needed classes are found by their names in the table `cell`, or as --roles says; what needs a class, \
+              a log or a turn that is not there is left out, and that is said.",
+    examples: "  tomolith analyze out/cell -o out/numbers\n  \
+               tomolith analyze segmented --classes table.toml --roles plating=anode,stripping=cathode --voxel 1.33um \
+               --log cell.mpt --cell-area 0.5 -o out/numbers\n  \
+               tomolith analyze a.tif,b.tif,c.tif --axes yzx --map fiji --voxel 0.65um --turn 1 -o out/numbers",
+    groups: &[
+        (
+            "",
+            &[
+                Opt::new("series", Takes::Argument("SERIES"), "What to analyse"),
+                Opt::new("output", Takes::Value("DIR"), "Folder of the results; created").short('o'),
+                Opt::new("labels", Takes::Value("PATTERN"), "Labels of a step within the folder, # its two digits"),
+                Opt::new("classes", Takes::Value("TABLE"), "Classes: network, cell, or a .toml file").default("cell"),
+                Opt::new("map", Takes::Value("NAME|RULES"), "What values mean, as for `labels import`")
+                    .default("from-0"),
+                Opt::new("axes", Takes::Value("ORDER"), "Axes of the files, slowest first: zyx, yzx, z-yx …")
+                    .default("zyx"),
+                Opt::new("region", Takes::Value("x=A:B,…"), "Look at this box only: ranges of x, y, z"),
+                Opt::new("voxel", Takes::Value("LENGTH"), "Voxel size with its unit, where files tell none"),
+                Opt::new(
+                    "roles",
+                    Takes::Value("PART=CLASS,…"),
+                    "Classes of plating, deposited, dendrite, stripping, \
+                     redeposited, pit; - for none",
+                ),
+                Opt::new("maps", Takes::Choice(&["all", "none"]), "Maps to write").default("all"),
+                OVERWRITE,
+            ],
+        ),
+        (
+            "Current",
+            &[
+                Opt::new("log", Takes::Value("FILE"), "Log of the potentiostat: CSV or BioLogic .mpt"),
+                Opt::new("clock-offset", Takes::Number("S"), "Seconds by which the scans' clock is ahead of the log's"),
+                Opt::new("cell-area", Takes::Number("CM2"), "Area of the cell's electrodes"),
+                Opt::new("turn", Takes::Number("STEP"), "Step at which charge becomes discharge; else by the log"),
+            ],
+        ),
+        (
+            "Grey values",
+            &[
+                Opt::new("grey", Takes::Value("PATTERN"), "Grey values of a step within the folder, # its two digits"),
+                Opt::new(
+                    "grey-lithium",
+                    Takes::Number("VALUE"),
+                    "That of dense lithium; else the mean of the electrodes",
+                ),
+                Opt::new(
+                    "grey-fill",
+                    Takes::Number("VALUE"),
+                    "That of what fills pores: an assumption, void or electrolyte",
+                ),
+            ],
+        ),
+        (
+            "Intervals and limits",
+            &[
+                Opt::new("interface", Takes::Number("VOXELS"), "Interfaces may be off by this, all alike")
+                    .default("0.25"),
+                Opt::new("sigma", Takes::Number("VOXELS"), "Standard deviation of a scan's depth by registration")
+                    .default("0.05"),
+                Opt::new(
+                    "confusion",
+                    Takes::Value("FILE.json"),
+                    "What `seg eval` wrote: volumes with its confusion undone",
+                ),
+                Opt::new("tile", Takes::Number("COLUMNS"), "Edge of a tile; 0: as far as a map is alike").default("0"),
+                Opt::new("draws", Takes::Number("N"), "How often tiles are drawn again").default("400"),
+                Opt::new("shifts", Takes::Number("N"), "Shifts of the test of a correlation").default("199"),
+                Opt::new("seed", Takes::Number("N"), "Seed of draws and shifts").default("1"),
+                Opt::new("least", Takes::Number("VOXELS"), "Least voxels of a dendrite").default("8"),
+                Opt::new("thickness-voxels", Takes::Number("N"), "Largest box for local thickness, voxels")
+                    .default("64000000"),
+            ],
+        ),
+    ],
+    run,
+};
+
+/// Version of the stage in manifests.
+const VERSION: u32 = 1;
+
+/// `x=A:B,y=A:B`: what is not named is whole.
+fn region(text: &str, whole: &Region) -> Result<Region> {
+    let mut region = whole.clone();
+    for part in text.split(',') {
+        let wrong = || Error::usage(format!("'{part}' is no range")).help("write x=A:B, such as x=100:500,z=0:300");
+        let (axis, range) = part.split_once('=').ok_or_else(wrong)?;
+        let (a, b) = range.split_once(':').ok_or_else(wrong)?;
+        let (a, b) = (values::index(a.trim())?, values::index(b.trim())?);
+        *match axis.trim() {
+            "x" => &mut region.x,
+            "y" => &mut region.y,
+            "z" => &mut region.z,
+            _ => return Err(wrong()),
+        } = a..b;
+    }
+    Ok(region)
+}
+
+/// A number from 0.
+fn amount(text: &str) -> Result<f64> {
+    values::number(text).and_then(|v| match v >= 0.0 {
+        true => Ok(v),
+        false => Err(Error::usage(format!("'{text}' is below zero")).help("write a number from 0")),
+    })
+}
+
+fn run(c: &Context) -> Result<()> {
+    let s = &c.settings;
+    let output = s.required_path("output")?;
+    let (classes, table) = classes(s)?;
+    let series =
+        s.text("series")?.ok_or_else(|| Error::usage("SERIES is missing").help("name a series; see --help"))?;
+    let given = Given::open(c, series, s.text("labels")?, s.text("grey")?)?;
+    given.check_classes(&classes)?;
+    let mapping = mapping(s, "map", &classes)?.ok_or_else(|| Error::bug("no mapping"))?;
+    let roles = s.text("roles")?;
+    let roles = Roles::of(&classes, roles).map_err(|e| s.blame("roles", e))?;
+    let mut inputs = given.inputs.clone();
+    inputs.extend(table);
+    let log = match s.path("log")?.or_else(|| given.log.clone()) {
+        Some(path) => {
+            let (log, input) = Log::read(&path)?;
+            inputs.push(input);
+            Some(log)
+        }
+        None => None,
+    };
+    let interface = s.parsed("interface", amount)?;
+    let sigma = s.parsed("sigma", amount)?;
+    let scans = scans(c, &given, (&mapping, classes.len()), log.as_ref(), sigma)?;
+    let settings = Settings {
+        roles,
+        cell_area: s.parse("cell-area", values::positive)?.or(given.cell_area),
+        log,
+        turn: s.parse("turn", values::index)?,
+        interface,
+        tiles: Tiles {
+            edge: s.parsed("tile", values::index)?,
+            draws: s.parsed("draws", values::index)?,
+            seed: s.parsed("seed", values::seed)?,
+        },
+        shifts: s.parsed("shifts", values::index)?,
+        least: s.parsed("least", values::count)? as u64,
+        most: s.parsed("thickness-voxels", values::index)?,
+        grey: s
+            .parse("grey-fill", values::number)?
+            .map(|fill| Ok::<_, Error>(Grey { lithium: s.parse("grey-lithium", values::number)?, fill }))
+            .transpose()?,
+        confusion: match s.path("confusion")? {
+            Some(path) => {
+                let (counts, input) = given::confusion(&path, &classes)?;
+                inputs.push(input);
+                Some(counts)
+            }
+            None => None,
+        },
+    };
+    if settings.grey.is_none() && scans.iter().any(|s| s.grey.is_some()) {
+        return Err(Error::usage("grey values are given, and not what fills the pores")
+            .help("say it: --grey-fill VALUE, the grey value of void or of electrolyte"));
+    }
+    let with_maps = s.text("maps")? != Some("none");
+    let params = Json::obj([
+        ("axes", s.parsed("axes", Axes::parse)?.name().into()),
+        ("region", s.text("region")?.map_or(Json::Null, Json::from)),
+        ("map", mapping.to_text().into()),
+        ("classes", classes.to_json()),
+        ("roles", settings.roles.to_json(&classes)),
+        ("voxel_um", Json::Arr(scans[0].labels.grid().voxel.map(Json::from).to_vec())),
+        ("dims_zyx", {
+            let d = scans[0].labels.grid().dims;
+            Json::Arr([d.nz, d.ny, d.nx].map(Json::from).to_vec())
+        }),
+        ("cell_area_cm2", settings.cell_area.into()),
+        ("turn", settings.turn.into()),
+        ("interface_voxels", settings.interface.into()),
+        ("sigma_voxels", Json::Arr(scans.iter().map(|s| s.sigma.into()).collect())),
+        ("tile_columns", settings.tiles.edge.into()),
+        ("draws", settings.tiles.draws.into()),
+        ("shifts", settings.shifts.into()),
+        ("seed", Json::Str(settings.tiles.seed.to_string())),
+        (
+            "grey",
+            settings.grey.map_or(Json::Null, |g| Json::obj([("lithium", g.lithium.into()), ("fill", g.fill.into())])),
+        ),
+        ("confusion_scans", settings.confusion.as_ref().map(Vec::len).into()),
+        ("least_voxels", settings.least.into()),
+        ("thickness_voxels", settings.most.into()),
+    ]);
+    let steps = Json::Arr(scans.iter().map(|s| s.info.step.into()).collect());
+    let plan = Json::obj([("analysis", params.clone()), ("steps", steps), ("maps", with_maps.into())]).to_canonical();
+    let mut folder = Folder::claim(&output, &plan, s.is_on("overwrite")?)?;
+
+    let grid = scans[0].labels.grid();
+    let progress = Progress::new(&c.talk, "analyze", "scans");
+    let bytes = grid.dims.voxels() as u64;
+    let mut keep = |name: &str, unit: &str, map: &crate::analysis::map::Map| match with_maps {
+        true => folder.map(name, [map.nz, map.nx], &map.to_f32(), unit, grid.voxel[0]),
+        false => Ok(()),
+    };
+    let (mut results, dendrites) = analyse(&scans, &classes, &settings, &mut keep, &|done, all| {
+        progress.update(done as u64, all as u64, done as u64 * bytes);
+    })?;
+    progress.finish();
+    if let Json::Obj(members) = &params {
+        results.parameters = members.clone();
+    }
+    results.notes.extend(NOTES.map(String::from));
+    folder.text("results.json", &results.to_json().to_canonical())?;
+    for (name, text) in results.tables() {
+        folder.text(&format!("tables/{name}.csv"), &text)?;
+    }
+    folder.text("tables/dendrite_list.csv", &dendrites)?;
+    for scan in &scans {
+        if let Some(grey) = &scan.grey {
+            inputs.extend(with_role(grey.inputs()?, &format!("grey of step {}", scan.info.step)));
+        }
+        inputs.extend(with_role(scan.labels.source().inputs()?, &format!("labels of step {}", scan.info.step)));
+    }
+    let digest = folder.finish(c, params, &inputs, VERSION)?;
+    summary(c, &results)?;
+    c.out.line(format!("{}: {} numbers, {digest}", output.join("results.json").display(), results.quantities.len()))
+}
+
+/// What a reader of the numbers should know, whatever the series.
+const NOTES: [&str; 3] = [
+    "thickness of a porous layer is apparent: labels count it as solid, so a total that changes is no lithium gained or lost",
+    "ratio.whole_cell compares the field's volume with the whole cell's charge and is no efficiency; that the paper's missing \
+     capacity is of this kind is inferred from its printed numbers",
+    "pit_fill.area, pit_fill.thickness, pit_fill.voxels and void.area are different questions and may differ widely",
+];
+
+fn scans(c: &Context, given: &Given, mapping: (&Mapping, usize), log: Option<&Log>, sigma: f64) -> Result<Vec<Scan>> {
+    let s = &c.settings;
+    let axes = s.parsed("axes", Axes::parse)?;
+    let voxel = s.parse("voxel", values::length)?;
+    let offset = match s.parse("clock-offset", values::number)?.or(given.clock_offset) {
+        Some(offset) => offset,
+        None => {
+            if log.is_some() && given.scans.iter().any(|s| s.start.is_some()) {
+                c.talk.warn("by how much the scans' clock is ahead of the log's is not known, and taken as 0; see --clock-offset");
+            }
+            0.0
+        }
+    };
+    let mut scans = Vec::new();
+    for one in &given.scans {
+        let GivenScan { labels, step, start, minutes, .. } = one;
+        let source = open_stack(labels, c.io)?;
+        let whole = axes.volume(source.dims())?;
+        let region = s.parse("region", |text| region(text, &Region::whole(whole)))?;
+        // A voxel size that the series tells is for files that tell none.
+        let voxel = voxel.or(given.voxel.filter(|_| source.spacing().is_none()).map(Micrometre));
+        let name = labels.display().to_string();
+        let labels = Labels::new(&name, source, axes, region.as_ref(), voxel, mapping)?;
+        let time = start.map(|t| t - offset);
+        if let (Some(log), Some(t)) = (log, time) {
+            if log.is_on(t) {
+                c.talk.warn(format!("step {step} begins while current flows: its charge is that of its beginning"));
+            }
+        }
+        let minutes = minutes.or_else(|| Some(log?.minutes_on(time?)));
+        let info = ScanInfo { step: *step, minutes, time };
+        let grey = one.grey.as_ref().map(|path| open_stack(path, c.io)).transpose()?;
+        if let (Some(grey), Some(path)) = (&grey, &one.grey) {
+            labels.beside(grey.as_ref()).map_err(|e| e.at(path))?;
+        }
+        scans.push(Scan { labels, info, sigma: one.sigma.unwrap_or(sigma), grey });
+    }
+    Ok(scans)
+}
+
+/// The numbers that people ask for first.
+fn summary(c: &Context, results: &Results) -> Result<()> {
+    let last = results.scans.last().map(|s| s.step);
+    let headline = [
+        ("thickness.side", "plating side"),
+        ("thickness.side", "stripping side"),
+        ("void.area", "pits"),
+        ("gap", "electrodes"),
+        ("dead.volume", "dendrite"),
+        ("ratio.per_area", "redeposited"),
+        ("ratio.whole_cell", "redeposited"),
+    ];
+    for (name, of) in headline {
+        if let Some(q) = results.get(name, of, last) {
+            let value = q.value.map_or("-".to_string(), |v| format!("{v:.6}"));
+            let interval = q.interval.map_or(String::new(), |[a, b]| format!("  {a:.6} … {b:.6}"));
+            c.out.line(format!("{name:18} {of:16} step {:3} {value:>16}{interval}", q.step.unwrap_or_default()))?;
+        }
+    }
+    for (what, why) in &results.left_out {
+        c.talk.warn(format!("left out: {what}: {why}"));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::volume::Dims;
+
+    #[test]
+    fn regions_are_ranges_of_named_axes() {
+        let whole = Region::whole(Dims::new(5, 6, 7).unwrap());
+        let r = region("x=1:3, z=2:5", &whole).unwrap();
+        assert_eq!(r, Region { z: 2..5, y: 0..6, x: 1..3 });
+        for text in ["x", "w=1:2", "x=1", "x=a:2"] {
+            assert_eq!(region(text, &whole).unwrap_err().fault().exit_code(), 2, "{text}");
+        }
+        assert!(amount("-1").is_err());
+    }
+}

@@ -1,0 +1,374 @@
+//! `analyze`, through the program: every number against the truth by independent counting, the same bits in every way, and
+//! what is refused.
+
+mod common;
+use common::{Scratch, expect, json, run, stderr};
+use std::collections::BTreeMap;
+use std::path::Path;
+use tomolith::json::Json;
+
+const NAMES: [&str; 7] =
+    ["background", "dendrite", "pit", "deposited", "plating electrode", "redeposited", "stripping electrode"];
+const NX: usize = 64;
+const NY: usize = 288;
+const NZ: usize = 48;
+const V: f64 = 1.33;
+const COLUMNS: f64 = (NX * NZ) as f64;
+
+/// Numbers by definition, object and step.
+struct Numbers(BTreeMap<(String, String, Option<u64>), Json>);
+
+impl Numbers {
+    fn of(path: &Path) -> Numbers {
+        let text = |q: &Json, k: &str| q.need_str(k).unwrap().to_string();
+        let key = |q: &Json| (text(q, "definition"), text(q, "of"), q.get("step").unwrap().as_u64());
+        let quantities = json(path);
+        let quantities = quantities.need_arr("quantities").unwrap();
+        let all: BTreeMap<_, _> = quantities.iter().map(|q| (key(q), q.clone())).collect();
+        assert_eq!(all.len(), quantities.len(), "a number is told twice");
+        Numbers(all)
+    }
+    #[track_caller]
+    fn get(&self, definition: &str, of: &str, step: Option<usize>) -> f64 {
+        let q = self.0.get(&(definition.into(), of.into(), step.map(|s| s as u64)));
+        let q = q.unwrap_or_else(|| panic!("no {definition} of {of} at {step:?}"));
+        let value = q.need_f64("value").unwrap();
+        if let Some([low, high]) = q.get("interval95").unwrap().as_arr() {
+            // The band of a correlation is where it would be without one.
+            let band = q.need_str("interval_from").unwrap() == "shifts";
+            assert!(band || low.as_f64().unwrap() <= value && value <= high.as_f64().unwrap(), "{q:?}");
+        }
+        value
+    }
+    #[track_caller]
+    fn is(&self, definition: &str, of: &str, step: Option<usize>, want: f64) {
+        let got = self.get(definition, of, step);
+        assert!(
+            (got - want).abs() <= 1e-9 * want.abs().max(1e-3),
+            "{definition} of {of} at {step:?}: {got} for {want}"
+        );
+    }
+}
+
+/// Labels of a step, read as bytes.
+fn labels(folder: &Path, k: usize) -> Vec<u8> {
+    let bytes = std::fs::read(folder.join(format!("cell/truth/step_{k:02}/label.raw"))).unwrap();
+    assert_eq!(bytes.len(), NX * NY * NZ);
+    bytes
+}
+
+/// What a stranger counts in a column: voxels of each class, first and last of each.
+fn column(labels: &[u8], c: usize) -> [Option<(usize, usize, usize)>; 7] {
+    let (x, z) = (c % NX, c / NX);
+    let mut seen = [None; 7];
+    for y in 0..NY {
+        let one = &mut seen[labels[(z * NY + y) * NX + x] as usize];
+        *one = one.map_or(Some((1, y, y)), |(n, first, _)| Some((n + 1, first, y)));
+    }
+    seen
+}
+
+fn made(name: &str) -> Scratch {
+    let folder = Scratch::new(name);
+    expect(&run(&folder.0, "phantom cell -o cell --preset tiny --mode labels --seed 2 -q"), 0, &[], "cell");
+    folder
+}
+
+#[test]
+fn every_number_is_the_truth_by_independent_counting() {
+    let folder = made("analyze-truth");
+    expect(&run(&folder.0, "analyze cell -o out"), 0, &["void.area"], "analyze");
+    let numbers = Numbers::of(&folder.0.join("out/results.json"));
+    let truth = json(&folder.0.join("cell/truth/truth.json"));
+    let steps = truth.need_arr("steps").unwrap();
+    let counts = |labels: &[u8], class: usize| -> Vec<f64> {
+        (0..NX * NZ).map(|c| column(labels, c)[class].map_or(0.0, |(n, _, _)| n as f64)).collect()
+    };
+    let sum = |v: &[f64]| v.iter().sum::<f64>();
+    let all: Vec<Vec<u8>> = (0..25).map(|k| labels(&folder.0, k)).collect();
+    let pits: Vec<f64> = counts(&all[12], 2);
+    let thickness =
+        |k: usize, class: usize| all[k].iter().filter(|l| **l as usize == class).count() as f64 * V / COLUMNS;
+    for k in 0..25 {
+        let (l, step) = (&all[k], Some(k));
+        let counted = steps[k].get("counted").unwrap();
+        for (class, name) in NAMES.iter().enumerate() {
+            let n = l.iter().filter(|l| **l as usize == class).count() as f64;
+            numbers.is("voxels", name, step, n);
+            numbers.is("volume", name, step, n * V * V * V);
+            numbers.is("thickness", name, step, n * V / COLUMNS);
+            let area = counts(l, class).iter().filter(|n| **n > 0.0).count() as f64 / COLUMNS;
+            numbers.is("occupied", name, step, area);
+            let said = counted.get(name).unwrap();
+            numbers.is("voxels", name, step, said.need_f64("voxels").unwrap());
+            numbers.is("thickness", name, step, said.need_f64("thickness_um").unwrap());
+            numbers.is("occupied", name, step, said.need_f64("area").unwrap());
+        }
+        let of = |classes: &[usize]| classes.iter().map(|&c| thickness(k, c)).sum::<f64>();
+        numbers.is("thickness.side", "plating side", step, of(&[4, 3]));
+        numbers.is("thickness.side", "stripping side", step, of(&[6, 5]));
+        numbers.is("thickness.lithium", "lithium", step, of(&[1, 3, 4, 5, 6]));
+        // Geometry: every column has both electrodes.
+        let ends: Vec<[(usize, usize, usize); 2]> =
+            (0..NX * NZ).map(|c| [4, 6].map(|class| column(l, c)[class].unwrap())).collect();
+        let mean = |f: &dyn Fn(&[(usize, usize, usize); 2]) -> f64| ends.iter().map(f).sum::<f64>() / COLUMNS * V;
+        numbers.is("gap", "electrodes", step, mean(&|[p, s]| (s.1 - p.2 - 1) as f64));
+        numbers.is("outer", "electrodes", step, mean(&|[p, s]| (s.2 - p.1 + 1) as f64));
+        if k > 0 {
+            let moved = steps[k].get("step").unwrap().need_f64("plating_side_moved_voxels").unwrap();
+            numbers.is("displacement", "plating electrode", step, -moved * V);
+            numbers.is("swelling.outer", "electrodes", step, moved * V);
+        }
+        // Charge: 0.125 mAh a segment; a scan begins after its segment.
+        let (plus, minus) = (0.125 * k.min(12) as f64, 0.125 * k.saturating_sub(12) as f64);
+        numbers.is("charge.positive", "cell", step, plus);
+        numbers.is("charge.negative", "cell", step, minus);
+        let h = 1.5 / 6.0 / 3860.0 / 0.534 * 1e4;
+        numbers.is("faraday.thickness", "cell", step, h * (plus - minus) / 0.125);
+        numbers.is("faraday.volume_in_field", "cell", step, h * (plus - minus) / 0.125 * COLUMNS * V * V);
+        if (1..=12).contains(&k) {
+            let ratio = (of(&[4, 3]) - thickness(0, 4)) / (h * k as f64);
+            numbers.is("ratio.per_area", "plated", step, ratio);
+            numbers.is("ratio.whole_cell", "plated", step, ratio * COLUMNS * V * V / 0.5e8);
+            // What the timetable strips is what the current moved, but for a part of a voxel in the field.
+            assert!((numbers.get("ratio.per_area", "stripped", step) - 1.0).abs() < 1e-3);
+        }
+        if k > 12 {
+            let now = counts(l, 5);
+            let unfilled: Vec<f64> = pits.iter().zip(&now).map(|(p, r)| (p - r).max(0.0)).collect();
+            let area = unfilled.iter().filter(|u| **u > 0.0).count() as f64 / COLUMNS;
+            numbers.is("unfilled.area", "pits", step, area);
+            numbers.is("pit_fill.thickness", "pits", step, 1.0 - sum(&unfilled) / sum(&pits));
+            let pit_area = pits.iter().filter(|p| **p > 0.0).count() as f64 / COLUMNS;
+            numbers.is("pit_fill.area", "pits", step, 1.0 - area / pit_area);
+            let mut void = vec![0.0; NX * NZ];
+            for (i, (a, b)) in all[12].iter().zip(l).enumerate() {
+                void[i / (NX * NY) * NX + i % NX] += f64::from(u8::from(*a == 2 && *b != 5));
+            }
+            let area = void.iter().filter(|v| **v > 0.0).count() as f64 / COLUMNS;
+            numbers.is("void.area", "pits", step, area);
+            numbers.is("void.contact", "pits", step, 1.0 - area);
+            numbers.is("pit_fill.voxels", "pits", step, 1.0 - sum(&void) / sum(&pits));
+            let side = |k: usize, c: usize| (counts(&all[k], 3)[c] + counts(&all[k], 1)[c]) * V;
+            if k == 24 {
+                let (a, b): (Vec<f64>, Vec<f64>) = {
+                    let before: Vec<f64> =
+                        counts(&all[12], 3).iter().zip(counts(&all[12], 1)).map(|(a, b)| a + b).collect();
+                    let after: Vec<f64> = counts(l, 3).iter().zip(counts(l, 1)).map(|(a, b)| a + b).collect();
+                    (before, after)
+                };
+                assert_eq!(side(24, 0), b[0] * V);
+                let decrease = a.iter().zip(&b).map(|(a, b)| (a - b).max(0.0)).sum::<f64>() * V / COLUMNS;
+                numbers.is("decrease", "plating side", step, decrease);
+                assert!((area - 0.539).abs() < 1e-3, "the phantom plans 0.539, counted are {area}");
+            }
+        }
+        let (a, b) = (counts(l, 2), counts(l, 1));
+        if k > 0 {
+            numbers.is("pearson", "pit - dendrite", step, naive_pearson(&a, &b));
+        }
+        let m1 = a.iter().zip(&b).filter(|(_, b)| **b > 0.0).map(|(a, _)| a).sum::<f64>() / sum(&a);
+        if k > 0 {
+            numbers.is("coloc2.m1", "pit - dendrite", step, m1);
+        }
+        if [6, 18, 24].contains(&k) {
+            let grades = flooded(l);
+            let whole = l.iter().filter(|l| **l == 1).count() as f64;
+            numbers.is("grade.volume", "connected", step, grades[0] as f64 * V * V * V);
+            numbers.is("grade.volume", "fragile", step, grades[1] as f64 * V * V * V);
+            let rest: f64 =
+                ["bridged 1", "bridged 2", "isolated"].iter().map(|g| numbers.get("grade.part", g, step)).sum();
+            assert!((rest * whole - grades[2] as f64).abs() < 1e-6);
+        }
+    }
+    let side = |k: usize| thickness(k, 6) + thickness(k, 5);
+    numbers.is("rate.end_points", "stripping side, charge", None, (side(12) - side(0)) / 12.0);
+    numbers.is("rate.end_points", "stripping side, discharge", None, (side(24) - side(12)) / 12.0);
+    // The timetable's decay has a time of 3 steps; the layer is at least a voxel thick where it is.
+    assert!((numbers.get("decay.time", "deposited", None) - 3.0).abs() < 0.05);
+    assert_eq!(numbers.get("remaining.volume", "dendrite", Some(24)), numbers.get("volume", "dendrite", Some(24)));
+    assert!(numbers.get("volume", "dendrite", Some(13)) > numbers.get("volume", "dendrite", Some(12)));
+    // Maps and tables are those numbers.
+    let map = run(&folder.0, "convert out/maps/step_24.void.tif void.npy");
+    expect(&map, 0, &[], "map");
+    let bytes = std::fs::read(folder.0.join("void.npy")).unwrap();
+    let values = bytes[bytes.len() - 4 * NX * NZ..].chunks_exact(4).map(|b| f32::from_le_bytes(b.try_into().unwrap()));
+    let area = values.filter(|v| *v > 0.0).count() as f64 / COLUMNS;
+    numbers.is("void.area", "pits", Some(24), area);
+    let table = std::fs::read_to_string(folder.0.join("out/tables/pits.csv")).unwrap();
+    assert!(table.lines().all(|l| l.split(',').count() == 10), "{table}");
+}
+
+fn naive_pearson(a: &[f64], b: &[f64]) -> f64 {
+    let mean = |v: &[f64]| v.iter().sum::<f64>() / v.len() as f64;
+    let (ma, mb) = (mean(a), mean(b));
+    let dot = |x: &[f64], mx: f64, y: &[f64], my: f64| x.iter().zip(y).map(|(x, y)| (x - mx) * (y - my)).sum::<f64>();
+    dot(a, ma, b, mb) / (dot(a, ma, a, ma) * dot(b, mb, b, mb)).sqrt()
+}
+
+/// Dendritic voxels that a flood from the electrodes through lithium reaches at 6 neighbours, at 26 only, not at all.
+fn flooded(labels: &[u8]) -> [usize; 3] {
+    let reach = |six: bool| {
+        let mut reached = vec![false; labels.len()];
+        let mut open: Vec<usize> = (0..labels.len()).filter(|&i| [4, 6].contains(&labels[i])).collect();
+        open.iter().for_each(|&i| reached[i] = true);
+        while let Some(i) = open.pop() {
+            let at = [i / (NX * NY), i / NX % NY, i % NX].map(|v| v as i64);
+            for k in 0..27 {
+                let d = [k / 9 - 1, k / 3 % 3 - 1, k % 3 - 1];
+                let to = [at[0] + d[0], at[1] + d[1], at[2] + d[2]];
+                let inside = (0..3).all(|a| (0..[NZ, NY, NX][a] as i64).contains(&to[a]));
+                if !inside || six && d.iter().map(|v| v.abs()).sum::<i64>() != 1 {
+                    continue;
+                }
+                let j = (to[0] as usize * NY + to[1] as usize) * NX + to[2] as usize;
+                if !reached[j] && [1, 3, 4, 5, 6].contains(&labels[j]) {
+                    reached[j] = true;
+                    open.push(j);
+                }
+            }
+        }
+        reached
+    };
+    let (six, all) = (reach(true), reach(false));
+    let count = |keep: &dyn Fn(usize) -> bool| (0..labels.len()).filter(|&i| labels[i] == 1 && keep(i)).count();
+    [count(&|i| six[i]), count(&|i| !six[i] && all[i]), count(&|i| !all[i])]
+}
+
+#[test]
+fn bits_are_the_same_in_every_way_and_a_folder_is_not_taken_twice() {
+    let folder = made("analyze-bits");
+    let at = |words: &str| run(&folder.0, words);
+    expect(&at("analyze cell -o one --threads 1 --io pread --isa scalar -q"), 0, &[], "one");
+    expect(&at("analyze cell -o three --threads 3 -q"), 0, &[], "three");
+    // analysis.json has the digests of everything else.
+    for name in ["analysis.json", "results.json", "tables/dendrite_list.csv", "maps/step_24.void.tif"] {
+        let [a, b] = ["one", "three"].map(|d| std::fs::read(folder.0.join(d).join(name)).unwrap());
+        assert!(a == b, "{name}");
+    }
+    let text = std::fs::read_to_string(folder.0.join("one/results.json")).unwrap();
+    assert!(!text.contains(&*folder.0.to_string_lossy()) && !text.contains("threads"));
+    expect(&at("analyze cell -o one"), 73, &["finished analysis"], "twice");
+    expect(&at("analyze cell -o one --seed 5 --maps none --overwrite -q"), 0, &[], "replaced");
+    assert!(!folder.0.join("one/maps").exists(), "maps of the analysis before");
+    assert_ne!(std::fs::read(folder.0.join("one/results.json")).unwrap(), text.as_bytes());
+    // Begun by another one.
+    std::fs::remove_file(folder.0.join("one/analysis.json")).unwrap();
+    expect(&at("analyze cell -o one --seed 6"), 73, &["beginning of another"], "other");
+    expect(&at("analyze cell -o one --seed 5 --maps none -q"), 0, &[], "taken up");
+    expect(&at("analyze cell -o cell"), 73, &["something else"], "a series");
+}
+
+#[test]
+fn anyones_tiffs_are_analysed_with_a_table_and_a_voxel_size() {
+    let folder = made("analyze-tiff");
+    let at = |words: &str| run(&folder.0, words);
+    std::fs::create_dir(folder.0.join("t")).unwrap();
+    for k in [0, 6, 12, 18, 24] {
+        let words = format!("convert cell/truth/step_{k:02}/label.mhd t/scan_{k:02}.tif");
+        expect(&at(&words), 0, &[], "convert");
+    }
+    let mut table = String::new();
+    for (id, name) in NAMES.iter().enumerate() {
+        table += &format!("[[class]]\nid = {id}\nname = \"my {name}\"\n");
+    }
+    folder.write("mine.toml", table);
+    expect(&at("analyze cell -o whole -q"), 0, &[], "whole");
+    let mine = "analyze t --classes mine.toml --voxel 1.33um --turn 12 --roles plating=4,deposited=3,dendrite=1,\
+                stripping=6,redeposited=5,pit=2";
+    let done = at(&format!("{mine} -o mine"));
+    expect(&done, 0, &["left out: charge, Faraday, capacity ratios: no current log"], "tiff");
+    let (a, b) = (Numbers::of(&folder.0.join("whole/results.json")), Numbers::of(&folder.0.join("mine/results.json")));
+    for k in [0, 6, 12, 18, 24] {
+        b.is("volume", "my deposited", Some(k), a.get("volume", "deposited", Some(k)));
+        b.is("gap", "electrodes", Some(k), a.get("gap", "electrodes", Some(k)));
+        b.is("dead.volume", "dendrite", Some(k), a.get("dead.volume", "dendrite", Some(k)));
+    }
+    b.is("void.area", "pits", Some(24), a.get("void.area", "pits", Some(24)));
+    b.is("rate.end_points", "plating side, charge", None, a.get("rate.end_points", "plating side, charge", None));
+    assert!(!b.0.keys().any(|(d, _, _)| d.starts_with("charge") || d.starts_with("ratio")));
+    // A box, given with commas, through other axes: x and z exchanged, depth from the other side.
+    let boxed = "analyze t/scan_00.tif,t/scan_24.tif --voxel 1.33um --turn 0 --region x=10:30,z=5:40 -q -o boxed";
+    expect(&at(boxed), 0, &[], "box");
+    let b = Numbers::of(&folder.0.join("boxed/results.json"));
+    let l = labels(&folder.0, 24);
+    let inside = |i: usize| (10..30).contains(&(i % NX)) && (5..40).contains(&(i / NX / NY));
+    let n = (0..l.len()).filter(|&i| l[i] == 6 && inside(i)).count() as f64;
+    b.is("voxels", "stripping electrode", Some(1), n);
+    b.is("thickness", "stripping electrode", Some(1), n * V / (20.0 * 35.0));
+    let turned = "analyze t/scan_00.tif,t/scan_24.tif --voxel 1.33um --turn 0 --axes x-yz -q \
+                  --roles plating=6,stripping=4,deposited=5,redeposited=3 -o turned";
+    expect(&at(turned), 0, &[], "turned");
+    let t = Numbers::of(&folder.0.join("turned/results.json"));
+    t.is("gap", "electrodes", Some(1), a.get("gap", "electrodes", Some(24)));
+    // A list with times and a log gives charges.
+    let mut list =
+        String::from("voxel_um = 1.33\nlog = \"cell/potentiostat.csv\"\nclock_offset_s = 0\ncell_area_cm2 = 0.5\n");
+    for k in [0, 12, 24] {
+        let start = if k == 0 { 0 } else { 60 * (20 + 30 * (k - 1) + 15) };
+        list += &format!("[[scan]]\nlabels = \"t/scan_{k:02}.tif\"\nstep = {k}\nstart_s = {start}\n");
+    }
+    folder.write("list.toml", list);
+    expect(&at("analyze list.toml -q -o listed"), 0, &[], "list");
+    let c = Numbers::of(&folder.0.join("listed/results.json"));
+    c.is("ratio.per_area", "redeposited", Some(24), a.get("ratio.per_area", "redeposited", Some(24)));
+    c.is(
+        "current.mean",
+        "plating side",
+        Some(12),
+        (a.get("thickness.side", "plating side", Some(12)) - a.get("thickness.side", "plating side", Some(0)))
+            * 0.534e-4
+            * 3860.0
+            / 2.0,
+    );
+}
+
+#[test]
+fn bad_input_is_refused_with_its_reason() {
+    let folder = made("analyze-refused");
+    let at = |words: &str| run(&folder.0, words);
+    let refused = |words: &str, code: i32, says: &[&str]| {
+        expect(&at(&format!("analyze {words} -o no")), code, says, words);
+        assert!(!folder.0.join("no/analysis.json").exists(), "{words}");
+        let _ = std::fs::remove_dir_all(folder.0.join("no"));
+    };
+    refused("nothing", 66, &["step 0 is missing"]);
+    refused(
+        "cell --classes network",
+        65,
+        &["class 4 is 'plating electrode' in the series, and 'electrode' in the table"],
+    );
+    refused("cell --region x=5:5", 65, &["not empty"]);
+    refused("cell --region x=0:65", 65, &["within the volume"]);
+    refused("cell --voxel 1um", 65, &["--voxel says"]);
+    refused("cell --turn 30", 2, &["no step 30"]);
+    refused("cell --roles plating=dendrit", 2, &["did you mean 'dendrite'"]);
+    refused("cell --map 0=0,1=1,2=2,3=3,4=4,5=5", 65, &["the value 6", "is no class"]);
+    refused("cell --map 0=-,1=1,2=2,3=3,4=4,5=5,6=6", 65, &["nobody says"]);
+    refused("cell --log cell/classes.csv", 65, &["no column of time"]);
+    refused("cell --interface -1", 2, &["below zero"]);
+    // Labels of a larger table.
+    folder.write("two.toml", "[[class]]\nid = 0\nname = \"a\"\n[[class]]\nid = 1\nname = \"b\"\n");
+    let six = "cell/truth/step_00/label.mhd";
+    refused(&format!("{six} --classes two.toml"), 65, &["is no class"]);
+    // Another shape, another voxel size.
+    let other = "phantom cell -o small --preset small --mode labels --only 0 -q";
+    expect(&at(other), 0, &[], "small");
+    refused(&format!("{six},small/truth/step_00/label.mhd"), 65, &["register the scans onto one grid"]);
+    expect(&at(&format!("convert {six} a.npy")), 0, &[], "npy");
+    expect(&at("convert a.npy b.mhd --pixel 2um"), 0, &[], "mhd");
+    refused(&format!("{six},b.mhd"), 65, &["one voxel size"]);
+    refused("a.npy", 65, &["tells no voxel size"]);
+    // A scan that is not there: in the series, in a folder.
+    std::fs::rename(folder.0.join("cell/truth/step_07"), folder.0.join("away")).unwrap();
+    refused("cell", 66, &["step 7 is missing", "not whole"]);
+    std::fs::create_dir(folder.0.join("t")).unwrap();
+    for k in [1, 2, 4] {
+        std::fs::copy(folder.0.join("a.npy"), folder.0.join(format!("t/s{k}.npy"))).unwrap();
+    }
+    refused("t --voxel 1um", 65, &["step 3 is missing"]);
+    std::fs::copy(folder.0.join("a.npy"), folder.0.join("t/s3.npy")).unwrap();
+    let done = at("analyze t --voxel 1um -o yes");
+    expect(&done, 0, &["no current log with the times of the scans, and no --turn"], "whole again");
+    assert!(stderr(&done).contains("left out"));
+}
