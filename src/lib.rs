@@ -124,6 +124,7 @@ pub mod pipeline;
 pub mod provenance;
 pub mod recon;
 pub mod register;
+pub mod report;
 pub mod segment;
 pub mod tensor;
 #[doc(hidden)]

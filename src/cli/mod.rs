@@ -48,6 +48,7 @@ pub mod progress;
 pub mod recon;
 pub mod reconstruct;
 pub mod register;
+pub mod report;
 pub mod resample;
 pub mod run;
 pub mod scan;
@@ -120,6 +121,7 @@ pub const COMMANDS: &[Command] = &[
     trace::register::COMMAND,
     trace::conv::COMMAND,
     trace::step::COMMAND,
+    report::COMMAND,
     run::init::COMMAND,
     run::RUN,
     run::STATUS,

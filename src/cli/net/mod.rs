@@ -83,7 +83,7 @@ fn images(path: &Path) -> Result<Maps<f32>> {
 }
 
 /// Refuses to replace what is there, before any work.
-fn check_output(path: &Path, overwrite: bool) -> Result<()> {
+pub(super) fn check_output(path: &Path, overwrite: bool) -> Result<()> {
     if !overwrite && std::fs::symlink_metadata(path).is_ok() {
         return Err(Error::cannot_create("already exists").help("replace it with --overwrite").at(path));
     }

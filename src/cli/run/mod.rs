@@ -30,6 +30,7 @@ const FIXED: Opt =
     Opt::new("fixed", Takes::Number("K"), "Scan that the others are brought onto, from 0 [default: the last]");
 const TIMES: Opt =
     Opt::new("times", Takes::Value("FILE.csv"), "Minutes of current before each scan and second of its begin");
+const STILL: Opt = Opt::new("still", Takes::Switch, "Nothing moved between the scans: they are not registered");
 const UNTIL: Opt = Opt::new(
     "until",
     Takes::Choice(&["slices", "volumes", "classes", "report"]),
@@ -48,7 +49,7 @@ pub const RUN: Command = Command {
               scans are reconstructed about the axis that they have in common. After Ctrl-C, a crash or a full disk the same \
               command goes on, and ends with the same bytes.",
     examples: "  tomolith init scans -o cell.toml\n  tomolith run cell.toml -o cell\n  tomolith status cell.toml -o cell",
-    groups: &[("", &[CELL, FOLDER, SCANS, FIXED, TIMES, UNTIL])],
+    groups: &[("", &[CELL, FOLDER, SCANS, FIXED, TIMES, STILL, UNTIL])],
     run,
 };
 
@@ -59,7 +60,7 @@ pub const STATUS: Command = Command {
     details: "One line per step of CELL.toml: done; changed, where what it was made from is another now; damaged, where a file \
               of it is missing or another; or open. Nothing is written.",
     examples: "  tomolith status cell.toml -o cell",
-    groups: &[("", &[CELL, FOLDER, SCANS, FIXED, TIMES, UNTIL])],
+    groups: &[("", &[CELL, FOLDER, SCANS, FIXED, TIMES, STILL, UNTIL])],
     run: status,
 };
 
@@ -223,7 +224,7 @@ fn open(c: &Context, this: &Command) -> Result<Run> {
     let (center, weights, rules) =
         (has("recon", "--center"), has("seg predict", "--weights"), has("seg after", "--rules"));
     cell.one_axis = count > 1 && !center;
-    cell.registers = count > 1 && until != "slices";
+    cell.registers = count > 1 && until != "slices" && !settings.is_on("still")?;
     cell.segments = weights && until != "slices" && until != "volumes";
     (cell.rules, cell.analyses) = (rules, until == "report");
     if !weights && matches!(until, "classes" | "report") {

@@ -1,0 +1,368 @@
+//! The page: headline numbers, figures, tables, definitions, what was left out, and from what all was made.
+
+use super::chart::{Chart, Line, Point};
+use super::figures::{CURVES, Curves, MAPS, OTHERS, PANELS, ROLES};
+use super::map::{Map, bar, limits};
+use super::{escape, short};
+use crate::error::Result;
+use crate::json::Json;
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+
+/// What the page is made of.
+pub struct Sources {
+    /// `results.json`.
+    pub results: Json,
+    /// `analysis.json`: from what the numbers were made; none if it is not there.
+    pub provenance: Option<Json>,
+    /// Maps by kind and step.
+    pub maps: BTreeMap<(String, usize), Map>,
+}
+
+/// Most maps of one kind that are shown.
+const MOST_MAPS: usize = 6;
+/// Definitions whose last values stand first.
+const HEADLINES: &[&str] = &[
+    "thickness.side",
+    "net_lithium",
+    "faraday.thickness",
+    "ratio.per_area",
+    "ratio.whole_cell",
+    "remaining.volume",
+    "dead.volume",
+    "void.area",
+    "gap",
+    "swelling.inner",
+    "dendrites",
+    "change_correlation",
+];
+const STYLE: &str = "body{font:15px/1.45 system-ui,sans-serif;margin:2em auto;max-width:72em;padding:0 1em;color:#222}\
+h1{font-size:1.6em}h2{margin-top:2em;border-bottom:1px solid #ccc}h3{margin:1.2em 0 .3em;font-size:1.05em}\
+svg{max-width:100%;height:auto;font:11px system-ui,sans-serif}svg.bar{display:block;margin:.3em 0}\
+.g{stroke:#e4e4e4;fill:none}.a{stroke:#444;fill:none}.t{stroke:#888;stroke-dasharray:4 3;fill:none}.b{stroke:#000;stroke-width:3;fill:none}\
+.e{text-anchor:end}.m{text-anchor:middle}.charts{display:grid;grid-template-columns:repeat(auto-fit,minmax(26em,1fr));gap:1.5em}\
+.maps{display:flex;flex-wrap:wrap;gap:1em}figure{margin:0}figcaption{font-size:.85em;color:#555}.map svg image{image-rendering:pixelated}\
+table{border-collapse:collapse;font-size:.88em}td,th{padding:.15em .7em;border-bottom:1px solid #e6e6e6;text-align:left;vertical-align:top}\
+td.n{text-align:right;font-variant-numeric:tabular-nums}code{font-size:.92em}.warn{background:#fff4d6;padding:.4em .8em;border-left:4px solid #e69f00}\
+details{margin:.5em 0}summary{cursor:pointer}";
+
+/// A number of the results.
+struct Value<'a> {
+    definition: &'a str,
+    of: &'a str,
+    step: Option<usize>,
+    value: Option<f64>,
+    interval: Option<[f64; 2]>,
+    sampling: Option<[f64; 2]>,
+    from: &'a str,
+    unit: &'a str,
+}
+
+fn pair(json: Option<&Json>) -> Option<[f64; 2]> {
+    let both = json?.as_arr()?;
+    Some([both.first()?.as_f64()?, both.get(1)?.as_f64()?])
+}
+
+fn values(results: &Json) -> Result<Vec<Value<'_>>> {
+    results.need_arr("quantities")?.iter().map(value).collect()
+}
+
+/// One entry of `quantities`.
+fn value(q: &Json) -> Result<Value<'_>> {
+    let text = |key: &str| q.get(key).and_then(Json::as_str).unwrap_or("");
+    Ok(Value {
+        definition: q.need_str("definition")?,
+        of: q.need_str("of")?,
+        step: q.get("step").and_then(Json::as_u64).map(|s| s as usize),
+        value: q.get("value").and_then(Json::as_f64),
+        interval: pair(q.get("interval95")),
+        sampling: pair(q.get("sampling95")),
+        from: text("interval_from"),
+        unit: text("unit"),
+    })
+}
+
+/// What stands along x: minutes of current where all scans tell them, else steps.
+struct Axis {
+    label: &'static str,
+    of_step: BTreeMap<usize, f64>,
+    /// Where charge becomes discharge.
+    turn: Option<f64>,
+}
+
+impl Axis {
+    fn new(results: &Json, values: &[Value]) -> Result<Axis> {
+        let scans = results.need_arr("scans")?;
+        let mut steps = Vec::new();
+        for scan in scans {
+            steps.push((scan.need_u64("step")? as usize, scan.get("minutes_on").and_then(Json::as_f64)));
+        }
+        let minutes = steps.iter().all(|s| s.1.is_some());
+        let place = |(step, on): &(usize, Option<f64>)| (*step, if minutes { on.unwrap_or(0.0) } else { *step as f64 });
+        let of_step: BTreeMap<usize, f64> = steps.iter().map(place).collect();
+        // The greatest net charge: behind it current flows the other way.
+        let charge =
+            values.iter().filter(|v| v.definition == "charge.net").filter_map(|v| Some((v.step?, v.value?.abs())));
+        let most =
+            charge.fold(None::<(usize, f64)>, |most, c| if most.is_none_or(|m| c.1 > m.1) { Some(c) } else { most });
+        let last = of_step.keys().next_back().copied();
+        let turn = most.filter(|m| Some(m.0) != last && m.1 > 0.0).and_then(|m| of_step.get(&m.0).copied());
+        Ok(Axis { label: if minutes { "minutes of current" } else { "step" }, of_step, turn })
+    }
+}
+
+/// Colour of what a number is of: by its role in the cell, else by its place among the others.
+fn colour(results: &Json, of: &str, place: usize) -> String {
+    let roles = results.get("parameters").and_then(|p| p.get("roles"));
+    let is = |role: &str| {
+        let class = roles.and_then(|r| r.get(role)).and_then(Json::as_str);
+        class == Some(of) || of.strip_suffix(" side") == Some(role)
+    };
+    let found = ROLES.iter().find(|(role, _)| is(role)).map(|r| r.1);
+    found.unwrap_or(OTHERS[place % OTHERS.len()]).to_string()
+}
+
+fn chart(figure: &Curves, results: &Json, all: &[Value], axis: &Axis) -> Option<String> {
+    let mut lines: Vec<Line> = Vec::new();
+    for definition in figure.definitions {
+        let of_it = || all.iter().filter(|v| v.definition == *definition);
+        let mut names: Vec<&str> = Vec::new();
+        of_it().for_each(|v| {
+            if !names.contains(&v.of) && v.of != "background" {
+                names.push(v.of);
+            }
+        });
+        for of in names {
+            let point = |v: &Value| {
+                let x = *axis.of_step.get(&v.step?)?;
+                Some(Point { x, y: v.value?, interval: v.interval })
+            };
+            let points: Vec<Point> = of_it().filter(|v| v.of == of).filter_map(point).collect();
+            if points.is_empty() {
+                continue;
+            }
+            let name = if figure.definitions.len() > 1 { format!("{definition}: {of}") } else { of.to_string() };
+            let colour = match figure.definitions.len() {
+                1 => colour(results, of, lines.len()),
+                _ => OTHERS[lines.len() % OTHERS.len()].to_string(),
+            };
+            lines.push(Line { name, colour, points });
+        }
+    }
+    let mark = axis.turn.map(|at| (at, "turn".to_string()));
+    Chart { x: axis.label.into(), y: figure.y.into(), lines, mark }.svg()
+}
+
+fn interval(v: Option<[f64; 2]>) -> String {
+    v.map_or("–".into(), |[a, b]| format!("{} to {}", short(a), short(b)))
+}
+
+fn table(rows: &[&Value], s: &mut String) {
+    *s += "<table><tr><th>what</th><th>of</th><th>step</th><th>value</th><th>unit</th><th>95 %: this field</th>\
+           <th>95 %: another field</th><th>from</th></tr>";
+    for v in rows {
+        let _ = write!(
+            s,
+            "<tr><td><a href=\"#d-{0}\">{0}</a></td><td>{1}</td><td class=\"n\">{2}</td><td class=\"n\">{3}</td><td>{4}</td>\
+             <td class=\"n\">{5}</td><td class=\"n\">{6}</td><td>{7}</td></tr>",
+            escape(v.definition),
+            escape(v.of),
+            v.step.map_or("–".into(), |k| k.to_string()),
+            v.value.map_or("–".into(), short),
+            escape(v.unit),
+            interval(v.interval),
+            interval(v.sampling),
+            escape(v.from)
+        );
+    }
+    *s += "</table>";
+}
+
+/// A member of a JSON object as a row of text.
+fn plain(json: &Json) -> String {
+    json.as_str().map_or_else(|| json.to_line(), String::from)
+}
+
+/// The page.
+///
+/// # Errors
+/// Data: results of another kind.
+pub fn page(title: &str, sources: &Sources) -> Result<String> {
+    let results = &sources.results;
+    let all = values(results)?;
+    let axis = Axis::new(results, &all)?;
+    let mut s = format!(
+        "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><meta name=\"viewport\" content=\"width=device-width\">\
+         <title>{0}</title><style>{STYLE}</style></head><body><h1>{0}</h1>",
+        escape(title)
+    );
+    let _ = write!(s, "<p>{} scans, {} numbers. ", results.need_arr("scans")?.len(), all.len());
+    s += "Hover over a point for its value. Bars are 95 % intervals. Numbers are defined <a href=\"#definitions\">below</a>; \
+          what was left out, and why, stands <a href=\"#left-out\">there</a>.</p>";
+    for note in results.get("notes").and_then(Json::as_arr).unwrap_or_default() {
+        let _ = write!(s, "<p class=\"warn\">{}</p>", escape(&plain(note)));
+    }
+
+    s += "<h2>At the end</h2>";
+    let last = axis.of_step.keys().next_back().copied();
+    let rows: Vec<&Value> = HEADLINES
+        .iter()
+        .flat_map(|name| all.iter().filter(move |v| v.definition == *name))
+        .filter(|v| v.step == last || v.step.is_none())
+        .collect();
+    table(&rows, &mut s);
+
+    s += "<h2>Over the series</h2><div class=\"charts\">";
+    let mut shown: Vec<&str> = Vec::new();
+    for figure in CURVES {
+        if let Some(svg) = chart(figure, results, &all, &axis) {
+            shown.push(figure.id);
+            let _ = write!(s, "<section id=\"{}\"><h3>{}</h3>{svg}</section>", figure.id, escape(figure.title));
+        }
+    }
+    s += "</div><h2>Maps</h2><p>Each seen along the depth; all maps of a kind have one scale.</p>";
+    for figure in MAPS {
+        let of_kind: Vec<(&usize, &Map)> =
+            sources.maps.iter().filter(|((kind, _), _)| kind == figure.kind).map(|((_, step), m)| (step, m)).collect();
+        if of_kind.is_empty() {
+            continue;
+        }
+        shown.push(figure.id);
+        let (range, scale) = limits(of_kind.iter().map(|m| m.1));
+        let _ = write!(
+            s,
+            "<section id=\"{}\"><h3>{}</h3>{}<div class=\"maps\">",
+            figure.id,
+            escape(figure.title),
+            bar(range, scale, figure.unit)
+        );
+        let n = of_kind.len();
+        // Evenly, with the first and the last.
+        let chosen = (0..n.min(MOST_MAPS)).map(|k| if n <= MOST_MAPS { k } else { k * (n - 1) / (MOST_MAPS - 1) });
+        for k in chosen {
+            s += &of_kind[k].1.svg(range, scale)?;
+        }
+        s += "</div></section>";
+    }
+
+    s += "<h2 id=\"panels\">The paper's panels</h2><table><tr><th>panel</th><th>what</th><th>here</th></tr>";
+    for (panel, what, place) in PANELS {
+        let here = match place {
+            Ok(id) if shown.contains(id) => format!("<a href=\"#{id}\">{id}</a>"),
+            Ok(id) => format!("{id}: these numbers have none of it, see <a href=\"#left-out\">what was left out</a>"),
+            Err(why) => format!("not here: {}", escape(why)),
+        };
+        let _ = write!(s, "<tr><td>{}</td><td>{}</td><td>{here}</td></tr>", escape(panel), escape(what));
+    }
+    s += "</table><h2 id=\"left-out\">Left out</h2>";
+    let left = results.get("left_out").and_then(Json::as_arr).unwrap_or_default();
+    if left.is_empty() {
+        s += "<p>Nothing.</p>";
+    }
+    for item in left {
+        let text = |key: &str| escape(item.get(key).and_then(Json::as_str).unwrap_or(""));
+        let _ = write!(s, "<p><b>{}</b>: {}</p>", text("what"), text("why"));
+    }
+
+    s += "<h2>All numbers</h2>";
+    let definitions = results.need("definitions")?.as_obj().cloned().unwrap_or_default();
+    let table_of =
+        |name: &str| definitions.get(name).and_then(|d| d.get("table")).and_then(Json::as_str).unwrap_or("other");
+    let mut tables: Vec<&str> = Vec::new();
+    for v in &all {
+        if !tables.contains(&table_of(v.definition)) {
+            tables.push(table_of(v.definition));
+        }
+    }
+    for name in tables {
+        let rows: Vec<&Value> = all.iter().filter(|v| table_of(v.definition) == name).collect();
+        let _ = write!(s, "<details><summary>{} ({} numbers)</summary>", escape(name), rows.len());
+        table(&rows, &mut s);
+        s += "</details>";
+    }
+    s += "<h2 id=\"definitions\">Definitions</h2><table><tr><th>name</th><th>unit</th><th>panel</th><th>what it is</th></tr>";
+    for (name, d) in &definitions {
+        let text = |key: &str| escape(d.get(key).and_then(Json::as_str).unwrap_or(""));
+        let _ = write!(
+            s,
+            "<tr id=\"d-{0}\"><td><code>{0}</code></td><td>{1}</td><td>{2}</td><td>{3}</td></tr>",
+            escape(name),
+            text("unit"),
+            text("panel"),
+            text("text")
+        );
+    }
+    s += "</table><h2>From what</h2><h3>Parameters</h3><table>";
+    for (key, value) in results.need("parameters")?.as_obj().into_iter().flatten() {
+        let _ = write!(s, "<tr><td>{}</td><td><code>{}</code></td></tr>", escape(key), escape(&plain(value)));
+    }
+    s += "</table>";
+    if let Some(made) = &sources.provenance {
+        s += "<h3>Files read</h3><details><summary>names and SHA-256</summary><table>";
+        for input in made.get("inputs").and_then(Json::as_arr).unwrap_or_default() {
+            let text = |key: &str| escape(&input.get(key).map(plain).unwrap_or_default());
+            let _ = write!(
+                s,
+                "<tr><td>{}</td><td>{}</td><td><code>{}</code></td></tr>",
+                text("role"),
+                text("name"),
+                text("sha256")
+            );
+        }
+        s += "</table></details>";
+        let text = |key: &str| escape(&made.get(key).map(plain).unwrap_or_default());
+        let tool = made.get("tool").map(|t| {
+            let part = |key: &str| t.get(key).and_then(Json::as_str).unwrap_or("").to_string();
+            format!("{} {}", part("name"), part("version"))
+        });
+        let _ = write!(
+            s,
+            "<p>Made by {}, arithmetic contract {}; record of the analysis <code>{}</code>.</p>",
+            escape(&tool.unwrap_or_default()),
+            text("contract"),
+            text("analysis_sha256")
+        );
+    }
+    s += "</body></html>\n";
+    Ok(s)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const RESULTS: &str = r#"{"definitions":{"volume":{"panel":"3b","table":"volumes","text":"a < b","unit":"um3"}},
+        "left_out":[{"what":"solid fraction","why":"no grey values"}],"notes":["apparent & porous"],
+        "parameters":{"roles":{"dendrite":"needles"},"seed":"1"},
+        "quantities":[{"definition":"volume","of":"needles","step":0,"unit":"um3","value":1.5,"interval95":[1,2]},
+        {"definition":"volume","of":"needles","step":8,"unit":"um3","value":null,"interval95":null}],
+        "scans":[{"step":0,"minutes_on":0},{"step":8,"minutes_on":80}],"schema":"tomolith-results-1"}"#;
+
+    #[test]
+    fn the_page_holds_the_numbers_and_says_what_it_does_not() {
+        let map = Map { title: "step 0".into(), width: 2, values: vec![0.0, 1.0, 2.0, 3.0], pixel: 1.33 };
+        let maps = BTreeMap::from([(("dendrite".to_string(), 0), map)]);
+        let sources = Sources { results: Json::parse(RESULTS).unwrap(), provenance: None, maps };
+        let text = page("A < cell", &sources).unwrap();
+        assert_eq!(page("A < cell", &sources).unwrap(), text);
+        for part in [
+            "A &lt; cell",
+            "apparent &amp; porous",
+            "solid fraction</b>: no grey values",
+            "needles: 1.5 at 0, 95 %: 1 to 2",
+            "#009e73",
+            "map-dendrite",
+            "a &lt; b",
+            "minutes of current",
+            "not here: drawings",
+        ] {
+            assert!(text.contains(part), "{part}");
+        }
+        // Nothing is fetched from anywhere.
+        assert!(!text.contains("http") && !text.contains("<script") && !text.contains("NaN"));
+        assert!(
+            page("x", &Sources { results: Json::parse("{}").unwrap(), provenance: None, maps: BTreeMap::new() })
+                .is_err()
+        );
+    }
+}
