@@ -5,6 +5,8 @@ use crate::cli::options::{Opt, Takes};
 use crate::cli::output::{bytes_for_people, printable};
 use crate::cli::{Command, Context};
 use crate::error::{Error, Fault, Result};
+use crate::os::check_interrupt;
+use crate::pipeline::record::RECORD;
 use crate::volume::reader::{Reader, base_of, with_suffix};
 use crate::volume::verify::{VerifyReport, examine};
 use std::path::Path;
@@ -14,7 +16,8 @@ pub const COMMAND: Command = Command {
     path: &["verify"],
     about: "Check that volumes are complete and unchanged since they were written",
     details: "Checks headers, lengths, and the SHA-256 of every slab against the manifest NAME.json, and names the \
-              first slab that differs. A folder stands for all volumes in it. One line per volume, with its digest; \
+              first slab that differs. A folder stands for all volumes in it; the folder of a run (`run`) for every file that a \
+              step made, which is compared with the run's record, too. One line per volume, with its digest; \
               exit code 0 when all are intact, 3 when bytes differ, otherwise that of the first error.",
     examples: "  tomolith verify out/tooth.mhd\n  tomolith verify out",
     groups: &[("", &[Opt::new("file", Takes::Arguments("FILE|DIR"), "Volumes, or folders of volumes")])],
@@ -24,6 +27,10 @@ pub const COMMAND: Command = Command {
 fn run(context: &Context) -> Result<()> {
     let mut errors: Vec<Error> = Vec::new();
     for path in context.settings.required_paths("file")? {
+        if path.join(RECORD).is_file() {
+            errors.extend(verify_run(context, &path)?);
+            continue;
+        }
         let report = match examine_or_explain(&path, context) {
             Ok(report) => report,
             Err(e) if e.fault() == Fault::Again => return Err(e),
@@ -59,6 +66,35 @@ fn run(context: &Context) -> Result<()> {
             Err(e)
         }
     }
+}
+
+/// Every file of a run beside its record, which is sealed.
+fn verify_run(context: &Context, folder: &Path) -> Result<Vec<Error>> {
+    let record = crate::cli::run::record_of(folder)?;
+    let mut errors = Vec::new();
+    for (step, done) in &record.steps {
+        for (file, recorded) in &done.made {
+            check_interrupt()?;
+            let path = folder.join(file);
+            // Voxels first: the digest in a manifest is only what it says.
+            let voxels = if file.ends_with(".mhd") { examine(&path).and_then(|r| r.check()) } else { Ok(()) };
+            let found = voxels.and_then(|()| crate::cli::run::digest_of_made(context, &path));
+            let outcome = match found {
+                Ok(digest) if digest == *recorded => Ok(()),
+                Ok(_) => Err(Error::mismatch("is not what the run's record says").at(&path)),
+                Err(e) => Err(e.at(&path)),
+            };
+            let name = printable(file);
+            match outcome {
+                Ok(()) => context.out.line(format!("ok    {name}  {step}, {recorded}"))?,
+                Err(e) => {
+                    context.out.line(format!("FAIL  {name}  {step}: {}", printable(e.what())))?;
+                    errors.push(e);
+                }
+            }
+        }
+    }
+    Ok(errors)
 }
 
 /// A volume without manifest cannot be verified; if it is not even a sound volume, that is the better answer.

@@ -45,9 +45,10 @@ const LEFT: f64 = 72.0;
 const RIGHT: f64 = 12.0;
 const TOP: f64 = 10.0;
 const BOTTOM: f64 = 44.0;
-/// Height of a line of the legend, and columns of it.
+/// Height of a line of the legend; its columns, and fewer where a name is longer than so many letters.
 const LEGEND: f64 = 18.0;
 const COLUMNS: usize = 3;
+const LONG: usize = 24;
 /// Ticks on an axis, about.
 const TICKS: f64 = 6.0;
 /// Dashes of the lines in their order, so that colour alone does not tell them apart.
@@ -95,7 +96,8 @@ impl Chart {
         if ys[0] > 0.0 && ys[0] < 0.3 * ys[1] {
             ys[0] = 0.0;
         }
-        let rows = self.lines.len().div_ceil(COLUMNS);
+        let columns = if self.lines.iter().any(|l| l.name.len() > LONG) { COLUMNS - 1 } else { COLUMNS };
+        let rows = self.lines.len().div_ceil(columns);
         let height = HEIGHT + rows as f64 * LEGEND;
         let x = |v: f64| LEFT + (v - xs[0]) / (xs[1] - xs[0]) * (WIDTH - LEFT - RIGHT);
         let y = |v: f64| HEIGHT - BOTTOM - (v - ys[0]) / (ys[1] - ys[0]) * (HEIGHT - TOP - BOTTOM);
@@ -155,8 +157,8 @@ impl Chart {
                 let title = format!("{}: {} at {}{interval}", line.name, short(p.y), short(p.x));
                 let _ = write!(s, "{}<title>{}</title></path>", marker(k, x(p.x), y(p.y), colour), escape(&title));
             }
-            let (row, column) = (k / COLUMNS, k % COLUMNS);
-            let left = LEFT + column as f64 * (WIDTH - LEFT) / COLUMNS as f64;
+            let (row, column) = (k / columns, k % columns);
+            let left = LEFT + column as f64 * (WIDTH - LEFT) / columns as f64;
             let top = HEIGHT + row as f64 * LEGEND + 6.0;
             let _ = write!(s, "{}</path>", marker(k, left + 4.0, top, colour));
             let _ = write!(s, "<text x=\"{:.1}\" y=\"{:.1}\">{}</text>", left + 14.0, top + 4.0, escape(&line.name));

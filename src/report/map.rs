@@ -131,7 +131,7 @@ impl Map {
 /// The bar that tells the colours of a scale.
 pub fn bar([low, high]: [f64; 2], scale: Scale, unit: &str) -> String {
     const STEPS: usize = 64;
-    let mut s = String::from("<svg class=\"bar\" viewBox=\"0 0 320 34\" width=\"320\">");
+    let mut s = String::from("<svg class=\"bar\" viewBox=\"0 0 440 34\" width=\"440\">");
     for k in 0..STEPS {
         let [r, g, b] = scale.colour((k as f64 + 0.5) / STEPS as f64);
         let _ = write!(s, "<path fill=\"#{r:02x}{g:02x}{b:02x}\" d=\"M{} 2h4.2v12h-4.2z\"/>", 32 + 4 * k);

@@ -1,6 +1,6 @@
 //! `tomolith diff`: where two volumes, or two runs, differ.
 
-use super::{Record, read_text};
+use super::record_of;
 use crate::cli::options::{Opt, Takes};
 use crate::cli::{Command, Context};
 use crate::error::{Error, Result};
@@ -66,8 +66,7 @@ fn run(c: &Context) -> Result<()> {
             Some(how) => Err(Error::mismatch(how).at(&b)),
         };
     }
-    let read = |path: &Path| Record::parse(&read_text(path)?).map_err(|e| e.at(path));
-    let [one, other] = [read(&records[0])?, read(&records[1])?];
+    let [one, other] = [record_of(&a)?, record_of(&b)?];
     let mut differ = 0;
     for (name, done) in &one.steps {
         let Some(again) = other.steps.get(name) else {

@@ -261,8 +261,20 @@ impl Digests {
     }
 }
 
-/// Digest of a file of the run.
-fn made(c: &Context, path: &Path) -> Result<String> {
+/// The record in a run folder.
+///
+/// # Errors
+/// Missing: there is none; data: changed after it was written.
+pub fn record_of(folder: &Path) -> Result<Record> {
+    let path = folder.join(RECORD);
+    Record::parse(&read_text(&path)?).map_err(|e| e.at(&path))
+}
+
+/// Digest of a file of the run, as its record has it; of a volume, that of its numbers.
+///
+/// # Errors
+/// What reading says.
+pub fn digest_of_made(c: &Context, path: &Path) -> Result<String> {
     let found = if path.extension().is_some_and(|e| e == "mhd") {
         digest_of(&Reader::open(path, c.io)?)?
     } else {
@@ -282,11 +294,10 @@ enum State {
 
 impl Run {
     fn record(&self) -> Result<Option<Record>> {
-        let path = self.folder.join(RECORD);
-        if !path.exists() {
+        if !self.folder.join(RECORD).exists() {
             return Ok(None);
         }
-        let record = Record::parse(&read_text(&path)?).map_err(|e| e.at(&path))?;
+        let record = record_of(&self.folder)?;
         if record.name != self.name {
             return Err(Error::data(format!("holds the run '{}', not '{}'", record.name, self.name))
                 .help("name another folder with -o")
@@ -310,7 +321,8 @@ impl Run {
         if Some(&done.key) != key {
             return State::Changed;
         }
-        let same = |(file, digest): (&String, &String)| made(c, &self.folder.join(file)).is_ok_and(|d| d == *digest);
+        let same =
+            |(file, digest): (&String, &String)| digest_of_made(c, &self.folder.join(file)).is_ok_and(|d| d == *digest);
         if done.made.iter().all(same) { State::Done } else { State::Damaged }
     }
 
@@ -396,7 +408,7 @@ fn run(c: &Context) -> Result<()> {
         record.steps.remove(&step.name);
         run.execute(c, step)?;
         let file = |name: &String| {
-            let found = made(c, &run.folder.join(name)).map_err(|e| match e.fault() {
+            let found = digest_of_made(c, &run.folder.join(name)).map_err(|e| match e.fault() {
                 Fault::Missing => Error::bug(format!("{} made no {name}", step.name)),
                 _ => e,
             })?;

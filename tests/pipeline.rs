@@ -1,0 +1,137 @@
+//! The whole way from scans to a report: the same bytes for any number of threads and after any number of kills; done again
+//! only where something changed; refused where the reason can be told.
+
+mod common;
+use common::{Scratch, expect, run, stderr, stdout, tomolith};
+use std::path::Path;
+use std::process::Stdio;
+use std::time::Duration;
+
+/// Kills of one run; `TOMOLITH_TEST_KILLS` may ask for more.
+const KILLS: usize = 12;
+
+/// A series of three scans at which nothing moved, a network that has learnt nothing, and rules.
+fn cell(folder: &Scratch) {
+    let words = "phantom cell -o scans --preset tiny --mode radiographs --steps 3 --seed 5 --still --detector ideal --untruncated -q";
+    expect(&run(&folder.0, words), 0, &[], words);
+    expect(&run(&folder.0, "net init -o w.safetensors --channels 4,8 --classes 5"), 0, &[], "init");
+    folder.write(
+        "rules.toml",
+        "axis = \"y\"\n[[split]]\nclass = \"plating electrode\"\nat = 160\nbecomes = \"stripping electrode\"\n",
+    );
+    expect(&run(&folder.0, "init scans --weights w.safetensors -o cell.toml"), 0, &["3 scans"], "init");
+    change(folder, "weights = \"w.safetensors\"", "weights = \"w.safetensors\"\ngrey = \"0,1.2\"\nroi = \"64\"");
+    change(folder, "# rules", "rules");
+    change(folder, "[run]\n", "[run]\nstill = true\n");
+    change(folder, "[analyze]\n", "[analyze]\ncell-area = 0.5\nmaps = \"none\"\n");
+}
+
+fn change(folder: &Scratch, from: &str, to: &str) {
+    let text = std::fs::read_to_string(folder.0.join("cell.toml")).unwrap();
+    assert!(text.contains(from), "{from}: {text}");
+    folder.write("cell.toml", text.replacen(from, to, 1));
+}
+
+/// The seal that a run ends with.
+#[track_caller]
+fn seal(folder: &Path, words: &str) -> String {
+    let output = run(folder, words);
+    expect(&output, 0, &["run cell "], words);
+    stdout(&output).trim().rsplit(' ').next().unwrap().to_string()
+}
+
+fn done_again(folder: &Path, words: &str) -> Vec<String> {
+    let output = run(folder, words);
+    expect(&output, 0, &[], words);
+    let text = stderr(&output);
+    let steps = text.lines().filter_map(|l| l.strip_prefix("note: ")?.split_once(" of 13: ").map(|s| s.1.to_string()));
+    steps.filter(|s| !s.ends_with(": done")).collect()
+}
+
+#[test]
+fn a_run_is_one_set_of_bytes() {
+    let folder = Scratch::new("pipeline");
+    let there = &folder.0;
+    cell(&folder);
+    let whole = seal(there, "run cell.toml -o whole");
+    assert_eq!(seal(there, "run cell.toml -o one --threads 1 --isa scalar"), whole);
+    expect(&run(there, "diff whole one"), 0, &["identical"], "diff");
+    let report = std::fs::read_to_string(there.join("whole/report.html")).unwrap();
+    assert!(report.contains("Thickness of both sides") && report.starts_with("<!doctype html>"));
+    expect(&run(there, "verify whole"), 0, &["ok    slices/s00.mhd", "ok    report.html"], "verify");
+
+    // Killed again and again, at moments that have nothing to do with its steps.
+    let kills = std::env::var("TOMOLITH_TEST_KILLS").map_or(KILLS, |n| n.parse().unwrap());
+    let mut killed = 0;
+    for k in 0..kills {
+        let mut child = tomolith(there);
+        child.args(["run", "cell.toml", "-o", "killed", "-q"]).stdout(Stdio::null()).stderr(Stdio::null());
+        let mut child = child.spawn().unwrap();
+        std::thread::sleep(Duration::from_millis(60 + (k as u64 * 397) % 900));
+        killed += usize::from(child.try_wait().unwrap().is_none());
+        let _ = child.kill();
+        child.wait().unwrap();
+    }
+    assert!(killed > 0, "every run ended before its kill");
+    assert_eq!(seal(there, "run cell.toml -o killed"), whole);
+    expect(&run(there, "diff whole killed"), 0, &["identical"], "diff");
+
+    // Nothing changed, nothing is done.
+    assert!(done_again(there, "run cell.toml -o whole").is_empty());
+    // A flipped bit is noticed, made good, and leads to nothing else, as the bytes are the same again.
+    let path = there.join("one/slices/s01.raw");
+    let mut bytes = std::fs::read(&path).unwrap();
+    bytes[1000] ^= 4;
+    std::fs::write(&path, bytes).unwrap();
+    expect(&run(there, "verify one"), 3, &[], "verify a flipped bit");
+    std::fs::remove_file(&path).unwrap();
+    expect(&run(there, "status cell.toml -o one"), 0, &["recon s01        damaged", "12 of 13 steps done"], "status");
+    assert_eq!(done_again(there, "run cell.toml -o one"), ["recon s01"]);
+    expect(&run(there, "verify one"), 0, &[], "verify");
+    // An option of one stage: that stage, and what hangs on it where its bytes are others.
+    change(&folder, "cell-area = 0.5", "cell-area = 0.4");
+    assert_eq!(done_again(there, "run cell.toml -o one"), ["numbers", "report"]);
+    expect(&run(there, "diff whole one"), 3, &["numbers: made of something else", "numbers/results.json"], "diff");
+    // The same scans elsewhere are the same run.
+    std::fs::rename(there.join("scans"), there.join("moved")).unwrap();
+    change(&folder, "scans/step_", "moved/step_");
+    change(&folder, "scans/potentiostat", "moved/potentiostat");
+    assert!(done_again(there, "run cell.toml -o one").is_empty());
+}
+
+#[test]
+fn what_cannot_be_run_is_refused_with_the_reason() {
+    let folder = Scratch::new("pipeline-refused");
+    let there = &folder.0;
+    std::fs::create_dir(there.join("scans")).unwrap();
+    expect(&run(there, "init scans"), 66, &["no scans"], "an empty folder");
+    folder.write("a.npy", common::npy(&[20, 3, 24], &[0.5; 20 * 3 * 24]));
+    for (text, code, says) in [
+        ("[run]\n", 2, "no scans"),
+        ("[run]\nscans = \"b.npy\"\n", 66, "no such scan"),
+        ("[run]\nscans = \"x*y\"\n", 66, "no scan is named"),
+        ("[run]\nscans = \"a.npy\"\nfixed = 3\n", 2, "there are 1 scans"),
+        ("[run]\nscans = \"a.npy\"\n[recon]\noutput = \"o\"\n", 2, "is given by `run`"),
+        ("[run]\nscans = \"a.npy\"\n[recon]\nfiltre = \"hann\"\n", 2, "did you mean 'filter'"),
+        ("[run]\nscans = \"a.npy\"\ntimes = \"t.csv\"\n", 65, "0 times for 1 scans"),
+    ] {
+        folder.write("cell.toml", text);
+        folder.write("t.csv", "step,minutes,start_s\n");
+        expect(&run(there, "run cell.toml -o out"), code, &[says], text);
+        assert!(!there.join("out").exists(), "{text}");
+    }
+    // A folder of something else, and one of another run.
+    folder.write("cell.toml", "[run]\nscans = \"a.npy\"\n");
+    expect(
+        &run(there, "run cell.toml -o scans/.."),
+        73,
+        &["holds something, and no run"],
+        "a folder of something else",
+    );
+    // A step's own error comes through with its code; what was done before stays.
+    expect(&run(there, "run cell.toml -o out"), 65, &["the step was: tomolith recon"], "no angles");
+    std::fs::copy(there.join("cell.toml"), there.join("other.toml")).unwrap();
+    folder.write("out/run.json", "{}");
+    expect(&run(there, "run other.toml -o out"), 65, &[], "a record that is none");
+    expect(&run(there, "diff a.npy a.npy"), 65, &[], "no volumes");
+}
