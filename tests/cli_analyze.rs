@@ -324,6 +324,49 @@ fn anyones_tiffs_are_analysed_with_a_table_and_a_voxel_size() {
 }
 
 #[test]
+fn grey_values_close_the_balance_and_a_known_confusion_is_undone() {
+    let folder = made("analyze-grey");
+    let at = |words: &str| run(&folder.0, words);
+    // The truth's solid lithium as grey values: 1 is lithium, 0 what fills the pores.
+    let grey = "analyze cell --grey truth/step_#/li_frac.mhd --grey-lithium 1 --grey-fill 0 --maps none -q -o grey";
+    expect(&at(grey), 0, &[], "grey");
+    let numbers = Numbers::of(&folder.0.join("grey/results.json"));
+    let levels = |k: usize| {
+        let bytes = std::fs::read(folder.0.join(format!("cell/truth/step_{k:02}/li_frac.raw"))).unwrap();
+        bytes.iter().map(|&b| f64::from(b)).sum::<f64>()
+    };
+    let total = levels(0);
+    for k in 0..25 {
+        assert_eq!(levels(k), total, "lithium is kept");
+        let got = numbers.get("solid.total", "lithium", Some(k));
+        // f32 holds a level's 255th to 6e-8.
+        assert!((got / (total / 255.0 * V / COLUMNS) - 1.0).abs() < 1e-7, "step {k}: {got}");
+    }
+    for (of, step) in [("stripped", 12), ("redeposited", 24), ("plated + dendrites", 12)] {
+        let ratio = numbers.get("solid.ratio_per_area", of, Some(step));
+        assert!((ratio - 1.0).abs() < 1e-3, "{of}: {ratio}");
+    }
+    let porous = numbers.get("solid.fraction", "redeposited", Some(24));
+    assert!((porous - 1.0 + numbers.get("apparent_porosity", "redeposited", Some(24))).abs() < 1e-3);
+    let unsaid = "analyze cell --grey truth/step_#/li_frac.mhd -o no";
+    expect(&at(unsaid), 2, &["--grey-fill"], "unsaid");
+    let gone = "analyze cell --grey truth/step_#/grey.mhd --grey-fill 0 -o no";
+    expect(&at(gone), 66, &["step 0 is missing"], "no grey");
+
+    // Step 11 stands for a prediction of step 12: its confusion, undone, turns its volumes into those of step 12.
+    let eval = "seg eval --prediction cell/truth/step_11/label.mhd --truth cell/truth/step_12/label.mhd --classes cell \
+                --draws 0 --boundary 0 -q -o m.json";
+    expect(&at(eval), 0, &[], "eval");
+    expect(&at("analyze cell/truth/step_11/label.mhd --confusion m.json --maps none -q -o one"), 0, &[], "one");
+    let c = Numbers::of(&folder.0.join("one/results.json"));
+    for name in NAMES {
+        c.is("corrected.volume", name, Some(0), numbers.get("volume", name, Some(12)));
+    }
+    assert!(c.get("volume", "pit", Some(0)) < c.get("corrected.volume", "pit", Some(0)));
+    expect(&at("analyze cell --confusion cell/series.json -o no"), 65, &["another table"], "no confusion");
+}
+
+#[test]
 fn bad_input_is_refused_with_its_reason() {
     let folder = made("analyze-refused");
     let at = |words: &str| run(&folder.0, words);

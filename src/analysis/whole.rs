@@ -228,7 +228,8 @@ impl Run<'_> {
             self.results
                 .leave_out("connectivity, dendrites", "no class plays the part of dendrite and of an electrode");
         }
-        for class in [roles.dendrite, roles.deposited].into_iter().flatten() {
+        let key = i == 0 || self.turn == Some(i) || i + 1 == scans.len();
+        for class in [roles.dendrite, roles.deposited].into_iter().flatten().filter(|_| key) {
             let name = self.name(class);
             match thickness::of_class(&scans[i].labels, &columns, class, self.settings.most)? {
                 Ok(found) => {

@@ -107,7 +107,7 @@ pub const COMMAND: Command = Command {
                 Opt::new("seed", Takes::Number("N"), "Seed of draws and shifts").default("1"),
                 Opt::new("least", Takes::Number("VOXELS"), "Least voxels of a dendrite").default("8"),
                 Opt::new("thickness-voxels", Takes::Number("N"), "Largest box for local thickness, voxels")
-                    .default("64000000"),
+                    .default("16000000"),
             ],
         ),
     ],
