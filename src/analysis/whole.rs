@@ -108,6 +108,8 @@ struct AtTurn {
     pits: Option<Map>,
     grown: Option<Map>,
     redeposited: Option<Map>,
+    /// What has grown on the plating side, and the other side's layer, through the field.
+    across: [Vec<u32>; 2],
 }
 
 /// Analyses a series; `progress` takes how many of how many scans are done. Results, and the table of dendrites.
@@ -209,6 +211,7 @@ impl Run<'_> {
                 pits: of(roles.pit),
                 grown: (!grown.is_empty()).then(|| Map::thickness(&grid, &columns.counts_of(&grown))),
                 redeposited: of(roles.redeposited),
+                across: [columns.across(&grown), columns.across(roles.redeposited.as_slice())],
             });
         }
         if let Some(turn) = at_turn.as_ref().filter(|t| t.index < i) {
@@ -362,6 +365,15 @@ impl Run<'_> {
             self.results.put_with("change_correlation", name, step, t.map(|t| t.pearson), band, None);
             self.map(i, "decrease", "um", &decrease)?;
             self.map(i, "increase", "um", &increase)?;
+            // The same in cross-section: [y][x], through the field along z.
+            let now = [columns.across(&grown), columns.across(&[layer])];
+            let through = |from: &[u32], to: &[u32]| {
+                let values =
+                    from.iter().zip(to).map(|(&a, &b)| f64::from(a.saturating_sub(b)) * grid.voxel[2]).collect();
+                Map { nz: grid.dims.ny, nx: grid.dims.nx, values }
+            };
+            self.map(i, "decrease_across", "um", &through(&turn.across[0], &now[0]))?;
+            self.map(i, "increase_across", "um", &through(&now[1], &turn.across[1]))?;
         }
         Ok(())
     }
