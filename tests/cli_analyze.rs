@@ -57,6 +57,9 @@ fn labels(folder: &Path, k: usize) -> Vec<u8> {
     bytes
 }
 
+/// Voxels, first and last y of both electrodes in a column.
+type Ends = [(usize, usize, usize); 2];
+
 /// What a stranger counts in a column: voxels of each class, first and last of each.
 fn column(labels: &[u8], c: usize) -> [Option<(usize, usize, usize)>; 7] {
     let (x, z) = (c % NX, c / NX);
@@ -109,9 +112,8 @@ fn every_number_is_the_truth_by_independent_counting() {
         numbers.is("thickness.side", "stripping side", step, of(&[6, 5]));
         numbers.is("thickness.lithium", "lithium", step, of(&[1, 3, 4, 5, 6]));
         // Geometry: every column has both electrodes.
-        let ends: Vec<[(usize, usize, usize); 2]> =
-            (0..NX * NZ).map(|c| [4, 6].map(|class| column(l, c)[class].unwrap())).collect();
-        let mean = |f: &dyn Fn(&[(usize, usize, usize); 2]) -> f64| ends.iter().map(f).sum::<f64>() / COLUMNS * V;
+        let ends: Vec<Ends> = (0..NX * NZ).map(|c| [4, 6].map(|class| column(l, c)[class].unwrap())).collect();
+        let mean = |f: &dyn Fn(&Ends) -> f64| ends.iter().map(f).sum::<f64>() / COLUMNS * V;
         numbers.is("gap", "electrodes", step, mean(&|[p, s]| (s.1 - p.2 - 1) as f64));
         numbers.is("outer", "electrodes", step, mean(&|[p, s]| (s.2 - p.1 + 1) as f64));
         if k > 0 {

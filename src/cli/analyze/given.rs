@@ -98,7 +98,7 @@ impl Given {
         let path = folder.join("series.json");
         let (json, input) = read_json(&path)?;
         let read = || -> Result<Given> {
-            let number = |group: &str, key: &str| Ok::<_, Error>(json.need(group)?.need_f64(key)?);
+            let number = |group: &str, key: &str| json.need(group)?.need_f64(key);
             let offset = json.get("clock_offset_s").and_then(Json::as_f64);
             let mut scans = Vec::new();
             for step in json.need_arr("steps")? {
@@ -184,12 +184,12 @@ impl Given {
                 .at(folder));
         }
         let steps = || numbers.windows(2).map(|w| w[1] - w[0]);
-        if let Some(step) = steps().min() {
-            if let Some(w) = numbers.windows(2).find(|w| w[1] - w[0] != step) {
-                return Err(Error::data(format!("step {} is missing: the series is not whole", w[0] + step))
-                    .help("bring the scan back, or list those that there are in a .toml file")
-                    .at(folder));
-            }
+        if let Some(step) = steps().min()
+            && let Some(w) = numbers.windows(2).find(|w| w[1] - w[0] != step)
+        {
+            return Err(Error::data(format!("step {} is missing: the series is not whole", w[0] + step))
+                .help("bring the scan back, or list those that there are in a .toml file")
+                .at(folder));
         }
         if found.is_empty() {
             return Err(Error::missing("holds no series: no volume with a number in its name, no series.json")
