@@ -413,6 +413,9 @@ fn bad_input_is_refused_with_its_reason() {
     }
     refused("t --voxel 1um", 65, &["step 3 is missing"]);
     std::fs::copy(folder.0.join("a.npy"), folder.0.join("t/s3.npy")).unwrap();
+    std::fs::copy(folder.0.join("a.npy"), folder.0.join("t/fixed.npy")).unwrap();
+    refused("t --voxel 1um", 65, &["has no number in its name"]);
+    std::fs::remove_file(folder.0.join("t/fixed.npy")).unwrap();
     let done = at("analyze t --voxel 1um -o yes");
     expect(&done, 0, &["no current log with the times of the scans, and no --turn"], "whole again");
     assert!(stderr(&done).contains("left out"));

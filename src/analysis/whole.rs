@@ -87,6 +87,8 @@ pub(super) struct Run<'a> {
     pub results: Results,
     /// Thickness of every class, by scan.
     pub thickness: Vec<Vec<f64>>,
+    /// By scan: sets of classes, and by how much their thickness may be off by their interfaces.
+    pub bands: Vec<Vec<(Vec<u8>, f64)>>,
     /// Dense thickness of every class of lithium, by scan; empty without grey values.
     pub dense: Vec<Option<Vec<f64>>>,
     /// Index of the scan at the turn.
@@ -139,6 +141,7 @@ pub fn analyse(
         grid: first.labels.grid(),
         results,
         thickness: Vec::new(),
+        bands: Vec::new(),
         dense: Vec::new(),
         turn: None,
         dendrites: "step,number,track,event,voxels,volume_um3,footprint_um2,base_um2,height_um,tip_x,tip_y,tip_z,\

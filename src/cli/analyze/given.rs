@@ -169,8 +169,14 @@ impl Given {
             let known = ["mhd", "npy", "tif", "tiff", "mrc"];
             let is_file = path.extension().and_then(|e| e.to_str()).is_some_and(|e| known.contains(&e));
             let name = path.file_stem().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
-            if let (true, Some(number)) = (is_file || path.is_dir(), last_number(&name)) {
-                found.push((number, path));
+            match (is_file || path.is_dir(), last_number(&name)) {
+                (true, Some(number)) => found.push((number, path)),
+                (true, None) if is_file => {
+                    return Err(Error::data("has no number in its name, so that its place in the series is not known")
+                        .help("rename it, take it away, or list the scans in a .toml file")
+                        .at(path));
+                }
+                _ => {}
             }
         }
         if found.len() > MOST {
