@@ -12,8 +12,8 @@
 //!
 //! Source: the classical matrix estimator of misclassified counts (Tenenbein 1970).
 
-use super::map::quantile;
 use crate::num::philox::Stream;
+use crate::segment::bootstrap::quantile;
 
 const STREAM: u32 = 0x616e_0003;
 

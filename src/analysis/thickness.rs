@@ -15,9 +15,9 @@
 
 use super::columns::{Columns, NONE};
 use super::labels::Labels;
-use super::map::quantile;
 use crate::error::Result;
 use crate::num::sum::sum_f64;
+use crate::segment::bootstrap::quantile;
 use rayon::prelude::*;
 
 /// Farther than any voxel.
