@@ -71,8 +71,7 @@ impl Run<'_> {
     pub(super) fn corrected(&mut self, i: usize, columns: &Columns) {
         let Some(counts) = &self.settings.confusion else { return };
         let counted: Vec<f64> = columns.voxels.iter().map(|&n| n as f64).collect();
-        let Some(found) = confusion::correct(counts, &counted, self.settings.tiles.draws, self.settings.tiles.seed)
-        else {
+        let Some(found) = confusion::correct(counts, &counted) else {
             self.results.leave_out("corrected volumes", "the confusion cannot be undone: a class is never called so");
             return;
         };
