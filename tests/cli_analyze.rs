@@ -57,6 +57,9 @@ fn labels(folder: &Path, k: usize) -> Vec<u8> {
     bytes
 }
 
+/// Voxels, first and last y of both electrodes in a column.
+type Ends = [(usize, usize, usize); 2];
+
 /// What a stranger counts in a column: voxels of each class, first and last of each.
 fn column(labels: &[u8], c: usize) -> [Option<(usize, usize, usize)>; 7] {
     let (x, z) = (c % NX, c / NX);
@@ -109,9 +112,8 @@ fn every_number_is_the_truth_by_independent_counting() {
         numbers.is("thickness.side", "stripping side", step, of(&[6, 5]));
         numbers.is("thickness.lithium", "lithium", step, of(&[1, 3, 4, 5, 6]));
         // Geometry: every column has both electrodes.
-        let ends: Vec<[(usize, usize, usize); 2]> =
-            (0..NX * NZ).map(|c| [4, 6].map(|class| column(l, c)[class].unwrap())).collect();
-        let mean = |f: &dyn Fn(&[(usize, usize, usize); 2]) -> f64| ends.iter().map(f).sum::<f64>() / COLUMNS * V;
+        let ends: Vec<Ends> = (0..NX * NZ).map(|c| [4, 6].map(|class| column(l, c)[class].unwrap())).collect();
+        let mean = |f: &dyn Fn(&Ends) -> f64| ends.iter().map(f).sum::<f64>() / COLUMNS * V;
         numbers.is("gap", "electrodes", step, mean(&|[p, s]| (s.1 - p.2 - 1) as f64));
         numbers.is("outer", "electrodes", step, mean(&|[p, s]| (s.2 - p.1 + 1) as f64));
         if k > 0 {
@@ -324,6 +326,49 @@ fn anyones_tiffs_are_analysed_with_a_table_and_a_voxel_size() {
 }
 
 #[test]
+fn grey_values_close_the_balance_and_a_known_confusion_is_undone() {
+    let folder = made("analyze-grey");
+    let at = |words: &str| run(&folder.0, words);
+    // The truth's solid lithium as grey values: 1 is lithium, 0 what fills the pores.
+    let grey = "analyze cell --grey truth/step_#/li_frac.mhd --grey-lithium 1 --grey-fill 0 --maps none -q -o grey";
+    expect(&at(grey), 0, &[], "grey");
+    let numbers = Numbers::of(&folder.0.join("grey/results.json"));
+    let levels = |k: usize| {
+        let bytes = std::fs::read(folder.0.join(format!("cell/truth/step_{k:02}/li_frac.raw"))).unwrap();
+        bytes.iter().map(|&b| f64::from(b)).sum::<f64>()
+    };
+    let total = levels(0);
+    for k in 0..25 {
+        assert_eq!(levels(k), total, "lithium is kept");
+        let got = numbers.get("solid.total", "lithium", Some(k));
+        // f32 holds a level's 255th to 6e-8.
+        assert!((got / (total / 255.0 * V / COLUMNS) - 1.0).abs() < 1e-7, "step {k}: {got}");
+    }
+    for (of, step) in [("stripped", 12), ("redeposited", 24), ("plated + dendrites", 12)] {
+        let ratio = numbers.get("solid.ratio_per_area", of, Some(step));
+        assert!((ratio - 1.0).abs() < 1e-3, "{of}: {ratio}");
+    }
+    let porous = numbers.get("solid.fraction", "redeposited", Some(24));
+    assert!((porous - 1.0 + numbers.get("apparent_porosity", "redeposited", Some(24))).abs() < 1e-3);
+    let unsaid = "analyze cell --grey truth/step_#/li_frac.mhd -o no";
+    expect(&at(unsaid), 2, &["--grey-fill"], "unsaid");
+    let gone = "analyze cell --grey truth/step_#/grey.mhd --grey-fill 0 -o no";
+    expect(&at(gone), 66, &["step 0 is missing"], "no grey");
+
+    // Step 11 stands for a prediction of step 12: its confusion, undone, turns its volumes into those of step 12.
+    let eval = "seg eval --prediction cell/truth/step_11/label.mhd --truth cell/truth/step_12/label.mhd --classes cell \
+                --draws 0 --boundary 0 -q -o m.json";
+    expect(&at(eval), 0, &[], "eval");
+    expect(&at("analyze cell/truth/step_11/label.mhd --confusion m.json --maps none -q -o one"), 0, &[], "one");
+    let c = Numbers::of(&folder.0.join("one/results.json"));
+    for name in NAMES {
+        c.is("corrected.volume", name, Some(0), numbers.get("volume", name, Some(12)));
+    }
+    assert!(c.get("volume", "pit", Some(0)) < c.get("corrected.volume", "pit", Some(0)));
+    expect(&at("analyze cell --confusion cell/series.json -o no"), 65, &["another table"], "no confusion");
+}
+
+#[test]
 fn bad_input_is_refused_with_its_reason() {
     let folder = made("analyze-refused");
     let at = |words: &str| run(&folder.0, words);
@@ -368,6 +413,9 @@ fn bad_input_is_refused_with_its_reason() {
     }
     refused("t --voxel 1um", 65, &["step 3 is missing"]);
     std::fs::copy(folder.0.join("a.npy"), folder.0.join("t/s3.npy")).unwrap();
+    std::fs::copy(folder.0.join("a.npy"), folder.0.join("t/fixed.npy")).unwrap();
+    refused("t --voxel 1um", 65, &["has no number in its name"]);
+    std::fs::remove_file(folder.0.join("t/fixed.npy")).unwrap();
     let done = at("analyze t --voxel 1um -o yes");
     expect(&done, 0, &["no current log with the times of the scans, and no --turn"], "whole again");
     assert!(stderr(&done).contains("left out"));

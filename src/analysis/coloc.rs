@@ -28,6 +28,7 @@
 use super::map::Map;
 use crate::num::philox::Stream;
 use crate::num::sum::sum_f64;
+use crate::segment::bootstrap::quantile;
 use rayon::prelude::*;
 
 const STREAM: u32 = 0x616e_0002;
@@ -117,7 +118,7 @@ pub fn together(a: &Map, b: &Map, shifts: usize, seed: u64) -> Option<Together> 
         pearson: r,
         spearman: rank,
         p: Some((1 + beyond) as f64 / (1 + shifts) as f64),
-        band: Some([0.025, 0.975].map(|q| super::map::quantile(&null, q))),
+        band: Some([0.025, 0.975].map(|q| quantile(&null, q))),
         effective: (variance > 0.0).then(|| 1.0 + 1.0 / variance),
     })
 }

@@ -4,6 +4,7 @@
 //! ```text
 //! n_c       = #{(x, y, z): L = c}                   V_c = n_c v³          T_c = V_c / A, the effective thickness
 //! n_c(x, z) = #{y: L(x, y, z) = c}                  M_c = v n_c(x, z), the column's thickness
+//! n_c(x, y) = #{z: L(x, y, z) = c}                  the same through the field, for cross-sections
 //! first_c, last_c (x, z)                            least and greatest y with L = c
 //! f_ab^d    = faces across axis d between a voxel of class a and one of class b ≠ a
 //! ```
@@ -29,6 +30,8 @@ pub struct Columns {
     count: Vec<u16>,
     first: Vec<u16>,
     last: Vec<u16>,
+    /// `[y][class][x]`: n_c(x, y).
+    across: Vec<u32>,
     /// `[axis x, y, z][a][b]`, both orders.
     faces: [Vec<u64>; 3],
 }
@@ -49,6 +52,7 @@ impl Columns {
             count: vec![0; n],
             first: vec![NONE; n],
             last: vec![NONE; n],
+            across: vec![0; d.ny * classes * d.nx],
             faces: std::array::from_fn(|_| vec![0; classes * classes]),
         };
         let row = classes * d.nx;
@@ -71,6 +75,12 @@ impl Columns {
                     sum.iter_mut().zip(part).for_each(|(a, b)| *a += b);
                 }
             }
+            all.across.par_chunks_mut(row).enumerate().for_each(|(y, across)| {
+                for slice in slab.chunks_exact(d.slice()) {
+                    let line = slice[y * d.nx..][..d.nx].iter().enumerate();
+                    line.for_each(|(x, &class)| across[usize::from(class) * d.nx + x] += 1);
+                }
+            });
             before.clear();
             before.extend_from_slice(&slab[slab.len() - d.slice()..]);
             Ok(())
@@ -98,6 +108,13 @@ impl Columns {
             sum.iter_mut().zip(self.map(&self.count, class)).for_each(|(a, b)| *a += b);
         }
         sum
+    }
+    /// Σ n_c(x, y) over several classes, `[y][x]`.
+    pub fn across(&self, classes: &[u8]) -> Vec<u32> {
+        let nx = self.grid.dims.nx;
+        let rows = self.across.chunks_exact(self.classes * nx);
+        rows.flat_map(|row| (0..nx).map(move |x| classes.iter().map(|&c| row[usize::from(c) * nx + x]).sum::<u32>()))
+            .collect()
     }
     /// Least y of a class, `[z][x]`; [`NONE`] where there is none.
     pub fn first(&self, class: u8) -> Vec<u16> {
@@ -186,6 +203,7 @@ mod tests {
         assert_eq!(c.voxels, [4, 0, 0, 4, 4, 0, 0]);
         assert_eq!(c.counts(3), [1, 0, 1, 2]);
         assert_eq!(c.counts_of(&[3, 4]), [2, 1, 3, 2]);
+        assert_eq!((c.across(&[3]), c.across(&[3, 4])), (vec![0, 0, 1, 1, 1, 1], vec![2, 1, 2, 1, 1, 1]));
         assert_eq!((c.first(3), c.last(3)), (vec![1, NONE, 2, 1], vec![1, NONE, 2, 2]));
         assert_eq!((c.occupied(3), c.occupied(4)), (0.75, 0.75));
         // 4 voxels of 2 um in 4 columns; 8 um3 each.
@@ -208,7 +226,9 @@ mod tests {
             pool.install(|| Columns::of(&cell(dims, &labels), 7).unwrap())
         };
         let (a, b) = (of(1), of(3));
-        assert!(a.count == b.count && a.first == b.first && a.last == b.last && a.faces == b.faces);
+        assert!(
+            a.count == b.count && a.first == b.first && a.last == b.last && a.faces == b.faces && a.across == b.across
+        );
         let z = |i: usize| {
             labels
                 .iter()

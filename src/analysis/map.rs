@@ -15,6 +15,7 @@ use super::labels::Grid;
 use crate::error::{Error, Result};
 use crate::num::philox::Stream;
 use crate::num::sum::{median, sum_f64};
+use crate::segment::bootstrap::quantile;
 use crate::volume::Source;
 use rayon::prelude::*;
 
@@ -132,14 +133,6 @@ pub struct Tiles {
     pub draws: usize,
     /// Seed.
     pub seed: u64,
-}
-
-/// The q-quantile of sorted values, linear between two.
-pub fn quantile(sorted: &[f64], q: f64) -> f64 {
-    let at = q * (sorted.len() - 1) as f64;
-    let i = at.floor() as usize;
-    let (a, b) = (sorted[i], sorted[(i + 1).min(sorted.len() - 1)]);
-    a + (at - at.floor()) * (b - a)
 }
 
 /// What is taken over the slices of a stack.

@@ -115,7 +115,7 @@ definitions! {
     "dendrites" "dendrites" "1" "" "components of dendrites at 26 neighbours, of the least size or more";
     "dendrite.height" "dendrites" "um" "" "height above the local surface: median, and greatest";
     "dendrite.matched" "dendrites" "1" "" "part of the dendrites that lie on one of the scan before";
-    "local_thickness.mean" "local_thickness" "um" "" "mean diameter of the largest inscribed ball, over the voxels of the class";
+    "local_thickness.mean" "local_thickness" "um" "" "mean diameter of the largest inscribed ball, over the voxels of the class; first scan, turn, last";
     "local_thickness.p95" "local_thickness" "um" "" "its 95th percentile";
     "solid.fraction" "solid" "1" "" "(grey - fill) / (lithium - fill), mean over the class";
     "solid.thickness" "solid" "um" "" "that times the effective thickness: dense lithium";

@@ -20,63 +20,58 @@ impl Run<'_> {
         for class in 0..self.classes.len() as u8 {
             let name = self.name(class);
             let map = Map::thickness(&grid, &columns.counts(class));
-            let area = columns.area(columns.surface(&[class]));
-            let half = delta * v * area;
-            let around = |value: f64, half: f64, most: f64| {
-                (Some([(value - half).max(0.0), (value + half).min(most)]), "interface")
+            let (thick, faces) = (columns.thickness(&[class]), columns.area(columns.surface(&[class])));
+            let half = delta * v * faces / grid.area();
+            let around = |value: f64, half: f64, scale: f64| {
+                (Some([(value - half).max(0.0) * scale, (value + half) * scale]), "interface")
             };
-            let (volume, thick) = (columns.volume(&[class]), columns.thickness(&[class]));
             thickness.push(thick);
             let sampling = self.sampling(&map);
-            let scaled = sampling.map(|s| s.map(|t| t * grid.area()));
+            let (volume, area) = (columns.volume(&[class]), grid.area());
+            let scaled = sampling.map(|s| s.map(|t| t * area));
             let r = &mut self.results;
             r.put("voxels", &name, step, Some(columns.voxels[usize::from(class)] as f64));
-            r.put_with("volume", &name, step, Some(volume), around(volume, half, f64::INFINITY), scaled);
-            r.put_with(
-                "thickness",
-                &name,
-                step,
-                Some(thick),
-                around(thick, half / grid.area(), f64::INFINITY),
-                sampling,
-            );
-            r.put("surface_faces", &name, step, Some(area));
+            r.put_with("volume", &name, step, Some(volume), around(thick, half, area), scaled);
+            r.put_with("thickness", &name, step, Some(thick), around(thick, half, 1.0), sampling);
+            r.put("surface_faces", &name, step, Some(faces));
             let (occupied, rim) = (columns.occupied(class), delta * rim(&map, v));
             let sampling = self.sampling(&map.indicator());
-            self.results.put_with("occupied", &name, step, Some(occupied), around(occupied, rim, 1.0), sampling);
+            let interval = (Some([(occupied - rim).max(0.0), (occupied + rim).min(1.0)]), "interface");
+            self.results.put_with("occupied", &name, step, Some(occupied), interval, sampling);
         }
-        let lithium = self.settings.roles.lithium();
-        let [plating, stripping] = self.settings.roles.sides();
-        for (name, classes) in [plating, stripping] {
+        self.thickness.push(thickness);
+        let roles = self.settings.roles;
+        let lithium = roles.lithium();
+        let mut bands = Vec::new();
+        let with = roles.sides()[0].1.iter().copied().chain(roles.dendrite).collect();
+        let sets = roles.sides().into_iter().chain([("lithium", lithium), ("", with)]);
+        for (name, classes) in sets {
             if classes.is_empty() {
-                self.results.leave_out(&format!("thickness of the {name}"), "no class plays the part of its electrode");
+                self.results.leave_out(&format!("thickness of {name}"), "no class plays the part of its electrode");
                 continue;
             }
             let half = delta * v * columns.area(columns.surface(&classes)) / grid.area();
             let value = columns.thickness(&classes);
-            let sampling = self.sampling(&Map::thickness(&grid, &columns.counts_of(&classes)));
-            let interval = (Some([value - half, value + half]), "interface");
-            self.results.put_with("thickness.side", name, step, Some(value), interval, sampling);
+            let (interval, area) = ([value - half, value + half], grid.area());
+            let definition = if name == "lithium" { "thickness.lithium" } else { "thickness.side" };
+            if !name.is_empty() {
+                let sampling = self.sampling(&Map::thickness(&grid, &columns.counts_of(&classes)));
+                self.results.put_with(definition, name, step, Some(value), (Some(interval), "interface"), sampling);
+            }
+            if name == "lithium" {
+                let (volume, interval) = (columns.volume(&classes), (Some(interval.map(|t| t * area)), "interface"));
+                self.results.put_with("volume.lithium", name, step, Some(volume), interval, None);
+            }
+            bands.push((classes, half));
         }
-        if !lithium.is_empty() {
-            let half = delta * v * columns.area(columns.surface(&lithium)) / grid.area();
-            let value = columns.thickness(&lithium);
-            let interval = |scale: f64| (Some([(value - half) * scale, (value + half) * scale]), "interface");
-            let sampling = self.sampling(&Map::thickness(&grid, &columns.counts_of(&lithium)));
-            let r = &mut self.results;
-            r.put_with("thickness.lithium", "lithium", step, Some(value), interval(1.0), sampling);
-            let area = grid.area();
-            r.put_with("volume.lithium", "lithium", step, Some(columns.volume(&lithium)), interval(area), None);
-        }
-        self.thickness.push(thickness);
+        self.bands.push(bands);
     }
 
     /// Volumes with the segmentation's confusion undone.
     pub(super) fn corrected(&mut self, i: usize, columns: &Columns) {
         let Some(counts) = &self.settings.confusion else { return };
         let counted: Vec<f64> = columns.voxels.iter().map(|&n| n as f64).collect();
-        let Some(found) = confusion::correct(counts, &counted, self.settings.tiles.draws, self.settings.tiles.seed)
-        else {
+        let Some(found) = confusion::correct(counts, &counted) else {
             self.results.leave_out("corrected volumes", "the confusion cannot be undone: a class is never called so");
             return;
         };
@@ -225,6 +220,7 @@ impl Run<'_> {
     pub(super) fn hanging(&mut self, i: usize, found: &Hanging, volume: f64, follows: bool) {
         let (step, one) = (self.step(i), self.grid.voxel_volume());
         let all: u64 = found.grades.iter().sum();
+        let dendrite = self.settings.roles.dendrite.map_or(String::new(), |c| self.name(c));
         let r = &mut self.results;
         for (name, &n) in GRADES.iter().zip(&found.grades) {
             r.put("grade.volume", name, step, Some(n as f64 * one));
@@ -236,7 +232,8 @@ impl Run<'_> {
             r.put("dead.persistent", "dendrite", step, Some(found.persistent as f64 * one));
         }
         if i + 1 == self.scans.len() {
-            r.put("remaining.volume", "dendrite", step, Some(volume));
+            let interval = r.get("volume", &dendrite, step).and_then(|q| q.interval);
+            r.put_with("remaining.volume", "dendrite", step, Some(volume), (interval, "interface"), None);
         }
         r.put("short_circuits", "electrodes", step, Some(found.short_circuits as f64));
         r.put("dendrites", "dendrite", step, Some(found.dendrites.len() as f64));

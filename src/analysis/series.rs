@@ -52,6 +52,19 @@ impl Run<'_> {
         classes.iter().fold(0.0, |s, &c| s + self.thickness[i][usize::from(c)])
     }
 
+    /// What a difference of thickness may be between two scans: both by their interfaces.
+    fn apart(
+        &self,
+        (a, b): (usize, usize),
+        classes: &[u8],
+        value: f64,
+        scale: f64,
+    ) -> (Option<[f64; 2]>, &'static str) {
+        let band = |i: usize| self.bands[i].iter().find(|(c, _)| c == classes).map(|(_, half)| half * half);
+        let half = band(a).zip(band(b)).map(|(a, b)| (a + b).sqrt() * scale);
+        (half.map(|h| [value - h, value + h]), "interface")
+    }
+
     /// Everything.
     pub(super) fn series(&mut self) {
         let n = self.scans.len();
@@ -60,7 +73,9 @@ impl Run<'_> {
             let total: Vec<f64> = (0..n).map(|i| self.thick(i, &lithium)).collect();
             for i in 0..n {
                 let net = total[i] - total[0];
-                self.results.put("net_lithium", "lithium", Some(self.scans[i].info.step), Some(net));
+                let interval = self.apart((i, 0), &lithium, net, 1.0);
+                let step = Some(self.scans[i].info.step);
+                self.results.put_with("net_lithium", "lithium", step, Some(net), interval, None);
             }
             let (low, high) = total.iter().fold((f64::MAX, f64::MIN), |(a, b), &t| (a.min(t), b.max(t)));
             self.results.put("variation_lithium", "lithium", None, Some(high - low));
@@ -126,7 +141,10 @@ impl Run<'_> {
                     continue;
                 }
                 let of = format!("{name}, {half}");
-                self.results.put("rate.end_points", &of, None, Some((y[last] - y[0]) / (x[last] - x[0])));
+                let (steps, ends) = (x[last] - x[0], if half == "charge" { (0, turn) } else { (turn, n - 1) });
+                let rate = (y[last] - y[0]) / steps;
+                let interval = self.apart(ends, &classes, rate, 1.0 / steps);
+                self.results.put_with("rate.end_points", &of, None, Some(rate), interval, None);
                 let fitted = fit::slope(x, y);
                 let interval = (fitted.and_then(|f| f.interval), "residuals");
                 self.results.put_with("rate.fitted", &of, None, fitted.map(|f| f.value), interval, None);
@@ -187,8 +205,12 @@ impl Run<'_> {
         for (of, classes, since, sign, charge) in ratios.into_iter().filter(|r| !r.1.is_empty()) {
             let gained = sign * (self.thick(i, classes) - self.thick(since, classes));
             let ratio = faraday::ratio(gained, self.grid.area(), charge, area);
-            self.results.put("ratio.per_area", of, step, ratio.per_area);
-            self.results.put("ratio.whole_cell", of, step, ratio.whole_cell);
+            for (name, value) in [("ratio.per_area", ratio.per_area), ("ratio.whole_cell", ratio.whole_cell)] {
+                // A ratio per micrometre.
+                let scale = value.filter(|_| gained != 0.0).map(|v| (v / gained).abs());
+                let interval = scale.map_or((None, ""), |s| self.apart((i, since), classes, value.unwrap_or(0.0), s));
+                self.results.put_with(name, of, step, value, interval, None);
+            }
             if let Some((now, before)) = dense(i, classes).zip(dense(since, classes)) {
                 let ratio = faraday::ratio(sign * (now - before), self.grid.area(), charge, area);
                 self.results.put("solid.ratio_per_area", of, step, ratio.per_area);

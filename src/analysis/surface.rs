@@ -19,9 +19,10 @@
 use super::columns::NONE;
 use super::faraday::areal_charge;
 use super::labels::Grid;
-use super::map::{Map, quantile};
+use super::map::Map;
 use crate::num::linalg::solve_positive;
 use crate::num::sum::sum_f64;
+use crate::segment::bootstrap::quantile;
 
 /// A height per column in voxels, NaN where there is none.
 pub fn heights(grid: &Grid, depth: &[u16]) -> Map {

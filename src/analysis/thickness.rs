@@ -15,9 +15,9 @@
 
 use super::columns::{Columns, NONE};
 use super::labels::Labels;
-use super::map::quantile;
 use crate::error::Result;
 use crate::num::sum::sum_f64;
+use crate::segment::bootstrap::quantile;
 use rayon::prelude::*;
 
 /// Farther than any voxel.
@@ -126,6 +126,8 @@ pub fn largest_balls(mask: &[bool], dims: [usize; 3]) -> Vec<u32> {
         let mut near: Vec<usize> = near.filter(reaches).copied().collect();
         // The largest first: a voxel keeps the first ball that reaches it.
         near.sort_unstable_by(|&a, &b| d[b].cmp(&d[a]).then(a.cmp(&b)));
+        // The next voxel of the row that no ball has reached, nx if there is none: painted ones cost nothing.
+        let mut next: Vec<u32> = (0..ny).flat_map(|_| 0..=nx as u32).collect();
         for k in near {
             let (p, square) = (place(k), i64::from(d[k]));
             let dz = (z as i64 - p[0]) * (z as i64 - p[0]);
@@ -135,16 +137,29 @@ pub fn largest_balls(mask: &[bool], dims: [usize; 3]) -> Vec<u32> {
                 if left <= 0 {
                     continue;
                 }
-                for x in (p[2] - reach).max(0)..=(p[2] + reach).min(nx as i64 - 1) {
-                    let voxel = &mut slice[y as usize * nx + x as usize];
-                    if *voxel == 0 && (x - p[2]) * (x - p[2]) < left {
-                        *voxel = d[k];
-                    }
+                // Half of the row's chord: the greatest h with h² < left.
+                let half = ((left - 1) as f64).sqrt() as i64;
+                let row = y as usize * (nx + 1);
+                let to = (p[2] + half).min(nx as i64 - 1) as usize;
+                let mut x = free(&mut next[row..row + nx + 1], (p[2] - half).max(0) as usize);
+                while x <= to {
+                    slice[y as usize * nx + x] = d[k];
+                    next[row + x] = x as u32 + 1;
+                    x = free(&mut next[row..row + nx + 1], x + 1);
                 }
             }
         }
     });
     out
+}
+
+/// The first free place at `x` or after it, the way there halved.
+fn free(next: &mut [u32], mut x: usize) -> usize {
+    while next[x] as usize != x {
+        next[x] = next[next[x] as usize];
+        x = next[x] as usize;
+    }
+    x
 }
 
 /// Mean and 95th percentile of the local thickness of a class, µm; none without a voxel of it. The inner `Err` says why it

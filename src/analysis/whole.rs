@@ -87,6 +87,8 @@ pub(super) struct Run<'a> {
     pub results: Results,
     /// Thickness of every class, by scan.
     pub thickness: Vec<Vec<f64>>,
+    /// By scan: sets of classes, and by how much their thickness may be off by their interfaces.
+    pub bands: Vec<Vec<(Vec<u8>, f64)>>,
     /// Dense thickness of every class of lithium, by scan; empty without grey values.
     pub dense: Vec<Option<Vec<f64>>>,
     /// Index of the scan at the turn.
@@ -108,6 +110,8 @@ struct AtTurn {
     pits: Option<Map>,
     grown: Option<Map>,
     redeposited: Option<Map>,
+    /// What has grown on the plating side, and the other side's layer, through the field.
+    across: [Vec<u32>; 2],
 }
 
 /// Analyses a series; `progress` takes how many of how many scans are done. Results, and the table of dendrites.
@@ -137,6 +141,7 @@ pub fn analyse(
         grid: first.labels.grid(),
         results,
         thickness: Vec::new(),
+        bands: Vec::new(),
         dense: Vec::new(),
         turn: None,
         dendrites: "step,number,track,event,voxels,volume_um3,footprint_um2,base_um2,height_um,tip_x,tip_y,tip_z,\
@@ -209,6 +214,7 @@ impl Run<'_> {
                 pits: of(roles.pit),
                 grown: (!grown.is_empty()).then(|| Map::thickness(&grid, &columns.counts_of(&grown))),
                 redeposited: of(roles.redeposited),
+                across: [columns.across(&grown), columns.across(roles.redeposited.as_slice())],
             });
         }
         if let Some(turn) = at_turn.as_ref().filter(|t| t.index < i) {
@@ -228,7 +234,8 @@ impl Run<'_> {
             self.results
                 .leave_out("connectivity, dendrites", "no class plays the part of dendrite and of an electrode");
         }
-        for class in [roles.dendrite, roles.deposited].into_iter().flatten() {
+        let key = i == 0 || self.turn == Some(i) || i + 1 == scans.len();
+        for class in [roles.dendrite, roles.deposited].into_iter().flatten().filter(|_| key) {
             let name = self.name(class);
             match thickness::of_class(&scans[i].labels, &columns, class, self.settings.most)? {
                 Ok(found) => {
@@ -361,6 +368,15 @@ impl Run<'_> {
             self.results.put_with("change_correlation", name, step, t.map(|t| t.pearson), band, None);
             self.map(i, "decrease", "um", &decrease)?;
             self.map(i, "increase", "um", &increase)?;
+            // The same in cross-section: [y][x], through the field along z.
+            let now = [columns.across(&grown), columns.across(&[layer])];
+            let through = |from: &[u32], to: &[u32]| {
+                let values =
+                    from.iter().zip(to).map(|(&a, &b)| f64::from(a.saturating_sub(b)) * grid.voxel[2]).collect();
+                Map { nz: grid.dims.ny, nx: grid.dims.nx, values }
+            };
+            self.map(i, "decrease_across", "um", &through(&turn.across[0], &now[0]))?;
+            self.map(i, "increase_across", "um", &through(&now[1], &turn.across[1]))?;
         }
         Ok(())
     }

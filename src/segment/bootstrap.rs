@@ -76,7 +76,7 @@ pub fn intervals(
 }
 
 /// The q-quantile of sorted values.
-fn quantile(sorted: &[f64], q: f64) -> f64 {
+pub fn quantile(sorted: &[f64], q: f64) -> f64 {
     let at = q * (sorted.len() - 1) as f64;
     let below = at.floor();
     let i = below as usize;

@@ -98,7 +98,7 @@ impl Given {
         let path = folder.join("series.json");
         let (json, input) = read_json(&path)?;
         let read = || -> Result<Given> {
-            let number = |group: &str, key: &str| Ok::<_, Error>(json.need(group)?.need_f64(key)?);
+            let number = |group: &str, key: &str| json.need(group)?.need_f64(key);
             let offset = json.get("clock_offset_s").and_then(Json::as_f64);
             let mut scans = Vec::new();
             for step in json.need_arr("steps")? {
@@ -169,8 +169,14 @@ impl Given {
             let known = ["mhd", "npy", "tif", "tiff", "mrc"];
             let is_file = path.extension().and_then(|e| e.to_str()).is_some_and(|e| known.contains(&e));
             let name = path.file_stem().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
-            if let (true, Some(number)) = (is_file || path.is_dir(), last_number(&name)) {
-                found.push((number, path));
+            match (is_file || path.is_dir(), last_number(&name)) {
+                (true, Some(number)) => found.push((number, path)),
+                (true, None) if is_file => {
+                    return Err(Error::data("has no number in its name, so that its place in the series is not known")
+                        .help("rename it, take it away, or list the scans in a .toml file")
+                        .at(path));
+                }
+                _ => {}
             }
         }
         if found.len() > MOST {
@@ -184,12 +190,12 @@ impl Given {
                 .at(folder));
         }
         let steps = || numbers.windows(2).map(|w| w[1] - w[0]);
-        if let Some(step) = steps().min() {
-            if let Some(w) = numbers.windows(2).find(|w| w[1] - w[0] != step) {
-                return Err(Error::data(format!("step {} is missing: the series is not whole", w[0] + step))
-                    .help("bring the scan back, or list those that there are in a .toml file")
-                    .at(folder));
-            }
+        if let Some(step) = steps().min()
+            && let Some(w) = numbers.windows(2).find(|w| w[1] - w[0] != step)
+        {
+            return Err(Error::data(format!("step {} is missing: the series is not whole", w[0] + step))
+                .help("bring the scan back, or list those that there are in a .toml file")
+                .at(folder));
         }
         if found.is_empty() {
             return Err(Error::missing("holds no series: no volume with a number in its name, no series.json")

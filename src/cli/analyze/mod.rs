@@ -107,7 +107,7 @@ pub const COMMAND: Command = Command {
                 Opt::new("seed", Takes::Number("N"), "Seed of draws and shifts").default("1"),
                 Opt::new("least", Takes::Number("VOXELS"), "Least voxels of a dendrite").default("8"),
                 Opt::new("thickness-voxels", Takes::Number("N"), "Largest box for local thickness, voxels")
-                    .default("64000000"),
+                    .default("16000000"),
             ],
         ),
     ],
@@ -293,10 +293,8 @@ fn scans(c: &Context, given: &Given, mapping: (&Mapping, usize), log: Option<&Lo
         let name = labels.display().to_string();
         let labels = Labels::new(&name, source, axes, region.as_ref(), voxel, mapping)?;
         let time = start.map(|t| t - offset);
-        if let (Some(log), Some(t)) = (log, time) {
-            if log.is_on(t) {
-                c.talk.warn(format!("step {step} begins while current flows: its charge is that of its beginning"));
-            }
+        if log.zip(time).is_some_and(|(log, t)| log.is_on(t)) {
+            c.talk.warn(format!("step {step} begins while current flows: its charge is that of its beginning"));
         }
         let minutes = minutes.or_else(|| Some(log?.minutes_on(time?)));
         let info = ScanInfo { step: *step, minutes, time };
