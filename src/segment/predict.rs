@@ -27,12 +27,14 @@ pub struct Net<K> {
     kernels: K,
     workspace: Workspace,
     classes: usize,
+    inputs: usize,
 }
 
 impl<K: Kernels> Net<K> {
     /// Folds a network.
     pub fn new(network: &Network, kernels: K) -> Net<K> {
-        Net { plan: Plan::new(network), kernels, workspace: Workspace::default(), classes: network.config.classes }
+        let (classes, inputs) = (network.config.classes, network.config.inputs);
+        Net { plan: Plan::new(network), kernels, workspace: Workspace::default(), classes, inputs }
     }
 }
 
@@ -43,6 +45,7 @@ pub struct Dropping<K> {
     kernels: K,
     workspace: Workspace,
     classes: usize,
+    inputs: usize,
     passes: usize,
     p: f64,
     seed: u64,
@@ -51,14 +54,18 @@ pub struct Dropping<K> {
 impl<K: Kernels> Dropping<K> {
     /// A network ready for `passes` passes with dropout `p`.
     pub fn new(network: &Network, kernels: K, passes: usize, p: f64, seed: u64) -> Dropping<K> {
-        let (plan, classes) = (Plan::with_dropout(network), network.config.classes);
-        Dropping { plan, kernels, workspace: Workspace::default(), classes, passes, p, seed }
+        let (classes, inputs) = (network.config.classes, network.config.inputs);
+        let (plan, workspace) = (Plan::with_dropout(network), Workspace::default());
+        Dropping { plan, kernels, workspace, classes, inputs, passes, p, seed }
     }
 }
 
 impl<K: Kernels> Logits for Dropping<K> {
     fn classes(&self) -> usize {
         self.classes * self.passes
+    }
+    fn inputs(&self) -> usize {
+        self.inputs
     }
     fn logits(&mut self, windows: &Maps<f32>) -> Result<Maps<Lane>> {
         let shape = windows.shape();
@@ -88,6 +95,9 @@ impl<K: Kernels> Logits for Dropping<K> {
 impl<K: Kernels> Logits for Net<K> {
     fn classes(&self) -> usize {
         self.classes
+    }
+    fn inputs(&self) -> usize {
+        self.inputs
     }
     fn logits(&mut self, windows: &Maps<f32>) -> Result<Maps<Lane>> {
         Ok(self.plan.run(&self.kernels, windows, &mut self.workspace, |_| ()))
@@ -160,38 +170,46 @@ pub fn predict(
 ) -> Result<()> {
     let d = view.dims();
     let next = |sinks: &[(Map, &mut dyn Sink)]| sinks.iter().map(|(_, s)| s.next_slice()).min().unwrap_or(d.nz);
-    let mut block = Vec::new();
+    let (mut block, mut block_from, mut image) = (Vec::new(), 0, Vec::new());
     let mut maps: Vec<Vec<f32>> = sinks.iter().map(|_| vec![0f32; d.slice()]).collect();
     let place = |slice: usize, i: usize| {
         let [x, y, z] = plane.place(slice, i / d.nx, i % d.nx);
         format!("x {x}, y {y}, z {z}")
     };
-    // A slice of another plane takes a pass over the volume, and so does a band of them.
+    // A slice of another plane takes a pass over the volume, and so does a band of them. The network sees `reach` slices
+    // on each side, too.
+    let reach = network.inputs() / 2;
     let band = (BAND / (4 * d.slice() as u64)).max(1) as usize;
     let first = next(sinks);
     for slice in first..d.nz {
         check_interrupt()?;
         progress(slice, d.nz);
-        let (at, d_slice) = ((slice - first) % band, d.slice());
-        if at == 0 {
-            let end = (slice + band).min(d.nz);
-            block.resize((end - slice) * d_slice, 0f32);
-            view.read(slice..end, 0..d.ny, &mut block)?;
+        let d_slice = d.slice();
+        if (slice - first).is_multiple_of(band) {
+            block_from = slice.saturating_sub(reach);
+            let end = (slice + band + reach).min(d.nz);
+            block.resize((end - block_from) * d_slice, 0f32);
+            view.read(block_from..end, 0..d.ny, &mut block)?;
+            for (slice, values) in (block_from..end).zip(block.chunks_exact_mut(d_slice)) {
+                let n = values.iter().filter(|v| !v.is_finite()).count();
+                if let Some(i) = values.iter().position(|v| !v.is_finite()) {
+                    return Err(Error::data(format!(
+                        "{n} grey values of slice {slice} ({}) are NaN or infinite, first at {}",
+                        plane.name(),
+                        place(slice, i)
+                    ))
+                    .help("find out where they come from; a network would make something of them"));
+                }
+                values.iter_mut().for_each(|v| *v = grey.scale(*v));
+            }
         }
-        let image = &mut block[at * d_slice..(at + 1) * d_slice];
-        let odd = |(_, v): &(usize, &f32)| !v.is_finite();
-        if let Some((i, _)) = image.iter().enumerate().find(odd) {
-            let n = image.iter().filter(|v| !v.is_finite()).count();
-            return Err(Error::data(format!(
-                "{n} grey values of slice {slice} ({}) are NaN or infinite, first at {}",
-                plane.name(),
-                place(slice, i)
-            ))
-            .help("find out where they come from; a network would make something of them"));
+        image.clear();
+        for c in 0..network.inputs() {
+            let at = (slice + c).saturating_sub(reach).min(d.nz - 1) - block_from;
+            image.extend_from_slice(&block[at * d_slice..(at + 1) * d_slice]);
         }
-        image.iter_mut().for_each(|v| *v = grey.scale(*v));
         let (k, passes) = (network.classes(), network.passes());
-        windows.run(image, [d.ny, d.nx], network, &mut |rows, logits| {
+        windows.run(&image, [d.ny, d.nx], network, &mut |rows, logits| {
             for (i, logits) in logits.chunks_exact(k).enumerate() {
                 let at = rows.start * d.nx + i;
                 let p = pixel_of_passes(logits, passes).ok_or_else(|| {

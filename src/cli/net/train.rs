@@ -81,11 +81,15 @@ impl Patches for Stack {
     fn size(&self) -> [usize; 2] {
         self.0.first().map_or([0, 0], |(image, _)| [image.shape().h, image.shape().w])
     }
+    fn channels(&self) -> usize {
+        self.0.first().map_or(1, |(image, _)| image.shape().c)
+    }
     fn patch(&self, mut i: usize, _: u32, grey: &mut [f32], labels: &mut [i16]) -> Result<()> {
         for (image, of_image) in &self.0 {
             let s = image.shape();
             if i < s.n {
-                (0..s.h).for_each(|y| grey[y * s.w..][..s.w].copy_from_slice(image.row(i, 0, y)));
+                let rows = (0..s.c).flat_map(|c| (0..s.h).map(move |y| (c, y)));
+                rows.zip(grey.chunks_exact_mut(s.w)).for_each(|((c, y), to)| to.copy_from_slice(image.row(i, c, y)));
                 labels.copy_from_slice(&of_image[i * s.h * s.w..][..s.h * s.w]);
                 return Ok(());
             }
@@ -111,7 +115,7 @@ impl Stack {
         let unlabelled = s.parsed("unlabelled", int16)?;
         let mut stack = Stack(Vec::new());
         for (image_path, label_path) in images.iter().map(Path::new).zip(of_images.iter().map(Path::new)) {
-            let image = super::images(image_path)?;
+            let image = super::images(image_path, network.config.inputs)?;
             let s = image.shape();
             network.config.check_size(s.h, s.w).map_err(|e| e.at(image_path))?;
             if let Some(first) = stack.0.first().map(|(first, _)| first.shape())
@@ -203,8 +207,9 @@ pub fn recipe(s: &Settings, network: &Network) -> Result<(Recipe, String)> {
     Ok((recipe, about))
 }
 
-/// The network that a training begins with: `--weights`, or random ones of so many classes, else of `--classes`.
-pub fn begin(s: &Settings, classes: Option<usize>) -> Result<Network> {
+/// The network that a training begins with: `--weights`, or random ones of so many classes, else of `--classes`, for
+/// images of so many channels.
+pub fn begin(s: &Settings, classes: Option<usize>, inputs: usize) -> Result<Network> {
     match s.path("weights")? {
         Some(path) => {
             let given = ["variant", "channels", "classes"]
@@ -218,13 +223,17 @@ pub fn begin(s: &Settings, classes: Option<usize>) -> Result<Network> {
             }
             Ok(super::open(&path)?.0.network)
         }
-        None => Ok(Network::new(super::config(s, classes)?, s.parsed("seed", values::seed)?)),
+        None => {
+            let config = super::config(s, classes)?.with_inputs(inputs);
+            config.check()?;
+            Ok(Network::new(config, s.parsed("seed", values::seed)?))
+        }
     }
 }
 
 fn run(c: &Context) -> Result<()> {
     let s = &c.settings;
-    let network = begin(s, None)?;
+    let network = begin(s, None, 1)?;
     let (recipe, mut about) = recipe(s, &network)?;
     let training = Stack::open(s, "input", "labels", &network, &mut about)?
         .ok_or_else(|| Error::usage("--input is missing").help("name the images to learn from"))?;

@@ -175,6 +175,9 @@ fn run(c: &Context) -> Result<()> {
         ))
         .help("give the table that it was trained with: --classes FILE.toml"));
     }
+    if network.config.inputs.is_multiple_of(2) {
+        return Err(Error::usage(format!("the network takes {} slices: none is in the middle", network.config.inputs)));
+    }
     let source = open_stack(&input, c.io)?;
     // Bytes with a slope are no bytes: 0 and 255 mean nothing there.
     let sloped = Reader::open(&input, c.io).is_ok_and(|r| (r.header().slope, r.header().intercept) != (1.0, 0.0));

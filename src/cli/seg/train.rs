@@ -5,7 +5,7 @@ use crate::cli::labels::classes;
 use crate::cli::net::train::{TRAINING, begin, recipe, train};
 use crate::cli::net::{BEGIN, CHANNELS, FOLDER, RESUME, SEED, VARIANT};
 use crate::cli::options::{Opt, Takes};
-use crate::cli::{Command, Context};
+use crate::cli::{Command, Context, values};
 use crate::error::{Error, Result};
 use crate::exchange::open_stack;
 use crate::nn::fit::Patches;
@@ -44,11 +44,24 @@ pub const COMMAND: Command = Command {
                 RESUME,
             ],
         ),
-        ("Network", &[BEGIN, VARIANT, CHANNELS, SEED, crate::cli::labels::CLASSES]),
+        (
+            "Network",
+            &[
+                BEGIN,
+                VARIANT,
+                CHANNELS,
+                Opt::new("context", Takes::Number("N"), "Slices on each side that the network sees, too").default("0"),
+                SEED,
+                crate::cli::labels::CLASSES,
+            ],
+        ),
         ("Training", TRAINING),
     ],
     run,
 };
+
+/// Most slices on each side.
+const MOST_CONTEXT: usize = 31;
 
 /// Name, grey values and labels of a scan.
 fn scan(text: &Path) -> Result<(String, PathBuf, PathBuf)> {
@@ -84,7 +97,13 @@ fn run(c: &Context) -> Result<()> {
         Some(split) => split::parse(&read_text(&split)?, &list).map_err(|e| e.at(&split))?,
         None => vec![Fold::Train; list.patches.len()],
     };
-    let network = begin(s, Some(names.len()))?;
+    let context = s.parsed("context", values::index)?;
+    let network = begin(s, Some(names.len()), 2 * context.min(MOST_CONTEXT + 1) + 1)?;
+    let inputs = network.config.inputs;
+    if inputs.is_multiple_of(2) || s.is_given("context")? && inputs != 2 * context + 1 {
+        return Err(Error::usage(format!("--context {context}: the weights take {inputs} slices"))
+            .help("leave it out: the weights say how many"));
+    }
     network.config.check_size(list.size, list.size).map_err(|e| e.at(&path))?;
     if network.config.classes != names.len() {
         let what = format!("the weights tell {} classes apart, there are {}", network.config.classes, names.len());
@@ -143,7 +162,7 @@ fn run(c: &Context) -> Result<()> {
         volumes.iter().map(|(values, ledger)| [values.as_ref(), &ledger.labels as &dyn Source]).collect();
     let of = |fold: Fold| -> Result<Cuts> {
         let which: Vec<usize> = (0..folds.len()).filter(|&i| folds[i] == fold).collect();
-        Cuts::of(&list, &which, &sources, grey)
+        Cuts::of(&list, &which, &sources, grey, inputs / 2)
     };
     let (training, validation) = (of(Fold::Train)?, of(Fold::Validation)?);
     for (class, pixels) in table.list().iter().zip(training.labelled(names.len())) {
