@@ -110,6 +110,7 @@ pub const COMMANDS: &[Command] = &[
     seg::merge::COMMAND,
     seg::propose::COMMAND,
     seg::after::COMMAND,
+    seg::sheet::COMMAND,
     seg::round::RUN,
     seg::round::REPLAY,
     trace::GRIDREC,

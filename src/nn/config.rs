@@ -132,9 +132,8 @@ impl Config {
     }
     /// The variant's name; none for a mixture.
     pub fn name(&self) -> Option<&'static str> {
-        let of = |name| {
-            Self::variant(name, &self.channels, self.classes).is_ok_and(|c| c.with_inputs(self.inputs) == *self)
-        };
+        let of =
+            |name| Self::variant(name, &self.channels, self.classes).is_ok_and(|c| c.with_inputs(self.inputs) == *self);
         Self::VARIANTS.into_iter().find(|name| of(name))
     }
     /// Whether channels and classes are in range.

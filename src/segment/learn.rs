@@ -3,6 +3,7 @@
 use super::UNLABELLED;
 use super::augment::Options;
 use super::ledger::read_u8;
+use super::orient::Axes;
 use super::patches::{List, Patch};
 use super::predict::Grey;
 use crate::error::{Error, Result};
@@ -37,7 +38,11 @@ impl Cuts {
         let (size, channels) = (list.size, 2 * context + 1);
         let mut cuts: Vec<Cut> = which
             .iter()
-            .map(|&i| Cut { number: i as u32, grey: vec![0.0; channels * size * size], labels: vec![UNLABELLED; size * size] })
+            .map(|&i| Cut {
+                number: i as u32,
+                grey: vec![0.0; channels * size * size],
+                labels: vec![UNLABELLED; size * size],
+            })
             .collect();
         for (number, ([values, labels], scan)) in scans.iter().zip(&list.scans).enumerate() {
             let dims = values.dims();
@@ -45,7 +50,16 @@ impl Cuts {
                 let text = |d: Dims| format!("{} x {} x {}", d.nz, d.ny, d.nx);
                 let what =
                     format!("scan {}: grey values of {}, labels of {}", scan.name, text(dims), text(labels.dims()));
-                return Err(Error::data(what).help(format!("the list was made of {} (z, y, x)", text(scan.dims))));
+                let fit: Vec<String> = match dims == scan.dims {
+                    true => Vec::new(),
+                    false => Axes::that_fit(dims, scan.dims).iter().map(Axes::name).collect(),
+                };
+                let more = if fit.is_empty() {
+                    String::new()
+                } else {
+                    format!("; grey values with the axes {} would fit", fit.join(", "))
+                };
+                return Err(Error::data(what).help(format!("the list was made of {} (z, y, x){more}", text(scan.dims))));
             }
             let mut mine = Vec::new();
             for (at, patch) in which.iter().map(|&i| &list.patches[i]).enumerate().filter(|(_, p)| p.scan == number) {

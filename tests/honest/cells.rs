@@ -105,8 +105,8 @@ fn contrast(s: &Setting, cell: &[u8], grey: &[f32]) -> [f64; 2] {
     let rows_of = |class: u8| (0..ny).filter(move |&y| (0..nx).any(|x| cell[at(x, y, nz / 2)] == class));
     let (first, last) = (rows_of(PLATING).last().unwrap_or(0), rows_of(STRIPPING).next().unwrap_or(ny));
     let mut sums = [[0.0f64; 3]; 2];
-    for (z, y, x) in (PURE..nz - PURE)
-        .flat_map(|z| (PURE..ny - PURE).flat_map(move |y| (PURE..nx - PURE).map(move |x| (z, y, x))))
+    for (z, y, x) in
+        (PURE..nz - PURE).flat_map(|z| (PURE..ny - PURE).flat_map(move |y| (PURE..nx - PURE).map(move |x| (z, y, x))))
     {
         let class = cell[at(x, y, z)];
         let which = match class {
@@ -133,12 +133,13 @@ fn contrast(s: &Setting, cell: &[u8], grey: &[f32]) -> [f64; 2] {
 /// Pieces of dendrite that hang together over faces, edges and corners.
 fn dendrites([nx, ny, nz]: [usize; 3], truth: &[u8]) -> usize {
     let mut open: Vec<bool> = truth.iter().map(|&t| t == 1).collect();
-    let (mut found, mut stack) = (0, Vec::new());
+    let mut found = 0;
     for start in 0..open.len() {
         if !open[start] {
             continue;
         }
-        (open[start], stack) = (false, vec![start]);
+        open[start] = false;
+        let mut stack = vec![start];
         let mut size = 0;
         while let Some(i) = stack.pop() {
             size += 1;

@@ -27,12 +27,8 @@ pub(crate) struct Table {
 impl Table {
     pub(crate) fn new() -> Table {
         let iou = PAPER.map(|v| (v, None)).to_vec();
-        let paper = Row {
-            name: "the paper, its own cell".into(),
-            iou,
-            more: [Some(0.988), Some(0.955), None],
-            seconds: None,
-        };
+        let paper =
+            Row { name: "the paper, its own cell".into(), iou, more: [Some(0.988), Some(0.955), None], seconds: None };
         Table { notes: Vec::new(), rows: vec![paper] }
     }
     pub(crate) fn note(&mut self, text: String) {
@@ -120,7 +116,10 @@ impl Table {
             let Some([low, mean, high]) = self.spread("ours, seed", k) else { panic!("nothing of ours: {text}") };
             if let Some([low_theirs, theirs, _]) = self.spread("torch, seed", k) {
                 let spread = (high - low).max(theirs - low_theirs);
-                assert!(mean >= theirs - spread, "{class}: ours {mean:.3}, torch {theirs:.3}, spread {spread:.3}\n{text}");
+                assert!(
+                    mean >= theirs - spread,
+                    "{class}: ours {mean:.3}, torch {theirs:.3}, spread {spread:.3}\n{text}"
+                );
             }
             if let Some(forest) = self.value("forest", class) {
                 assert!(mean > forest, "{class}: ours {mean:.3}, the forest {forest:.3}\n{text}");

@@ -74,7 +74,7 @@ fn sparse(s: &Setting, scan: &Scan, slices: &[Slice]) -> (Vec<u8>, usize) {
         for (i, label) in labels.iter_mut().enumerate() {
             let (x, y, z) = (i % nx, i / nx % ny, i / (nx * ny));
             let seen = match slice.plane {
-                "xz" => y == slice.at,
+                "xz" => y == slice.at && middle(nx).contains(&x),
                 "xy" => z == slice.at && middle(nx).contains(&x),
                 _ => x == slice.at && middle(nz).contains(&z),
             };
@@ -106,7 +106,8 @@ fn ledgers(place: &Place, scans: &[Scan], round: &str, to: &str, table: &str, ma
     for scan in learning(scans) {
         let name = &scan.name;
         // Who validates is not drafted.
-        let onto = onto.filter(|_| scan.role == Role::Train).map_or(String::new(), |o| format!("--onto {o}/{name}.mhd"));
+        let onto =
+            onto.filter(|_| scan.role == Role::Train).map_or(String::new(), |o| format!("--onto {o}/{name}.mhd"));
         place.step(
             &format!("{}_labels_{name}", to.replace('/', "_")),
             &format!(
@@ -160,7 +161,14 @@ fn predict<'a>(s: &Setting, place: &Place, scans: impl Iterator<Item = &'a Scan>
 }
 
 /// Figures of predictions of the test cells, a row.
-fn judged(place: &Place, scans: &[Scan], row: &str, file: impl Fn(&Scan) -> String, seconds: Option<f64>, t: &mut Table) {
+fn judged(
+    place: &Place,
+    scans: &[Scan],
+    row: &str,
+    file: impl Fn(&Scan) -> String,
+    seconds: Option<f64>,
+    t: &mut Table,
+) {
     let name: String = row.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '_' }).collect();
     let list = |file: &dyn Fn(&Scan) -> String| of(scans, Role::Test).map(file).collect::<Vec<_>>().join(",");
     let masks = list(&|_| "scans/mask.npy".into());
@@ -188,13 +196,20 @@ pub(crate) fn ceiling(s: &Setting, place: &Place, scans: &[Scan], table: &mut Ta
                 let (x, y, z) = (i % nx, i / nx % ny, i / (nx * ny));
                 let mut counts = [0u8; CLASSES.len()];
                 for corner in 0..8 {
-                    let [x, y, z] =
-                        [(x + (corner & 1)).min(nx - 1), (y + (corner >> 1 & 1)).min(ny - 1), (z + (corner >> 2)).min(nz - 1)];
+                    let [x, y, z] = [
+                        (x + (corner & 1)).min(nx - 1),
+                        (y + (corner >> 1 & 1)).min(ny - 1),
+                        (z + (corner >> 2)).min(nz - 1),
+                    ];
                     counts[usize::from(scan.truth[(z * ny + y) * nx + x])] += 1;
                 }
                 let most = counts.iter().max().unwrap();
                 let own = scan.truth[i];
-                if counts[usize::from(own)] == *most { own } else { counts.iter().position(|c| c == most).unwrap() as u8 }
+                if counts[usize::from(own)] == *most {
+                    own
+                } else {
+                    counts.iter().position(|c| c == most).unwrap() as u8
+                }
             })
             .collect();
         place.write(to, npy_of("|u1", &[nz, ny, nx], &shifted));
@@ -202,8 +217,8 @@ pub(crate) fn ceiling(s: &Setting, place: &Place, scans: &[Scan], table: &mut Ta
     judged(place, scans, "ceiling", |scan| format!("ceiling/{}.npy", scan.name), None, table);
 }
 
-/// The paper's stages.
-pub(crate) fn ours(s: &Setting, place: &Place, scans: &[Scan], table: &mut Table) -> Lists {
+/// The paper's stages up to what the last one learns from.
+pub(crate) fn lists(s: &Setting, place: &Place, scans: &[Scan], table: &mut Table) -> Lists {
     for (name, classes, _) in TABLES {
         let text: String = classes.iter().enumerate().fold(String::new(), |mut text, (id, class)| {
             let _ = writeln!(text, "[[class]]\nid = {id}\nname = \"{class}\"");
@@ -211,8 +226,7 @@ pub(crate) fn ours(s: &Setting, place: &Place, scans: &[Scan], table: &mut Table
         });
         place.write(format!("{name}.toml"), text);
     }
-    let network = format!("--channels {} --context {} --batch {}", s.channels, s.context, s.batch);
-    let [nx, _, nz] = s.size;
+    let (network, [nx, _, nz]) = (network(s), s.size);
 
     // In-plane slices by hand: pit, lithium, background.
     let mut slices: Vec<Slice> = learning(scans).flat_map(|scan| in_plane(s, scan)).collect();
@@ -220,9 +234,9 @@ pub(crate) fn ours(s: &Setting, place: &Place, scans: &[Scan], table: &mut Table
     let (name, _, map) = TABLES[0];
     let classes = format!("--classes {name}.toml");
     ledgers(place, scans, "r0", "r0/labels", &classes, map, None);
-    let how = format!("--planes xz --slices :: --step {} --least-labelled 0.5", s.step);
+    let how = format!("--planes xz --slices :: --step {} --least-labelled 0.4", s.step);
     let list = listed(s, place, scans, "r0/labels", &classes, &how);
-    let [in_plane, binary, drafts, hand] = s.epochs.map(|n| format!("--epochs {n}"));
+    let [in_plane, binary, ..] = s.epochs.map(|n| format!("--epochs {n}"));
     train(place, scans, &list, "r0/run", &format!("{network} {classes} --lr {} {in_plane}", RATE[0]));
     predict(s, place, of(scans, Role::Train), "r0/run", "r0/seg", &format!("--plane xz {classes}"));
 
@@ -239,7 +253,8 @@ pub(crate) fn ours(s: &Setting, place: &Place, scans: &[Scan], table: &mut Table
         slices.extend(["xy", "yz"].map(|plane| one(scan, plane)));
     }
     label(s, place, scans, "r1", &slices);
-    let cross = |slices: &str, step: usize| format!("--planes xy,yz --slices {slices} --step {step} --least-labelled 0.4");
+    let cross =
+        |slices: &str, step: usize| format!("--planes xy,yz --slices {slices} --step {step} --least-labelled 0.4");
     for (name, _, map) in &TABLES[1..] {
         let (classes, to) = (format!("--classes {name}.toml"), format!("r1/{name}"));
         ledgers(place, scans, "r1", &format!("{to}/labels"), &classes, map, None);
@@ -269,19 +284,13 @@ pub(crate) fn ours(s: &Setting, place: &Place, scans: &[Scan], table: &mut Table
     ledgers(place, scans, "r1", "r2/labels", "", "from-0", Some("r2/draft"));
     let far = cross(&format!("{}::{}", DRAFTS.0, DRAFTS.1), 3 * s.step / 2);
     let of_drafts = listed(s, place, scans, "r2/labels", "", &far);
-    let mut seconds = Vec::new();
-    for seed in s.seeds {
-        let run = format!("r2/run_{seed}");
-        let more = format!("{network} --lr {} --seed {seed} {drafts}", RATE[0]);
-        seconds.push(said(&train(place, scans, &of_drafts, &run, &more), "seconds"));
-    }
+    drafted(s, place, scans, &of_drafts, s.seeds[0]);
 
     // Slices that the network is least sure of, by hand; the network is refined on what is by hand alone.
-    predict(s, place, of(scans, Role::Train), "r2/run_0", "r2/seg", "--entropy");
+    predict(s, place, of(scans, Role::Train), &format!("r2/run_{}", s.seeds[0]), "r2/seg", "--entropy");
     let n = of(scans, Role::Train).count();
-    let maps: Vec<String> = of(scans, Role::Train)
-        .map(|scan| format!("{0}=r2/seg/{0}.entropy.mhd,r1/hand/{0}.npy", scan.name))
-        .collect();
+    let maps: Vec<String> =
+        of(scans, Role::Train).map(|scan| format!("{0}=r2/seg/{0}.entropy.mhd,r1/hand/{0}.npy", scan.name)).collect();
     place.step(
         "r3_propose",
         &format!("seg propose {} --planes xy,yz -n {} --spread {n} -o r3/next.json", maps.join(" "), s.cross - n),
@@ -296,21 +305,33 @@ pub(crate) fn ours(s: &Setting, place: &Place, scans: &[Scan], table: &mut Table
     table.note(format!("{:.2} % of the training voxels are labelled", 100.0 * part));
     ledgers(place, scans, "r3", "r3/labels", "", "from-0", None);
     let by_hand = listed(s, place, scans, "r3/labels", "", &cross("::", s.step));
-    for (seed, before) in s.seeds.iter().zip(seconds) {
-        let run = format!("r3/run_{seed}");
-        let more = format!(
-            "--weights r2/run_{seed}/best.safetensors --batch {} --lr {} --seed {seed} {hand}",
-            s.batch, RATE[1]
-        );
-        let took = before + said(&train(place, scans, &by_hand, &run, &more), "seconds");
-        for (to, row, planes) in [("xy", "ours", "xy")] {
-            let to = format!("r3/{to}_{seed}");
-            predict(s, place, of(scans, Role::Test), &run, &to, &format!("--plane {planes}"));
-            let row = if planes == "xy" { format!("{row}, seed {seed}") } else { format!("{row} {seed}") };
-            judged(place, scans, &row, |scan| format!("{to}/{}.mhd", scan.name), Some(took), table);
-        }
-    }
     Lists { drafts: of_drafts, hand: by_hand }
+}
+
+fn network(s: &Setting) -> String {
+    format!("--channels {} --context {} --batch {}", s.channels, s.context, s.batch)
+}
+
+/// A cross-sectional network of drafts and what is drawn; seconds of its training.
+fn drafted(s: &Setting, place: &Place, scans: &[Scan], list: &[String; 3], seed: u32) -> f64 {
+    let more = format!("{} --lr {} --seed {seed} --epochs {}", network(s), RATE[0], s.epochs[2]);
+    said(&train(place, scans, list, &format!("r2/run_{seed}"), &more), "seconds")
+}
+
+/// The last stage with a seed, and its figures, in one plane and averaged over two.
+pub(crate) fn refined(s: &Setting, place: &Place, scans: &[Scan], lists: &Lists, seed: u32, table: &mut Table) {
+    let before = drafted(s, place, scans, &lists.drafts, seed);
+    let run = format!("r3/run_{seed}");
+    let more = format!(
+        "--weights r2/run_{seed}/best.safetensors --batch {} --lr {} --seed {seed} --epochs {}",
+        s.batch, RATE[1], s.epochs[3]
+    );
+    let took = before + said(&train(place, scans, &lists.hand, &run, &more), "seconds");
+    for (to, row, planes) in [("xy", "ours, seed", "xy"), ("planes", "ours, planes averaged", "xy,yz")] {
+        let to = format!("r3/{to}_{seed}");
+        predict(s, place, of(scans, Role::Test), &run, &to, &format!("--plane {planes}"));
+        judged(place, scans, &format!("{row} {seed}"), |scan| format!("{to}/{}.mhd", scan.name), Some(took), table);
+    }
 }
 
 /// The paper's kind of split: patches that overlap by half, dealt one by one; and what is left of its figures.
@@ -320,10 +341,8 @@ pub(crate) fn leak(s: &Setting, place: &Place, scans: &[Scan], lists: &Lists, ta
     std::fs::create_dir_all(place.at("leak")).unwrap();
     let told = place.step("leak_split", &format!("seg split {patches} --by patch --ratios 72/28 -o {split}"));
     let list = [to.clone(), patches.clone(), split.to_string()];
-    let more = format!(
-        "--weights r2/run_0/best.safetensors --batch {} --lr {} --epochs {}",
-        s.batch, RATE[1], s.epochs[3]
-    );
+    let more =
+        format!("--weights r2/run_0/best.safetensors --batch {} --lr {} --epochs {}", s.batch, RATE[1], s.epochs[3]);
     train(place, scans, &list, "leak/run", &more);
     let text = std::fs::read_to_string(place.at("leak/run/epochs.csv")).unwrap();
     let rows: Vec<Vec<f64>> =
@@ -338,8 +357,8 @@ pub(crate) fn leak(s: &Setting, place: &Place, scans: &[Scan], lists: &Lists, ta
     table.note(format!("split by patch: {leaks}"));
 }
 
-/// The same patches and schedule in MONAI and torch; a forest of filters on the same labels.
-pub(crate) fn peers(s: &Setting, place: &Place, scans: &[Scan], lists: &Lists, table: &mut Table) {
+/// Tells the peers what there is.
+pub(crate) fn about(s: &Setting, place: &Place, scans: &[Scan], lists: &Lists) {
     let stage = |[to, patches, split]: &[String; 3], epochs: u32, rate: &str| {
         Json::obj([
             ("labels", to.as_str().into()),
@@ -353,7 +372,10 @@ pub(crate) fn peers(s: &Setting, place: &Place, scans: &[Scan], lists: &Lists, t
     let grey: Vec<f64> = GREY.split(',').map(|v| v.parse().unwrap()).collect();
     let channels = s.channels.split(',').map(|c| c.parse::<u64>().unwrap().into()).collect();
     let about = Json::obj([
-        ("stages", Json::Arr(vec![stage(&lists.drafts, s.epochs[2], RATE[0]), stage(&lists.hand, s.epochs[3], RATE[1])])),
+        (
+            "stages",
+            Json::Arr(vec![stage(&lists.drafts, s.epochs[2], RATE[0]), stage(&lists.hand, s.epochs[3], RATE[1])]),
+        ),
         ("train", names(Role::Train)),
         ("validate", names(Role::Validate)),
         ("test", names(Role::Test)),
@@ -365,18 +387,23 @@ pub(crate) fn peers(s: &Setting, place: &Place, scans: &[Scan], lists: &Lists, t
         ("every", s.every.into()),
     ]);
     place.write("peers/about.json", about.to_canonical());
-    for seed in s.seeds {
-        let to = format!("peers/torch_{seed}");
-        let Some(told) = place.peer(&format!("torch_{seed}"), &format!("unet peers/about.json --seed {seed} -o {to}")) else {
-            table.note("torch, MONAI and the forest: no TOMOLITH_PEERS, nothing to compare with".into());
-            return;
-        };
+}
+
+/// Torch with a seed.
+pub(crate) fn torch(place: &Place, scans: &[Scan], seed: u32, table: &mut Table) {
+    let to = format!("peers/torch_{seed}");
+    if let Some(told) = place.peer(&format!("torch_{seed}"), &format!("unet peers/about.json --seed {seed} -o {to}")) {
         let seconds = Some(said(&told, "trained"));
         judged(place, scans, &format!("torch, seed {seed}"), |scan| format!("{to}/{}.npy", scan.name), seconds, table);
     }
-    let told = place.peer("forest", "forest peers/about.json -o peers/forest").unwrap_or_default();
-    let file = |scan: &Scan| format!("peers/forest/{}.npy", scan.name);
-    judged(place, scans, "forest", file, Some(said(&told, "trained")), table);
+}
+
+/// A forest of filters on the same labels.
+pub(crate) fn forest(place: &Place, scans: &[Scan], table: &mut Table) {
+    if let Some(told) = place.peer("forest", "forest peers/about.json -o peers/forest") {
+        let file = |scan: &Scan| format!("peers/forest/{}.npy", scan.name);
+        judged(place, scans, "forest", file, Some(said(&told, "trained")), table);
+    }
 }
 
 /// Figures by contrast to noise: cells as grey volumes, three to learn from and one to judge.
