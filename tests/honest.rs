@@ -91,7 +91,7 @@ pub(crate) const FULL: Setting = Setting {
     step: 64,
     channels: "16,32,64,64,64",
     context: 2,
-    epochs: [40, 60, 10, 60],
+    epochs: [20, 20, 8, 30],
     batch: 8,
     seeds: &[0, 1, 2],
     curve: (&[0.5, 1.0, 2.0, 4.0, 8.0], "tiny", 60),
@@ -161,7 +161,7 @@ impl Place {
             if out.is_some_and(|out| self.has(format!("{out}/last.safetensors"))) {
                 words.push("--resume");
             }
-        } else if !words.starts_with(&["phantom"]) {
+        } else if !words.starts_with(&["phantom"]) && out.is_some() {
             words.push("--overwrite");
         }
         if let Some(parent) = out.and_then(|out| Path::new(out).parent()) {

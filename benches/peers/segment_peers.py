@@ -80,6 +80,8 @@ def unet(about, seed, out):
                     for axis in (1, 2):
                         if rng.random() < 0.5:
                             image[i], label[i] = image[i].flip(axis), label[i].flip(axis - 1)
+                    image[i] = image[i] * (1 + 0.1 * rng.uniform(-1, 1)) + 0.08 * rng.uniform(-1, 1)
+                image.clamp_(0, 1)
                 if not (label >= 0).any():
                     continue
                 adam.zero_grad()

@@ -2,7 +2,7 @@
 
 use super::report::Table;
 use super::{Place, Role, Setting};
-use crate::common::npy_of;
+use crate::common::{axis_of, npy_of};
 use std::collections::BTreeMap;
 
 /// Classes of the network, and the label of a voxel that nobody labelled.
@@ -52,9 +52,21 @@ pub(crate) fn make(s: &Setting, place: &Place) -> Vec<Scan> {
                 s.preset, s.dose
             ),
         );
+        // One axis for all scans of a cell: that of a scan by itself may be a wrong one. Those of `tiny` do not show it.
+        let common = (s.preset != "tiny").then(|| {
+            let all: Vec<String> = steps.iter().map(|step| format!("cells/c{seed}/step_{step:02}/scan.toml")).collect();
+            let told = place.step(&format!("center_{seed}"), &format!("center -q {}", all.join(" ")));
+            told.lines().last().and_then(|line| line.split_whitespace().nth(1)).unwrap().to_string()
+        });
         for &step in steps {
             let (name, at) = (format!("c{seed}_{step:02}"), format!("cells/c{seed}/step_{step:02}"));
-            place.step_in(&at, &format!("recon_{name}"), "recon -q --config scan.toml -o slices");
+            let of_truth = || axis_of(&place.at(format!("cells/c{seed}")), step).to_string();
+            let axis = common.clone().unwrap_or_else(of_truth);
+            place.step_in(
+                &at,
+                &format!("recon_{name}"),
+                &format!("recon -q --config scan.toml --center {axis} -o slices"),
+            );
             scans.push(open(s, place, seed, role, step, name));
         }
     }
@@ -103,7 +115,7 @@ fn contrast(s: &Setting, cell: &[u8], grey: &[f32]) -> [f64; 2] {
     let at = |x: usize, y: usize, z: usize| (z * ny + y) * nx + x;
     // Rows from the last of the plating to the first of the stripping electrode are electrolyte where they are background.
     let rows_of = |class: u8| (0..ny).filter(move |&y| (0..nx).any(|x| cell[at(x, y, nz / 2)] == class));
-    let (first, last) = (rows_of(PLATING).last().unwrap_or(0), rows_of(STRIPPING).next().unwrap_or(ny));
+    let (first, last) = (rows_of(PLATING).next_back().unwrap_or(0), rows_of(STRIPPING).next().unwrap_or(ny));
     let mut sums = [[0.0f64; 3]; 2];
     for (z, y, x) in
         (PURE..nz - PURE).flat_map(|z| (PURE..ny - PURE).flat_map(move |y| (PURE..nx - PURE).map(move |x| (z, y, x))))

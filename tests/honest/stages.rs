@@ -11,8 +11,8 @@ use tomolith::json::Json;
 const GREY: &str = "-0.6,1.6";
 /// Learning rates from scratch and of what is refined.
 const RATE: [&str; 2] = ["3e-3", "1e-3"];
-/// Mirrored cells are cells.
-const AUGMENT: &str = "none,flip-rows=0.5,flip-columns=0.5";
+/// Mirrored cells are cells, and truncated scans have levels of their own.
+const AUGMENT: &str = "none,flip-rows=0.5,flip-columns=0.5,gain=0.1,offset=0.08";
 /// Slices that drafts are learnt from: every so many-th from the first.
 const DRAFTS: (usize, usize) = (8, 32);
 /// Slices that are drawn again together for intervals.

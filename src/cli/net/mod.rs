@@ -58,9 +58,9 @@ pub const DROPOUT: Opt = Opt::new("dropout", Takes::Number("P"), "Probability th
 /// Images of a file for a network of `c` channels: (N, c, H, W), or slices (N, H, W) where that is one.
 fn images(path: &Path, c: usize) -> Result<Maps<f32>> {
     let (shape, values) = npy::read_array(path)?;
-    let (n, h, w) = match shape.as_slice() {
-        &[n, channels, h, w] if channels == c => (n, h, w),
-        &[n, h, w] if c == 1 => (n, h, w),
+    let (n, h, w) = match *shape.as_slice() {
+        [n, channels, h, w] if channels == c => (n, h, w),
+        [n, h, w] if c == 1 => (n, h, w),
         _ => {
             return Err(Error::data(format!("an array of shape {shape:?} is no batch of grey images"))
                 .help(format!("save it as (N, {c}, H, W)"))

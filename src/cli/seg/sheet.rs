@@ -57,6 +57,8 @@ enum Column {
     Map,
 }
 
+/// Colours of a slice, and its classes where it has some.
+type Shown = (Vec<[u8; 3]>, Vec<Option<u8>>);
 type Volume = (&'static str, Box<dyn Source>, Column);
 
 fn run(c: &Context) -> Result<()> {
@@ -112,7 +114,7 @@ fn run(c: &Context) -> Result<()> {
         if slice >= d.nz {
             return Err(Error::usage(format!("--at {slice}: the plane {} has slices 0 to {}", plane.name(), d.nz - 1)));
         }
-        let mut columns: Vec<(Vec<[u8; 3]>, Vec<Option<u8>>)> = Vec::new();
+        let mut columns: Vec<Shown> = Vec::new();
         for (_, volume, column) in &volumes {
             let mut values = vec![0f32; d.slice()];
             Turned::slices(volume.as_ref(), plane)?.read(slice..slice + 1, 0..d.ny, &mut values)?;
@@ -158,7 +160,7 @@ fn legend(canvas: &mut Canvas, table: &Classes) {
 }
 
 /// Colours of a slice, and its classes where it has some.
-fn drawn(values: &[f32], column: &Column, table: &Classes) -> (Vec<[u8; 3]>, Vec<Option<u8>>) {
+fn drawn(values: &[f32], column: &Column, table: &Classes) -> Shown {
     let part = |v: f32, [low, high]: [f32; 2]| [((v - low) / (high - low) * 255.0).clamp(0.0, 255.0) as u8; 3];
     match column {
         Column::Grey(window) => (values.iter().map(|&v| part(v, *window)).collect(), Vec::new()),
