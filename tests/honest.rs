@@ -1,6 +1,6 @@
 //! The honest test of the segmentation: cells that nobody trained on, at a noise where no voxel says what it is.
 //!
-//!     cargo test --release --test honest                                  # reduced: two minutes on two cores
+//!     cargo test --release --test honest                                  # reduced: a minute on two cores
 //!     TOMOLITH_TEST_HONEST=FOLDER TOMOLITH_TEST_PEERS=python \
 //!         cargo test --release --test honest -- --ignored --nocapture     # full: below two hours, 8 GB
 //!
@@ -233,10 +233,14 @@ fn honest(s: &Setting, place: &Place) -> report::Table {
     table
 }
 
+fn peers() -> Option<PathBuf> {
+    std::env::var_os("TOMOLITH_TEST_PEERS").map(PathBuf::from)
+}
+
 #[test]
 fn a_small_network_trained_in_stages_labels_a_cell_that_it_never_saw() {
     let folder = Scratch::new("honest");
-    let place = Place { folder: folder.0.clone(), peers: None };
+    let place = Place { folder: folder.0.clone(), peers: peers() };
     let table = honest(&REDUCED, &place);
     // Minutes of training teach the electrode and what is none; every row is there.
     let ours = |class: &str| table.value("ours, seed 0", class).unwrap();
@@ -249,7 +253,7 @@ fn a_small_network_trained_in_stages_labels_a_cell_that_it_never_saw() {
 #[ignore = "full: two hours, 8 GB, TOMOLITH_TEST_HONEST=FOLDER"]
 fn full() {
     let folder = std::env::var_os("TOMOLITH_TEST_HONEST").expect("TOMOLITH_TEST_HONEST=FOLDER");
-    let place = Place { folder: folder.into(), peers: std::env::var_os("TOMOLITH_TEST_PEERS").map(Into::into) };
+    let place = Place { folder: folder.into(), peers: peers() };
     std::fs::create_dir_all(&place.folder).unwrap();
     let table = honest(&FULL, &place);
     table.judge();

@@ -119,7 +119,8 @@ def unet(about, seed, out):
 
 SCALES = (1.0, 2.0, 4.0, 8.0)
 # Voxels of a class that are learnt from, at most.
-MOST = 20000
+MOST = 8000
+TREES = 60
 
 
 def features(volume, rows):
@@ -173,9 +174,9 @@ def forest(about, out):
     x, y = sampled(folder, about["train"], rng)
     cx, cy = sampled(folder, about["validate"], rng)
     best = (-1.0, None, None)
-    for depth in (12, 20, None):
+    for depth in (12, None):
         for leaf in (1, 5, 20):
-            model = RandomForestClassifier(100, max_depth=depth, min_samples_leaf=leaf, class_weight="balanced_subsample", n_jobs=-1,
+            model = RandomForestClassifier(TREES, max_depth=depth, min_samples_leaf=leaf, class_weight="balanced_subsample", n_jobs=-1,
                                            random_state=0).fit(x, y)
             score = jaccard_score(cy, model.predict(cx), average="macro")
             if score > best[0]:
