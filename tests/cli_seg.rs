@@ -258,6 +258,125 @@ fn a_network_is_trained_on_patches_and_segments_the_volume() {
     assert!(!folder.0.join("x").exists());
 }
 
+#[test]
+fn planes_are_averaged_and_slices_beside_are_seen_with_the_same_bits() {
+    let folder = folder("seg-planes");
+    let at = |words: &str| run(&folder.0, words);
+    expect(
+        &at("seg patches a=l/a.mhd --planes xy,yz --slices ::3 --size 8 --step 8 --classes two.toml -o p.json"),
+        0,
+        &[],
+        "",
+    );
+    let train =
+        "seg train a=grey.npy,l/a.mhd --patches p.json --classes two.toml --grey 0,1 --lr 1e-2 --batch 8 --epochs 2";
+    let beside = format!("{train} --channels 4,8 --context 1");
+    let first = at(&format!("{beside} -o run --threads 1"));
+    expect(&first, 0, &["epochs 2"], "context");
+    assert_eq!(stdout(&at(&format!("{beside} -o again --threads 3 --isa scalar"))), stdout(&first));
+    expect(&at("net info run/best.safetensors"), 0, &["inputs        3"], "info");
+    expect(&at(&format!("{train} --channels 4,8 --context 32 -o x")), 2, &["takes 1 to 64"], "too many");
+    let other = format!("{train} --weights run/best.safetensors");
+    expect(&at(&format!("{other} --context 2 -o x")), 2, &["the weights take 3 slices"], "other context");
+    expect(&at(&format!("{other} -o refined")), 0, &["epochs 2"], "the weights say how many");
+
+    let predict = "seg predict --weights run/best.safetensors --input grey.npy --classes two.toml --roi 8 --entropy";
+    let planes = format!("{predict} --plane yz,xy,xz -o out/all");
+    expect(&at(&planes), 0, &["16 x 20 x 12 u8 class"], "planes");
+    let read =
+        |name: &str| ["", ".entropy"].map(|m| std::fs::read(folder.0.join(format!("out/{name}{m}.raw"))).unwrap());
+    let all = read("all");
+    for how in ["--batch 3 --threads 3", "--isa scalar --threads 1"] {
+        expect(&at(&format!("{planes} --overwrite {how}")), 0, &[], how);
+        assert!(read("all") == all, "{how}");
+    }
+    for plane in ["xy", "yz"] {
+        expect(&at(&format!("{predict} --plane {plane} -o out/{plane}")), 0, &[], plane);
+        assert!(read(plane) != all, "{plane}");
+    }
+    let left: Vec<_> = std::fs::read_dir(folder.0.join("out")).unwrap().map(|e| e.unwrap().file_name()).collect();
+    assert!(!left.iter().any(|name| name.to_string_lossy().contains("logit")), "{left:?}");
+    expect(&at(&format!("{predict} --plane xy,xy -o out/x")), 2, &["a plane twice"], "twice");
+    expect(&at(&format!("{predict} --plane xy,yz --passes 3 -o out/x")), 2, &["--passes of several planes"], "passes");
+}
+
+#[test]
+fn seeds_budgets_and_what_is_kept() {
+    let folder = folder("seg-seeds");
+    let at = |words: &str| run(&folder.0, words);
+    expect(
+        &at("seg patches a=l/a.mhd --planes xy --slices ::2 --size 8 --step 8 --classes two.toml -o p.json"),
+        0,
+        &[],
+        "",
+    );
+    let train = "seg train a=grey.npy,l/a.mhd --patches p.json --classes two.toml --grey 0,1 --channels 4,8 --batch 4";
+    let file = |name: &str| std::fs::read(folder.0.join(name)).unwrap();
+    expect(&at(&format!("{train} --seeds 3,5 --epochs 2 -o many")), 0, &["epochs 2"], "seeds");
+    expect(&at(&format!("{train} --seed 5 --epochs 2 -o one")), 0, &["epochs 2"], "one");
+    assert!(file("many/seed_5/best.safetensors") == file("one/best.safetensors"));
+    let table = String::from_utf8(file("many/seeds.csv")).unwrap();
+    assert!(table.starts_with("seed,epoch,") && table.lines().count() == 3 && table.contains("\n5,"), "{table}");
+    // One of them was not begun.
+    std::fs::remove_dir_all(folder.0.join("many/seed_5")).unwrap();
+    expect(&at(&format!("{train} --seeds 3,5 --epochs 2 -o many --resume")), 0, &[], "resume");
+    assert!(file("many/seed_5/best.safetensors") == file("one/best.safetensors"));
+    expect(&at(&format!("{train} --seeds 3,3 -o x")), 2, &["twice"], "twice");
+    expect(&at(&format!("{train} --seeds 3 --seed 3 -o x")), 2, &["--seed with --seeds"], "both");
+
+    let stopped = at(&format!("{train} --seed 5 --epochs 2 -o slow --stop-after 0.000001s"));
+    expect(&stopped, 75, &["the time of --stop-after is over; step 1 is kept"], "stopped");
+    expect(&at(&format!("{train} --seed 5 --epochs 2 -o slow --resume --stop-after 1h")), 0, &["epochs 2"], "goes on");
+    assert!(file("slow/best.safetensors") == file("one/best.safetensors"));
+    expect(&at(&format!("{train} -o x --stop-after 50")), 2, &["is no time"], "unit");
+
+    let last = |epochs: u32| {
+        let name = format!("last_{epochs}");
+        expect(
+            &at(&format!("{train} --epochs {epochs} --lr 0.3 --keep last -o {name}")),
+            0,
+            &[&format!("best epoch {epochs}")],
+            "last",
+        );
+        file(&format!("{name}/best.safetensors"))
+    };
+    assert!(last(1) != last(3));
+    expect(&at(&format!("{train} --epochs 3 --lr 0.3 --keep accuracy -o accurate")), 0, &["best epoch"], "accuracy");
+}
+
+#[test]
+fn sheets_show_and_depths_follow_the_electrodes() {
+    let folder = folder("seg-sheet");
+    let at = |words: &str| run(&folder.0, words);
+    let sheet = "seg sheet --input grey.npy --grey 0,1 --labels l/a.mhd --prediction l/a.mhd --classes two.toml";
+    expect(&at(&format!("{sheet} --plane xy,yz --at 2,5 -o s.png")), 0, &["s.png"], "sheet");
+    let png = std::fs::read(folder.0.join("s.png")).unwrap();
+    // Four columns: grey, labels, prediction, error.
+    let width = u32::from_be_bytes(png[16..20].try_into().unwrap());
+    assert_eq!((&png[1..4], width), (&b"PNG"[..], 6 + 4 * 86));
+    expect(&at(&format!("{sheet} --at 12 -o t.png")), 2, &["slices 0 to 11"], "outside");
+    expect(&at("seg sheet --at 1 -o t.png"), 2, &["nothing to show"], "nothing");
+    folder.write("small.npy", npy(&[2, 2, 2], &[0.0; 8]));
+    expect(
+        &at(&format!("{sheet} --uncertainty small.npy --at 1 -o t.png")),
+        65,
+        &["UNCERTAINTY of 2 x 2 x 2"],
+        "shape",
+    );
+
+    // Electrodes at y 2 to 5 and 12 to 17 of 20.
+    let cell: Vec<f32> =
+        (0..12 * 20 * 16).map(|i| if matches!(i / 16 % 20, 2..=5 | 12..=17) { 4.0 } else { 0.0 }).collect();
+    folder.write("cell.npy", npy(&[12, 20, 16], &cell));
+    expect(&at("labels import cell.npy --map from-0 --like grey.npy -o l/cell"), 0, &[], "cell");
+    let fit = "seg after l/cell.mhd --fit fit.toml";
+    expect(&at(&format!("{fit} --margin 1")), 0, &["plating", "2 to 6", "12 to 18"], "fit");
+    expect(&at("seg after l/cell.mhd --rules fit.toml -o out/after"), 0, &["split plating electrode 9"], "rules");
+    expect(&at("labels stats out/after.mhd --classes cell"), 0, &["stripping electrode"], "split");
+    expect(&at(&format!("{fit} --axis z --overwrite")), 65, &["of two electrodes"], "axis");
+    expect(&at(&format!("{fit} -o out/x")), 2, &["--output with --fit"], "both");
+}
+
 /// Two rounds: a network trained on labels, and the figures of its draft.
 fn rounds(folder: &Scratch, epochs: u32) {
     let outside = "../../";
@@ -331,4 +450,88 @@ fn rounds_are_made_taken_up_and_made_again_to_the_same_digests() {
         "name = \"bad\"\n[[step]]\nrun = \"seg patches ../../none.mhd -o p.json\"\nmakes = \"p.json\"\n",
     );
     expect(&at("seg round bad.toml -o rounds"), 66, &["the step was: tomolith seg patches"], "bad step");
+}
+
+/// Every stage in one round, small.
+fn every_stage(folder: &Scratch) {
+    let (data, classes) = ("../../", "--classes ../../two.toml");
+    let steps = [
+        (
+            format!(
+                "seg patches c1:a={data}l/a.mhd c2:b={data}l/a.mhd --planes xy,yz --slices ::2 --size 8 --step 4 {classes} -o p.json"
+            ),
+            "p.json",
+        ),
+        ("seg split p.json --by cell --validation c2 -o s.json".into(), "s.json"),
+        (
+            format!(
+                "seg train a={data}grey.npy,{data}l/a.mhd b={data}grey.npy,{data}l/a.mhd --patches p.json --split s.json --grey 0,1 \
+                  {classes} --channels 4,8 --context 1 --epochs 2 --batch 4 --seeds 1,2 -o run"
+            ),
+            "run/seed_1/best.safetensors, run/seeds.csv",
+        ),
+        (
+            format!(
+                "seg predict --weights run/seed_1/best.safetensors --input {data}grey.npy {classes} --roi 8 --plane xz --entropy \
+                  -o one"
+            ),
+            "one.mhd, one.entropy.mhd",
+        ),
+        (
+            format!(
+                "seg predict --weights run/seed_2/best.safetensors --input {data}grey.npy {classes} --roi 8 --plane xy,yz -o two"
+            ),
+            "two.mhd",
+        ),
+        (format!("seg merge ../../both.toml {classes} --origin draft:1 -o draft"), "draft.mhd"),
+        ("seg propose a=one.entropy.mhd --planes xy,xz -n 4 --apart 2 -o next.json".into(), "next.json"),
+        (format!("seg after draft.mhd --rules ../../after.toml {classes} -o after"), "after.mhd"),
+        (format!("seg eval --prediction after.mhd --truth {data}l/a.mhd {classes} -o m.json"), "m.json"),
+    ];
+    let text: String =
+        steps.iter().map(|(run, makes)| format!("[[step]]\nrun = \"{run}\"\nmakes = \"{makes}\"\n")).collect();
+    folder.write("all.toml", format!("name = \"all\"\n{text}"));
+    let source = |name: &str| format!("[[source]]\nlabels = \"{name}.mhd\"\nmap = \"0=dark,1=bright\"\n");
+    folder.write("both.toml", source("one") + &source("two"));
+    folder.write("after.toml", "axis = \"z\"\n[[edge]]\naxis = \"x\"\nwidth = 2\nbecomes = \"dark\"\n");
+}
+
+#[test]
+fn a_round_killed_in_every_stage_ends_in_the_same_digests() {
+    let folder = folder("seg-killed");
+    every_stage(&folder);
+    let at = |words: &str| run(&folder.0, words);
+    let begun = std::time::Instant::now();
+    let through = at("seg round all.toml -o through --threads 2");
+    let took = begun.elapsed();
+    expect(&through, 0, &["round all"], "through");
+    let (kills, mut cut) = (16, std::collections::BTreeSet::new());
+    for k in 1..kills {
+        let mut round = common::tomolith(&folder.0)
+            .args(format!("seg round all.toml -o killed_{k} --threads 1").split(' '))
+            .stdout(std::process::Stdio::null())
+            .stderr(std::process::Stdio::null())
+            .spawn()
+            .unwrap();
+        std::thread::sleep(took * k / kills);
+        round.kill().unwrap();
+        round.wait().unwrap();
+        let record = folder.0.join(format!("killed_{k}/all/round.json"));
+        if record.exists() {
+            cut.insert(json(&record).need_arr("steps").unwrap().len());
+        }
+        // A command of the killed round may live for a moment, and keeps its files: 75 says that one may try again.
+        let again = (0..200)
+            .map(|_| {
+                std::thread::sleep(std::time::Duration::from_millis(10));
+                at(&format!("seg round all.toml -o killed_{k} --threads 3"))
+            })
+            .find(|output| output.status.code() != Some(75))
+            .unwrap();
+        expect(&again, 0, &[], "again");
+        assert_eq!(stdout(&again), stdout(&through), "killed after {k} of {kills}");
+    }
+    println!("cut behind steps {cut:?}");
+    assert!(cut.len() > 2, "{cut:?}");
+    expect(&at("seg replay through/all --verify --threads 3"), 0, &["1 rounds made again"], "replay");
 }

@@ -45,7 +45,7 @@ pub fn run(c: &Context, words: &[String], folder: Option<&Path>) -> Result<Strin
     check_interrupt()?;
     let why = why.unwrap_or_else(|| "it was killed".into());
     let fault = match status.code() {
-        Some(75) => Error::again("interrupted"),
+        Some(75) => Error::again(why),
         Some(73) => Error::cannot_create(why),
         Some(74) => Error::new(Fault::Io, why),
         Some(66) => Error::missing(why),

@@ -9,7 +9,7 @@ use crate::cli::prepare::PrepareArgs;
 use crate::cli::recon::ReconArgs;
 use crate::cli::scan::ScanArgs;
 use crate::cli::values::Center;
-use crate::cli::{Command, Context, reconstruct};
+use crate::cli::{Command, Context, demo_cell, reconstruct, values};
 use crate::error::{Error, Result};
 use crate::phantom::discs::{self, Disc};
 use crate::recon::filter::Filter;
@@ -27,13 +27,21 @@ pub const COMMAND: Command = Command {
     path: &["demo"],
     about: "Make a synthetic scan, reconstruct it, and check it against its own truth",
     details: "Needs no data and a few seconds. Writes the scan, the slices, their manifest and pictures into DIR, and \
-              says how far the slices are from the truth they were made of.",
-    examples: "  tomolith demo\n  tomolith demo -o /tmp/demo --overwrite",
+              says how far the slices are from the truth they were made of. --cell shows the whole way: a cell of 25 scans is \
+              recorded, reconstructed, labelled by the weights that are shipped and measured, and every number stands beside the \
+              planted one; cell/report.html is the report. It goes on where it was interrupted.",
+    examples: "  tomolith demo\n  tomolith demo -o /tmp/demo --overwrite\n  tomolith demo --cell -o out/cell",
     groups: &[(
         "",
         &[
             Opt::new("output", Takes::Value("DIR"), "Folder to write to; it is created").short('o').default("out/demo"),
             Opt::new("overwrite", Takes::Switch, "Replace existing files"),
+            Opt::new(
+                "cell",
+                Takes::Switch,
+                "The whole way instead, on a synthetic cell, beside its planted numbers: minutes",
+            ),
+            Opt::new("steps", Takes::Number("N"), "--cell: scans, spread evenly over the 25").default("25"),
         ],
     )],
     run,
@@ -72,6 +80,9 @@ impl DemoArgs {
 
 fn run(context: &Context) -> Result<()> {
     let args = DemoArgs::from_settings(&context.settings)?;
+    if context.settings.is_on("cell")? {
+        return demo_cell::run(context, &args, context.settings.parsed("steps", values::count)?);
+    }
     std::fs::create_dir_all(&args.output).map_err(|e| Error::writing(&args.output, &e))?;
     context.talk.note("making the scan");
     let made = SCAN.make()?;

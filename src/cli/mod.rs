@@ -29,6 +29,7 @@ pub mod child;
 pub mod config;
 pub mod convert;
 pub mod demo;
+pub mod demo_cell;
 pub mod doctor;
 pub mod fields;
 pub mod info;
@@ -114,6 +115,7 @@ pub const COMMANDS: &[Command] = &[
     seg::merge::COMMAND,
     seg::propose::COMMAND,
     seg::after::COMMAND,
+    seg::sheet::COMMAND,
     seg::round::RUN,
     seg::round::REPLAY,
     analyze::COMMAND,

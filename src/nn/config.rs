@@ -57,6 +57,8 @@ pub struct Config {
     pub channels: Vec<usize>,
     /// K, classes to tell apart.
     pub classes: usize,
+    /// Channels of the image: 1, or as many as there are slices beside one another.
+    pub inputs: usize,
     /// Way down.
     pub down: Down,
     /// Way up.
@@ -76,6 +78,7 @@ pub const CHANNELS: [usize; 7] = [32, 64, 128, 256, 512, 512, 512];
 /// Most channels of a level and most levels: limits below which nothing overflows.
 const MOST_CHANNELS: usize = 8192;
 const MOST_LEVELS: usize = 12;
+const MOST_INPUTS: usize = 64;
 
 impl Config {
     /// Names of the variants.
@@ -86,6 +89,7 @@ impl Config {
         Config {
             channels: channels.to_vec(),
             classes,
+            inputs: 1,
             down: Down::Strided,
             up: Up::Transposed3,
             order: Order::NormDropoutActivation,
@@ -122,9 +126,15 @@ impl Config {
         config.check()?;
         Ok(config)
     }
+    /// The same for images of so many channels.
+    #[must_use]
+    pub fn with_inputs(self, inputs: usize) -> Config {
+        Config { inputs, ..self }
+    }
     /// The variant's name; none for a mixture.
     pub fn name(&self) -> Option<&'static str> {
-        let of = |name| Self::variant(name, &self.channels, self.classes).is_ok_and(|c| c == *self);
+        let of =
+            |name| Self::variant(name, &self.channels, self.classes).is_ok_and(|c| c.with_inputs(self.inputs) == *self);
         Self::VARIANTS.into_iter().find(|name| of(name))
     }
     /// Whether channels and classes are in range.
@@ -138,8 +148,12 @@ impl Config {
                 .help(format!("give 2 to {MOST_LEVELS} levels of 1 to {MOST_CHANNELS} channels")));
         }
         let built = [Config::monai(&self.channels, self.classes), Config::paper(&self.channels, self.classes)];
-        if !built.contains(self) {
+        if !built.contains(&self.clone().with_inputs(1)) {
             return Err(Error::usage("an architecture between the variants").help("there are monai and paper"));
+        }
+        if !(1..=MOST_INPUTS).contains(&self.inputs) {
+            return Err(Error::usage(format!("images of {} channels", self.inputs))
+                .help(format!("a network takes 1 to {MOST_INPUTS}")));
         }
         if !range.contains(&self.classes) {
             return Err(Error::usage(format!("{} classes", self.classes))

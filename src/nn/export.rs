@@ -1,7 +1,7 @@
 //! L4. The network as an ONNX graph, for other people's runtimes: an operator per step, weights under their names in the
 //! state dict, BatchNorm in evaluation, dropout left out.
 //!
-//! Input `image` (batch, 1, height, width), f32; output `logits` (batch, K, height, width). Height and width are any
+//! Input `image` (batch, channels, height, width), f32; output `logits` (batch, K, height, width). Height and width are any
 //! multiples of [`super::config::Config::multiple`].
 
 use super::network::{Network, Step};
@@ -13,7 +13,7 @@ use crate::kernels::batchnorm::EPSILON;
 pub fn onnx(network: &Network) -> Graph {
     let mut graph = Graph::new("ResUNet");
     let any = |c: usize| [Extent::Named("batch"), Extent::Fixed(c), Extent::Named("height"), Extent::Named("width")];
-    let mut values = vec![graph.input("image", &any(1))];
+    let mut values = vec![graph.input("image", &any(network.config.inputs))];
     let weight = |graph: &mut Graph, p: usize| {
         let parameter = &network.parameters[p];
         let tensor = NamedTensor::from_f32(parameter.name.clone(), &parameter.kind.torch(), &parameter.get());

@@ -40,7 +40,12 @@ pub trait Patches: Sync {
     }
     /// Rows and columns of each.
     fn size(&self) -> [usize; 2];
-    /// Patch `i` as epoch `epoch` sees it: grey values, and labels from −1 on, both \[row\]\[column\].
+    /// Channels of each.
+    fn channels(&self) -> usize {
+        1
+    }
+    /// Patch `i` as epoch `epoch` sees it: grey values \[channel\]\[row\]\[column\], and labels from −1 on
+    /// \[row\]\[column\].
     ///
     /// # Errors
     /// What reading it says.
@@ -353,12 +358,12 @@ fn shuffled(n: usize, seed: u64, epoch: u32) -> Vec<usize> {
 
 /// Some patches as a batch.
 fn gather(patches: &dyn Patches, which: &[usize], epoch: u32) -> Result<(Maps<f32>, Vec<i16>)> {
-    let [h, w] = patches.size();
-    let (mut grey, mut labels) = (vec![0.0; which.len() * h * w], vec![-1; which.len() * h * w]);
-    for ((&i, grey), labels) in which.iter().zip(grey.chunks_mut(h * w)).zip(labels.chunks_mut(h * w)) {
+    let ([h, w], c) = (patches.size(), patches.channels());
+    let (mut grey, mut labels) = (vec![0.0; which.len() * c * h * w], vec![-1; which.len() * h * w]);
+    for ((&i, grey), labels) in which.iter().zip(grey.chunks_mut(c * h * w)).zip(labels.chunks_mut(h * w)) {
         patches.patch(i, epoch, grey, labels)?;
     }
-    Ok((Maps::from_nchw(Shape::new(which.len(), 1, h, w), &grey), labels))
+    Ok((Maps::from_nchw(Shape::new(which.len(), c, h, w), &grey), labels))
 }
 
 /// The score of a network on patches, in evaluation mode.

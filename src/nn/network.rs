@@ -109,7 +109,7 @@ impl Network {
             parameters: Vec::new(),
             steps: Vec::new(),
             batches: Vec::new(),
-            channels: vec![1],
+            channels: vec![config.inputs],
         };
         let last = config.channels.len() - 1;
         match (config.down, config.up, config.head) {

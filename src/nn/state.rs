@@ -63,6 +63,7 @@ pub fn load(dict: &StateDict) -> Result<Loaded> {
         }
         Config::paper(&channels, extent("head.weight", 0).ok_or_else(|| missing("head.weight"))?)
     };
+    let config = config.with_inputs(extent(start, 1).unwrap_or(1));
     config.check().map_err(|e| Error::data(e.what()).help("the file is damaged"))?;
     // A unit has at least a convolution of as many channels to as many: who names channels without numbers gets no
     // memory.

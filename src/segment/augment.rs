@@ -216,12 +216,13 @@ impl Affine {
 }
 
 impl Drawn {
-    /// Disturbs a patch of `h` rows and `w` columns in place.
+    /// Disturbs a patch of `h` rows and `w` columns in place, all channels of its image alike but for the noise.
     ///
     /// # Panics
     /// If image and labels are not of this size.
     pub fn apply(&self, h: usize, w: usize, image: &mut Vec<f32>, labels: &mut Vec<u8>) {
-        assert!(image.len() == h * w && labels.len() == h * w, "a patch of {h} x {w}");
+        let n = h * w;
+        assert!(image.len().is_multiple_of(n.max(1)) && labels.len() == n, "a patch of {h} x {w}");
         let rows = self.half_turn != self.flip_rows;
         let columns = self.half_turn != self.flip_columns;
         if rows || columns {
@@ -229,20 +230,23 @@ impl Drawn {
                 let (y, x) = (i / w, i % w);
                 (if rows { h - 1 - y } else { y }) * w + if columns { w - 1 - x } else { x }
             };
-            *image = (0..h * w).map(|i| image[from(i)]).collect();
-            *labels = (0..h * w).map(|i| labels[from(i)]).collect();
+            *image = (0..image.len()).map(|i| image[i / n * n + from(i % n)]).collect();
+            *labels = (0..n).map(|i| labels[from(i)]).collect();
         }
         if self.affine != Affine::IDENTITY {
-            (*image, *labels) = warp(self.affine.matrix(h, w), h, w, image, labels);
+            let m = self.affine.matrix(h, w);
+            let channels = image.chunks_exact(n).flat_map(|channel| warp(m, h, w, channel));
+            *image = channels.collect();
+            *labels = warp_labels(m, h, w, labels);
         }
         if self.blur > 0.0 {
-            blur(self.blur, h, w, image);
+            image.chunks_exact_mut(n).for_each(|channel| blur(self.blur, h, w, channel));
         }
         if (self.gain, self.offset) != (1.0, 0.0) {
             image.iter_mut().for_each(|v| *v = (self.gain * f64::from(*v) + self.offset) as f32);
         }
         if self.rings > 0.0 {
-            self.add_rings(h, w, image);
+            image.chunks_exact_mut(n).for_each(|channel| self.add_rings(h, w, channel));
         }
         if self.noise > 0.0 {
             let stream = Stream::new(self.pixels, STREAM + 2);
@@ -273,30 +277,40 @@ impl Drawn {
     }
 }
 
-/// Image and labels through M.
-fn warp(m: [[f64; 3]; 2], h: usize, w: usize, image: &[f32], labels: &[u8]) -> (Vec<f32>, Vec<u8>) {
+/// Where output `i` of `h` × `w` comes from by M: row and column.
+fn source(m: [[f64; 3]; 2], h: usize, w: usize, i: usize) -> (f64, f64) {
     let (middle_y, middle_x) = ((h - 1) as f64 / 2.0, (w - 1) as f64 / 2.0);
-    let inside = |y: f64, x: f64| y >= 0.0 && x >= 0.0 && y < h as f64 && x < w as f64;
-    let place = |i: usize| {
-        let (y, x) = ((i / w) as f64 - middle_y, (i % w) as f64 - middle_x);
-        let along = |row: [f64; 3]| row[0] * y + row[1] * x + row[2];
-        (along(m[0]) + middle_y, along(m[1]) + middle_x)
-    };
+    let (y, x) = ((i / w) as f64 - middle_y, (i % w) as f64 - middle_x);
+    let along = |row: [f64; 3]| row[0] * y + row[1] * x + row[2];
+    (along(m[0]) + middle_y, along(m[1]) + middle_x)
+}
+
+fn inside(h: usize, w: usize, y: f64, x: f64) -> bool {
+    y >= 0.0 && x >= 0.0 && y < h as f64 && x < w as f64
+}
+
+/// An image through M.
+fn warp(m: [[f64; 3]; 2], h: usize, w: usize, image: &[f32]) -> Vec<f32> {
+    let at = |y: f64, x: f64| if inside(h, w, y, x) { f64::from(image[y as usize * w + x as usize]) } else { 0.0 };
     let value = |i: usize| {
-        let (y, x) = place(i);
+        let (y, x) = source(m, h, w, i);
         let (y0, x0) = (y.floor(), x.floor());
         let (fy, fx) = (y - y0, x - x0);
-        let at = |y: f64, x: f64| if inside(y, x) { f64::from(image[y as usize * w + x as usize]) } else { 0.0 };
         let upper = (1.0 - fx) * at(y0, x0) + fx * at(y0, x0 + 1.0);
         let lower = (1.0 - fx) * at(y0 + 1.0, x0) + fx * at(y0 + 1.0, x0 + 1.0);
         ((1.0 - fy) * upper + fy * lower) as f32
     };
+    (0..h * w).map(value).collect()
+}
+
+/// Labels through M.
+fn warp_labels(m: [[f64; 3]; 2], h: usize, w: usize, labels: &[u8]) -> Vec<u8> {
     let label = |i: usize| {
-        let (y, x) = place(i);
+        let (y, x) = source(m, h, w, i);
         let (y, x) = (y.round_ties_even(), x.round_ties_even());
-        if inside(y, x) { labels[y as usize * w + x as usize] } else { UNLABELLED }
+        if inside(h, w, y, x) { labels[y as usize * w + x as usize] } else { UNLABELLED }
     };
-    ((0..h * w).map(value).collect(), (0..h * w).map(label).collect())
+    (0..h * w).map(label).collect()
 }
 
 /// Gaussian of σ pixels.

@@ -3,7 +3,8 @@
 use super::UNLABELLED;
 use super::augment::Options;
 use super::ledger::read_u8;
-use super::patches::List;
+use super::orient::Axes;
+use super::patches::{List, Patch};
 use super::predict::Grey;
 use crate::error::{Error, Result};
 use crate::kernels::cross_entropy;
@@ -11,7 +12,7 @@ use crate::nn::fit::Patches;
 use crate::os::check_interrupt;
 use crate::volume::{Dims, Source};
 
-/// One patch: its number in the list, grey values from 0 to 1, labels.
+/// One patch: its number in the list, grey values from 0 to 1 by channel, labels.
 struct Cut {
     number: u32,
     grey: Vec<f32>,
@@ -21,21 +22,27 @@ struct Cut {
 /// Patches of a list.
 pub struct Cuts {
     size: usize,
+    channels: usize,
     cuts: Vec<Cut>,
     disturbed: Option<(Options, u64)>,
 }
 
 impl Cuts {
     /// Cuts the patches `which` of a list; per scan its grey values and its labels. Each volume is read once, slice by
-    /// slice.
+    /// slice. The channels of a patch are its slice and `context` slices on each side, the last one again where the volume
+    /// ends.
     ///
     /// # Errors
     /// Data: a scan of another shape than the list says, grey values that are not finite. Those of reading.
-    pub fn of(list: &List, which: &[usize], scans: &[[&dyn Source; 2]], grey: Grey) -> Result<Cuts> {
-        let size = list.size;
+    pub fn of(list: &List, which: &[usize], scans: &[[&dyn Source; 2]], grey: Grey, context: usize) -> Result<Cuts> {
+        let (size, channels) = (list.size, 2 * context + 1);
         let mut cuts: Vec<Cut> = which
             .iter()
-            .map(|&i| Cut { number: i as u32, grey: vec![0.0; size * size], labels: vec![UNLABELLED; size * size] })
+            .map(|&i| Cut {
+                number: i as u32,
+                grey: vec![0.0; channels * size * size],
+                labels: vec![UNLABELLED; size * size],
+            })
             .collect();
         for (number, ([values, labels], scan)) in scans.iter().zip(&list.scans).enumerate() {
             let dims = values.dims();
@@ -43,24 +50,35 @@ impl Cuts {
                 let text = |d: Dims| format!("{} x {} x {}", d.nz, d.ny, d.nx);
                 let what =
                     format!("scan {}: grey values of {}, labels of {}", scan.name, text(dims), text(labels.dims()));
-                return Err(Error::data(what).help(format!("the list was made of {} (z, y, x)", text(scan.dims))));
+                let fit: Vec<String> = match dims == scan.dims {
+                    true => Vec::new(),
+                    false => Axes::that_fit(dims, scan.dims).iter().map(Axes::name).collect(),
+                };
+                let more = if fit.is_empty() {
+                    String::new()
+                } else {
+                    format!("; grey values with the axes {} would fit", fit.join(", "))
+                };
+                return Err(Error::data(what).help(format!("the list was made of {} (z, y, x){more}", text(scan.dims))));
             }
-            let mine: Vec<(usize, [std::ops::Range<usize>; 3])> = which
-                .iter()
-                .enumerate()
-                .filter(|(_, i)| list.patches[**i].scan == number)
-                .map(|(at, &i)| (at, list.patches[i].voxels(size)))
-                .collect();
+            let mut mine = Vec::new();
+            for (at, patch) in which.iter().map(|&i| &list.patches[i]).enumerate().filter(|(_, p)| p.scan == number) {
+                let last = patch.plane.dims(dims).nz - 1;
+                mine.extend((0..channels).map(|c| {
+                    let slice = (patch.slice + c).saturating_sub(context).min(last);
+                    (at, c, Patch { slice, ..patch.clone() }.voxels(size))
+                }));
+            }
             let (mut slice, mut classes) = (vec![0f32; dims.slice()], vec![0u8; dims.slice()]);
             for z in 0..dims.nz {
                 check_interrupt()?;
-                let mut touched = mine.iter().filter(|(_, [_, _, zs])| zs.contains(&z)).peekable();
+                let mut touched = mine.iter().filter(|(_, _, [_, _, zs])| zs.contains(&z)).peekable();
                 if touched.peek().is_none() {
                     continue;
                 }
                 values.read(z..z + 1, 0..dims.ny, &mut slice)?;
                 read_u8(*labels, z..z + 1, &mut classes)?;
-                for (at, [xs, ys, zs]) in touched {
+                for (at, c, [xs, ys, zs]) in touched {
                     let (patch, cut) = (&list.patches[which[*at]], &mut cuts[*at]);
                     for (y, x) in ys.clone().flat_map(|y| xs.clone().map(move |x| (y, x))) {
                         let [row, column] = patch.plane.within([x - xs.start, y - ys.start, z - zs.start]);
@@ -69,13 +87,15 @@ impl Cuts {
                             return Err(Error::data(format!("scan {}: {v} at x {x}, y {y}, z {z}", scan.name))
                                 .help("reconstruct without it, or label nothing there"));
                         }
-                        cut.grey[row * size + column] = grey.scale(v);
-                        cut.labels[row * size + column] = classes[y * dims.nx + x];
+                        cut.grey[(c * size + row) * size + column] = grey.scale(v);
+                        if *c == context {
+                            cut.labels[row * size + column] = classes[y * dims.nx + x];
+                        }
                     }
                 }
             }
         }
-        Ok(Cuts { size, cuts, disturbed: None })
+        Ok(Cuts { size, channels, cuts, disturbed: None })
     }
 
     /// The same, disturbed in every epoch.
@@ -102,6 +122,9 @@ impl Patches for Cuts {
     }
     fn size(&self) -> [usize; 2] {
         [self.size; 2]
+    }
+    fn channels(&self) -> usize {
+        self.channels
     }
     fn patch(&self, i: usize, epoch: u32, grey: &mut [f32], labels: &mut [i16]) -> Result<()> {
         let cut = &self.cuts[i];
@@ -165,7 +188,7 @@ mod tests {
         let which: Vec<usize> = (0..list.patches.len()).rev().step_by(3).collect();
         let sources: Vec<[&dyn Source; 2]> = volumes.iter().map(|[g, l]| [g as &dyn Source, l]).collect();
         let grey = Grey { low: 0.0, high: 2000.0 };
-        let cuts = Cuts::of(&list, &which, &sources, grey).unwrap();
+        let cuts = Cuts::of(&list, &which, &sources, grey, 0).unwrap();
         let (mut image, mut labels) = ([0.0; SIZE * SIZE], [0; SIZE * SIZE]);
         for (at, &i) in which.iter().enumerate() {
             let patch = &list.patches[i];
@@ -182,7 +205,7 @@ mod tests {
         // Disturbed by epoch and by the number in the list, not by the place among those that were cut.
         let options = Options::parse("none,noise=0.1,flip-rows=0.5").unwrap();
         let of = |which: &[usize], at: usize, epoch: u32| {
-            let cuts = Cuts::of(&list, which, &sources, grey).unwrap().disturbed(options, 5);
+            let cuts = Cuts::of(&list, which, &sources, grey, 0).unwrap().disturbed(options, 5);
             let (mut image, mut labels) = ([0.0; SIZE * SIZE], [0; SIZE * SIZE]);
             cuts.patch(at, epoch, &mut image, &mut labels).unwrap();
             image
@@ -198,7 +221,7 @@ mod tests {
         let nan = Memory::new(list.scans[0].dims, vec![f32::NAN; 210]).unwrap();
         for (grey, says) in [(&small, "scan s0: grey values of"), (&nan, "NaN at x")] {
             let sources: Vec<[&dyn Source; 2]> = volumes.iter().map(|[_, l]| [grey as &dyn Source, l]).collect();
-            let Err(error) = Cuts::of(&list, &[0], &sources, Grey { low: 0.0, high: 1.0 }) else { panic!("{says}") };
+            let Err(error) = Cuts::of(&list, &[0], &sources, Grey { low: 0.0, high: 1.0 }, 0) else { panic!("{says}") };
             assert!(error.to_string().contains(says), "{error}");
         }
     }

@@ -22,6 +22,7 @@
 //! | [`merge`] | several predictions become one set of labels |
 //! | [`propose`] | which slices to label next |
 //! | [`after`] | edges, depth windows, splits by depth |
+//! | [`depths`] | those windows from the electrodes of a scan |
 //! | [`round`] | commands with the digests of what they make, a graph that can be done again |
 //! | [`rules`] | the text files of rules and tables |
 //!
@@ -35,6 +36,7 @@ pub mod boundary;
 pub mod calibration;
 pub mod classes;
 pub mod confusion;
+pub mod depths;
 pub mod evaluate;
 pub mod import;
 pub mod learn;

@@ -4,6 +4,13 @@
 //! image = clamp((grey − low)/(high − low), 0, 1)          f32, one difference, one quotient
 //! ```
 //!
+//! Of several planes the logits are averaged, too, each plane's after the average of its windows:
+//!
+//! ```text
+//! stored of a plane   q = ⌊1024·clamp(l, −32, 32 − 1/1024) + ½⌋ + 32768        u16: a class of a plane is a volume
+//! l_k = Σ_planes l_k / planes                                              in the order in which they are named, f32
+//! ```
+//!
 //! Grey values that are not finite are refused with their place: a network makes something of them, and nobody would know.
 
 use super::orient::Plane;
@@ -16,7 +23,10 @@ use crate::nn::infer::{Plan, Workspace};
 use crate::nn::network::Network;
 use crate::num::lanes::{LANES, Lane};
 use crate::os::check_interrupt;
-use crate::volume::{Sink, Source};
+use crate::volume::{Dims, Sink, Source};
+
+/// Grey values beyond the network's scale that are no mistake: metal, air, noise.
+const MOST_OUTSIDE: f64 = 0.9;
 
 /// Bytes of the slices that are read together.
 const BAND: u64 = 256 << 20;
@@ -27,12 +37,14 @@ pub struct Net<K> {
     kernels: K,
     workspace: Workspace,
     classes: usize,
+    inputs: usize,
 }
 
 impl<K: Kernels> Net<K> {
     /// Folds a network.
     pub fn new(network: &Network, kernels: K) -> Net<K> {
-        Net { plan: Plan::new(network), kernels, workspace: Workspace::default(), classes: network.config.classes }
+        let (classes, inputs) = (network.config.classes, network.config.inputs);
+        Net { plan: Plan::new(network), kernels, workspace: Workspace::default(), classes, inputs }
     }
 }
 
@@ -43,6 +55,7 @@ pub struct Dropping<K> {
     kernels: K,
     workspace: Workspace,
     classes: usize,
+    inputs: usize,
     passes: usize,
     p: f64,
     seed: u64,
@@ -51,14 +64,18 @@ pub struct Dropping<K> {
 impl<K: Kernels> Dropping<K> {
     /// A network ready for `passes` passes with dropout `p`.
     pub fn new(network: &Network, kernels: K, passes: usize, p: f64, seed: u64) -> Dropping<K> {
-        let (plan, classes) = (Plan::with_dropout(network), network.config.classes);
-        Dropping { plan, kernels, workspace: Workspace::default(), classes, passes, p, seed }
+        let (classes, inputs) = (network.config.classes, network.config.inputs);
+        let (plan, workspace) = (Plan::with_dropout(network), Workspace::default());
+        Dropping { plan, kernels, workspace, classes, inputs, passes, p, seed }
     }
 }
 
 impl<K: Kernels> Logits for Dropping<K> {
     fn classes(&self) -> usize {
         self.classes * self.passes
+    }
+    fn inputs(&self) -> usize {
+        self.inputs
     }
     fn logits(&mut self, windows: &Maps<f32>) -> Result<Maps<Lane>> {
         let shape = windows.shape();
@@ -88,6 +105,9 @@ impl<K: Kernels> Logits for Dropping<K> {
 impl<K: Kernels> Logits for Net<K> {
     fn classes(&self) -> usize {
         self.classes
+    }
+    fn inputs(&self) -> usize {
+        self.inputs
     }
     fn logits(&mut self, windows: &Maps<f32>) -> Result<Maps<Lane>> {
         Ok(self.plan.run(&self.kernels, windows, &mut self.workspace, |_| ()))
@@ -145,6 +165,136 @@ impl Map {
     }
 }
 
+/// What a logit is stored as: slope and intercept of a u16.
+pub const LOGIT: [f64; 2] = [1.0 / 1024.0, -32.0];
+
+/// A logit that can be stored.
+fn stored_logit(l: f32) -> f32 {
+    let [slope, low] = LOGIT.map(|v| v as f32);
+    let q = ((l.clamp(low, -low - slope) - low) / slope + 0.5).floor();
+    q * slope + low
+}
+
+/// Slices of a volume as a network sees them, band by band: a slice of another plane takes a pass over the volume, and so
+/// does a band of them.
+struct Images<'a> {
+    view: &'a dyn Source,
+    plane: Plane,
+    grey: Grey,
+    /// Slices on each side.
+    reach: usize,
+    band: usize,
+    block: Vec<f32>,
+    /// Slices that are in the block, and up to which of them images are made.
+    from: usize,
+    end: usize,
+    image: Vec<f32>,
+}
+
+impl<'a> Images<'a> {
+    fn new(view: &'a dyn Source, plane: Plane, grey: Grey, inputs: usize) -> Images<'a> {
+        let band = (BAND / (4 * view.dims().slice() as u64)).max(1) as usize;
+        Images { view, plane, grey, reach: inputs / 2, band, block: Vec::new(), from: 0, end: 0, image: Vec::new() }
+    }
+
+    /// Refuses values of another scale than the network's: most of the first slices would be black or white.
+    fn check_scale(&self) -> Result<()> {
+        let Grey { low, high } = self.grey;
+        let outside = self.block.iter().filter(|v| **v < low || **v > high).count() as f64 / self.block.len() as f64;
+        if outside <= MOST_OUTSIDE {
+            return Ok(());
+        }
+        let (least, most) = self.block.iter().fold((f32::MAX, f32::MIN), |(a, b), &v| (a.min(v), b.max(v)));
+        Err(Error::data(format!(
+            "{:.0} % of the grey values of the first slices, {least} to {most}, lie outside of {low} to {high}",
+            100.0 * outside
+        ))
+        .help("bring the volume to the grey scale of the network, or say which values are 0 and 1: --grey"))
+    }
+
+    /// The image of a slice, none before those that were asked for: `[channel][row][column]`.
+    fn of(&mut self, slice: usize) -> Result<&[f32]> {
+        let (d, n) = (self.view.dims(), self.view.dims().slice());
+        if slice >= self.end {
+            self.from = slice.saturating_sub(self.reach);
+            self.end = (slice + self.band).min(d.nz);
+            let last = (self.end + self.reach).min(d.nz);
+            let first = self.block.is_empty();
+            self.block.resize((last - self.from) * n, 0f32);
+            self.view.read(self.from..last, 0..d.ny, &mut self.block)?;
+            if first {
+                self.check_scale()?;
+            }
+            for (slice, values) in (self.from..last).zip(self.block.chunks_exact_mut(n)) {
+                if let Some(i) = values.iter().position(|v| !v.is_finite()) {
+                    let odd = values.iter().filter(|v| !v.is_finite()).count();
+                    return Err(Error::data(format!(
+                        "{odd} grey values of slice {slice} ({}) are NaN or infinite, first at {}",
+                        self.plane.name(),
+                        place(self.plane, d, slice, i)
+                    ))
+                    .help("find out where they come from; a network would make something of them"));
+                }
+                values.iter_mut().for_each(|v| *v = self.grey.scale(*v));
+            }
+        }
+        self.image.clear();
+        for c in 0..=2 * self.reach {
+            let at = (slice + c).saturating_sub(self.reach).min(d.nz - 1) - self.from;
+            self.image.extend_from_slice(&self.block[at * n..(at + 1) * n]);
+        }
+        Ok(&self.image)
+    }
+}
+
+/// Pixel `i` of a slice of a view, in words.
+fn place(plane: Plane, view: Dims, slice: usize, i: usize) -> String {
+    let [x, y, z] = plane.place(slice, i / view.nx, i % view.nx);
+    format!("x {x}, y {y}, z {z}")
+}
+
+/// The maps of a slice, under way.
+struct Drawn<'a, 'b> {
+    sinks: &'a mut [(Map, &'b mut dyn Sink)],
+    values: Vec<Vec<f32>>,
+    classes: usize,
+}
+
+impl<'a, 'b> Drawn<'a, 'b> {
+    fn new(sinks: &'a mut [(Map, &'b mut dyn Sink)], pixels: usize, classes: usize) -> Drawn<'a, 'b> {
+        let values = sinks.iter().map(|_| vec![0f32; pixels]).collect();
+        Drawn { sinks, values, classes }
+    }
+    fn next(&self) -> Option<usize> {
+        self.sinks.iter().map(|(_, s)| s.next_slice()).min()
+    }
+    fn set(&mut self, at: usize, p: Pixel) {
+        self.sinks.iter().zip(&mut self.values).for_each(|((map, _), values)| values[at] = map.of(p));
+    }
+    /// Hands the slice to those who want it.
+    fn write(&mut self, slice: usize) -> Result<()> {
+        for ((map, sink), values) in self.sinks.iter_mut().zip(&self.values) {
+            if sink.next_slice() != slice {
+                continue;
+            }
+            if *map == Map::Class {
+                let mut counts = vec![0u64; self.classes];
+                values.iter().for_each(|&v| counts[v as usize] += 1);
+                for (class, n) in counts.into_iter().enumerate() {
+                    sink.count(slice, &format!("class {class:03}"), n)?;
+                }
+            }
+            sink.write(values)?;
+        }
+        Ok(())
+    }
+}
+
+fn not_finite(place: &str) -> Error {
+    Error::data(format!("a logit at {place} is not finite"))
+        .help("the weights are damaged, or of a training that diverged")
+}
+
 /// Predicts the slices of a volume that the sinks still want; slices of `view` are those of `plane`.
 ///
 /// # Errors
@@ -158,62 +308,101 @@ pub fn predict(
     sinks: &mut [(Map, &mut dyn Sink)],
     progress: &dyn Fn(usize, usize),
 ) -> Result<()> {
-    let d = view.dims();
-    let next = |sinks: &[(Map, &mut dyn Sink)]| sinks.iter().map(|(_, s)| s.next_slice()).min().unwrap_or(d.nz);
-    let mut block = Vec::new();
-    let mut maps: Vec<Vec<f32>> = sinks.iter().map(|_| vec![0f32; d.slice()]).collect();
-    let place = |slice: usize, i: usize| {
-        let [x, y, z] = plane.place(slice, i / d.nx, i % d.nx);
-        format!("x {x}, y {y}, z {z}")
-    };
-    // A slice of another plane takes a pass over the volume, and so does a band of them.
-    let band = (BAND / (4 * d.slice() as u64)).max(1) as usize;
-    let first = next(sinks);
-    for slice in first..d.nz {
+    let (d, k, passes) = (view.dims(), network.classes(), network.passes());
+    let mut drawn = Drawn::new(sinks, d.slice(), k / passes);
+    let mut images = Images::new(view, plane, grey, network.inputs());
+    for slice in drawn.next().unwrap_or(d.nz)..d.nz {
         check_interrupt()?;
         progress(slice, d.nz);
-        let (at, d_slice) = ((slice - first) % band, d.slice());
-        if at == 0 {
-            let end = (slice + band).min(d.nz);
-            block.resize((end - slice) * d_slice, 0f32);
-            view.read(slice..end, 0..d.ny, &mut block)?;
-        }
-        let image = &mut block[at * d_slice..(at + 1) * d_slice];
-        let odd = |(_, v): &(usize, &f32)| !v.is_finite();
-        if let Some((i, _)) = image.iter().enumerate().find(odd) {
-            let n = image.iter().filter(|v| !v.is_finite()).count();
-            return Err(Error::data(format!(
-                "{n} grey values of slice {slice} ({}) are NaN or infinite, first at {}",
-                plane.name(),
-                place(slice, i)
-            ))
-            .help("find out where they come from; a network would make something of them"));
-        }
-        image.iter_mut().for_each(|v| *v = grey.scale(*v));
-        let (k, passes) = (network.classes(), network.passes());
-        windows.run(image, [d.ny, d.nx], network, &mut |rows, logits| {
+        windows.run(images.of(slice)?, [d.ny, d.nx], network, &mut |rows, logits| {
             for (i, logits) in logits.chunks_exact(k).enumerate() {
                 let at = rows.start * d.nx + i;
-                let p = pixel_of_passes(logits, passes).ok_or_else(|| {
-                    Error::data(format!("a logit at {} is not finite", place(slice, at)))
-                        .help("the weights are damaged, or of a training that diverged")
-                })?;
-                sinks.iter().zip(&mut maps).for_each(|((map, _), values)| values[at] = map.of(p));
+                let p = pixel_of_passes(logits, passes).ok_or_else(|| not_finite(&place(plane, d, slice, at)))?;
+                drawn.set(at, p);
             }
             Ok(())
         })?;
-        for ((map, sink), values) in sinks.iter_mut().zip(&maps) {
-            if sink.next_slice() == slice {
-                if *map == Map::Class {
-                    let mut counts = vec![0u64; k / passes];
-                    values.iter().for_each(|&v| counts[v as usize] += 1);
-                    for (class, n) in counts.into_iter().enumerate() {
-                        sink.count(slice, &format!("class {class:03}"), n)?;
-                    }
+        drawn.write(slice)?;
+    }
+    progress(d.nz, d.nz);
+    Ok(())
+}
+
+/// The logits of a plane, a sink for each class.
+///
+/// # Errors
+/// As [`predict`].
+pub fn predict_logits(
+    view: &dyn Source,
+    plane: Plane,
+    grey: Grey,
+    windows: &Windows,
+    network: &mut dyn Logits,
+    sinks: &mut [&mut dyn Sink],
+    progress: &dyn Fn(usize, usize),
+) -> Result<()> {
+    let (d, k) = (view.dims(), network.classes());
+    let mut images = Images::new(view, plane, grey, network.inputs());
+    let mut values = vec![vec![0f32; d.slice()]; k];
+    for slice in sinks.iter().map(|s| s.next_slice()).min().unwrap_or(d.nz)..d.nz {
+        check_interrupt()?;
+        progress(slice, d.nz);
+        windows.run(images.of(slice)?, [d.ny, d.nx], network, &mut |rows, logits| {
+            for (i, logits) in logits.chunks_exact(k).enumerate() {
+                let at = rows.start * d.nx + i;
+                if logits.iter().any(|l| !l.is_finite()) {
+                    return Err(not_finite(&place(plane, d, slice, at)));
                 }
-                sink.write(values)?;
+                values.iter_mut().zip(logits).for_each(|(values, &l)| values[at] = stored_logit(l));
+            }
+            Ok(())
+        })?;
+        for (sink, values) in sinks.iter_mut().zip(&values).filter(|(s, _)| s.next_slice() == slice) {
+            sink.write(values)?;
+        }
+    }
+    progress(d.nz, d.nz);
+    Ok(())
+}
+
+/// The maps of logits that several planes have of a volume: `planes[p][k]` is class k of plane p, each turned back to z,
+/// y, x.
+///
+/// # Errors
+/// Data: a logit that is not finite. Those of reading and writing.
+pub fn average(
+    planes: &[Vec<&dyn Source>],
+    sinks: &mut [(Map, &mut dyn Sink)],
+    progress: &dyn Fn(usize, usize),
+) -> Result<()> {
+    let Some(first) = planes.first().and_then(|p| p.first()) else { return Err(Error::bug("no plane")) };
+    let (d, k) = (first.dims(), planes[0].len());
+    let (n, parts) = (d.slice(), planes.len() as f32);
+    let band = (BAND / (4 * (n * k * planes.len()) as u64)).max(1) as usize;
+    let mut drawn = Drawn::new(sinks, n, k);
+    let start = drawn.next().unwrap_or(d.nz);
+    let mut blocks = vec![Vec::new(); planes.len() * k];
+    let mut logits = vec![0f32; k];
+    for slice in start..d.nz {
+        check_interrupt()?;
+        progress(slice, d.nz);
+        let at = (slice - start) % band;
+        if at == 0 {
+            let end = (slice + band).min(d.nz);
+            for (block, source) in blocks.iter_mut().zip(planes.iter().flatten()) {
+                block.resize((end - slice) * n, 0f32);
+                source.read(slice..end, 0..d.ny, block)?;
             }
         }
+        for i in 0..n {
+            for (class, l) in logits.iter_mut().enumerate() {
+                let sum = blocks.iter().skip(class).step_by(k).fold(0f32, |sum, block| sum + block[at * n + i]);
+                *l = sum / parts;
+            }
+            let p = pixel_of_passes(&logits, 1).ok_or_else(|| not_finite(&place(Plane::Xy, d, slice, i)))?;
+            drawn.set(i, p);
+        }
+        drawn.write(slice)?;
     }
     progress(d.nz, d.nz);
     Ok(())
@@ -225,7 +414,7 @@ mod tests {
     use crate::kernels::maps::Maps;
     use crate::segment::orient::{PLANES, Turned};
     use crate::segment::windows::Importance;
-    use crate::volume::{Collect, Dims, Memory};
+    use crate::volume::{Collect, Memory};
 
     /// Class 1 where the image is above one half.
     struct Threshold;
@@ -272,5 +461,84 @@ mod tests {
         let e =
             predict(&odd, Plane::Xy, grey, &windows, &mut Threshold, &mut sinks, &|_, _| ()).unwrap_err().to_string();
         assert!(e.contains("2 grey values of slice 1 (xy)") && e.contains("x 1, y 0, z 1"), "{e}");
+    }
+
+    /// Class 1 where the middle of three slices is brighter than their mean.
+    struct Middle;
+
+    impl Logits for Middle {
+        fn classes(&self) -> usize {
+            2
+        }
+        fn inputs(&self) -> usize {
+            3
+        }
+        fn logits(&mut self, windows: &Maps<f32>) -> Result<Maps<Lane>> {
+            let mut out = Maps::zeros(windows.shape().with_channels(2));
+            out.fill_by(|n, k, y, x| {
+                let [a, b, c] = [0, 1, 2].map(|c| windows.at(n, c, y, x));
+                if k == 1 { b - (a + b + c) / 3.0 } else { 0.0 }
+            });
+            Ok(out)
+        }
+    }
+
+    #[test]
+    fn networks_see_the_slices_beside_and_ends_again() {
+        let dims = Dims::new(4, 3, 5).unwrap();
+        let values: Vec<f32> = (0..dims.voxels()).map(|i| (i * 37 % 41) as f32 / 41.0).collect();
+        let volume = Memory::new(dims, values.clone()).unwrap();
+        let windows = Windows::new([4; 2], 0.25, Importance::Constant, 2).unwrap();
+        let n = dims.slice();
+        let at = |z: i64, i: usize| values[z.clamp(0, 3) as usize * n + i];
+        let want = (0..dims.voxels()).map(|v| (v / n, v % n)).map(|(z, i)| {
+            let [a, b, c] = [-1, 0, 1].map(|d| at(z as i64 + d, i));
+            f32::from(u8::from(b - (a + b + c) / 3.0 > 0.0))
+        });
+        let want: Vec<f32> = want.collect();
+        // From the beginning, and taken up in the middle.
+        for start in [0, 2] {
+            let mut class = Collect::new(dims);
+            class.values = want[..start * n].to_vec();
+            let mut sinks: [(Map, &mut dyn Sink); 1] = [(Map::Class, &mut class)];
+            let grey = Grey { low: 0.0, high: 1.0 };
+            predict(&volume, Plane::Xy, grey, &windows, &mut Middle, &mut sinks, &|_, _| ()).unwrap();
+            assert_eq!(class.values, want);
+        }
+    }
+
+    #[test]
+    fn planes_are_averaged_as_logits() {
+        let dims = Dims::new(4, 6, 5).unwrap();
+        let values: Vec<f32> = (0..dims.voxels()).map(|i| (i * 37 % 41) as f32 / 41.0).collect();
+        let volume = Memory::new(dims, values.clone()).unwrap();
+        let windows = Windows::new([4; 2], 0.25, Importance::Constant, 2).unwrap();
+        let grey = Grey { low: 0.0, high: 1.0 };
+        let of_plane = |plane: Plane| -> Vec<Memory> {
+            let view = Turned::slices(&volume, plane).unwrap();
+            let mut out = [Collect::new(view.dims()), Collect::new(view.dims())];
+            let mut sinks: Vec<&mut dyn Sink> = out.iter_mut().map(|s| s as &mut dyn Sink).collect();
+            predict_logits(&view, plane, grey, &windows, &mut Threshold, &mut sinks, &|_, _| ()).unwrap();
+            out.into_iter().map(|s| Memory::new(view.dims(), s.values).unwrap()).collect()
+        };
+        let stored = PLANES.map(of_plane);
+        let turned: Vec<Vec<Turned>> = PLANES
+            .iter()
+            .zip(&stored)
+            .map(|(plane, of)| of.iter().map(|m| Turned::new(m, plane.back()).unwrap()).collect())
+            .collect();
+        let planes: Vec<Vec<&dyn Source>> =
+            turned.iter().map(|of| of.iter().map(|t| t as &dyn Source).collect()).collect();
+        let (mut class, mut margin) = (Collect::new(dims), Collect::new(dims));
+        let mut sinks: [(Map, &mut dyn Sink); 2] = [(Map::Class, &mut class), (Map::Margin, &mut margin)];
+        average(&planes, &mut sinks, &|_, _| ()).unwrap();
+        // Every plane says the same here: what is averaged is what one says, but for the step of what is stored.
+        for (i, &v) in values.iter().enumerate() {
+            let l = 8.0 * (v - 0.5);
+            assert_eq!(class.values[i], f32::from(u8::from(l > 0.0)), "{i}");
+            let want = crate::segment::uncertainty::pixel(&[0.0, l]).unwrap().margin;
+            assert!((margin.values[i] - want).abs() < 0.004, "{i}: {} {want}", margin.values[i]);
+        }
+        assert_eq!([-99.0, 0.0, 1.0004, 99.0].map(stored_logit), [-32.0, 0.0, 1.0, 32.0 - 1.0 / 1024.0]);
     }
 }

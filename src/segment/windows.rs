@@ -27,6 +27,10 @@ use std::ops::Range;
 pub trait Logits {
     /// K.
     fn classes(&self) -> usize;
+    /// Channels of the images.
+    fn inputs(&self) -> usize {
+        1
+    }
     /// Logits of windows, of their rows and columns.
     ///
     /// # Errors
@@ -159,7 +163,7 @@ impl Windows {
         4 * (row * self.roi[0] as u64 * (classes as u64 + 1) + window * (1 + self.batch as u64))
     }
 
-    /// Averaged logits of an image `[row][column]`, handed to `take` in bands from the top: rows, and their logits
+    /// Averaged logits of an image `[channel][row][column]`, handed to `take` in bands from the top: rows, and their logits
     /// `[row][column][class]`.
     ///
     /// # Errors
@@ -171,7 +175,8 @@ impl Windows {
         network: &mut dyn Logits,
         take: &mut Take,
     ) -> Result<()> {
-        if image.len() != height * width || image.is_empty() {
+        let inputs = network.inputs();
+        if image.len() != inputs * height * width || image.is_empty() {
             return Err(Error::bug(format!("{} pixels for an image of {height} x {width}", image.len())));
         }
         let (rows, columns) = (self.axis(height, 0), self.axis(width, 1));
@@ -183,15 +188,15 @@ impl Windows {
         let mut band = Vec::new();
         for (i, &top) in rows.starts.iter().enumerate() {
             for lefts in columns.starts.chunks(self.batch) {
-                let mut maps = Maps::zeros(Shape::new(lefts.len(), 1, h, w));
+                let mut maps = Maps::zeros(Shape::new(lefts.len(), inputs, h, w));
                 for (n, &left) in lefts.iter().enumerate() {
-                    for y in 0..h {
+                    for (c, y) in (0..inputs).flat_map(|c| (0..h).map(move |y| (c, y))) {
                         let Some(row) = (top + y).checked_sub(rows.before).filter(|&r| r < height) else { continue };
-                        let to = maps.row_mut(n, 0, y);
+                        let to = maps.row_mut(n, c, y);
                         let (first, last) =
                             (columns.before.saturating_sub(left), (width + columns.before - left).min(w));
                         let from = left + first - columns.before;
-                        to[first..last].copy_from_slice(&image[row * width + from..][..last - first]);
+                        to[first..last].copy_from_slice(&image[(c * height + row) * width + from..][..last - first]);
                     }
                 }
                 let logits = network.logits(&maps)?;

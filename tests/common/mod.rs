@@ -71,6 +71,15 @@ pub fn json(path: &Path) -> Json {
     Json::parse(&std::fs::read_to_string(path).unwrap()).unwrap()
 }
 
+/// Where the axis of step `k` of a synthetic cell is, detector columns: scans of `tiny` are too small to find it.
+#[track_caller]
+pub fn axis_of(cell: &Path, k: usize) -> f64 {
+    let truth = json(&cell.join("truth/truth.json"));
+    let steps = truth.need_arr("steps").unwrap();
+    let step = steps.iter().find(|s| s.need("step").unwrap().need_u64("step").is_ok_and(|n| n == k as u64)).unwrap();
+    step.need_arr("fields").unwrap()[0].need_f64("axis_pixel").unwrap()
+}
+
 /// A `.npy` file of f32.
 pub fn npy(shape: &[usize], values: &[f32]) -> Vec<u8> {
     let bytes: Vec<u8> = values.iter().flat_map(|v| v.to_le_bytes()).collect();

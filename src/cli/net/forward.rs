@@ -29,7 +29,7 @@ fn run(c: &Context) -> Result<()> {
     let (loaded, _) = super::open(&s.required_path("weights")?)?;
     let (input, output, overwrite) = (s.required_path("input")?, s.required_path("output")?, s.is_on("overwrite")?);
     super::check_output(&output, overwrite)?;
-    let image = super::images(&input)?;
+    let image = super::images(&input, loaded.network.config.inputs)?;
     let shape = image.shape();
     loaded.network.config.check_size(shape.h, shape.w).map_err(|e| e.at(&input))?;
     let fast = s.is_on("fast")?;

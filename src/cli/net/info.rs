@@ -23,6 +23,7 @@ fn run(c: &Context) -> Result<()> {
     let (network, config) = (&loaded.network, &loaded.network.config);
     let out = &c.out;
     out.line(format!("variant       {}", config.name().unwrap_or("a mixture")))?;
+    out.line(format!("inputs        {}", config.inputs))?;
     out.line(format!("channels      {}", config.channels.iter().map(usize::to_string).collect::<Vec<_>>().join(", ")))?;
     out.line(format!("classes       {}", config.classes))?;
     out.line(format!("prefix        {}", if loaded.prefix.is_empty() { "none" } else { loaded.prefix }))?;

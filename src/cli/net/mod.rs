@@ -58,20 +58,24 @@ pub const RATE: Opt = Opt::new("lr", Takes::Number("RATE"), "Learning rate of Ad
 /// Dropout.
 pub const DROPOUT: Opt = Opt::new("dropout", Takes::Number("P"), "Probability that a number is dropped").default("0.2");
 
-/// Images of a file, (N, 1, H, W) or slices (N, H, W).
-fn images(path: &Path) -> Result<Maps<f32>> {
+/// Images of a file for a network of `c` channels: (N, c, H, W), or slices (N, H, W) where that is one.
+fn images(path: &Path, c: usize) -> Result<Maps<f32>> {
     let (shape, values) = npy::read_array(path)?;
-    let (&[n, 1, h, w] | &[n, h, w]) = shape.as_slice() else {
-        return Err(Error::data(format!("an array of shape {shape:?} is no batch of grey images"))
-            .help("save it as (N, 1, H, W)")
-            .at(path));
+    let (n, h, w) = match *shape.as_slice() {
+        [n, channels, h, w] if channels == c => (n, h, w),
+        [n, h, w] if c == 1 => (n, h, w),
+        _ => {
+            return Err(Error::data(format!("an array of shape {shape:?} is no batch of grey images"))
+                .help(format!("save it as (N, {c}, H, W)"))
+                .at(path));
+        }
     };
     if values.is_empty() {
         return Err(Error::data(format!("an array of shape {shape:?} holds no image")).at(path));
     }
     if let Some(at) = values.iter().position(|v| !v.is_finite()) {
         let bad = values.iter().filter(|v| !v.is_finite()).count();
-        let (image, y, x) = (at / (h * w), at / w % h, at % w);
+        let (image, y, x) = (at / (c * h * w), at / w % h, at % w);
         return Err(Error::data(format!(
             "{bad} values are NaN or infinite, the first is {} in image {image} at row {y}, column {x}",
             values[at]
@@ -79,7 +83,7 @@ fn images(path: &Path) -> Result<Maps<f32>> {
         .help("find out where they come from; a network would make something of them")
         .at(path));
     }
-    Ok(Maps::from_nchw(Shape::new(n, 1, h, w), &values))
+    Ok(Maps::from_nchw(Shape::new(n, c, h, w), &values))
 }
 
 /// Refuses to replace what is there, before any work.

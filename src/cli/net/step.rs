@@ -46,7 +46,7 @@ fn run(c: &Context) -> Result<()> {
     let s = &c.settings;
     let (loaded, dict) = super::open(&s.required_path("weights")?)?;
     let (input, labels) = (s.required_path("input")?, s.required_path("labels")?);
-    let image = super::images(&input)?;
+    let image = super::images(&input, loaded.network.config.inputs)?;
     let shape = image.shape();
     loaded.network.config.check_size(shape.h, shape.w).map_err(|e| e.at(&input))?;
     let numbers = super::labels(&labels, shape, UNLABELLED)?;

@@ -69,6 +69,13 @@ pub const TRAINING: &[Opt] = &[
         Takes::Number("N"),
         "Stop after N epochs in a row that are no better by 0.001 [default: never]",
     ),
+    Opt::new(
+        "keep",
+        Takes::Choice(&["loss", "accuracy", "last"]),
+        "best.safetensors is the epoch of least loss; of greatest accuracy, or the last: what the authors kept and used",
+    )
+    .default("loss"),
+    Opt::new("stop-after", Takes::Number("TIME"), "Save and stop after this time, such as 50min; --resume goes on"),
 ];
 
 /// Images and labels in memory.
@@ -81,11 +88,15 @@ impl Patches for Stack {
     fn size(&self) -> [usize; 2] {
         self.0.first().map_or([0, 0], |(image, _)| [image.shape().h, image.shape().w])
     }
+    fn channels(&self) -> usize {
+        self.0.first().map_or(1, |(image, _)| image.shape().c)
+    }
     fn patch(&self, mut i: usize, _: u32, grey: &mut [f32], labels: &mut [i16]) -> Result<()> {
         for (image, of_image) in &self.0 {
             let s = image.shape();
             if i < s.n {
-                (0..s.h).for_each(|y| grey[y * s.w..][..s.w].copy_from_slice(image.row(i, 0, y)));
+                let rows = (0..s.c).flat_map(|c| (0..s.h).map(move |y| (c, y)));
+                rows.zip(grey.chunks_exact_mut(s.w)).for_each(|((c, y), to)| to.copy_from_slice(image.row(i, c, y)));
                 labels.copy_from_slice(&of_image[i * s.h * s.w..][..s.h * s.w]);
                 return Ok(());
             }
@@ -111,7 +122,7 @@ impl Stack {
         let unlabelled = s.parsed("unlabelled", int16)?;
         let mut stack = Stack(Vec::new());
         for (image_path, label_path) in images.iter().map(Path::new).zip(of_images.iter().map(Path::new)) {
-            let image = super::images(image_path)?;
+            let image = super::images(image_path, network.config.inputs)?;
             let s = image.shape();
             network.config.check_size(s.h, s.w).map_err(|e| e.at(image_path))?;
             if let Some(first) = stack.0.first().map(|(first, _)| first.shape())
@@ -168,7 +179,7 @@ fn class_weights(text: &str) -> Result<Vec<f32>> {
 
 /// The recipe of [`TRAINING`], and what a training that goes on must have in common with its beginning: all but the
 /// number of epochs.
-pub fn recipe(s: &Settings, network: &Network) -> Result<(Recipe, String)> {
+pub fn recipe(s: &Settings, network: &Network, seed: u64) -> Result<(Recipe, String)> {
     let classes = network.config.classes;
     let class_weights = s.parse("class-weights", class_weights)?.unwrap_or(vec![1.0; classes]);
     if class_weights.len() != classes {
@@ -180,7 +191,7 @@ pub fn recipe(s: &Settings, network: &Network) -> Result<(Recipe, String)> {
         options: Options {
             rate: s.parsed("lr", values::positive)?,
             dropout: s.parsed("dropout", super::probability)?,
-            seed: s.parsed("seed", values::seed)?,
+            seed,
             class_weights,
             leaf: s.parse("leaf", values::count)?,
         },
@@ -199,12 +210,16 @@ pub fn recipe(s: &Settings, network: &Network) -> Result<(Recipe, String)> {
         o.class_weights,
         recipe.plateau,
         recipe.patience
-    );
+    ) + &match s.text("keep")? {
+        Some(keep) if keep != "loss" => format!("keep {keep}\n"),
+        _ => String::new(),
+    };
     Ok((recipe, about))
 }
 
-/// The network that a training begins with: `--weights`, or random ones of so many classes, else of `--classes`.
-pub fn begin(s: &Settings, classes: Option<usize>) -> Result<Network> {
+/// The network that a training begins with: `--weights`, or random ones of so many classes, else of `--classes`, for
+/// images of so many channels.
+pub fn begin(s: &Settings, classes: Option<usize>, inputs: usize, seed: u64) -> Result<Network> {
     match s.path("weights")? {
         Some(path) => {
             let given = ["variant", "channels", "classes"]
@@ -218,33 +233,64 @@ pub fn begin(s: &Settings, classes: Option<usize>) -> Result<Network> {
             }
             Ok(super::open(&path)?.0.network)
         }
-        None => Ok(Network::new(super::config(s, classes)?, s.parsed("seed", values::seed)?)),
+        None => {
+            let config = super::config(s, classes)?.with_inputs(inputs);
+            config.check()?;
+            Ok(Network::new(config, seed))
+        }
     }
 }
 
 fn run(c: &Context) -> Result<()> {
     let s = &c.settings;
-    let network = begin(s, None)?;
-    let (recipe, mut about) = recipe(s, &network)?;
+    let seed = s.parsed("seed", values::seed)?;
+    let network = begin(s, None, 1, seed)?;
+    let (recipe, mut about) = recipe(s, &network, seed)?;
     let training = Stack::open(s, "input", "labels", &network, &mut about)?
         .ok_or_else(|| Error::usage("--input is missing").help("name the images to learn from"))?;
     let validation = Stack::open(s, "validation-input", "validation-labels", &network, &mut about)?;
-    train(c, network, &recipe, &training, validation.as_ref().map(|v| v as &dyn Patches), &about, &BTreeMap::new())
+    let (folder, resume) = (s.required_path("output")?, s.is_on("resume")?);
+    let validation = validation.as_ref().map(|v| v as &dyn Patches);
+    train(c, &folder, resume, network, &recipe, &training, validation, &about, &BTreeMap::new()).map(|_| ())
 }
 
-/// Trains in the folder `--output`, from the beginning or with `--resume` from where it stopped; `metadata` goes with
-/// the weights.
+/// The epoch that is kept: of least loss, greatest accuracy, or the last.
+fn kept(course: &Course, keep: &str) -> Option<usize> {
+    let accuracy = |e: &Epoch| e.validation.as_ref().map_or(e.accuracy, |v| v.accuracy);
+    match keep {
+        "last" => course.epochs.len().checked_sub(1),
+        "accuracy" => (0..course.epochs.len())
+            .reduce(|best, e| if accuracy(&course.epochs[e]) > accuracy(&course.epochs[best]) { e } else { best }),
+        _ => course.best(),
+    }
+}
+
+/// Seconds of `50min`, `1.5h`, `90s`.
+fn seconds(text: &str) -> Result<f64> {
+    let units = [("min", 60.0), ("h", 3600.0), ("s", 1.0)];
+    let found = units.into_iter().find_map(|(unit, s)| Some((text.trim().strip_suffix(unit)?, s)));
+    let Some((number, unit)) = found else {
+        return Err(Error::usage(format!("'{text}' is no time")).help("write 90s, 50min or 1.5h"));
+    };
+    Ok(values::positive(number.trim())? * unit)
+}
+
+/// Trains in a folder, from the beginning or, to resume, from where it stopped; `metadata` goes with the weights. The
+/// epoch that was kept.
 pub fn train(
     c: &Context,
+    folder: &Path,
+    resume: bool,
     network: Network,
     recipe: &Recipe,
     training: &dyn Patches,
     validation: Option<&dyn Patches>,
     about: &str,
     metadata: &BTreeMap<String, String>,
-) -> Result<()> {
+) -> Result<Option<Epoch>> {
     let s = &c.settings;
-    let folder = s.required_path("output")?;
+    let keep = s.text("keep")?.unwrap_or("loss").to_string();
+    let limit = s.parse("stop-after", seconds)?;
     if let Some(v) = validation
         && v.size() != training.size()
     {
@@ -267,9 +313,9 @@ pub fn train(
     )?;
     let [last, best, table, picture] =
         ["last.safetensors", "best.safetensors", "epochs.csv", "curve.png"].map(|name| folder.join(name));
-    std::fs::create_dir_all(&folder).map_err(|e| Error::writing(&folder, &e))?;
-    let _lock = lock(&folder)?;
-    let mut course = if s.is_on("resume")? {
+    std::fs::create_dir_all(folder).map_err(|e| Error::writing(folder, &e))?;
+    let _lock = lock(folder)?;
+    let mut course = if resume {
         Course::read(&last, recipe, about)?
     } else if last.exists() {
         return Err(Error::cannot_create("there is a training already")
@@ -289,9 +335,9 @@ pub fn train(
                 silent |= loss == 0.0;
                 progress.update(u64::from(course.trainer.steps), total, 0);
             }
-            Event::Epoch(epoch, is_best) => {
+            Event::Epoch(epoch, _) => {
                 // The state that goes on is written last: whatever is missing of the rest is made again.
-                if is_best {
+                if kept(course, &keep) == course.epochs.len().checked_sub(1) {
                     weights::write_safetensors(
                         &best,
                         &StateDict { metadata: metadata.clone(), ..state::save(&course.trainer.network, "") },
@@ -311,7 +357,7 @@ pub fn train(
                 ));
             }
         }
-        Ok(!interrupted())
+        Ok(!interrupted() && limit.is_none_or(|limit| start.elapsed().as_secs_f64() < limit))
     };
     let kernels = Cpu { isa: c.isa };
     let ended = course.run(recipe, training, validation, &kernels, c.isa, event);
@@ -324,16 +370,18 @@ pub fn train(
     })?;
     if ended == Ended::Paused {
         course.write(&last, recipe.options.seed, about)?;
-        let what = format!("interrupted; step {} is kept", course.trainer.steps);
-        return Err(Error::again(what).help("the same command with --resume goes on").at(&folder));
+        let why = if interrupted() { "interrupted" } else { "the time of --stop-after is over" };
+        let what = format!("{why}; step {} is kept", course.trainer.steps);
+        return Err(Error::again(what).help("the same command with --resume goes on").at(folder));
     }
-    let n = course.best().unwrap_or(0);
+    let n = kept(&course, &keep).unwrap_or(0);
     let why = if ended == Ended::Stayed { ", the loss stays" } else { "" };
     c.out.line(format!("epochs {}, {} steps{why}", course.epochs.len(), course.trainer.steps))?;
     if let Some(epoch) = course.epochs.get(n) {
         c.out.line(format!("best epoch {}: {}", n + 1, text_of(epoch)))?;
     }
-    c.out.line(format!("weights {}", super::digest(&course.trainer.network).hex()))
+    c.out.line(format!("weights {}", super::digest(&course.trainer.network).hex()))?;
+    Ok(course.epochs.get(n).cloned())
 }
 
 /// A training owns its folder while it runs: two would write over one another.

@@ -4,17 +4,21 @@ use crate::cli::labels::{LABELS, OUTPUT, OVERWRITE, classes, counts, written};
 use crate::cli::options::{Opt, Takes};
 use crate::cli::progress::Progress;
 use crate::cli::stitch::{output, with_role};
-use crate::cli::{Command, Context};
+use crate::cli::{Command, Context, values};
 use crate::error::{Error, Result};
+use crate::exchange::write_text;
 use crate::json::Json;
 use crate::num::CONTRACT;
 use crate::os::check_interrupt;
 use crate::segment::UNLABELLED;
 use crate::segment::after::After;
+use crate::segment::classes::Classes;
+use crate::segment::depths::Depths;
 use crate::segment::ledger::{Ledger, read_u8};
 use crate::volume::manifest::Job;
 use crate::volume::writer::Writer;
 use crate::volume::{Dtype, Sink, Source};
+use std::path::Path;
 
 /// The command.
 pub const COMMAND: Command = Command {
@@ -23,13 +27,18 @@ pub const COMMAND: Command = Command {
     details: "RULES is a .toml file: axis = \"y\" along which depth counts, then [[edge]] axis, width, becomes; [[window]] class, \
               from, to, becomes; [[split]] class, at, becomes; in this order. Classes are those of the result, cell by default: \
               what the network calls electrode is the plating electrode until a split says otherwise. The manifest holds the \
-              rules and how many voxels each of them changed.",
-    examples: "  tomolith seg after out/seg.mhd --rules scan_07.toml -o out/final",
+              rules and how many voxels each of them changed. --fit writes such a file instead: windows and splits from the two \
+              electrodes of the scan, the plating side first along --axis.",
+    examples: "  tomolith seg after out/seg.mhd --fit scan_07.toml\n  tomolith seg after out/seg.mhd --rules scan_07.toml -o out/final",
     groups: &[(
         "",
         &[
             LABELS,
             Opt::new("rules", Takes::Value("FILE.toml"), "The rules"),
+            Opt::new("fit", Takes::Value("FILE.toml"), "Write rules that follow the electrodes, and nothing else"),
+            Opt::new("axis", Takes::Choice(&["z", "y", "x"]), "--fit: along which depth counts").default("y"),
+            Opt::new("margin", Takes::Number("N"), "--fit: voxels beyond the faces").default("8"),
+            Opt::new("electrode", Takes::Value("CLASS"), "--fit: the class of both electrodes").default("4"),
             Opt::new("classes", Takes::Value("TABLE"), "Classes of the result").default("cell"),
             OUTPUT,
             OVERWRITE,
@@ -38,11 +47,41 @@ pub const COMMAND: Command = Command {
     run,
 };
 
+/// Writes rules that follow the electrodes.
+fn fit(c: &Context, rules: &Path) -> Result<()> {
+    let s = &c.settings;
+    if let Some(name) = ["rules", "output"].into_iter().find(|name| s.is_given(name).unwrap_or(false)) {
+        return Err(
+            Error::usage(format!("--{name} with --fit")).help("--fit writes rules; apply them with --rules and -o")
+        );
+    }
+    let path = s.required_path("labels")?;
+    let ledger = Ledger::open(&path, c.io)?;
+    let axis = ["z", "y", "x"].iter().position(|a| Some(*a) == s.text("axis").ok().flatten()).unwrap_or(1);
+    let electrode = s.parsed("electrode", |text| Classes::cell().find(text))?;
+    let depths = Depths::of(&ledger.labels, axis, electrode).map_err(|e| e.at(&path))?;
+    let text = depths.rules(axis, ledger.dims(), s.parsed("margin", values::index)?);
+    write_text(rules, &text, s.is_on("overwrite")?)?;
+    for (name, slab, face) in
+        [("plating", 0, 0), ("stripping", 1, 1)].map(|(n, i, k)| (n, &depths.slabs[i], depths.faces[k]))
+    {
+        let [a, b, d] = face.plane;
+        c.out.line(format!(
+            "{name:22} {:>5} to {:<5} face {a:.2} {b:+.5} u {d:+.5} v, {:.2} voxels rms",
+            slab.start, slab.end, face.rms
+        ))?;
+    }
+    c.out.line(format!("rules {}", rules.display()))
+}
+
 /// Version of the stage in manifests.
 const VERSION: u32 = 1;
 
 fn run(c: &Context) -> Result<()> {
     let s = &c.settings;
+    if let Some(rules) = s.path("fit")? {
+        return fit(c, &rules);
+    }
     let (base, overwrite) = output(c)?;
     let (classes, table) = classes(s)?;
     let path = s.required_path("labels")?;

@@ -15,6 +15,7 @@ pub mod patches;
 pub mod predict;
 pub mod propose;
 pub mod round;
+pub mod sheet;
 pub mod split;
 pub mod train;
 

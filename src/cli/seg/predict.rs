@@ -1,5 +1,6 @@
 //! `tomolith seg predict`: a network over a volume.
 
+use super::patches::planes;
 use crate::cli::labels::{CLASSES, OVERWRITE, classes, written};
 use crate::cli::net::probability;
 use crate::cli::options::{Opt, Takes};
@@ -17,7 +18,7 @@ use crate::os::check_interrupt;
 use crate::provenance::InputFile;
 use crate::segment::classes::Classes;
 use crate::segment::orient::{Plane, Turned};
-use crate::segment::predict::{Dropping, Grey, Map, Net, predict};
+use crate::segment::predict::{Dropping, Grey, LOGIT, Map, Net, average, predict, predict_logits};
 use crate::segment::uncertainty::SLOPE;
 use crate::segment::windows::{Importance, Logits, Windows};
 use crate::volume::manifest::{Job, Manifest};
@@ -36,7 +37,8 @@ pub const COMMAND: Command = Command {
               weights were trained with stands in their metadata (grey_low, grey_high), and other values are refused. Written \
               are NAME (class, u8) and on request NAME.entropy, NAME.margin and NAME.confidence, 0 to 1 in steps of 1/255, the \
               same scale for every volume. Memory is that of one band of windows and two slabs, whatever the volume's size. An \
-              interrupted run goes on where it was; planes other than xy are predicted into NAME.slices first, then turned.",
+              interrupted run goes on where it was; planes other than xy are predicted into NAME.slices first, then turned. Of several \
+              planes (--plane xy,yz) the logits are averaged; until then they lie on disk, 2 bytes per voxel, class and plane.",
     examples: "  tomolith seg predict --weights model.safetensors --input recon.mhd --grey 0,1.2 -o out/seg\n  \
                tomolith seg predict --weights ckpt.pt --input recon_u8.mhd --plane xz --entropy --margin -o out/seg",
     groups: &[(
@@ -44,7 +46,7 @@ pub const COMMAND: Command = Command {
         &[
             Opt::new("weights", Takes::Value("FILE"), "Weights: .safetensors, or PyTorch's .pt or .ckpt"),
             Opt::new("input", Takes::Value("VOLUME"), "Volume to segment"),
-            Opt::new("plane", Takes::Choice(&["xy", "xz", "yz"]), "Slices of which plane").default("xy"),
+            Opt::new("plane", Takes::Value("PLANE,…"), "Slices of which plane: xy, xz, yz, or several").default("xy"),
             Opt::new("grey", Takes::Number("LOW,HIGH"), "Grey values that become 0 and 1"),
             Opt::new("roi", Takes::Number("N"), "Rows and columns of a window").default("512"),
             Opt::new("overlap", Takes::Number("PART"), "Part by which windows overlap").default("0.25"),
@@ -119,34 +121,42 @@ impl Outputs<'_> {
         with_suffix(&self.base, &format!("{middle}{end}"))
     }
 
-    /// A writer of a map; none where an earlier run of this job finished it.
-    fn writer(&self, map: Map, between: bool, dims: Dims, spacing: Spacing) -> Result<Option<Writer>> {
-        let class = map == Map::Class;
-        let job = Job {
+    /// A volume of this prediction: its parameters with what it is a map of.
+    fn job(&self, map: &str, stage: &str, dims: Dims, spacing: Spacing) -> Job {
+        let mut members = self.params.as_obj().cloned().unwrap_or_default();
+        members.insert("classes".into(), self.classes.to_json());
+        members.insert("map".into(), map.into());
+        Job {
             dims,
             dtype: Dtype::U8,
             spacing,
-            slope: if class { 1.0 } else { SLOPE },
+            slope: 1.0,
             intercept: 0.0,
-            value_unit: map.name().into(),
-            stage: if between { "segment-slices" } else { "segment" }.into(),
+            value_unit: map.into(),
+            stage: stage.into(),
             stage_version: VERSION,
-            params: match &self.params {
-                Json::Obj(members) => {
-                    let mut members = members.clone();
-                    members.insert("classes".into(), self.classes.to_json());
-                    members.insert("map".into(), map.name().into());
-                    Json::Obj(members)
-                }
-                other => other.clone(),
-            },
+            params: Json::Obj(members),
             inputs: self.inputs.clone(),
             contract: CONTRACT,
-        };
+        }
+    }
+
+    /// A writer of a map; none where an earlier run of this job finished it.
+    fn writer(&self, map: Map, between: bool, dims: Dims, spacing: Spacing) -> Result<Option<Writer>> {
+        let class = map == Map::Class;
+        let stage = if between { "segment-slices" } else { "segment" };
+        let job = Job { slope: if class { 1.0 } else { SLOPE }, ..self.job(map.name(), stage, dims, spacing) };
         let base = self.base_of(map, between);
         // The classes are finished last: what stands without them is of a run that was stopped.
         let ours = (between || !class && !self.overwrite) && made(&base, job.key()).is_some();
         if ours { Ok(None) } else { Writer::create(&base, job, self.overwrite || between).map(Some) }
+    }
+
+    /// The logits of a class in a plane.
+    fn logit(&self, plane: Plane, class: usize, dims: Dims) -> Job {
+        let [slope, intercept] = LOGIT;
+        let map = format!("logit {class} {}", plane.name());
+        Job { dtype: Dtype::U16, slope, intercept, ..self.job(&map, "segment-logits", dims, None) }
     }
 
     /// Writers of the maps that are not made yet.
@@ -163,7 +173,10 @@ fn run(c: &Context) -> Result<()> {
     let s = &c.settings;
     let (base, overwrite) = output(c)?;
     let (weights_path, input) = (s.required_path("weights")?, s.required_path("input")?);
-    let plane = s.parsed("plane", Plane::parse)?;
+    let planes = s.parsed("plane", planes)?;
+    if planes.iter().enumerate().any(|(i, p)| planes[..i].contains(p)) {
+        return Err(Error::usage("--plane names a plane twice"));
+    }
     let (classes, table) = classes(s)?;
     let dict = weights::read(&weights_path)?;
     let network = state::load(&dict).map_err(|e| e.at(&weights_path))?.network;
@@ -174,6 +187,9 @@ fn run(c: &Context) -> Result<()> {
             classes.len()
         ))
         .help("give the table that it was trained with: --classes FILE.toml"));
+    }
+    if network.config.inputs.is_multiple_of(2) {
+        return Err(Error::usage(format!("the network takes {} slices: none is in the middle", network.config.inputs)));
     }
     let source = open_stack(&input, c.io)?;
     // Bytes with a slope are no bytes: 0 and 255 mean nothing there.
@@ -206,7 +222,7 @@ fn run(c: &Context) -> Result<()> {
     inputs.extend(with_role(source.inputs()?, "volume"));
     inputs.extend(table);
     let params = Json::obj([
-        ("plane", plane.name().into()),
+        ("plane", planes.iter().map(|p| p.name()).collect::<Vec<_>>().join(",").into()),
         ("grey_low", grey.low.into()),
         ("grey_high", grey.high.into()),
         ("roi", roi.into()),
@@ -217,6 +233,16 @@ fn run(c: &Context) -> Result<()> {
         ("seed", if passes > 1 { Json::Str(seed.to_string()) } else { Json::Null }),
     ]);
     let outputs = Outputs { base: base.clone(), maps, classes: &classes, params, inputs, overwrite };
+    if let [_, _, ..] = planes[..] {
+        if passes > 1 {
+            return Err(Error::usage("--passes of several planes").help("give one plane, or leave --passes out"));
+        }
+        let mut net = Net::new(&network, Cpu { isa: c.isa });
+        let manifest =
+            several(c, &outputs, &planes, grey, &windows, &mut net, source.as_ref()).map_err(|e| e.at(&input))?;
+        return written(c, &base, &manifest);
+    }
+    let plane = planes[0];
     let view = Turned::slices(source.as_ref(), plane)?;
     let between = plane != Plane::Xy;
     let mut writers = outputs.writers(between, view.dims(), source.spacing().filter(|_| !between))?;
@@ -250,6 +276,60 @@ fn run(c: &Context) -> Result<()> {
         manifest = turn(c, &outputs, plane, source.dims(), source.spacing())?;
     }
     written(c, &base, &manifest.ok_or_else(|| Error::bug("nothing was written"))?)
+}
+
+/// Predicts several planes one after the other, each class of each a volume of logits, and averages them.
+fn several(
+    c: &Context,
+    outputs: &Outputs,
+    planes: &[Plane],
+    grey: Grey,
+    windows: &Windows,
+    net: &mut Net<Cpu>,
+    source: &dyn Source,
+) -> Result<Manifest> {
+    let dims = source.dims();
+    let base = |plane: Plane, k: usize| with_suffix(&outputs.base, &format!(".{}.logit{k}", plane.name()));
+    let classes = 0..outputs.classes.len();
+    for &plane in planes {
+        let view = Turned::slices(source, plane)?;
+        let jobs: Vec<(PathBuf, Job)> =
+            classes.clone().map(|k| (base(plane, k), outputs.logit(plane, k, view.dims()))).collect();
+        if jobs.iter().all(|(base, job)| made(base, job.key()).is_some()) {
+            continue;
+        }
+        // What was finished before the others were is made again.
+        let mut writers: Vec<Writer> =
+            jobs.into_iter().map(|(base, job)| Writer::create(&base, job, true)).collect::<Result<_>>()?;
+        let progress = Progress::new(&c.talk, plane.name(), "slices");
+        let mut sinks: Vec<&mut dyn Sink> = writers.iter_mut().map(|w| w as &mut dyn Sink).collect();
+        let bytes = view.dims().slice() as u64;
+        predict_logits(&view, plane, grey, windows, net, &mut sinks, &|done, total| {
+            progress.update(done as u64, total as u64, done as u64 * bytes);
+        })?;
+        progress.finish();
+        for writer in writers {
+            writer.finish(Json::obj::<&str>([]), c.run_record())?;
+        }
+    }
+    let bases: Vec<PathBuf> = planes.iter().flat_map(|&p| classes.clone().map(move |k| base(p, k))).collect();
+    let stored: Vec<Reader> = bases.iter().map(|base| open(base, c.io)).collect::<Result<_>>()?;
+    let turned: Vec<Turned> = stored
+        .iter()
+        .zip(planes.iter().flat_map(|plane| classes.clone().map(move |_| plane)))
+        .map(|(reader, plane)| Turned::new(reader, plane.back()))
+        .collect::<Result<_>>()?;
+    let sources: Vec<&dyn Source> = turned.iter().map(|t| t as &dyn Source).collect();
+    let of_planes: Vec<Vec<&dyn Source>> = sources.chunks_exact(classes.len()).map(<[_]>::to_vec).collect();
+    let mut writers = outputs.writers(false, dims, source.spacing())?;
+    let progress = Progress::new(&c.talk, "average", "slices");
+    let mut sinks: Vec<(Map, &mut dyn Sink)> = writers.iter_mut().map(|(map, w)| (*map, w as &mut dyn Sink)).collect();
+    let bytes = dims.slice() as u64;
+    average(&of_planes, &mut sinks, &|done, total| progress.update(done as u64, total as u64, done as u64 * bytes))?;
+    progress.finish();
+    let manifest = finish(c, writers)?;
+    remove(&bases);
+    manifest.ok_or_else(|| Error::bug("nothing was written"))
 }
 
 /// Finishes the maps, the classes last; theirs is the manifest.

@@ -150,7 +150,13 @@ fn run_step(c: &Context, folder: &Path, step: &Step) -> Result<()> {
     let options = command.map(Command::options).unwrap_or_default();
     let takes = |name: &str| options.iter().any(|o| o.name == name) && !step.run.contains(&format!("--{name}"));
     let mut words = step.run.clone();
-    if takes("resume") && output_of(&step.run).is_some_and(|out| folder.join(out).join("last.safetensors").exists()) {
+    // A training, or one of several seeds.
+    let begun = |out: &str| {
+        let out = folder.join(out);
+        let below = std::fs::read_dir(&out).into_iter().flatten().flatten().map(|entry| entry.path());
+        below.chain([out.clone()]).any(|folder| folder.join("last.safetensors").exists())
+    };
+    if takes("resume") && output_of(&step.run).is_some_and(begun) {
         words.push("--resume".into());
     }
     if takes("overwrite") {

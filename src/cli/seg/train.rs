@@ -5,10 +5,10 @@ use crate::cli::labels::classes;
 use crate::cli::net::train::{TRAINING, begin, recipe, train};
 use crate::cli::net::{BEGIN, CHANNELS, FOLDER, RESUME, SEED, VARIANT};
 use crate::cli::options::{Opt, Takes};
-use crate::cli::{Command, Context};
+use crate::cli::{Command, Context, values};
 use crate::error::{Error, Result};
-use crate::exchange::open_stack;
-use crate::nn::fit::Patches;
+use crate::exchange::{open_stack, write_text};
+use crate::nn::fit::{Epoch, Patches};
 use crate::provenance::Digest;
 use crate::segment::augment::Options;
 use crate::segment::learn::Cuts;
@@ -28,7 +28,8 @@ pub const COMMAND: Command = Command {
     details: "SCAN is NAME=GREY,LABELS for each scan of --patches. Patches of the split's training fold are learnt from, those of \
               its validation fold decide which epoch is best; its test fold is not touched. Grey values are scaled so that \
               --grey LOW,HIGH become 0 and 1, and the weights remember it. --augment disturbs every patch anew in every epoch, \
-              the same way for any number of threads. DIR is that of `net train`, and --resume goes on in it.",
+              the same way for any number of threads. DIR is that of `net train`, and --resume goes on in it. With --seeds there is one \
+              training after the other, each in DIR/seed_N, and DIR/seeds.csv: how far they differ is how far a figure can be trusted.",
     examples: "  tomolith seg train --patches patches.json --split split.json a=a.mhd,labels/a.mhd b=b.mhd,labels/b.mhd \\\n    \
                --grey 0,1.2 --augment authors -o run",
     groups: &[
@@ -44,11 +45,25 @@ pub const COMMAND: Command = Command {
                 RESUME,
             ],
         ),
-        ("Network", &[BEGIN, VARIANT, CHANNELS, SEED, crate::cli::labels::CLASSES]),
+        (
+            "Network",
+            &[
+                BEGIN,
+                VARIANT,
+                CHANNELS,
+                Opt::new("context", Takes::Number("N"), "Slices on each side that the network sees, too").default("0"),
+                SEED,
+                Opt::new("seeds", Takes::Value("N,N,…"), "Train once with each of these"),
+                crate::cli::labels::CLASSES,
+            ],
+        ),
         ("Training", TRAINING),
     ],
     run,
 };
+
+/// Most slices on each side.
+const MOST_CONTEXT: usize = 31;
 
 /// Name, grey values and labels of a scan.
 fn scan(text: &Path) -> Result<(String, PathBuf, PathBuf)> {
@@ -84,14 +99,28 @@ fn run(c: &Context) -> Result<()> {
         Some(split) => split::parse(&read_text(&split)?, &list).map_err(|e| e.at(&split))?,
         None => vec![Fold::Train; list.patches.len()],
     };
-    let network = begin(s, Some(names.len()))?;
+    let context = s.parsed("context", values::index)?;
+    let seeds = match s.parse("seeds", seeds)? {
+        Some(_) if s.is_given("seed")? => {
+            return Err(Error::usage("--seed with --seeds").help("leave one of the two out"));
+        }
+        given => given,
+    };
+    let seed = s.parsed("seed", values::seed)?;
+    let first = seeds.as_ref().map_or(seed, |list| list[0]);
+    let channels = 2 * context.min(MOST_CONTEXT + 1) + 1;
+    let network = begin(s, Some(names.len()), channels, first)?;
+    let inputs = network.config.inputs;
+    if inputs.is_multiple_of(2) || s.is_given("context")? && inputs != 2 * context + 1 {
+        return Err(Error::usage(format!("--context {context}: the weights take {inputs} slices"))
+            .help("leave it out: the weights say how many"));
+    }
     network.config.check_size(list.size, list.size).map_err(|e| e.at(&path))?;
     if network.config.classes != names.len() {
         let what = format!("the weights tell {} classes apart, there are {}", network.config.classes, names.len());
         return Err(Error::data(what).help("begin with other weights, or with --classes of their number"));
     }
-    let (recipe, mut about) = recipe(s, &network)?;
-
+    let mut about = String::new();
     let mut given = BTreeMap::new();
     for text in s.required_paths("scans")? {
         let (name, grey, labels) = scan(&text)?;
@@ -143,7 +172,7 @@ fn run(c: &Context) -> Result<()> {
         volumes.iter().map(|(values, ledger)| [values.as_ref(), &ledger.labels as &dyn Source]).collect();
     let of = |fold: Fold| -> Result<Cuts> {
         let which: Vec<usize> = (0..folds.len()).filter(|&i| folds[i] == fold).collect();
-        Cuts::of(&list, &which, &sources, grey)
+        Cuts::of(&list, &which, &sources, grey, inputs / 2)
     };
     let (training, validation) = (of(Fold::Train)?, of(Fold::Validation)?);
     for (class, pixels) in table.list().iter().zip(training.labelled(names.len())) {
@@ -152,10 +181,43 @@ fn run(c: &Context) -> Result<()> {
             c.talk.warn(format!("no pixel of {} to learn from: it will not be found", class.name));
         }
     }
-    let training = training.disturbed(augment, recipe.options.seed);
     let validation = (!validation.is_empty()).then_some(&validation as &dyn Patches);
     let metadata =
         [("grey_low", grey.low.to_string()), ("grey_high", grey.high.to_string()), ("classes", names.join(","))];
     let metadata = metadata.map(|(k, v)| (k.to_string(), v)).into();
-    train(c, network, &recipe, &training, validation, &about, &metadata)
+    let (folder, resume) = (s.required_path("output")?, s.is_on("resume")?);
+    let Some(seeds) = seeds else {
+        let (recipe, how) = recipe(s, &network, seed)?;
+        let training = training.disturbed(augment, seed);
+        return train(c, &folder, resume, network, &recipe, &training, validation, &(how + &about), &metadata)
+            .map(|_| ());
+    };
+    let (mut training, mut table) = (training, String::new());
+    for seed in seeds {
+        let network = begin(s, Some(names.len()), channels, seed)?;
+        let (recipe, how) = recipe(s, &network, seed)?;
+        training = training.disturbed(augment, seed);
+        let folder = folder.join(format!("seed_{seed}"));
+        // A seed that was not begun is begun.
+        let resume = resume && folder.join("last.safetensors").exists();
+        c.talk.note(format!("seed {seed}"));
+        let kept = train(c, &folder, resume, network, &recipe, &training, validation, &(how + &about), &metadata)?;
+        if let Some(epoch) = kept {
+            let _ = writeln!(
+                table,
+                "{seed},{}",
+                epoch.line((epoch.steps as usize).div_ceil(training.len().div_ceil(recipe.batch)))
+            );
+        }
+    }
+    write_text(&folder.join("seeds.csv"), &(format!("seed,{}\n", Epoch::header(names.len())) + &table), true)
+}
+
+/// Seeds, each once.
+fn seeds(text: &str) -> Result<Vec<u64>> {
+    let list: Vec<u64> = text.split(',').map(|n| values::seed(n.trim())).collect::<Result<_>>()?;
+    match list.iter().enumerate().find(|(i, n)| list[..*i].contains(n)) {
+        Some((_, n)) => Err(Error::usage(format!("--seeds names {n} twice"))),
+        None => Ok(list),
+    }
 }

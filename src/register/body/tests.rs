@@ -299,9 +299,8 @@ fn intervals_cover_the_motion_of_a_body_that_warps() {
 }
 
 /// A texture, and the same warped and moved, each with noise: do intervals hold the rigid motion nearest to what happened to
-/// the region? Through overview, choice of blocks, climbs and joint fit. One line for each amplitude of the warp. Of 95 % they
-/// hold 95 where the warp is small; where it is larger, 90 is what is promised: three blocks along the longest side do not see
-/// how a body bends between them.
+/// the region? Through overview, choice of blocks, climbs and joint fit. One line for each amplitude of the warp: 95 %, but
+/// for two deviations of such a count.
 #[test]
 #[ignore = "150 registrations: some minutes"]
 fn intervals_cover_the_motion_of_images_that_warp() {
@@ -309,7 +308,7 @@ fn intervals_cover_the_motion_of_images_that_warp() {
     const NOISE: f64 = 0.2;
     let settings = Settings { capture: 6.0, capture_turn: crate::units::Degree(1.0), ..Settings::default() };
     let cut = Cut { size: 40, count: 8 };
-    for (size, part) in [(0.3, 0.95), (0.6, 0.90)] {
+    for (size, part) in [(0.3, 0.95), (0.6, 0.95)] {
         let (mut inside, mut covered, mut refused, mut off, mut claimed) = (0, 0, 0, 0.0, 0.0);
         for case in 0..CASES {
             let goes = warped(case, &ALL, size);

@@ -1,0 +1,213 @@
+"""The honest test's other side: MONAI's UNet in torch on the same patches and schedule, and a forest on filter features.
+
+    python benches/peers/segment_peers.py unet about.json --seed 0 -o FOLDER
+    python benches/peers/segment_peers.py forest about.json -o FOLDER
+
+Started by tests/honest.rs, which writes about.json: scans, patch lists, splits, epochs, rates. Predictions of the test scans are
+FOLDER/SCAN.npy, u8; the last line says the seconds of training. `unet` trains the architecture of `seg train` (MONAI's, with
+as many input channels as slices are seen) with Adam, PyTorch's plateau schedule and its own random numbers, keeps the epoch of
+least validation loss, and predicts with MONAI's sliding windows. `forest` learns from the same voxels as the last stage; its
+leaves and depth are chosen on the validation cell, and it sees Gaussians, gradients, Laplacians, and eigenvalues of the Hessian and
+of the structure tensor at four scales, in three dimensions. Needs torch, monai; numpy, scipy, scikit-learn.
+"""
+
+import argparse
+import json
+import pathlib
+import time
+
+import numpy as np
+
+NONE = 255
+
+
+def grey(name):
+    return np.load(f"scans/{name}.npy", mmap_mode="r")
+
+
+def labels(folder, name, shape):
+    return np.fromfile(f"{folder}/{name}.raw", np.uint8).reshape(shape)
+
+
+def patches(stage, about):
+    """Images (N, channels, size, size), labels (N, size, size), and the numbers of the patches of each fold."""
+    listed = json.load(open(stage["patches"]))
+    folds = json.load(open(stage["split"]))["folds"]
+    size, context = about["patch"], about["context"]
+    low, high = about["grey"]
+    volumes = [(grey(s["name"]), labels(stage["labels"], s["name"], s["dims_zyx"])) for s in listed["scans"]]
+    images, classes = [], []
+    for text in listed["patches"]:
+        scan, plane, at, row, column, _ = text.split(" ")
+        at, row, column = int(at), int(row), int(column)
+        axis = {"xy": 0, "xz": 1, "yz": 2}[plane]
+        g, l = volumes[int(scan)]
+        beside = [min(max(at + d, 0), g.shape[axis] - 1) for d in range(-context, context + 1)]
+        cut = (slice(row, row + size), slice(column, column + size))
+        images.append(np.stack([g.take(b, axis)[cut] if axis else g[b][cut] for b in beside]))
+        classes.append(l.take(at, axis)[cut])
+    x = np.clip((np.stack(images) - low) / (high - low), 0, 1).astype(np.float32)
+    return x, np.stack(classes), folds
+
+
+def unet(about, seed, out):
+    import torch
+    from monai.inferers import sliding_window_inference
+    from monai.networks.nets import UNet
+
+    torch.manual_seed(seed)
+    rng = np.random.default_rng(seed)
+    channels, context = about["channels"], about["context"]
+    net = UNet(spatial_dims=2, in_channels=2 * context + 1, out_channels=5, channels=channels, strides=[2] * (len(channels) - 1),
+               num_res_units=2, dropout=0.1, norm="batch")
+    trained = 0.0
+    for stage in about["stages"]:
+        x, y, folds = patches(stage, about)
+        start = time.perf_counter()
+        learn, check = (np.array(folds[name], int) for name in ("train", "validation"))
+        target = torch.from_numpy(np.where(y == NONE, -1, y).astype(np.int64))
+        x = torch.from_numpy(x)
+        loss_of = torch.nn.CrossEntropyLoss(ignore_index=-1)
+        adam = torch.optim.Adam(net.parameters(), lr=stage["rate"])
+        plateau = torch.optim.lr_scheduler.ReduceLROnPlateau(adam, factor=0.2, patience=10, min_lr=1e-6)
+        best, kept = np.inf, None
+        for _ in range(int(stage["epochs"])):
+            net.train()
+            order = rng.permutation(learn)
+            for batch in np.array_split(order, range(about["batch"], len(order), about["batch"])):
+                image, label = x[batch].clone(), target[batch].clone()
+                for i in range(len(batch)):
+                    for axis in (1, 2):
+                        if rng.random() < 0.5:
+                            image[i], label[i] = image[i].flip(axis), label[i].flip(axis - 1)
+                    image[i] = image[i] * (1 + 0.1 * rng.uniform(-1, 1)) + 0.08 * rng.uniform(-1, 1)
+                image.clamp_(0, 1)
+                if not (label >= 0).any():
+                    continue
+                adam.zero_grad()
+                loss_of(net(image), label).backward()
+                adam.step()
+            net.eval()
+            with torch.no_grad():
+                lost, n = 0.0, 0
+                for i in check:
+                    k = int((target[i] >= 0).sum())
+                    if k:
+                        lost, n = lost + float(loss_of(net(x[i:i + 1]), target[i:i + 1])) * k, n + k
+            lost /= max(n, 1)
+            plateau.step(lost)
+            if lost < best:
+                best, kept = lost, {k: v.clone() for k, v in net.state_dict().items()}
+        net.load_state_dict(kept)
+        trained += time.perf_counter() - start
+    net.eval()
+    start = time.perf_counter()
+    low, high = about["grey"]
+    for name in about["test"]:
+        g = np.clip((grey(name) - low) / (high - low), 0, 1).astype(np.float32)
+        found = np.full(g.shape, NONE, np.uint8)
+        for z in range(0, len(g), about["every"]):
+            beside = [min(max(z + d, 0), len(g) - 1) for d in range(-context, context + 1)]
+            with torch.no_grad():
+                image = torch.from_numpy(g[beside])[None]
+                logits = sliding_window_inference(image, (about["patch"],) * 2, 4, net)
+            found[z] = logits[0].argmax(0).numpy()
+        np.save(out / f"{name}.npy", found)
+    print(f"predicted {time.perf_counter() - start:.1f}")
+    print(f"trained {trained:.1f}")
+
+
+SCALES = (1.0, 2.0, 4.0, 8.0)
+# Voxels of a class that are learnt from, at most.
+MOST = 8000
+TREES = 60
+
+
+def features(volume, rows):
+    """Features of the voxels of some slices, (rows, y, x, feature); slices around them are seen."""
+    from scipy import ndimage as nd
+
+    margin = int(4 * SCALES[-1])
+    low, high = max(rows[0] - margin, 0), min(rows[-1] + margin + 1, len(volume))
+    v = np.asarray(volume[low:high], np.float32)
+    at = [r - low for r in rows]
+    out = [v[at]]
+    for sigma in SCALES:
+        g = nd.gaussian_filter(v, sigma, truncate=3)
+        d = np.gradient(g)
+        out += [g[at], np.sqrt(sum(a * a for a in d))[at], nd.laplace(g)[at]]
+        if sigma <= 4:
+            h = [[np.gradient(a, axis=j) for j in range(3)] for a in d]
+            for matrix in (h, [[nd.gaussian_filter(d[i] * d[j], sigma, truncate=2) for j in range(3)] for i in range(3)]):
+                m = np.stack([np.stack([matrix[i][j][at] for j in range(3)], -1) for i in range(3)], -1)
+                out += list(np.moveaxis(np.linalg.eigvalsh(m), -1, 0))
+    return np.stack(out, -1)
+
+
+def sampled(folder, names, rng):
+    """Features and classes of labelled voxels, drawn evenly over scans and classes."""
+    xs, ys = [], []
+    for name in names:
+        g = grey(name)
+        l = labels(folder, name, g.shape)
+        wanted = np.zeros(l.shape, bool)
+        for k in range(5):
+            places = np.flatnonzero(l == k)
+            wanted.flat[rng.choice(places, min(len(places), MOST // len(names)), replace=False)] = True
+        for z in range(0, len(g), 64):
+            rows = [r for r in range(z, min(z + 64, len(g))) if wanted[r].any()]
+            if rows:
+                rows = list(range(rows[0], rows[-1] + 1))
+                f = features(g, rows)
+                xs.append(f[wanted[rows]])
+                ys.append(l[rows][wanted[rows]])
+    return np.concatenate(xs), np.concatenate(ys)
+
+
+def forest(about, out):
+    from sklearn.ensemble import RandomForestClassifier
+    from sklearn.metrics import jaccard_score
+
+    rng = np.random.default_rng(0)
+    folder = about["stages"][-1]["labels"]
+    start = time.perf_counter()
+    x, y = sampled(folder, about["train"], rng)
+    cx, cy = sampled(folder, about["validate"], rng)
+    best = (-1.0, None, None)
+    for depth in (12, None):
+        for leaf in (1, 5, 20):
+            model = RandomForestClassifier(TREES, max_depth=depth, min_samples_leaf=leaf, class_weight="balanced_subsample", n_jobs=-1,
+                                           random_state=0).fit(x, y)
+            score = jaccard_score(cy, model.predict(cx), average="macro")
+            if score > best[0]:
+                best = (score, (depth, leaf), model)
+    trained = time.perf_counter() - start
+    print(f"depth {best[1][0]}, leaf {best[1][1]}: mean IoU {best[0]:.3f} of validation voxels; {len(y)} voxels, {x.shape[1]} features")
+    for name in about["test"]:
+        g = grey(name)
+        found = np.full(g.shape, NONE, np.uint8)
+        for z in range(0, len(g), 32):
+            rows = [r for r in range(z, min(z + 32, len(g))) if r % about["every"] == 0]
+            f = features(g, list(range(rows[0], rows[-1] + 1)))[[r - rows[0] for r in rows]]
+            found[rows] = best[2].predict(f.reshape(-1, f.shape[-1])).reshape(f.shape[:-1])
+        np.save(out / f"{name}.npy", found)
+    print(f"trained {trained:.1f}")
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", choices=["unet", "forest"])
+    parser.add_argument("about")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("-o", "--output", type=pathlib.Path, required=True)
+    a = parser.parse_args()
+    a.output.mkdir(parents=True, exist_ok=True)
+    about = json.load(open(a.about))
+    if a.what == "unet":
+        unet(about, a.seed, a.output)
+    else:
+        forest(about, a.output)
+
+
+if __name__ == "__main__":
+    main()

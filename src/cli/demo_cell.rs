@@ -1,0 +1,145 @@
+//! `tomolith demo --cell`: the whole way on a synthetic cell, and every number beside the planted one.
+//!
+//! A cell of seed [`SEED`], which the shipped weights never saw, is scanned by the detector of `phantom cell` at the steps
+//! that are asked for; `run` reconstructs, labels and measures it; `analyze` measures the planted classes in the same way;
+//! the table sets one beside the other.
+
+use crate::cli::demo::DemoArgs;
+use crate::cli::seg::read_text;
+use crate::cli::{Context, child};
+use crate::error::{Error, Result};
+use crate::exchange::write_text;
+use crate::json::Json;
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::path::Path;
+
+/// The network that `testdata/demo/README.md` describes.
+const WEIGHTS: &[u8] = include_bytes!("../../testdata/demo/tiny.safetensors");
+/// A cell that it never saw.
+const SEED: &str = "77";
+/// Definitions that are compared.
+const COMPARED: [&str; 12] = [
+    "thickness.side",
+    "thickness.lithium",
+    "gap",
+    "outer",
+    "swelling.inner",
+    "volume",
+    "occupied",
+    "ratio.per_area",
+    "faraday.thickness",
+    "remaining.volume",
+    "dendrites",
+    "void.area",
+];
+/// Rules behind the network: which electrode is which, by depth; the middle of the slices lies in the electrolyte.
+const RULES: &str = "axis = \"y\"\n\
+    [[split]]\nclass = \"plating electrode\"\nat = 160\nbecomes = \"stripping electrode\"\n\
+    [[split]]\nclass = \"deposited\"\nat = 160\nbecomes = \"redeposited\"\n";
+/// Farthest that a side's mean thickness may be from the planted one, µm.
+const THICKNESS: f64 = 15.0;
+
+/// Numbers by definition, thing and step.
+type Numbers = BTreeMap<(String, String, Option<u64>), (f64, Option<[f64; 2]>, String)>;
+
+fn numbers(path: &Path) -> Result<Numbers> {
+    let json = Json::parse(&read_text(path)?).map_err(|e| e.at(path))?;
+    let mut found = BTreeMap::new();
+    for q in json.need_arr("quantities")? {
+        let Some(value) = q.get("value").and_then(Json::as_f64) else { continue };
+        let pair =
+            q.get("interval95").and_then(Json::as_arr).map(|p| p.iter().filter_map(Json::as_f64).collect::<Vec<_>>());
+        let interval = pair.and_then(|p| p.try_into().ok());
+        let unit = q.get("unit").and_then(Json::as_str).unwrap_or("").to_string();
+        let key = (
+            q.need_str("definition")?.to_string(),
+            q.need_str("of")?.to_string(),
+            q.get("step").and_then(Json::as_u64),
+        );
+        found.insert(key, (value, interval, unit));
+    }
+    Ok(found)
+}
+
+/// Makes the cell, runs, compares. `steps` of 25 scans, evenly.
+pub fn run(c: &Context, args: &DemoArgs, steps: usize) -> Result<()> {
+    let folder = &args.output;
+    std::fs::create_dir_all(folder).map_err(|e| Error::writing(folder, &e))?;
+    let folder = &folder.canonicalize().map_err(|e| Error::reading(folder, &e))?;
+    let step = |words: &str| -> Result<String> {
+        c.talk.note(format!("tomolith {words}"));
+        let words: Vec<String> = words.split(' ').map(String::from).collect();
+        child::run(c, &words, Some(folder))
+    };
+    // Where it is whole it stays: a series is never overwritten.
+    if !folder.join("scans/series.json").is_file() {
+        step(&format!("phantom cell -o scans --preset tiny --mode radiographs --still --steps {steps} --seed {SEED}"))?;
+    }
+    crate::exchange::part::write_whole(&folder.join("weights.safetensors"), true, WEIGHTS)?;
+    write_text(&folder.join("rules.toml"), RULES, true)?;
+    step("init scans --weights weights.safetensors -o cell.toml --overwrite")?;
+    let file = folder.join("cell.toml");
+    let series = Json::parse(&read_text(&folder.join("scans/series.json"))?)?;
+    let geometry = series.need("geometry")?;
+    let whole =
+        |key: &str| -> Result<Vec<u64>> { Ok(geometry.need_arr(key)?.iter().filter_map(Json::as_u64).collect()) };
+    let ([x, y], [nx, ny, _]) = (&whole("box_in_slice_column_row")?[..], &whole("size_xyz")?[..]) else {
+        return Err(Error::bug("the series tells no geometry"));
+    };
+    let text = read_text(&file)?
+        .replace("[run]\n", "[run]\nstill = true\n")
+        .replace("weights = \"weights.safetensors\"", "weights = \"weights.safetensors\"\nroi = \"128\"\nbatch = \"4\"")
+        .replace("# rules", "rules")
+        .replace(
+            "[analyze]\n",
+            &format!("[analyze]\nregion = \"x={x}:{},y={y}:{}\"\ncell-area = 0.5\n", x + nx, y + ny),
+        );
+    write_text(&file, &text, true)?;
+    step("run cell.toml -o cell")?;
+    step("analyze scans --cell-area 0.5 --maps none -o truth --overwrite")?;
+    compare(c, folder)
+}
+
+/// Prints measured and planted side by side.
+fn compare(c: &Context, folder: &Path) -> Result<()> {
+    let (found, planted) =
+        (numbers(&folder.join("cell/numbers/results.json"))?, numbers(&folder.join("truth/results.json"))?);
+    let mut table = String::from("definition,of,step,measured,lo95,hi95,planted,unit\n");
+    c.out.line(format!(
+        "{:18} {:20} {:>5} {:>12} {:>12}  {:4} {}",
+        "at the end", "of", "step", "measured", "planted", "unit", "95 %"
+    ))?;
+    let last = planted.keys().filter_map(|k| k.2).max();
+    let mut worst = 0.0f64;
+    for name in COMPARED {
+        for ((definition, of, step), (truth, _, unit)) in
+            planted.iter().filter(|(k, _)| k.0 == name && k.1 != "background")
+        {
+            let Some((value, interval, _)) = found.get(&(definition.clone(), of.clone(), *step)) else { continue };
+            let number = |k: Option<u64>| k.map_or(String::new(), |k| k.to_string());
+            let [low, high] = interval.map_or([String::new(), String::new()], |i| i.map(|v| v.to_string()));
+            let _ = writeln!(table, "{definition},{of},{},{value},{low},{high},{truth},{unit}", number(*step));
+            if definition == "thickness.side" {
+                worst = worst.max((value - truth).abs());
+            }
+            if *step == last || step.is_none() {
+                let inside =
+                    interval.map_or("", |[a, b]| if (a..=b).contains(truth) { "holds it" } else { "misses it" });
+                c.out.line(format!(
+                    "{definition:18} {of:20} {:>5} {value:12.4} {truth:12.4}  {unit:4} {inside}",
+                    number(*step)
+                ))?;
+            }
+        }
+    }
+    write_text(&folder.join("measured_and_planted.csv"), &table, true)?;
+    c.out.line(format!("mean thickness of a side: {worst:.2} um off at most over all steps"))?;
+    c.out.line(format!("report: {}", folder.join("cell/report.html").display()))?;
+    match worst <= THICKNESS {
+        true => Ok(()),
+        false => Err(Error::mismatch(format!(
+            "a side is {worst:.2} um thicker or thinner than it was planted, at most {THICKNESS}"
+        ))),
+    }
+}

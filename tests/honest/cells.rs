@@ -1,0 +1,193 @@
+//! The cells: radiographs, reconstructions, truth and what somebody drew; and whether they are what the test says.
+
+use super::report::Table;
+use super::{Place, Role, Setting};
+use crate::common::{axis_of, npy_of};
+use std::collections::BTreeMap;
+
+/// Classes of the network, and the label of a voxel that nobody labelled.
+pub(crate) const CLASSES: [&str; 5] = ["background", "dendrite", "pit", "deposited", "electrode"];
+pub(crate) const NONE: u8 = 255;
+/// Of the cell's labels: background, dendrite, pit, deposited, plating, redeposited, stripping.
+const OF_CELL: [u8; 7] = [0, 1, 2, 3, 4, 3, 4];
+const PLATING: u8 = 4;
+const STRIPPING: u8 = 6;
+/// Voxels of a class are pure that are so far from another.
+const PURE: usize = 3;
+/// Dendrites smaller than this, voxels, are not counted.
+const LEAST_DENDRITE: usize = 100;
+
+/// A scan: the classes that are there, and those that somebody drew.
+pub(crate) struct Scan {
+    pub(crate) name: String,
+    pub(crate) cell: u32,
+    pub(crate) role: Role,
+    /// Contrast to noise of lithium and void, of lithium and electrolyte.
+    pub(crate) contrast: [f64; 2],
+    pub(crate) truth: Vec<u8>,
+    pub(crate) drawn: Vec<u8>,
+    pub(crate) dendrites: usize,
+}
+
+impl Scan {
+    /// Its grey values.
+    pub(crate) fn grey(&self) -> String {
+        format!("scans/{}.npy", self.name)
+    }
+    pub(crate) fn truth_file(&self) -> String {
+        format!("scans/{}.truth.npy", self.name)
+    }
+}
+
+/// Makes what is not there.
+pub(crate) fn make(s: &Setting, place: &Place) -> Vec<Scan> {
+    let mut scans = Vec::new();
+    for &(seed, steps, role) in s.cells {
+        let only = steps.iter().map(usize::to_string).collect::<Vec<_>>().join(",");
+        place.step(
+            &format!("cell_{seed}"),
+            &format!(
+                "phantom cell -q -o cells/c{seed} --preset {} --mode radiographs --dose {} --annotate dense --only {only} \
+                 --seed {seed}",
+                s.preset, s.dose
+            ),
+        );
+        // One axis for all scans of a cell: that of a scan by itself may be a wrong one. Those of `tiny` do not show it.
+        let common = (s.preset != "tiny").then(|| {
+            let all: Vec<String> = steps.iter().map(|step| format!("cells/c{seed}/step_{step:02}/scan.toml")).collect();
+            let told = place.step(&format!("center_{seed}"), &format!("center -q {}", all.join(" ")));
+            told.lines().last().and_then(|line| line.split_whitespace().nth(1)).unwrap().to_string()
+        });
+        for &step in steps {
+            let (name, at) = (format!("c{seed}_{step:02}"), format!("cells/c{seed}/step_{step:02}"));
+            let of_truth = || axis_of(&place.at(format!("cells/c{seed}")), step).to_string();
+            let axis = common.clone().unwrap_or_else(of_truth);
+            place.step_in(
+                &at,
+                &format!("recon_{name}"),
+                &format!("recon -q --config scan.toml --center {axis} -o slices"),
+            );
+            scans.push(open(s, place, seed, role, step, name));
+        }
+    }
+    scans
+}
+
+fn open(s: &Setting, place: &Place, seed: u32, role: Role, step: usize, name: String) -> Scan {
+    let [nx, ny, nz] = s.size;
+    let read = |file: &str| std::fs::read(place.at(format!("cells/c{seed}/{file}"))).unwrap();
+    let cell = read(&format!("truth/step_{step:02}/label_scan.raw"));
+    let drawn = read(&format!("step_{step:02}/drawn.raw"));
+    assert!(cell.len() == nx * ny * nz && drawn.len() == cell.len(), "{name}");
+    let truth: Vec<u8> = cell.iter().map(|&l| OF_CELL[usize::from(l)]).collect();
+    let shape = [nz, ny, nx];
+    // The box of the labels in the square of the slices.
+    let (grey_file, n) = (format!("scans/{name}.npy"), s.columns);
+    let (left, top) = ((n - nx) / 2, (n - ny) / 2);
+    if !place.has(&grey_file) {
+        let slices = read(&format!("step_{step:02}/slices.raw"));
+        assert_eq!(slices.len(), 4 * n * n * nz, "{name}");
+        let rows = (0..nz * ny).flat_map(|i| {
+            let at = 4 * (((i / ny) * n + top + i % ny) * n + left);
+            &slices[at..at + 4 * nx]
+        });
+        let grey: Vec<u8> = rows.copied().collect();
+        place.write(format!("scans/{name}.truth.npy"), npy_of("|u1", &shape, &truth));
+        place.write(format!("scans/{name}.drawn.npy"), npy_of("|u1", &shape, &drawn));
+        let kept = truth.iter().enumerate().map(|(i, _)| u8::from((i / (nx * ny)).is_multiple_of(s.every)));
+        place.write("scans/mask.npy", npy_of("|u1", &shape, &kept.collect::<Vec<_>>()));
+        place.write(&grey_file, npy_of("<f4", &shape, &grey));
+    }
+    let grey = std::fs::read(place.at(&grey_file)).unwrap();
+    let values = grey[grey.len() - 4 * nx * ny * nz..].as_chunks::<4>().0;
+    let grey: Vec<f32> = values.iter().map(|b| f32::from_le_bytes(*b)).collect();
+    let contrast = contrast(s, &cell, &grey);
+    let dendrites = if role == Role::Test { dendrites(s.size, &truth) } else { 0 };
+    Scan { name, cell: seed, role, contrast, truth, drawn, dendrites }
+}
+
+/// |µ(Li) − µ(other)| over the root mean square of the two standard deviations, of single voxels within a scan: noise, rings
+/// and streaks. Void has the attenuation 0 of the tables, and its noise is taken to be that of lithium: what is truncated
+/// has its level from the contrast of lithium and electrolyte.
+fn contrast(s: &Setting, cell: &[u8], grey: &[f32]) -> [f64; 2] {
+    const MU: [f64; 3] = [0.0896, 0.629, 0.0005];
+    let [nx, ny, nz] = s.size;
+    let at = |x: usize, y: usize, z: usize| (z * ny + y) * nx + x;
+    // Rows from the last of the plating to the first of the stripping electrode are electrolyte where they are background.
+    let rows_of = |class: u8| (0..ny).filter(move |&y| (0..nx).any(|x| cell[at(x, y, nz / 2)] == class));
+    let (first, last) = (rows_of(PLATING).next_back().unwrap_or(0), rows_of(STRIPPING).next().unwrap_or(ny));
+    let mut sums = [[0.0f64; 3]; 2];
+    for (z, y, x) in
+        (PURE..nz - PURE).flat_map(|z| (PURE..ny - PURE).flat_map(move |y| (PURE..nx - PURE).map(move |x| (z, y, x))))
+    {
+        let class = cell[at(x, y, z)];
+        let which = match class {
+            PLATING | STRIPPING => 0,
+            // Away from what grows: the middle of the electrolyte.
+            0 if y > first + 3 * (last - first) / 8 && y < first + 5 * (last - first) / 8 => 1,
+            _ => continue,
+        };
+        let near = [at(x - PURE, y, z), at(x + PURE, y, z), at(x, y - PURE, z), at(x, y + PURE, z)];
+        let near = near.into_iter().chain([at(x, y, z - PURE), at(x, y, z + PURE)]);
+        if near.into_iter().all(|i| cell[i] == class) {
+            let v = f64::from(grey[at(x, y, z)]);
+            sums[which][0] += 1.0;
+            sums[which][1] += v;
+            sums[which][2] += v * v;
+        }
+    }
+    let [(li, of_li), (el, of_el)] = sums.map(|[n, sum, squares]| (sum / n, squares / n - (sum / n) * (sum / n)));
+    let electrolyte = (el - li).abs() / ((of_li + of_el) / 2.0).sqrt();
+    let void = (el - li).abs() * (MU[0] - MU[2]) / (MU[1] - MU[0]) / of_li.sqrt();
+    [void, electrolyte]
+}
+
+/// Pieces of dendrite that hang together over faces, edges and corners.
+fn dendrites([nx, ny, nz]: [usize; 3], truth: &[u8]) -> usize {
+    let mut open: Vec<bool> = truth.iter().map(|&t| t == 1).collect();
+    let mut found = 0;
+    for start in 0..open.len() {
+        if !open[start] {
+            continue;
+        }
+        open[start] = false;
+        let mut stack = vec![start];
+        let mut size = 0;
+        while let Some(i) = stack.pop() {
+            size += 1;
+            let (x, y, z) = (i % nx, i / nx % ny, i / (nx * ny));
+            for (z, y, x) in (z.saturating_sub(1)..(z + 2).min(nz)).flat_map(|z| {
+                (y.saturating_sub(1)..(y + 2).min(ny))
+                    .flat_map(move |y| (x.saturating_sub(1)..(x + 2).min(nx)).map(move |x| (z, y, x)))
+            }) {
+                let j = (z * ny + y) * nx + x;
+                if open[j] {
+                    open[j] = false;
+                    stack.push(j);
+                }
+            }
+        }
+        found += usize::from(size >= LEAST_DENDRITE);
+    }
+    found
+}
+
+/// Whether the cells are what the test says: contrast to noise, dendrites.
+pub(crate) fn check(s: &Setting, place: &Place, scans: &[Scan], table: &mut Table) {
+    let mut lines = String::from("scan,role,cnr_lithium_void,cnr_lithium_electrolyte,dendrites\n");
+    for scan in scans {
+        let [void, electrolyte] = scan.contrast;
+        lines += &format!("{},{:?},{void:.3},{electrolyte:.3},{}\n", scan.name, scan.role, scan.dendrites);
+        assert!(void <= 2.0 && electrolyte <= 2.0, "{}: contrast to noise {void:.2}, {electrolyte:.2}", scan.name);
+    }
+    place.write("cells.csv", &lines);
+    // One and the same dendrite is in two scans of a cell: the scan with most of them counts.
+    let mut most = BTreeMap::new();
+    for scan in scans.iter().filter(|scan| scan.role == Role::Test) {
+        let n = most.entry(scan.cell).or_insert(0);
+        *n = scan.dendrites.max(*n);
+    }
+    let dendrites: usize = most.values().sum();
+    assert!(dendrites >= s.dendrites, "{dendrites} dendrites in the test cells, {} are wanted", s.dendrites);
+    table.note(format!("{lines}{dendrites} dendrites of at least {LEAST_DENDRITE} voxels in the test cells"));
+}
