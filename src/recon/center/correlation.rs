@@ -6,7 +6,9 @@
 //! c = (n − 1 − d) / 2 at the greatest ncc, between pixels by a parabola through three values
 //! ```
 //!
-//! Means are those of the overlap. The search covers all axes for which at least an eighth of the columns overlap, so that
+//! A few columns are alike by chance where many are not: the axis is looked for where atanh(ncc) √(columns shared), Fisher's
+//! measure of what a correlation is worth, is greatest, and then at the next maximum of ncc. Means are those of the overlap.
+//! The search covers all axes for which at least an eighth of the columns overlap, so that
 //! it finds the axis of a half acquisition near the detector's edge, too. For n columns and r rows a pair costs about
 //! r n² products.
 //!
@@ -19,12 +21,15 @@
 //! q² / (1 − q²) with the correlation q; c is the axis. Where all δ are alike, the median of the pairs counts.
 
 use crate::error::{Error, Result};
+use crate::num::elementary::ln;
 use rayon::prelude::*;
 
 /// Least part of the columns that opposite views share.
 const LEAST_OVERLAP: usize = 8;
 /// Correlation below this is chance.
 const BELIEVABLE: f64 = 0.5;
+/// Correlations are not told apart beyond this.
+const SURE: f64 = 0.999_999;
 /// δ below this, radians, is rounding of angles.
 const LEAST_MISS: f64 = 1e-4;
 /// Rows from which on the columns' means say what stands still.
@@ -136,7 +141,17 @@ fn one(pair: &Pair, columns: usize) -> Option<(f64, f64)> {
     let n = columns as isize;
     let reach = n - (n / LEAST_OVERLAP as isize).max(2);
     let values: Vec<f64> = (-reach..=reach).map(|d| ncc(pair, columns, d)).collect();
-    let best = (0..values.len()).max_by(|&a, &b| values[a].total_cmp(&values[b]).then(b.cmp(&a)))?;
+    let worth = |i: usize| {
+        let q = values[i].clamp(-SURE, SURE);
+        ln((1.0 + q) / (1.0 - q)) * ((n - (i as isize - reach).abs()) as f64).sqrt()
+    };
+    let mut best = (0..values.len()).max_by(|&a, &b| worth(a).total_cmp(&worth(b)).then(b.cmp(&a)))?;
+    // The maximum of the correlation is beside that of its worth.
+    while let Some(next) =
+        [best.wrapping_sub(1), best + 1].into_iter().find(|&i| values.get(i).is_some_and(|v| *v > values[best]))
+    {
+        best = next;
+    }
     if best == 0 || best + 1 == values.len() || values[best].is_nan() || values[best] <= 0.0 {
         return None;
     }
@@ -240,6 +255,30 @@ mod tests {
         // The nearest pair alone is off by half of 30 pixels times half a degree.
         let nearest = correlate(&pairs[..1], columns).unwrap();
         assert!((nearest.axis - axis).abs() > 0.1, "{nearest:?}");
+    }
+
+    /// Views of a wide sample, of which a few columns at the edges are flat but for one bright line each: there they are alike
+    /// almost perfectly, at an axis that is none.
+    #[test]
+    fn a_few_columns_that_are_alike_by_chance_are_no_axis() {
+        let (columns, axis) = (160usize, 74.0f64);
+        let random = Stream::new(8, 2);
+        let sample: Vec<f64> = (0..400u64).map(|i| random.normal(i)).collect();
+        // The back view is the front view mirrored about the axis, with noise; both end in the same bright line.
+        let line = |x: usize| if x == 10 { 10.0 } else { 0.0 };
+        let edge = |x: usize, v: f64| if x < 22 { line(x) + 0.4 * v } else { 3.0 * v };
+        let front: Vec<f32> = (0..columns).map(|x| edge(x, sample[100 + x]) as f32).collect();
+        let back: Vec<f32> = (0..columns)
+            .map(|x| {
+                let mirrored = (100.0 + 2.0 * axis - x as f64) as usize;
+                edge(x, sample[mirrored] + 0.5 * random.normal(1000 + x as u64)) as f32
+            })
+            .collect();
+        let pair = Pair { front: &front, back: &back, miss: 0.0 };
+        // The line lies on itself at an axis of 10.
+        let (found, quality) = one(&pair, columns).unwrap();
+        assert!(ncc(&pair, columns, columns as isize - 1 - 20) > quality + 0.05);
+        assert!((found - axis).abs() < 0.3 && quality > 0.5, "{found} {quality}");
     }
 
     #[test]
