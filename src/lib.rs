@@ -13,6 +13,7 @@
 //!                                  └─ passes: what lies between is a volume, too       stitch: volumes above one another
 //!                                                                                      register: volumes of other times
 //!                                                                                      segment: windows ── network ── classes
+//!                                                                                      analysis: classes ── numbers, maps
 //! ```
 //!
 //! ## Five lines
