@@ -254,8 +254,10 @@ fn bits_are_the_same_in_every_way_and_a_folder_is_not_taken_twice() {
     expect(&at("verify three"), 3, &["three/results.json", "is not what was written"], "changed");
     assert!(!text.contains(&*folder.0.to_string_lossy()) && !text.contains("threads"));
     expect(&at("analyze cell -o one"), 73, &["finished analysis"], "twice");
+    folder.write("one/tables/mine.txt", "kept");
     expect(&at("analyze cell -o one --seed 5 --maps none --overwrite -q"), 0, &[], "replaced");
     assert!(!folder.0.join("one/maps").exists(), "maps of the analysis before");
+    assert!(folder.0.join("one/tables/mine.txt").exists(), "somebody's own file");
     assert_ne!(std::fs::read(folder.0.join("one/results.json")).unwrap(), text.as_bytes());
     // Begun by another one.
     std::fs::remove_file(folder.0.join("one/analysis.json")).unwrap();

@@ -53,6 +53,23 @@ fn check(done: &Path) -> Result<String> {
     Ok(format!("{}  {} files, {size}, {digest}", done.display(), outputs.len()))
 }
 
+/// Takes away what an analysis writes.
+fn clear(path: &Path) -> Result<()> {
+    let mut files: Vec<PathBuf> = [DONE, RUN, "results.json", PLAN].map(|n| path.join(n)).into();
+    for (folder, kind) in [("tables", "csv"), ("maps", "tif")] {
+        let entries = std::fs::read_dir(path.join(folder)).into_iter().flatten().filter_map(|e| e.ok());
+        files.extend(entries.map(|e| e.path()).filter(|p| p.extension().is_some_and(|e| e == kind)));
+    }
+    for file in files.iter().filter(|f| f.is_file()) {
+        std::fs::remove_file(file).map_err(|e| Error::writing(file, &e))?;
+    }
+    // A folder that holds something else stays, and is no error.
+    for folder in ["tables", "maps"] {
+        let _ = std::fs::remove_dir(path.join(folder));
+    }
+    Ok(())
+}
+
 /// The folder being filled.
 pub struct Folder {
     path: PathBuf,
@@ -90,15 +107,8 @@ impl Folder {
                     .help("choose another folder with -o, or replace it with --overwrite")
                     .at(path));
             }
-            // Ours, or to be replaced: nothing of an earlier analysis stays.
-            _ => {
-                for name in [DONE, RUN, "results.json", PLAN].map(|n| path.join(n)).into_iter().filter(|p| p.exists()) {
-                    std::fs::remove_file(&name).map_err(|e| Error::writing(&name, &e))?;
-                }
-                for folder in ["tables", "maps"].map(|n| path.join(n)).into_iter().filter(|p| p.exists()) {
-                    std::fs::remove_dir_all(&folder).map_err(|e| Error::writing(&folder, &e))?;
-                }
-            }
+            // Ours, or to be replaced: nothing of an earlier analysis stays, and everything else does.
+            _ => clear(path)?,
         }
         std::fs::create_dir_all(path).map_err(|e| Error::writing(path, &e))?;
         write_text(&path.join(PLAN), plan, false)?;
