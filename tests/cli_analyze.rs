@@ -248,11 +248,16 @@ fn bits_are_the_same_in_every_way_and_a_folder_is_not_taken_twice() {
         let [a, b] = ["one", "three"].map(|d| std::fs::read(folder.0.join(d).join(name)).unwrap());
         assert!(a == b, "{name}");
     }
+    expect(&at("verify one three/analysis.json"), 0, &["ok    one/analysis.json  2", "files"], "verify");
     let text = std::fs::read_to_string(folder.0.join("one/results.json")).unwrap();
+    folder.write("three/results.json", text.replacen("1.", "2.", 1));
+    expect(&at("verify three"), 3, &["three/results.json", "is not what was written"], "changed");
     assert!(!text.contains(&*folder.0.to_string_lossy()) && !text.contains("threads"));
     expect(&at("analyze cell -o one"), 73, &["finished analysis"], "twice");
+    folder.write("one/tables/mine.txt", "kept");
     expect(&at("analyze cell -o one --seed 5 --maps none --overwrite -q"), 0, &[], "replaced");
     assert!(!folder.0.join("one/maps").exists(), "maps of the analysis before");
+    assert!(folder.0.join("one/tables/mine.txt").exists(), "somebody's own file");
     assert_ne!(std::fs::read(folder.0.join("one/results.json")).unwrap(), text.as_bytes());
     // Begun by another one.
     std::fs::remove_file(folder.0.join("one/analysis.json")).unwrap();
@@ -404,6 +409,10 @@ fn bad_input_is_refused_with_its_reason() {
     expect(&at("convert a.npy b.mhd --pixel 2um"), 0, &[], "mhd");
     refused(&format!("{six},b.mhd"), 65, &["one voxel size"]);
     refused("a.npy", 65, &["tells no voxel size"]);
+    folder.write("flat.toml", "voxel_um = 0\n[[scan]]\nlabels = \"a.npy\"\n");
+    refused("flat.toml", 65, &["a voxel of 0 is none"]);
+    folder.write("typo.toml", "voxel = 1\n[[scan]]\nlabels = \"a.npy\"\n");
+    refused("typo.toml", 65, &["did you mean 'voxel_um'"]);
     // A scan that is not there: in the series, in a folder.
     std::fs::rename(folder.0.join("cell/truth/step_07"), folder.0.join("away")).unwrap();
     refused("cell", 66, &["step 7 is missing", "not whole"]);

@@ -5,12 +5,14 @@
 //! something else is left alone.
 
 use crate::cli::Context;
+use crate::cli::output::bytes_for_people;
 use crate::error::{Error, Result};
 use crate::exchange::tiff::write::TiffWriter;
 use crate::exchange::write_text;
 use crate::json::Json;
 use crate::num::CONTRACT;
 use crate::provenance::{Digest, InputFile};
+use crate::segment::patches::unseal;
 use crate::units::Micrometre;
 use crate::volume::manifest::{RUN_SEAL, seal};
 use crate::volume::{Dims, Dtype, Sink};
@@ -23,6 +25,50 @@ const SEAL: &str = "analysis_sha256";
 const PLAN: &str = "analysis.plan.json";
 const DONE: &str = "analysis.json";
 const RUN: &str = "analysis.run.json";
+
+/// Checks a folder that holds an analysis, or its `analysis.json`: the seal, and every file that was written. None for
+/// another folder; else a line about it.
+pub fn verify(path: &Path) -> Option<Result<String>> {
+    let done = if path.is_dir() { path.join(DONE) } else { path.to_path_buf() };
+    (done.is_file() && done.file_name().is_some_and(|n| n == DONE)).then(|| check(&done))
+}
+
+fn check(done: &Path) -> Result<String> {
+    let text = super::given::read_text(done)?.0;
+    let json = unseal(&text, SEAL, SCHEMA).map_err(|e| Error::mismatch(e.what()).at(done))?;
+    let outputs = json.need("outputs")?.as_obj().ok_or_else(|| Error::data("`outputs` is no object").at(done))?;
+    let mut total = 0;
+    for (name, said) in outputs {
+        let path = done.with_file_name(name);
+        if name.split('/').any(|part| part.is_empty() || part == "..") {
+            return Err(Error::policy(format!("names '{name}', out of its folder")).at(done));
+        }
+        let (digest, bytes) = Digest::of_file(&path)?;
+        if digest.hex() != said.need_str("sha256")? {
+            return Err(Error::mismatch("is not what was written").help("run the analysis again").at(&path));
+        }
+        total += bytes;
+    }
+    let (size, digest) = (bytes_for_people(total), Digest::of(text.as_bytes()));
+    Ok(format!("{}  {} files, {size}, {digest}", done.display(), outputs.len()))
+}
+
+/// Takes away what an analysis writes.
+fn clear(path: &Path) -> Result<()> {
+    let mut files: Vec<PathBuf> = [DONE, RUN, "results.json", PLAN].map(|n| path.join(n)).into();
+    for (folder, kind) in [("tables", "csv"), ("maps", "tif")] {
+        let entries = std::fs::read_dir(path.join(folder)).into_iter().flatten().filter_map(|e| e.ok());
+        files.extend(entries.map(|e| e.path()).filter(|p| p.extension().is_some_and(|e| e == kind)));
+    }
+    for file in files.iter().filter(|f| f.is_file()) {
+        std::fs::remove_file(file).map_err(|e| Error::writing(file, &e))?;
+    }
+    // A folder that holds something else stays, and is no error.
+    for folder in ["tables", "maps"] {
+        let _ = std::fs::remove_dir(path.join(folder));
+    }
+    Ok(())
+}
 
 /// The folder being filled.
 pub struct Folder {
@@ -61,15 +107,8 @@ impl Folder {
                     .help("choose another folder with -o, or replace it with --overwrite")
                     .at(path));
             }
-            // Ours, or to be replaced: nothing of an earlier analysis stays.
-            _ => {
-                for name in [DONE, RUN, "results.json", PLAN].map(|n| path.join(n)).into_iter().filter(|p| p.exists()) {
-                    std::fs::remove_file(&name).map_err(|e| Error::writing(&name, &e))?;
-                }
-                for folder in ["tables", "maps"].map(|n| path.join(n)).into_iter().filter(|p| p.exists()) {
-                    std::fs::remove_dir_all(&folder).map_err(|e| Error::writing(&folder, &e))?;
-                }
-            }
+            // Ours, or to be replaced: nothing of an earlier analysis stays, and everything else does.
+            _ => clear(path)?,
         }
         std::fs::create_dir_all(path).map_err(|e| Error::writing(path, &e))?;
         write_text(&path.join(PLAN), plan, false)?;

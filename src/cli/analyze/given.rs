@@ -88,6 +88,11 @@ impl Given {
                 }
             }
         }
+        for (what, value) in [("a voxel", given.voxel), ("the cell's area", given.cell_area)] {
+            if value.is_some_and(|v| !(v > 0.0 && v.is_finite())) {
+                return Err(Error::data(format!("{what} of {} is none", value.unwrap_or_default())).at(path));
+            }
+        }
         if given.scans.len() < 2 {
             context.talk.warn("a series of one scan: nothing is compared between scans");
         }
@@ -285,12 +290,17 @@ fn last_number(name: &str) -> Option<usize> {
 }
 
 fn read_json(path: &Path) -> Result<(Json, InputFile)> {
+    let (text, input) = read_text(path)?;
+    Ok((Json::parse(&text).map_err(|e| e.at(path))?, input))
+}
+
+/// A text of bounded length, and what it is for a manifest.
+pub fn read_text(path: &Path) -> Result<(String, InputFile)> {
     let mut bytes = Vec::new();
     open_regular(path)?.take(MAX_TEXT as u64 + 1).read_to_end(&mut bytes).map_err(|e| Error::reading(path, &e))?;
     let name = path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
     let input = InputFile { role: "series".into(), name, bytes: bytes.len() as u64, digest: Digest::of(&bytes) };
-    let text = String::from_utf8(bytes).map_err(|_| Error::data("is not UTF-8 text").at(path))?;
-    Ok((Json::parse(&text).map_err(|e| e.at(path))?, input))
+    Ok((String::from_utf8(bytes).map_err(|_| Error::data("is not UTF-8 text").at(path))?, input))
 }
 
 #[cfg(test)]

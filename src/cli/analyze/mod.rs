@@ -21,7 +21,7 @@ use crate::units::Micrometre;
 use folder::Folder;
 use given::{Given, GivenScan};
 
-mod folder;
+pub mod folder;
 mod given;
 
 /// The command.
