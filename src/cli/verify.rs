@@ -17,12 +17,9 @@ pub const COMMAND: Command = Command {
     path: &["verify"],
     about: "Check that volumes are complete and unchanged since they were written",
     details: "Checks headers, lengths, and the SHA-256 of every slab against the manifest NAME.json, and names the \
-<<<<<<< HEAD
-              first slab that differs. A folder stands for all volumes in it; the folder of a run (`run`) for every file that a \
-              step made, which is compared with the run's record, too. One line per volume, with its digest; \
-=======
-              first slab that differs. A folder stands for all volumes in it, or for the analysis that it holds. One line per volume, with its digest; \
->>>>>>> analysis
+              first slab that differs. A folder stands for all volumes in it, or for the analysis that it holds; the folder of a \
+              run (`run`) for every file that a step made, which is compared with the run's record, too. One line per volume, with \
+              its digest; \
               exit code 0 when all are intact, 3 when bytes differ, otherwise that of the first error.",
     examples: "  tomolith verify out/tooth.mhd\n  tomolith verify out",
     groups: &[("", &[Opt::new("file", Takes::Arguments("FILE|DIR"), "Volumes, or folders of volumes")])],
@@ -32,10 +29,10 @@ pub const COMMAND: Command = Command {
 fn run(context: &Context) -> Result<()> {
     let mut errors: Vec<Error> = Vec::new();
     for path in context.settings.required_paths("file")? {
-<<<<<<< HEAD
         if path.join(RECORD).is_file() {
             errors.extend(verify_run(context, &path)?);
-=======
+            continue;
+        }
         if let Some(checked) = analysis(&path) {
             match checked {
                 Ok(line) => context.out.line(format!("ok    {}", printable(&line)))?,
@@ -45,7 +42,6 @@ fn run(context: &Context) -> Result<()> {
                     errors.push(e);
                 }
             }
->>>>>>> analysis
             continue;
         }
         let report = match examine_or_explain(&path, context) {
