@@ -65,7 +65,7 @@ def unet(about, seed, out):
         x, y, folds = patches(stage, about)
         start = time.perf_counter()
         learn, check = (np.array(folds[name], int) for name in ("train", "validation"))
-        target = torch.from_numpy(np.where(y == NONE, -1, y).astype(np.int64))
+        target = torch.from_numpy(np.where(y == NONE, -1, y.astype(np.int64)))
         x = torch.from_numpy(x)
         loss_of = torch.nn.CrossEntropyLoss(ignore_index=-1)
         adam = torch.optim.Adam(net.parameters(), lr=stage["rate"])
