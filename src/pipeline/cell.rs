@@ -14,8 +14,8 @@ pub struct Scan {
     pub path: PathBuf,
     /// Files that its configuration names.
     pub files: Vec<PathBuf>,
-    /// Minutes of current before it and the second at which it begins, as the table of times has them.
-    pub times: Option<(String, String)>,
+    /// Its step, the minutes of current before it and the second at which it begins, as the table of times has them.
+    pub times: Option<[String; 3]>,
 }
 
 /// What is to be done.
@@ -179,10 +179,11 @@ impl Way<'_> {
         let file = "series.toml".to_string();
         let mut text = String::from("# What was segmented, in the order of time.\n");
         for (k, (classes, scan)) in classes.iter().zip(&self.cell.scans).enumerate() {
-            text += &format!("\n[[scan]]\nstep = {k}\nlabels = \"{}\"\n", classes.0);
-            if let Some((minutes, start)) = &scan.times {
-                text += &format!("minutes = {minutes}\nstart_s = {start}\n");
-            }
+            text += &format!("\n[[scan]]\nlabels = \"{}\"\n", classes.0);
+            text += &match &scan.times {
+                Some([step, minutes, start]) => format!("step = {step}\nminutes = {minutes}\nstart_s = {start}\n"),
+                None => format!("step = {k}\n"),
+            };
         }
         let does = Does::Text(text);
         self.steps.push(Step {

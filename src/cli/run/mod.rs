@@ -163,14 +163,17 @@ fn files_of(path: &Path) -> Result<Vec<PathBuf>> {
 }
 
 /// Rows of a table: step, minutes, second.
-fn times(path: &Path, scans: usize) -> Result<Vec<(String, String)>> {
+fn times(path: &Path, scans: usize) -> Result<Vec<[String; 3]>> {
     let text = read_text(path)?;
     let mut rows = Vec::new();
     for (number, line) in text.lines().enumerate().skip(1).filter(|(_, l)| !l.trim().is_empty()) {
         let cells: Vec<&str> = line.split(',').map(str::trim).collect();
         match cells[..] {
-            [_, minutes, start] if [minutes, start].iter().all(|v| v.parse::<f64>().is_ok_and(f64::is_finite)) => {
-                rows.push((minutes.to_string(), start.to_string()));
+            [step, minutes, start]
+                if step.parse::<u32>().is_ok()
+                    && [minutes, start].iter().all(|v| v.parse::<f64>().is_ok_and(f64::is_finite)) =>
+            {
+                rows.push([step, minutes, start].map(String::from));
             }
             _ => {
                 return Err(Error::data(format!("line {}: not step,minutes,start_s", number + 1))
