@@ -100,6 +100,17 @@ fn a_run_is_one_set_of_bytes() {
 }
 
 #[test]
+fn the_whole_way_is_near_what_was_planted() {
+    let folder = Scratch::new("demo-cell");
+    let output = run(&folder.0, "demo --cell --steps 3 -o d -q");
+    expect(&output, 0, &["thickness.side", "um off in the mean of 6", "d/cell/report.html"], "demo --cell");
+    let table = std::fs::read_to_string(folder.0.join("d/measured_and_planted.csv")).unwrap();
+    assert!(table.lines().filter(|l| l.starts_with("thickness.side,")).count() == 6, "{table}");
+    // The same once more does nothing, and says the same.
+    assert_eq!(stdout(&run(&folder.0, "demo --cell --steps 3 -o d -q")), stdout(&output));
+}
+
+#[test]
 fn what_cannot_be_run_is_refused_with_the_reason() {
     let folder = Scratch::new("pipeline-refused");
     let there = &folder.0;
