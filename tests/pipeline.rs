@@ -84,9 +84,36 @@ fn a_run_is_one_set_of_bytes() {
     bytes[1000] ^= 4;
     std::fs::write(&path, bytes).unwrap();
     expect(&run(there, "verify one"), 3, &[], "verify a flipped bit");
+    // Nobody who would read it believes its manifest.
+    std::fs::remove_file(there.join("one/classes/s01.mhd")).unwrap();
+    expect(&run(there, "run cell.toml -o one"), 3, &["is not what was written"], "a flipped bit is read");
     std::fs::remove_file(&path).unwrap();
-    expect(&run(there, "status cell.toml -o one"), 0, &["recon s01        damaged", "12 of 13 steps done"], "status");
-    assert_eq!(done_again(there, "run cell.toml -o one"), ["recon s01"]);
+    expect(&run(there, "status cell.toml -o one"), 0, &["recon s01        damaged", "classes s01      damaged"], "status");
+    assert_eq!(done_again(there, "run cell.toml -o one"), ["recon s01", "classes s01"]);
+    // Less of the way forgets nothing.
+    expect(&run(there, "run cell.toml -o one --until slices"), 0, &[], "less of the way");
+    assert!(done_again(there, "run cell.toml -o one").is_empty());
+    // What the environment says is no part of a step.
+    let mut child = tomolith(there);
+    child.env("TOMOLITH_FILTER", "none").env("TOMOLITH_TITLE", "x").args([
+        "run",
+        "cell.toml",
+        "-o",
+        "environment",
+        "-q",
+    ]);
+    let output = child.output().unwrap();
+    expect(&output, 0, &[], "environment");
+    assert!(stdout(&output).contains(&whole));
+    // A table of an analysis is part of it.
+    std::fs::remove_file(there.join("one/numbers/tables/volumes.csv")).unwrap();
+    assert_eq!(done_again(there, "run cell.toml -o one"), ["numbers"]);
+    // A voxel size moves no label and all numbers.
+    change(&folder, "[recon]\n", "[recon]\npixel = \"2.66um\"\n");
+    let again = done_again(there, "run cell.toml -o one");
+    assert!(again.contains(&"numbers".to_string()) && again.contains(&"report".to_string()), "{again:?}");
+    change(&folder, "pixel = \"2.66um\"\n", "");
+    seal(there, "run cell.toml -o one");
     expect(&run(there, "verify one"), 0, &[], "verify");
     // An option of one stage: that stage, and what hangs on it where its bytes are others.
     change(&folder, "cell-area = 0.5", "cell-area = 0.4");

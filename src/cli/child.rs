@@ -1,6 +1,7 @@
 //! A command of this program that another one runs: the same program once more, which ends with it.
 
 use crate::cli::Context;
+use crate::cli::options::ENVIRONMENT_PREFIX;
 use crate::error::{Error, Fault, Result};
 use crate::os::{check_interrupt, ends_with_us};
 use std::io::{BufRead as _, BufReader, Read as _};
@@ -15,6 +16,10 @@ pub fn run(c: &Context, words: &[String], folder: Option<&Path>) -> Result<Strin
     let program = std::env::current_exe().map_err(|e| Error::missing(format!("where this program lies: {e}")))?;
     let mut child = std::process::Command::new(program);
     child.args(words).args(["--threads", &c.threads.to_string(), "--isa", c.isa.name()]);
+    // What is said by the environment is no part of a step: the words say all.
+    for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with(ENVIRONMENT_PREFIX)) {
+        child.env_remove(name);
+    }
     child.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     if let Some(folder) = folder {
         child.current_dir(folder);

@@ -67,6 +67,18 @@ pub fn run(c: &Context, args: &DemoArgs, steps: usize) -> Result<()> {
     let folder = &args.output;
     std::fs::create_dir_all(folder).map_err(|e| Error::writing(folder, &e))?;
     let folder = &folder.canonicalize().map_err(|e| Error::reading(folder, &e))?;
+    // Of this demo, or empty: nothing of somebody else's is replaced.
+    let (mark, what) = (folder.join("demo.txt"), format!("tomolith demo --cell: tiny, seed {SEED}, {steps} steps\n"));
+    let is_empty = std::fs::read_dir(folder).map_err(|e| Error::reading(folder, &e))?.next().is_none();
+    if mark.is_file() && read_text(&mark)? != what {
+        return Err(Error::cannot_create("holds a demo of other scans").help("name another folder with -o").at(folder));
+    }
+    if !mark.is_file() && !is_empty && !args.overwrite {
+        return Err(Error::cannot_create("holds something, and no demo")
+            .help("name another folder with -o, or replace files of the same names with --overwrite")
+            .at(folder));
+    }
+    write_text(&mark, &what, true)?;
     let step = |words: &str| -> Result<String> {
         c.talk.note(format!("tomolith {words}"));
         let words: Vec<String> = words.split(' ').map(String::from).collect();

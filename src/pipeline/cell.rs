@@ -68,7 +68,7 @@ pub fn steps(cell: &Cell) -> Vec<Step> {
         let classes: Vec<Classes> = volumes.iter().enumerate().map(|(k, v)| way.classes(k, v)).collect();
         if cell.analyses {
             let series = way.series(&classes);
-            let numbers = way.analyze(&series, &classes);
+            let numbers = way.analyze(&series, &classes, &volumes);
             way.report(&numbers);
         }
     }
@@ -197,13 +197,17 @@ impl Way<'_> {
         Series(file)
     }
 
-    fn analyze(&mut self, series: &Series, classes: &[Classes]) -> Numbers {
+    fn analyze(&mut self, series: &Series, classes: &[Classes], volumes: &[OnGrid]) -> Numbers {
         let own = vec![Word::Made(series.0.clone()), Word::text("-o"), Word::Output("numbers".into())];
         let makes = ["numbers/results.json", "numbers/analysis.json"].map(String::from).to_vec();
         self.command("numbers".into(), "analyze", own, makes);
         // The labels that the series names.
         if let Some(step) = self.steps.last_mut() {
             step.uses = classes.iter().map(|c| c.0.clone()).collect();
+            // A pattern for grey values may name any of the volumes.
+            if step.words().contains(&Word::text("--grey")) {
+                step.uses.extend(volumes.iter().map(|v| v.0.clone()));
+            }
         }
         Numbers("numbers".into())
     }

@@ -49,6 +49,8 @@ pub enum Word {
     Text(String),
     /// A file from outside of the run folder.
     Input(PathBuf),
+    /// Files from outside, with commas.
+    Inputs(Vec<PathBuf>),
     /// A file in the run folder that an earlier step made.
     Made(String),
     /// The text of such a file: a number.
@@ -124,6 +126,11 @@ impl Step {
             match word {
                 Word::Text(text) => part("text", text),
                 Word::Input(path) => part("input", &outside(path)?.hex()),
+                Word::Inputs(paths) => {
+                    for path in paths {
+                        part("input", &outside(path)?.hex());
+                    }
+                }
                 Word::Made(name) | Word::Value(name) => part("made", &made(name)?),
                 Word::List(names) => {
                     for name in names {

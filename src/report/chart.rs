@@ -78,7 +78,8 @@ fn ticks([low, high]: [f64; 2]) -> Vec<f64> {
 /// Least and greatest, a little apart.
 fn range(values: impl Iterator<Item = f64>) -> Option<[f64; 2]> {
     let [low, high] = values.fold([f64::MAX, f64::MIN], |[low, high], v| [low.min(v), high.max(v)]);
-    if low > high {
+    // A range that cannot be divided has no ticks.
+    if low > high || !(high - low).is_finite() || (high > low && (high - low) < 1e-200) {
         return None;
     }
     let margin = if high > low { 0.04 * (high - low) } else { low.abs().max(1.0) * 0.5 };

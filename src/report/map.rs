@@ -1,7 +1,7 @@
 //! A map in colours: one number per column of the sample, with a bar that tells the scale and one that tells the length.
 
 use super::{escape, short};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::exchange::png::encode_rgb8;
 use std::fmt::Write as _;
 
@@ -100,6 +100,9 @@ impl Map {
         let shown = SHOWN * height as f64 / width as f64;
         // A length that is round and at most a third of the width.
         let whole = width as f64 * n as f64 * self.pixel;
+        if !(1e-3..1e12).contains(&whole) {
+            return Err(Error::data(format!("a map of {whole} µm")).help("see voxel_um in the results' parameters"));
+        }
         let mut length = 1.0;
         while 10.0 * length <= whole / 3.0 {
             length *= 10.0;

@@ -197,7 +197,7 @@ pub fn page(title: &str, sources: &Sources) -> Result<String> {
         escape(title)
     );
     let _ = write!(s, "<p>{} scans, {} numbers. ", results.need_arr("scans")?.len(), all.len());
-    s += "Hover over a point for its value. Bars are 95 % intervals. Numbers are defined <a href=\"#definitions\">below</a>; \
+    s += "Hover over a point for its value. Bars are 95 % intervals, of correlations what chance gives. Numbers are defined <a href=\"#definitions\">below</a>; \
           what was left out, and why, stands <a href=\"#left-out\">there</a>.</p>";
     for note in results.get("notes").and_then(Json::as_arr).unwrap_or_default() {
         let _ = write!(s, "<p class=\"warn\">{}</p>", escape(&plain(note)));

@@ -1,5 +1,6 @@
 //! `tomolith init`: a first CELL.toml, from what lies there.
 
+use super::counted;
 use crate::cli::labels::OVERWRITE;
 use crate::cli::options::{Opt, Takes};
 use crate::cli::seg::read_text;
@@ -40,7 +41,7 @@ fn found(folder: &Path) -> Result<(Vec<String>, Option<String>)> {
         let entry = entry.map_err(|e| Error::reading(folder, &e))?;
         names.push(entry.file_name().to_string_lossy().into_owned());
     }
-    names.sort();
+    names.sort_by_key(|n| counted(n));
     let configured: Vec<String> =
         names.iter().filter(|n| folder.join(n).join("scan.toml").is_file()).cloned().collect();
     if !configured.is_empty() {
@@ -93,6 +94,15 @@ fn run(c: &Context) -> Result<()> {
     }
     let place = from(&base, &folder)?;
     let named = |n: &str| if place.is_empty() { n.to_string() } else { format!("{place}/{n}") };
+    if let Some(name) = [place.as_str()]
+        .into_iter()
+        .chain(scans.iter().map(String::as_str))
+        .find(|n| n.contains([',', '*', '"', '\\', '\n']))
+    {
+        return Err(Error::data(format!("'{name}' cannot be written into a list of scans"))
+            .help("rename it: no comma, star, quote or backslash")
+            .at(&folder));
+    }
     let list = pattern.map_or_else(|| scans.iter().map(|n| named(n)).collect::<Vec<_>>().join(","), |p| named(&p));
     let mut text = format!(
         "# {} scans. Each table holds options of its command: `tomolith recon --help` names them.\n\n[run]\nscans = \"{list}\"\n",

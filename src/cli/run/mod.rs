@@ -1,5 +1,6 @@
 //! `tomolith run`, `status` and `diff`: the whole way from scans to a report, done where something has changed.
 
+use crate::cli::analyze::folder;
 use crate::cli::config::Config;
 use crate::cli::options::{Opt, Settings, Takes};
 use crate::cli::seg::{digest_of, read_text};
@@ -12,7 +13,8 @@ use crate::pipeline::record::{Done, RECORD, Record};
 use crate::pipeline::{Does, Step, Word};
 use crate::provenance::Digest;
 use crate::volume::reader::Reader;
-use std::collections::BTreeMap;
+use crate::volume::verify::verify;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 pub mod diff;
@@ -58,7 +60,8 @@ pub const STATUS: Command = Command {
     path: &["status"],
     about: "Say which steps of a run are done, and which are not",
     details: "One line per step of CELL.toml: done; changed, where what it was made from is another now; damaged, where a file \
-              of it is missing or another; or open. Nothing is written.",
+              of it is missing or another; or open. Volumes are taken by their manifests' word: `verify DIR` reads every byte. \
+              Nothing is written.",
     examples: "  tomolith status cell.toml -o cell",
     groups: &[("", &[CELL, FOLDER, SCANS, FIXED, TIMES, STILL, UNTIL])],
     run: status,
@@ -86,8 +89,8 @@ fn command(stage: &str) -> Option<&'static Command> {
     COMMANDS.iter().find(|c| c.name() == stage)
 }
 
-/// The words of a command's table in CELL.toml; files are those beside it.
-fn options(path: &Path, folder: &Path, stage: &'static str, wired: &[&str]) -> Result<Vec<Word>> {
+/// The words of a command's table in CELL.toml, by option; files are those beside it.
+fn options(path: &Path, folder: &Path, stage: &str, wired: &[&str]) -> Result<Vec<(&'static str, Vec<Word>)>> {
     let Some(command) = command(stage) else { return Ok(Vec::new()) };
     let config = Config::read(path, GLOBAL, COMMANDS, command)?;
     let mut words = Vec::new();
@@ -99,21 +102,53 @@ fn options(path: &Path, folder: &Path, stage: &'static str, wired: &[&str]) -> R
                 .at(path));
         }
         let flag = Word::text(format!("--{}", option.name));
+        let (names_files, may_name_one) = match option.takes {
+            Takes::Value(name) => (
+                !name.contains('|') && ["FILE", "VOLUME", "SCAN"].iter().any(|w| name.contains(w)),
+                ["FILE", "TABLE", "RULES"].iter().any(|w| name.contains(w)) || option.name == "center",
+            ),
+            _ => (false, false),
+        };
+        let mut own = Vec::new();
         match option.takes {
-            Takes::Switch if entry.values == ["true"] => words.push(flag),
+            Takes::Switch if entry.values == ["true"] => own.push(flag),
             Takes::Switch => (),
-            takes => {
-                let is_file = matches!(takes, Takes::Value(name) if ["FILE", "TABLE", "RULES", "VOLUME"].iter().any(|w| name.contains(w)))
-                    || matches!(takes, Takes::Value(_)) && option.name == "center";
+            _ if names_files => {
+                for value in &entry.values {
+                    let files: Vec<PathBuf> = value.split(',').map(|v| folder.join(v.trim())).collect();
+                    if let Some(missing) = files.iter().find(|f| !f.exists()) {
+                        return Err(
+                            Error::missing(format!("line {}: {}: no such file", entry.line, option.name)).at(missing)
+                        );
+                    }
+                    own.extend([flag.clone(), Word::Inputs(files)]);
+                }
+            }
+            _ => {
                 for value in &entry.values {
                     let file = folder.join(value);
-                    words.push(flag.clone());
-                    words.push(if is_file && file.is_file() { Word::Input(file) } else { Word::text(value) });
+                    let word =
+                        if may_name_one && file.is_file() { Word::Inputs(vec![file]) } else { Word::text(value) };
+                    own.extend([flag.clone(), word]);
                 }
             }
         }
+        words.push((option.name, own));
     }
     Ok(words)
+}
+
+/// Names in the order in which people count: text by text, number by number.
+pub(super) fn counted(name: &str) -> Vec<(String, u64)> {
+    let mut parts = Vec::new();
+    let mut rest = name;
+    while !rest.is_empty() {
+        let text = rest.find(|c: char| c.is_ascii_digit()).unwrap_or(rest.len());
+        let digits = rest[text..].find(|c: char| !c.is_ascii_digit()).map_or(rest.len(), |n| text + n);
+        parts.push((rest[..text].to_string(), rest[text..digits].parse().unwrap_or(0)));
+        rest = &rest[digits..];
+    }
+    parts
 }
 
 /// The scans that a text names: with commas, or a pattern with one star, in the order of their names.
@@ -137,8 +172,9 @@ fn scans(folder: &Path, text: &str) -> Result<Vec<PathBuf>> {
                 names.push(name);
             }
         }
-        names.sort();
-        found.extend(names.into_iter().map(|n| rest.map_or(place.join(&n), |r| place.join(&n).join(r))));
+        names.sort_by_key(|n| counted(n));
+        let paths = names.into_iter().map(|n| rest.map_or(place.join(&n), |r| place.join(&n).join(r)));
+        found.extend(paths.filter(|p| p.exists()));
     }
     if found.is_empty() {
         return Err(
@@ -158,26 +194,30 @@ fn files_of(path: &Path) -> Result<Vec<PathBuf>> {
     }
     let folder = path.parent().unwrap_or(Path::new(""));
     let config = Config::read(path, GLOBAL, COMMANDS, &recon::COMMAND)?;
-    let values = config.entries.values().flat_map(|e| &e.values).map(|v| folder.join(v));
-    Ok(values.filter(|p| p.is_file()).collect())
+    let values = config.entries.values().flat_map(|e| &e.values).flat_map(|v| v.split(','));
+    // Folders of images, too.
+    Ok(values.filter(|v| !v.is_empty()).map(|v| folder.join(v)).filter(|p| p.exists()).collect())
 }
 
 /// Rows of a table: step, minutes, second.
 fn times(path: &Path, scans: usize) -> Result<Vec<[String; 3]>> {
     let text = read_text(path)?;
-    let mut rows = Vec::new();
+    let (mut rows, mut last) = (Vec::new(), None);
     for (number, line) in text.lines().enumerate().skip(1).filter(|(_, l)| !l.trim().is_empty()) {
         let cells: Vec<&str> = line.split(',').map(str::trim).collect();
         match cells[..] {
             [step, minutes, start]
-                if step.parse::<u32>().is_ok()
+                if step.parse::<u32>().is_ok_and(|s| last.is_none_or(|last| s > last))
                     && [minutes, start].iter().all(|v| v.parse::<f64>().is_ok_and(f64::is_finite)) =>
             {
-                rows.push([step, minutes, start].map(String::from));
+                last = step.parse::<u32>().ok();
+                // As TOML writes numbers.
+                let number = |v: &str| format!("{:?}", v.parse::<f64>().unwrap_or(0.0));
+                rows.push([last.unwrap_or(0).to_string(), number(minutes), number(start)]);
             }
             _ => {
                 return Err(Error::data(format!("line {}: not step,minutes,start_s", number + 1))
-                    .help("minutes of current before the scan, and the second at which it begins")
+                    .help("steps that grow, minutes of current before the scan, and the second at which it begins")
                     .at(path));
             }
         }
@@ -220,8 +260,19 @@ fn open(c: &Context, this: &Command) -> Result<Run> {
     let until = settings.text("until")?.unwrap_or("report");
     let mut cell =
         Cell { scans: paths.into_iter().enumerate().map(scan).collect::<Result<_>>()?, fixed, ..Cell::default() };
+    let mut tables = BTreeMap::new();
     for (stage, wired) in WIRED {
-        cell.options.insert(stage, options(&path, &beside, stage, wired)?);
+        tables.insert(stage, options(&path, &beside, stage, wired)?);
+    }
+    // How a scan is to be read is said once, to `recon`.
+    let known: Vec<&str> = command("center").map(Command::options).unwrap_or_default().iter().map(|o| o.name).collect();
+    let own: Vec<&str> = tables["center"].iter().map(|o| o.0).collect();
+    let shared =
+        tables["recon"].iter().filter(|(name, _)| known.contains(name) && !own.contains(name) && *name != "center");
+    let shared: Vec<_> = shared.cloned().collect();
+    tables.entry("center").or_default().extend(shared);
+    for (stage, words) in tables {
+        cell.options.insert(stage, words.into_iter().flat_map(|(_, words)| words).collect());
     }
     let has = |stage: &str, flag: &str| cell.options.get(stage).is_some_and(|o| o.contains(&Word::text(flag)));
     let (center, weights, rules) =
@@ -248,7 +299,9 @@ impl Digests {
         }
         check_interrupt()?;
         let found = if path.extension().is_some_and(|e| e == "mhd") {
-            digest_of(&Reader::open(path, c.io)?)?
+            let volume = Reader::open(path, c.io)?;
+            // The bytes themselves: a manifest only says what they were.
+            Digest::root(&[Digest::of_file(path)?.0, Digest::of_file(volume.raw_path())?.0])
         } else if path.is_dir() {
             let mut files: Vec<PathBuf> = std::fs::read_dir(path)
                 .and_then(|entries| entries.map(|e| e.map(|e| e.path())).collect())
@@ -273,14 +326,19 @@ pub fn record_of(folder: &Path) -> Result<Record> {
     Record::parse(&read_text(&path)?).map_err(|e| e.at(&path))
 }
 
-/// Digest of a file of the run, as its record has it; of a volume, that of its numbers.
+/// Digest of a file of the run, as its record has it; of a volume, that of its header, which holds voxel size and units,
+/// and that of its numbers, as the manifest tells it.
 ///
 /// # Errors
 /// What reading says.
 pub fn digest_of_made(c: &Context, path: &Path) -> Result<String> {
     let found = if path.extension().is_some_and(|e| e == "mhd") {
-        digest_of(&Reader::open(path, c.io)?)?
+        Digest::root(&[Digest::of_file(path)?.0, digest_of(&Reader::open(path, c.io)?)?])
     } else {
+        // What an analysis wrote beside its record is part of it.
+        if let Some(checked) = folder::verify(path) {
+            checked?;
+        }
         Digest::of_file(path)?.0
     };
     Ok(found.hex())
@@ -337,6 +395,7 @@ impl Run {
             words.push(match word {
                 Word::Text(text) => text.clone(),
                 Word::Input(path) => path.to_string_lossy().into_owned(),
+                Word::Inputs(paths) => paths.iter().map(|p| p.to_string_lossy()).collect::<Vec<_>>().join(","),
                 Word::Made(name) | Word::Output(name) => there(name),
                 Word::Value(name) => read_text(&self.folder.join(name))?.trim().to_string(),
                 Word::List(names) => names.iter().map(there).collect::<Vec<_>>().join(","),
@@ -348,6 +407,21 @@ impl Run {
             words.push("--overwrite".into());
         }
         Ok(words)
+    }
+
+    /// Refuses volumes whose bytes are not those that their step wrote; each is looked at once.
+    fn check_inputs(&self, step: &Step, sound: &mut BTreeSet<String>) -> Result<()> {
+        let named = step.words().iter().flat_map(|word| match word {
+            Word::Made(name) => vec![name.clone()],
+            Word::List(names) => names.clone(),
+            _ => Vec::new(),
+        });
+        for name in named.chain(step.uses.iter().cloned()).filter(|n| n.ends_with(".mhd")) {
+            if sound.insert(name.clone()) {
+                verify(&self.folder.join(&name)).map_err(|e| e.help("remove it: the same command makes it again"))?;
+            }
+        }
+        Ok(())
     }
 
     fn execute(&self, c: &Context, step: &Step) -> Result<()> {
@@ -380,13 +454,12 @@ fn lock(folder: &Path) -> Result<LockedFile> {
 
 fn run(c: &Context) -> Result<()> {
     let mut run = open(c, &RUN)?;
-    let strange =
-        |folder: &Path| -> std::io::Result<bool> { Ok(folder.exists() && std::fs::read_dir(folder)?.next().is_some()) };
+    // A lock alone is what a run leaves that was killed at its first moment.
+    let strange = |folder: &Path| -> std::io::Result<bool> {
+        Ok(folder.exists() && std::fs::read_dir(folder)?.any(|e| e.is_ok_and(|e| e.file_name() != "run.lock")))
+    };
     let record = run.record()?;
-    if record.is_none()
-        && strange(&run.folder).map_err(|e| Error::reading(&run.folder, &e))?
-        && !run.folder.join("run.lock").exists()
-    {
+    if record.is_none() && strange(&run.folder).map_err(|e| Error::reading(&run.folder, &e))? {
         return Err(Error::cannot_create("the folder holds something, and no run")
             .help("name another folder with -o")
             .at(&run.folder));
@@ -395,8 +468,11 @@ fn run(c: &Context) -> Result<()> {
     run.folder = run.folder.canonicalize().map_err(|e| Error::reading(&run.folder, &e))?;
     let _lock = lock(&run.folder)?;
     let mut record = record.unwrap_or(Record { name: run.name.clone(), ..Record::default() });
-    // Steps that are no part of the way any more.
-    record.steps.retain(|name, _| run.steps.iter().any(|s| s.name == *name));
+    // Steps that are no part of the way now may be again: they stay, unless what they made is made by another.
+    let made_by = |file: &String| run.steps.iter().find(|s| s.makes.contains(file)).map(|s| s.name.clone());
+    record.steps.retain(|name, done| done.made.keys().all(|file| made_by(file).is_none_or(|step| step == *name)));
+    write_text(&run.folder.join(RECORD), &record.text(), true)?;
+    let mut sound = BTreeSet::new();
     let (mut digests, count) = (Digests::default(), run.steps.len());
     for (number, step) in run.steps.iter().enumerate() {
         check_interrupt()?;
@@ -409,6 +485,7 @@ fn run(c: &Context) -> Result<()> {
         }
         c.talk.note(&what);
         record.steps.remove(&step.name);
+        run.check_inputs(step, &mut sound)?;
         run.execute(c, step)?;
         let file = |name: &String| {
             let found = digest_of_made(c, &run.folder.join(name)).map_err(|e| match e.fault() {
@@ -421,7 +498,8 @@ fn run(c: &Context) -> Result<()> {
         record.steps.insert(step.name.clone(), Done { key, made });
         write_text(&run.folder.join(RECORD), &record.text(), true)?;
     }
-    write_text(&run.folder.join(RECORD), &record.text(), true)?;
+    // The seal is that of the way.
+    record.steps.retain(|name, _| run.steps.iter().any(|s| s.name == *name));
     c.out.line(format!("run {} {}", run.name, record.seal()))
 }
 
