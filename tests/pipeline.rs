@@ -88,7 +88,12 @@ fn a_run_is_one_set_of_bytes() {
     std::fs::remove_file(there.join("one/classes/s01.mhd")).unwrap();
     expect(&run(there, "run cell.toml -o one"), 3, &["is not what was written"], "a flipped bit is read");
     std::fs::remove_file(&path).unwrap();
-    expect(&run(there, "status cell.toml -o one"), 0, &["recon s01        damaged", "classes s01      damaged"], "status");
+    expect(
+        &run(there, "status cell.toml -o one"),
+        0,
+        &["recon s01        damaged", "classes s01      damaged"],
+        "status",
+    );
     assert_eq!(done_again(there, "run cell.toml -o one"), ["recon s01", "classes s01"]);
     // Less of the way forgets nothing.
     expect(&run(there, "run cell.toml -o one --until slices"), 0, &[], "less of the way");
