@@ -125,7 +125,7 @@ pub const SCHEMA: &str = "tomolith-transform-1";
 /// See [`SCHEMA`].
 const SEAL: &str = "transform_sha256";
 /// Version of the stage in transforms and manifests.
-const VERSION: u32 = 5;
+pub const VERSION: u32 = 5;
 
 /// A rigid body: its name and its y range in the fixed volume.
 struct Named {

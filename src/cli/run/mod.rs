@@ -524,3 +524,29 @@ fn status(c: &Context) -> Result<()> {
     }
     c.out.line(format!("{} of {} steps done", run.steps.len() - open, run.steps.len()))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::pipeline::version;
+    use crate::recon::gridrec::DEFAULT_ERROR;
+    use crate::recon::scan::Algorithm;
+
+    #[test]
+    fn stages_have_the_versions_of_their_commands() {
+        assert_eq!(version("recon"), Algorithm::Gridrec(DEFAULT_ERROR).version());
+        assert_eq!(version("register"), crate::cli::register::VERSION);
+        assert_eq!(version("seg predict"), crate::cli::seg::predict::VERSION);
+        assert_eq!(version("seg after"), crate::cli::seg::after::VERSION);
+        assert_eq!(version("analyze"), crate::cli::analyze::VERSION);
+        // What has no version has no key of its own.
+        assert!(WIRED.iter().all(|(stage, _)| version(stage) > 0 && command(stage).is_some()));
+    }
+
+    #[test]
+    fn names_are_in_the_order_in_which_people_count() {
+        let mut names = ["scan_10", "scan_2", "scan_1", "a", "scan_2b"];
+        names.sort_by_key(|n| counted(n));
+        assert_eq!(names, ["a", "scan_1", "scan_2", "scan_2b", "scan_10"]);
+    }
+}

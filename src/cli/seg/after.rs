@@ -75,7 +75,7 @@ fn fit(c: &Context, rules: &Path) -> Result<()> {
 }
 
 /// Version of the stage in manifests.
-const VERSION: u32 = 1;
+pub const VERSION: u32 = 1;
 
 fn run(c: &Context) -> Result<()> {
     let s = &c.settings;

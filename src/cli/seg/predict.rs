@@ -70,7 +70,7 @@ pub const COMMAND: Command = Command {
 };
 
 /// Version of the stage in manifests.
-const VERSION: u32 = 1;
+pub const VERSION: u32 = 1;
 /// Bytes of a turned volume that are moved at once.
 const BAND: u64 = 256 << 20;
 
