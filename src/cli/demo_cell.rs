@@ -10,7 +10,7 @@ use crate::cli::{Context, child};
 use crate::error::{Error, Result};
 use crate::exchange::write_text;
 use crate::json::Json;
-use std::collections::BTreeMap;
+use crate::report::page::{Value, values};
 use std::fmt::Write as _;
 use std::path::Path;
 
@@ -39,28 +39,6 @@ const RULES: &str = "axis = \"y\"\n\
     [[split]]\nclass = \"deposited\"\nat = 160\nbecomes = \"redeposited\"\n";
 /// How far a side's thickness may be from the planted one, µm, in the mean over sides and scans.
 const THICKNESS: f64 = 10.0;
-
-/// Numbers by definition, thing and step.
-type Numbers = BTreeMap<(String, String, Option<u64>), (f64, Option<[f64; 2]>, String)>;
-
-fn numbers(path: &Path) -> Result<Numbers> {
-    let json = Json::parse(&read_text(path)?).map_err(|e| e.at(path))?;
-    let mut found = BTreeMap::new();
-    for q in json.need_arr("quantities")? {
-        let Some(value) = q.get("value").and_then(Json::as_f64) else { continue };
-        let pair =
-            q.get("interval95").and_then(Json::as_arr).map(|p| p.iter().filter_map(Json::as_f64).collect::<Vec<_>>());
-        let interval = pair.and_then(|p| p.try_into().ok());
-        let unit = q.get("unit").and_then(Json::as_str).unwrap_or("").to_string();
-        let key = (
-            q.need_str("definition")?.to_string(),
-            q.need_str("of")?.to_string(),
-            q.get("step").and_then(Json::as_u64),
-        );
-        found.insert(key, (value, interval, unit));
-    }
-    Ok(found)
-}
 
 /// Makes the cell, runs, compares. `steps` of 25 scans, evenly.
 pub fn run(c: &Context, args: &DemoArgs, steps: usize) -> Result<()> {
@@ -115,34 +93,37 @@ pub fn run(c: &Context, args: &DemoArgs, steps: usize) -> Result<()> {
 
 /// Prints measured and planted side by side.
 fn compare(c: &Context, folder: &Path) -> Result<()> {
-    let (found, planted) =
-        (numbers(&folder.join("cell/numbers/results.json"))?, numbers(&folder.join("truth/results.json"))?);
+    let read = |name: &str| {
+        let path = folder.join(name).join("results.json");
+        Json::parse(&read_text(&path)?).map_err(|e| e.at(&path))
+    };
+    let (measured, truth) = (read("cell/numbers")?, read("truth")?);
+    let (found, mut planted) = (values(&measured)?, values(&truth)?);
+    planted.sort_by_key(|v| (v.definition, v.of, v.step));
     let mut table = String::from("definition,of,step,measured,lo95,hi95,planted,unit\n");
     c.out.line(format!(
         "{:18} {:20} {:>5} {:>12} {:>12}  {:4} {}",
         "at the end", "of", "step", "measured", "planted", "unit", "95 %"
     ))?;
-    let last = planted.keys().filter_map(|k| k.2).max();
+    let last = planted.iter().filter_map(|v| v.step).max();
     let (mut worst, mut sum, mut count) = (0.0f64, 0.0f64, 0u32);
-    for name in COMPARED {
-        for ((definition, of, step), (truth, _, unit)) in
-            planted.iter().filter(|(k, _)| k.0 == name && k.1 != "background")
-        {
-            let Some((value, interval, _)) = found.get(&(definition.clone(), of.clone(), *step)) else { continue };
-            let number = |k: Option<u64>| k.map_or(String::new(), |k| k.to_string());
-            let [low, high] = interval.map_or([String::new(), String::new()], |i| i.map(|v| v.to_string()));
-            let _ = writeln!(table, "{definition},{of},{},{value},{low},{high},{truth},{unit}", number(*step));
+    for definition in COMPARED {
+        for p in planted.iter().filter(|v| v.definition == definition && v.of != "background") {
+            let same = |v: &&Value| (v.definition, v.of, v.step) == (definition, p.of, p.step);
+            let Some(m) = found.iter().find(same) else { continue };
+            let (Some(value), Some(truth)) = (m.value, p.value) else { continue };
+            let (of, unit, step) = (p.of, p.unit, p.step.map_or(String::new(), |k| k.to_string()));
+            let [low, high] = m.interval.map_or([String::new(), String::new()], |i| i.map(|v| v.to_string()));
+            let _ = writeln!(table, "{definition},{of},{step},{value},{low},{high},{truth},{unit}");
             if definition == "thickness.side" {
                 let off = (value - truth).abs();
                 (worst, sum, count) = (worst.max(off), sum + off, count + 1);
             }
-            if *step == last || step.is_none() {
-                let inside =
-                    interval.map_or("", |[a, b]| if (a..=b).contains(truth) { "holds it" } else { "misses it" });
-                c.out.line(format!(
-                    "{definition:18} {of:20} {:>5} {value:12.4} {truth:12.4}  {unit:4} {inside}",
-                    number(*step)
-                ))?;
+            if p.step == last || p.step.is_none() {
+                let holds = |[a, b]: [f64; 2]| if (a..=b).contains(&truth) { "holds it" } else { "misses it" };
+                let inside = m.interval.map_or("", holds);
+                c.out
+                    .line(format!("{definition:18} {of:20} {step:>5} {value:12.4} {truth:12.4}  {unit:4} {inside}"))?;
             }
         }
     }

@@ -39,6 +39,7 @@ pub mod open;
 pub mod options;
 pub mod orient;
 pub mod output;
+pub mod own;
 pub mod passes;
 pub mod peek;
 pub mod phantom;

@@ -7,7 +7,7 @@ use super::network::{Network, Value};
 use crate::kernels::Cpu;
 use crate::kernels::conv::{Add, Convolution};
 use crate::kernels::halves::{self, Half};
-use crate::kernels::maps::Maps;
+use crate::kernels::maps::{Maps, Shape};
 use crate::num::lanes::{Isa, Lane};
 
 /// A network made ready.
@@ -125,6 +125,13 @@ impl Ready {
             Ready::Fast(FastPlan::new(plan), FastWorkspace::default())
         } else {
             Ready::Strict(plan, Workspace::default())
+        }
+    }
+    /// Bytes of all values for images of a shape.
+    pub fn memory(&self, image: Shape) -> u64 {
+        match self {
+            Ready::Strict(plan, _) => plan.memory::<Lane>(image),
+            Ready::Fast(fast, _) => fast.plan.memory::<Half>(image),
         }
     }
     /// The calls of its plan.

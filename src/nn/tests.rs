@@ -120,7 +120,7 @@ fn training_holds_what_was_reckoned() {
         assert!(numbers < most && most < 3 * numbers, "{config:?}: {numbers} {most}");
         let (isa, classes) = (Isa::detect(), config.classes);
         let x = image(2, 64);
-        let reckoned = Trainer::memory(&network, x.shape());
+        let reckoned = Trainer::memory(&network, x.shape(), None);
         let mut trainer = Trainer::new(network);
         // A smaller leaf takes the place of the larger.
         for images in [2, 2, 1, 2] {

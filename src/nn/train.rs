@@ -84,12 +84,12 @@ impl Trainer {
         }
     }
 
-    /// Bytes that a training holds at most, leaves of this shape, its data aside: the parameters, two moments, gradients
-    /// of a leaf and of all; every value; and at a time no more than three gradients of values of a shape.
-    pub fn memory(network: &Network, leaf: Shape) -> u64 {
+    /// Bytes that a training on batches of this shape holds at most, its data aside: the parameters, two moments, gradients
+    /// of a leaf and of all; every value of a leaf; and at a time no more than three gradients of values of a shape.
+    pub fn memory(network: &Network, batch: Shape, leaf: Option<usize>) -> u64 {
         let bytes = |s: Shape| (Maps::<Lane>::positions(s) * size_of::<Lane>()) as u64;
         let numbers: usize = network.parameters.iter().map(|p| p.values.len() * size_of::<Lane>()).sum();
-        let shapes = network.shapes(leaf);
+        let shapes = network.shapes(Shape { n: of_leaf(batch.n, leaf), ..batch });
         let values = shapes[1..].iter().fold(0, |sum, &s| sum + bytes(s));
         let distinct: BTreeSet<Shape> = shapes[1..].iter().copied().collect();
         5 * numbers as u64 + values + 3 * distinct.into_iter().fold(0, |sum, s| sum + bytes(s))
@@ -125,7 +125,7 @@ impl Trainer {
         self.network.config.check_size(s.h, s.w)?;
         check_labels(labels, s.n * s.h * s.w, self.network.config.classes)?;
         let total = weigh(labels, &o.class_weights);
-        let leaf = o.leaf.unwrap_or(s.n).clamp(1, s.n);
+        let leaf = of_leaf(s.n, o.leaf);
         let mut all = Loss { loss: 0.0, labelled: 0, correct: 0 };
         let mut batch = Vec::new();
         for first in (0..s.n).step_by(leaf) {
@@ -235,6 +235,11 @@ impl Trainer {
         }
         Ok((loss, moments))
     }
+}
+
+/// Samples of a leaf in a batch of n.
+fn of_leaf(n: usize, leaf: Option<usize>) -> usize {
+    leaf.unwrap_or(n).clamp(1, n.max(1))
 }
 
 /// Where a leaf stands in its batch.

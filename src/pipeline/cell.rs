@@ -100,7 +100,7 @@ impl Way<'_> {
     fn center(&mut self) -> AxisFile {
         let file = "axis.txt".to_string();
         let mut words = vec![Word::text("center")];
-        words.extend(self.cell.scans.iter().map(|s| Word::Input(s.path.clone())));
+        words.extend(self.cell.scans.iter().map(|s| Word::Inputs(vec![s.path.clone()])));
         words.extend(self.cell.options.get("center").into_iter().flatten().cloned());
         self.steps.push(Step {
             name: "axis".into(),
@@ -117,9 +117,9 @@ impl Way<'_> {
         let (scan, base) = (&self.cell.scans[number], format!("slices/{}", name_of(number)));
         let configured = scan.path.extension().is_some_and(|e| e == "toml");
         let mut own = if configured {
-            vec![Word::text("--config"), Word::Input(scan.path.clone())]
+            vec![Word::text("--config"), Word::Inputs(vec![scan.path.clone()])]
         } else {
-            vec![Word::Input(scan.path.clone())]
+            vec![Word::Inputs(vec![scan.path.clone()])]
         };
         own.extend([Word::text("-o"), Word::Output(base.clone())]);
         if let Some(axis) = axis {
@@ -257,15 +257,9 @@ mod tests {
         let steps = steps(&cell());
         let mut made: Vec<&str> = Vec::new();
         for step in &steps {
-            for word in step.words() {
-                let needs: Vec<&String> = match word {
-                    Word::Made(name) | Word::Value(name) => vec![name],
-                    Word::List(names) => names.iter().collect(),
-                    _ => Vec::new(),
-                };
-                assert!(needs.iter().all(|n| made.contains(&n.as_str())), "{}: {needs:?}", step.name);
+            for needed in step.needs() {
+                assert!(made.contains(&needed.as_str()), "{}: {needed}", step.name);
             }
-            assert!(step.uses.iter().all(|n| made.contains(&n.as_str())), "{}", step.name);
             made.extend(step.makes.iter().map(String::as_str));
         }
         let names: Vec<&str> = steps.iter().map(|s| s.name.as_str()).collect();
@@ -280,7 +274,8 @@ mod tests {
     fn a_key_depends_on_contents_and_options_and_not_on_places() {
         let key = |cell: &Cell, content: &str| -> Vec<String> {
             let mut outside = |_: &PathBuf| Ok(Digest::of(content.as_bytes()));
-            steps(cell).iter().map(|s| s.key(&mut outside, &|name| Ok(format!("digest of {name}"))).unwrap()).collect()
+            let made = |_: &str| Some("made");
+            steps(cell).iter().map(|s| s.key(&mut outside, &made).unwrap().unwrap()).collect()
         };
         let before = key(&cell(), "a");
         let mut moved = cell();

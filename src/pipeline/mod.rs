@@ -47,9 +47,7 @@ pub fn version(stage: &str) -> u32 {
 pub enum Word {
     /// Itself.
     Text(String),
-    /// A file from outside of the run folder.
-    Input(PathBuf),
-    /// Files from outside, with commas.
+    /// Files from outside of the run folder, with commas.
     Inputs(Vec<PathBuf>),
     /// A file in the run folder that an earlier step made.
     Made(String),
@@ -105,15 +103,30 @@ impl Step {
         }
     }
 
-    /// Its key. `outside` gives the digest of a file from outside, `made` that of one that an earlier step made.
+    /// Files of earlier steps that it reads.
+    pub fn needs(&self) -> impl Iterator<Item = &String> {
+        let named = self.words().iter().flat_map(|word| match word {
+            Word::Made(name) | Word::Value(name) => std::slice::from_ref(name),
+            Word::List(names) => names,
+            _ => &[],
+        });
+        named.chain(&self.uses)
+    }
+
+    /// Its key. `outside` gives the digest of a file from outside, `made` that of one that an earlier step made; where one
+    /// is not made there is no key.
     ///
     /// # Errors
-    /// What the two say.
-    pub fn key(
+    /// What `outside` says.
+    pub fn key<'a>(
         &self,
         outside: &mut dyn FnMut(&PathBuf) -> Result<Digest>,
-        made: &dyn Fn(&str) -> Result<String>,
-    ) -> Result<String> {
+        made: &dyn Fn(&str) -> Option<&'a str>,
+    ) -> Result<Option<String>> {
+        if self.needs().any(|name| made(name).is_none()) {
+            return Ok(None);
+        }
+        let made = |name: &String| made(name).unwrap_or_default();
         let mut hasher = Hasher::new();
         let mut part = |kind: &str, text: &str| {
             // Lengths keep words apart.
@@ -125,17 +138,16 @@ impl Step {
         for word in self.words() {
             match word {
                 Word::Text(text) => part("text", text),
-                Word::Input(path) => part("input", &outside(path)?.hex()),
                 Word::Inputs(paths) => {
                     for path in paths {
                         part("input", &outside(path)?.hex());
                     }
                 }
-                Word::Made(name) | Word::Value(name) => part("made", &made(name)?),
+                Word::Made(name) | Word::Value(name) => part("made", made(name)),
                 Word::List(names) => {
                     for name in names {
                         part("name", name);
-                        part("made", &made(name)?);
+                        part("made", made(name));
                     }
                 }
                 Word::Output(name) => part("output", name),
@@ -149,11 +161,11 @@ impl Step {
         }
         for name in &self.uses {
             part("name", name);
-            part("made", &made(name)?);
+            part("made", made(name));
         }
         for name in &self.makes {
             part("makes", name);
         }
-        Ok(hasher.finish().hex())
+        Ok(Some(hasher.finish().hex()))
     }
 }

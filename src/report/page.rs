@@ -46,16 +46,24 @@ table{border-collapse:collapse;font-size:.88em}td,th{padding:.15em .7em;border-b
 td.n{text-align:right;font-variant-numeric:tabular-nums}code{font-size:.92em}.warn{background:#fff4d6;padding:.4em .8em;border-left:4px solid #e69f00}\
 details{margin:.5em 0}summary{cursor:pointer}";
 
-/// A number of the results.
-struct Value<'a> {
-    definition: &'a str,
-    of: &'a str,
-    step: Option<usize>,
-    value: Option<f64>,
-    interval: Option<[f64; 2]>,
-    sampling: Option<[f64; 2]>,
-    from: &'a str,
-    unit: &'a str,
+/// A number of the results, as [`crate::analysis::quantity::Quantity`] writes it.
+pub struct Value<'a> {
+    /// Name of its definition.
+    pub definition: &'a str,
+    /// What it is of.
+    pub of: &'a str,
+    /// Step of its scan.
+    pub step: Option<usize>,
+    /// The number.
+    pub value: Option<f64>,
+    /// 95 %: this field.
+    pub interval: Option<[f64; 2]>,
+    /// 95 %: another field.
+    pub sampling: Option<[f64; 2]>,
+    /// What the interval is from.
+    pub from: &'a str,
+    /// Unit.
+    pub unit: &'a str,
 }
 
 fn pair(json: Option<&Json>) -> Option<[f64; 2]> {
@@ -63,7 +71,11 @@ fn pair(json: Option<&Json>) -> Option<[f64; 2]> {
     Some([both.first()?.as_f64()?, both.get(1)?.as_f64()?])
 }
 
-fn values(results: &Json) -> Result<Vec<Value<'_>>> {
+/// The numbers of `results.json`.
+///
+/// # Errors
+/// Data: results of another kind.
+pub fn values(results: &Json) -> Result<Vec<Value<'_>>> {
     results.need_arr("quantities")?.iter().map(value).collect()
 }
 

@@ -1,7 +1,7 @@
 //! `tomolith net audit`: every kernel against its definition, bit by bit, and training on every instruction set and
 //! many numbers of threads.
 
-use super::{CHANNELS, CLASSES, SEED, VARIANT, Work};
+use super::{CHANNELS, CLASSES, SEED, VARIANT};
 use crate::cli::options::{Opt, Takes};
 use crate::cli::{Command, Context, values};
 use crate::error::{Error, Result};
@@ -54,12 +54,7 @@ fn run(c: &Context) -> Result<()> {
     let start = Network::new(config.clone(), seed);
     let (shape, leaf) = (Shape::new(batch, 1, size, size), s.parse("leaf", values::count)?);
     // Two trainings at a time: the kernels' and the definitions'.
-    super::check_memory(
-        &start,
-        shape,
-        Work::Training(leaf),
-        Trainer::memory(&start, Shape { n: leaf.unwrap_or(batch).min(batch), ..shape }),
-    )?;
+    super::check_memory(shape, || 2 * Trainer::memory(&start, shape, leaf))?;
     let (image, labels) = batch_of(batch, size, config.classes, seed);
     let options = Options { rate: 3e-4, dropout: 0.2, seed, class_weights: vec![1.0; config.classes], leaf };
 

@@ -1,6 +1,6 @@
 //! `tomolith net bench`: how long inference and a training step take, layer by layer.
 
-use super::{CHANNELS, CLASSES, FAST, SEED, VARIANT, Work};
+use super::{CHANNELS, CLASSES, FAST, SEED, VARIANT};
 use crate::cli::options::{Opt, Takes};
 use crate::cli::{Command, Context, values};
 use crate::error::Result;
@@ -52,14 +52,17 @@ fn run(c: &Context) -> Result<()> {
     let (seed, repeat) = (s.parsed("seed", values::seed)?, s.parsed("repeat", values::count)?);
     let network = Network::new(config.clone(), seed);
     let fast = s.is_on("fast")?;
-    let work = if s.is_on("train")? { Work::Training(None) } else { Work::Inference(fast) };
-    super::check_memory(&network, Shape::new(batch, 1, size, size), work, 0)?;
+    let (shape, train) = (Shape::new(batch, 1, size, size), s.is_on("train")?);
+    let mut ready = (!train).then(|| Ready::new(&network, fast));
+    super::check_memory(shape, || {
+        ready.as_ref().map_or_else(|| Trainer::memory(&network, shape, None), |r| r.memory(shape))
+    })?;
     let (image, labels) = super::audit::batch_of(batch, size, config.classes, seed);
     let flops = super::info::flops(&network, batch, size);
     let total: f64 = flops.iter().sum::<f64>() / 1e9;
     let kernels = Cpu { isa: c.isa };
     let mut times = Vec::new();
-    if s.is_on("train")? {
+    let Some(ready) = &mut ready else {
         let dropout = s.parsed("dropout", super::probability)?;
         let options = Options { rate: 3e-4, dropout, seed, class_weights: vec![1.0; config.classes], leaf: None };
         let mut trainer = Trainer::new(network);
@@ -73,11 +76,10 @@ fn run(c: &Context) -> Result<()> {
         let time = median(&times[1..]);
         c.out.line(format!("training step {time:.4} s, {:.1} GFLOP/s", 3.0 * total / time))?;
         return c.out.line(format!("weights {}", super::digest(&trainer.network).hex()));
-    }
+    };
     if fast {
         super::check_fast(c.isa)?;
     }
-    let mut ready = Ready::new(&network, fast);
     let mut least = vec![f64::MAX; ready.calls().len()];
     let mut digest = String::new();
     for _ in 0..=repeat {

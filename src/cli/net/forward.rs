@@ -1,6 +1,6 @@
 //! `tomolith net forward`: logits of images.
 
-use super::{FAST, INPUT, OVERWRITE, WEIGHTS, Work};
+use super::{FAST, INPUT, OVERWRITE, WEIGHTS};
 use crate::cli::options::{Opt, Takes};
 use crate::cli::{Command, Context};
 use crate::error::{Error, Result};
@@ -39,9 +39,10 @@ fn run(c: &Context) -> Result<()> {
     // Image by image: memory for feature maps is that of one.
     let classes = loaded.network.config.classes;
     let count = shape.n * classes * shape.h * shape.w;
-    super::check_memory(&loaded.network, Shape { n: 1, ..shape }, Work::Inference(fast), 4 * count as u64)?;
     let mut ready = Ready::new(&loaded.network, fast);
     drop(loaded);
+    let one = Shape { n: 1, ..shape };
+    super::check_memory(one, || ready.memory(one) + 4 * count as u64)?;
     let (mut numbers, mut digest) = (Vec::with_capacity(count), Hasher::new());
     for n in 0..shape.n {
         check_interrupt()?;

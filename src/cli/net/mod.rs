@@ -5,13 +5,10 @@ use crate::cli::values;
 use crate::error::{Error, Result};
 use crate::exchange::npy;
 use crate::kernels::cross_entropy::UNLABELLED;
-use crate::kernels::halves::Half;
 use crate::kernels::maps::{Maps, Shape};
 use crate::nn::config::Config;
-use crate::nn::infer::Plan;
 use crate::nn::network::Network;
 use crate::nn::state::{self, Loaded};
-use crate::nn::train::Trainer;
 use crate::nn::weights::{self, StateDict};
 use crate::num::lanes::{Isa, Lane};
 use crate::os::free_memory;
@@ -113,35 +110,16 @@ pub(super) fn probability(text: &str) -> Result<f64> {
     if (0.0..1.0).contains(&p) { Ok(p) } else { Err(Error::usage(format!("{p} is no probability below 1"))) }
 }
 
-/// What a command is about to do with a network.
-pub(super) enum Work {
-    /// Inference, strict or in bf16.
-    Inference(bool),
-    /// Training with leaves of so many images.
-    Training(Option<usize>),
-}
-
-/// Refuses what does not fit into memory before it is asked for: `more` bytes, and a network at work on images of a
-/// shape, which are not there yet.
-pub(super) fn check_memory(network: &Network, image: Shape, work: Work, more: u64) -> Result<()> {
+/// Refuses what does not fit into memory before it is asked for: images of a shape, which are not there yet, and the bytes
+/// that are held beside them.
+pub(super) fn check_memory(image: Shape, held: impl FnOnce() -> u64) -> Result<()> {
     let (large, free) = (1u128 << 44, free_memory());
     let pixels = [image.n, image.h, image.w]
         .map(|v| (v as u128 + 2).min(large))
         .iter()
         .fold(1, |product: u128, &v| product.saturating_mul(v));
     // What is larger than this does not fit, and sums of what is smaller do not overflow.
-    let bytes = (pixels < large).then(|| {
-        more.saturating_add(4 * pixels as u64).saturating_add(match work {
-            Work::Inference(fast) => {
-                let plan = Plan::new(network);
-                if fast { plan.memory::<Half>(image) } else { plan.memory::<Lane>(image) }
-            }
-            Work::Training(leaf) => {
-                let n = leaf.unwrap_or(image.n).clamp(1, image.n.max(1));
-                Trainer::memory(network, Shape { n, ..image })
-            }
-        })
-    });
+    let bytes = (pixels < large).then(|| held().saturating_add(4 * pixels as u64));
     match bytes {
         Some(bytes) if bytes <= free => Ok(()),
         _ => {

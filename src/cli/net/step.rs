@@ -1,6 +1,6 @@
 //! `tomolith net step`: training steps on one batch, to be compared with another program's.
 
-use super::{DROPOUT, INPUT, OVERWRITE, RATE, SEED, WEIGHTS, Work};
+use super::{DROPOUT, INPUT, OVERWRITE, RATE, SEED, WEIGHTS};
 use crate::cli::options::{Opt, Takes};
 use crate::cli::progress::Progress;
 use crate::cli::{Command, Context, values};
@@ -65,7 +65,7 @@ fn run(c: &Context) -> Result<()> {
     if named.iter().enumerate().any(|(i, path)| named[..i].contains(path)) {
         return Err(Error::usage("two outputs are one file").help("give each a name of its own"));
     }
-    super::check_memory(&loaded.network, shape, Work::Training(None), 0)?;
+    super::check_memory(shape, || Trainer::memory(&loaded.network, shape, None))?;
     let mut trainer = Trainer::new(loaded.network);
     let mut losses = Vec::new();
     let progress = Progress::new(&c.talk, "train", "steps");

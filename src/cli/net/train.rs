@@ -1,7 +1,8 @@
 //! `tomolith net train`: a training on images and labels, that can be stopped and taken up again.
 
-use super::{BEGIN, CHANNELS, CLASSES, DROPOUT, FOLDER, RATE, RESUME, SEED, VARIANT, Work, curve};
+use super::{BEGIN, CHANNELS, CLASSES, DROPOUT, FOLDER, RATE, RESUME, SEED, VARIANT, curve};
 use crate::cli::options::{Opt, Settings, Takes};
+use crate::cli::own::own;
 use crate::cli::progress::Progress;
 use crate::cli::{Command, Context, values};
 use crate::error::{Error, Result};
@@ -10,10 +11,10 @@ use crate::kernels::Cpu;
 use crate::kernels::maps::{Maps, Shape};
 use crate::nn::fit::{Course, Ended, Epoch, Event, Patches, Recipe};
 use crate::nn::network::Network;
-use crate::nn::train::Options;
+use crate::nn::train::{Options, Trainer};
 use crate::nn::weights::StateDict;
 use crate::nn::{state, weights};
-use crate::os::{LockedFile, interrupted, lock_exclusive};
+use crate::os::interrupted;
 use crate::provenance::Digest;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -305,16 +306,12 @@ pub fn train(
     }
     let classes = network.config.classes;
     let [h, w] = training.size();
-    super::check_memory(
-        &network,
-        Shape::new(recipe.batch.min(training.len()), 1, h, w),
-        Work::Training(recipe.options.leaf),
-        0,
-    )?;
+    let shape = Shape::new(recipe.batch.min(training.len()), 1, h, w);
+    super::check_memory(shape, || Trainer::memory(&network, shape, recipe.options.leaf))?;
     let [last, best, table, picture] =
         ["last.safetensors", "best.safetensors", "epochs.csv", "curve.png"].map(|name| folder.join(name));
     std::fs::create_dir_all(folder).map_err(|e| Error::writing(folder, &e))?;
-    let _lock = lock(folder)?;
+    let _lock = own(folder, "training")?;
     let mut course = if resume {
         Course::read(&last, recipe, about)?
     } else if last.exists() {
@@ -382,15 +379,6 @@ pub fn train(
     }
     c.out.line(format!("weights {}", super::digest(&course.trainer.network).hex()))?;
     Ok(course.epochs.get(n).cloned())
-}
-
-/// A training owns its folder while it runs: two would write over one another.
-fn lock(folder: &Path) -> Result<LockedFile> {
-    let path = folder.join("training.lock");
-    let file = std::fs::File::create(&path).map_err(|e| Error::writing(&path, &e))?;
-    lock_exclusive(file).map_err(|e| Error::writing(&path, &e))?.ok_or_else(|| {
-        Error::again("another training works in this folder").help("wait for it, or name another folder").at(folder)
-    })
 }
 
 fn table_of(epochs: &[Epoch], classes: usize) -> String {

@@ -3,11 +3,12 @@
 use crate::cli::analyze::folder;
 use crate::cli::config::Config;
 use crate::cli::options::{Opt, Settings, Takes};
+use crate::cli::own::own;
 use crate::cli::seg::{digest_of, read_text};
 use crate::cli::{COMMANDS, Command, Context, GLOBAL, child, recon};
 use crate::error::{Error, Fault, Result};
 use crate::exchange::write_text;
-use crate::os::{LockedFile, check_interrupt, lock_exclusive};
+use crate::os::check_interrupt;
 use crate::pipeline::cell::{Cell, Scan, steps};
 use crate::pipeline::record::{Done, RECORD, Record};
 use crate::pipeline::{Does, Step, Word};
@@ -229,15 +230,10 @@ fn times(path: &Path, scans: usize) -> Result<Vec<[String; 3]>> {
 }
 
 /// Reads CELL.toml.
-fn open(c: &Context, this: &Command) -> Result<Run> {
+fn open(c: &Context) -> Result<Run> {
     let path = c.settings.required_path("cell")?;
-    let config = Config::read(&path, GLOBAL, COMMANDS, this)?;
-    // [run] holds for both commands.
-    let config = if this.path == RUN.path {
-        config
-    } else {
-        Config { entries: Config::read(&path, GLOBAL, COMMANDS, &RUN)?.entries, ..config }
-    };
+    // [run] holds for `status`, too.
+    let config = Config::read(&path, GLOBAL, COMMANDS, &RUN)?;
     let settings: Settings = c.settings.of_scan(&config, &["times"]);
     let beside = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let beside = beside.canonicalize().map_err(|e| Error::reading(beside, &e))?;
@@ -369,12 +365,7 @@ impl Run {
 
     /// A step's key; none where something that it needs is not made.
     fn key(&self, c: &Context, step: &Step, record: &Record, digests: &mut Digests) -> Result<Option<String>> {
-        let mut outside = |path: &PathBuf| digests.outside(c, path);
-        match step.key(&mut outside, &|file| record.digest_of(file)) {
-            Ok(key) => Ok(Some(key)),
-            Err(e) if e.what().ends_with("is not made yet") => Ok(None),
-            Err(e) => Err(e),
-        }
+        step.key(&mut |path| digests.outside(c, path), &|file| record.digest_of(file))
     }
 
     fn state(&self, c: &Context, step: &Step, key: Option<&String>, record: &Record) -> State {
@@ -394,7 +385,6 @@ impl Run {
         for word in step.words() {
             words.push(match word {
                 Word::Text(text) => text.clone(),
-                Word::Input(path) => path.to_string_lossy().into_owned(),
                 Word::Inputs(paths) => paths.iter().map(|p| p.to_string_lossy()).collect::<Vec<_>>().join(","),
                 Word::Made(name) | Word::Output(name) => there(name),
                 Word::Value(name) => read_text(&self.folder.join(name))?.trim().to_string(),
@@ -411,14 +401,9 @@ impl Run {
 
     /// Refuses volumes whose bytes are not those that their step wrote; each is looked at once.
     fn check_inputs(&self, step: &Step, sound: &mut BTreeSet<String>) -> Result<()> {
-        let named = step.words().iter().flat_map(|word| match word {
-            Word::Made(name) => vec![name.clone()],
-            Word::List(names) => names.clone(),
-            _ => Vec::new(),
-        });
-        for name in named.chain(step.uses.iter().cloned()).filter(|n| n.ends_with(".mhd")) {
+        for name in step.needs().filter(|n| n.ends_with(".mhd")) {
             if sound.insert(name.clone()) {
-                verify(&self.folder.join(&name)).map_err(|e| e.help("remove it: the same command makes it again"))?;
+                verify(&self.folder.join(name)).map_err(|e| e.help("remove it: the same command makes it again"))?;
             }
         }
         Ok(())
@@ -443,17 +428,8 @@ impl Run {
     }
 }
 
-/// A run owns its folder while it is at work.
-fn lock(folder: &Path) -> Result<LockedFile> {
-    let path = folder.join("run.lock");
-    let file = std::fs::File::create(&path).map_err(|e| Error::writing(&path, &e))?;
-    lock_exclusive(file).map_err(|e| Error::writing(&path, &e))?.ok_or_else(|| {
-        Error::again("another run works in this folder").help("wait for it, or name another folder").at(folder)
-    })
-}
-
 fn run(c: &Context) -> Result<()> {
-    let mut run = open(c, &RUN)?;
+    let mut run = open(c)?;
     // A lock alone is what a run leaves that was killed at its first moment.
     let strange = |folder: &Path| -> std::io::Result<bool> {
         Ok(folder.exists() && std::fs::read_dir(folder)?.any(|e| e.is_ok_and(|e| e.file_name() != "run.lock")))
@@ -466,7 +442,7 @@ fn run(c: &Context) -> Result<()> {
     }
     std::fs::create_dir_all(&run.folder).map_err(|e| Error::writing(&run.folder, &e))?;
     run.folder = run.folder.canonicalize().map_err(|e| Error::reading(&run.folder, &e))?;
-    let _lock = lock(&run.folder)?;
+    let _lock = own(&run.folder, "run")?;
     let mut record = record.unwrap_or(Record { name: run.name.clone(), ..Record::default() });
     // Steps that are no part of the way now may be again: they stay, unless what they made is made by another.
     let made_by = |file: &String| run.steps.iter().find(|s| s.makes.contains(file)).map(|s| s.name.clone());
@@ -504,7 +480,7 @@ fn run(c: &Context) -> Result<()> {
 }
 
 fn status(c: &Context) -> Result<()> {
-    let run = open(c, &STATUS)?;
+    let run = open(c)?;
     let record = run.record()?.unwrap_or_default();
     let (mut digests, mut open) = (Digests::default(), 0);
     let mut behind = false;

@@ -1,6 +1,6 @@
 //! `tomolith trace step`: one training step of a small network, kernel by kernel, for teaching.
 
-use crate::cli::net::{CLASSES, DROPOUT, RATE, SEED, VARIANT, Work, check_memory, config, probability};
+use crate::cli::net::{CLASSES, DROPOUT, RATE, SEED, VARIANT, check_memory, config, probability};
 use crate::cli::options::{Opt, Takes};
 use crate::cli::picture::Picture;
 use crate::cli::{Command, Context, values};
@@ -209,7 +209,8 @@ fn run(c: &Context) -> Result<()> {
     let size = s.parsed("size", values::count)?;
     config.check_size(size, size)?;
     let network = Network::new(config.clone(), s.parsed("seed", values::seed)?);
-    check_memory(&network, Shape::new(1, 1, size, size), Work::Training(None), 0)?;
+    let shape = Shape::new(1, 1, size, size);
+    check_memory(shape, || Trainer::memory(&network, shape, None))?;
     let options = Options {
         rate: s.parsed("lr", values::positive)?,
         dropout: s.parsed("dropout", probability)?,
