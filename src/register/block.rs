@@ -26,7 +26,7 @@ use super::level::{Level, Piece};
 use super::pass::{Pass, Sums, glance};
 use super::rigid::{Point, Rigid, length, sub};
 use super::search::search;
-use super::{Settings, Step, rival};
+use super::{Settings, Step, rival, streaks};
 use crate::error::{Error, Result};
 use crate::num::lanes::Isa;
 use crate::num::linalg::{Matrix, inverse, product, symmetric_eigen, transpose};
@@ -97,6 +97,7 @@ pub fn register(isa: Isa, fixed: &Piece, moving: &Piece, guess: &Rigid, settings
     let found = Match { correlation: [before, after], overlap, fitting, trace, ..found };
     verdict(&found, &guess, settings)?;
     rival::refuse(isa, &levels, &top.motion, &met, found.corner_sigma, settings)?;
+    streaks::refuse(isa, fixed, moving, &found.motion)?;
     Ok(found)
 }
 

@@ -17,6 +17,7 @@
 //! | [`gauss_newton`] | the climb on one scale |
 //! | [`search`] | the coarse start |
 //! | [`rival`] | whether another motion explains a pair of blocks as well |
+//! | [`streaks`] | whether the motion found is that of streaks of few views |
 //! | [`block`] | one pair of blocks: motion, covariance, refusals |
 //! | [`choice`] | which blocks of a body hold its motion best |
 //! | [`claim`] | what a block of a body may claim to know |
@@ -52,6 +53,7 @@ pub mod resample;
 pub mod rigid;
 pub mod rival;
 pub mod search;
+mod streaks;
 
 pub use block::{Match, register};
 pub use gauss_newton::Step;

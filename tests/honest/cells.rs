@@ -47,7 +47,7 @@ pub(crate) fn make(s: &Setting, place: &Place) -> Vec<Scan> {
         place.step(
             &format!("cell_{seed}"),
             &format!(
-                "phantom cell -q -o cells/c{seed} --preset {} --mode radiographs --dose {} --annotate dense --only {only} \
+                "phantom cell -q -o cells/c{seed} --preset {} --mode radiographs-phase --dose {} --annotate dense --only {only} \
                  --seed {seed}",
                 s.preset, s.dose
             ),
@@ -65,7 +65,7 @@ pub(crate) fn make(s: &Setting, place: &Place) -> Vec<Scan> {
             place.step_in(
                 &at,
                 &format!("recon_{name}"),
-                &format!("recon -q --config scan.toml --center {axis} -o slices"),
+                &format!("recon -q --config scan_phase.toml --center {axis} -o slices"),
             );
             scans.push(open(s, place, seed, role, step, name));
         }
