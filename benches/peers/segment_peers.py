@@ -123,11 +123,23 @@ MOST = 8000
 TREES = 60
 
 
+def eigenvalues(m):
+    """Of symmetric 3 x 3 matrices, m[i][j] arrays with i <= j, ascending: the trigonometric solution of the cubic."""
+    q = (m[0][0] + m[1][1] + m[2][2]) / 3
+    d = [m[i][i] - q for i in range(3)]
+    a, b, c = m[0][1], m[0][2], m[1][2]
+    p = np.sqrt((d[0] ** 2 + d[1] ** 2 + d[2] ** 2 + 2 * (a * a + b * b + c * c)) / 6) + np.float32(1e-20)
+    half = (d[0] * (d[1] * d[2] - c * c) - a * (a * d[2] - b * c) + b * (a * c - b * d[1])) / (2 * p ** 3)
+    phi = np.arccos(np.clip(half, -1, 1)) / 3
+    high, low = q + 2 * p * np.cos(phi), q + 2 * p * np.cos(phi + 2 * np.pi / 3)
+    return [low, 3 * q - high - low, high]
+
+
 def features(volume, rows):
     """Features of the voxels of some slices, (rows, y, x, feature); slices around them are seen."""
     from scipy import ndimage as nd
 
-    margin = int(4 * SCALES[-1])
+    margin = int(3 * SCALES[-1]) + 2
     low, high = max(rows[0] - margin, 0), min(rows[-1] + margin + 1, len(volume))
     v = np.asarray(volume[low:high], np.float32)
     at = [r - low for r in rows]
@@ -137,10 +149,11 @@ def features(volume, rows):
         d = np.gradient(g)
         out += [g[at], np.sqrt(sum(a * a for a in d))[at], nd.laplace(g)[at]]
         if sigma <= 4:
-            h = [[np.gradient(a, axis=j) for j in range(3)] for a in d]
-            for matrix in (h, [[nd.gaussian_filter(d[i] * d[j], sigma, truncate=2) for j in range(3)] for i in range(3)]):
-                m = np.stack([np.stack([matrix[i][j][at] for j in range(3)], -1) for i in range(3)], -1)
-                out += list(np.moveaxis(np.linalg.eigvalsh(m), -1, 0))
+            pairs = [(i, j) for i in range(3) for j in range(i, 3)]
+            hessian = {(i, j): np.gradient(d[i], axis=j)[at] for i, j in pairs}
+            structure = {(i, j): nd.gaussian_filter(d[i] * d[j], sigma, truncate=2)[at] for i, j in pairs}
+            for matrix in (hessian, structure):
+                out += eigenvalues([[matrix[min(i, j), max(i, j)] for j in range(3)] for i in range(3)])
     return np.stack(out, -1)
 
 
@@ -157,7 +170,6 @@ def sampled(folder, names, rng):
         for z in range(0, len(g), 64):
             rows = [r for r in range(z, min(z + 64, len(g))) if wanted[r].any()]
             if rows:
-                rows = list(range(rows[0], rows[-1] + 1))
                 f = features(g, rows)
                 xs.append(f[wanted[rows]])
                 ys.append(l[rows][wanted[rows]])
@@ -186,9 +198,9 @@ def forest(about, out):
     for name in about["test"]:
         g = grey(name)
         found = np.full(g.shape, NONE, np.uint8)
-        for z in range(0, len(g), 32):
-            rows = [r for r in range(z, min(z + 32, len(g))) if r % about["every"] == 0]
-            f = features(g, list(range(rows[0], rows[-1] + 1)))[[r - rows[0] for r in rows]]
+        for z in range(0, len(g), 64):
+            rows = [r for r in range(z, min(z + 64, len(g))) if r % about["every"] == 0]
+            f = features(g, rows)
             found[rows] = best[2].predict(f.reshape(-1, f.shape[-1])).reshape(f.shape[:-1])
         np.save(out / f"{name}.npy", found)
     print(f"trained {trained:.1f}")

@@ -169,7 +169,7 @@ fn run(context: &Context) -> Result<()> {
     let fixed = exchange::open_stack(&fixed_path, context.io)?;
     let bodies = bodies(options, fixed.dims())?;
     let is_named = options.text("bodies")?.is_some();
-    axes::check(context, &fixed_path, &moving_paths, is_named || options.text("columns")?.is_some())?;
+    axes::check(context, &fixed_path, &moving_paths);
     let positive = |name: &str| options.parsed(name, values::positive);
     let settings = Settings {
         capture: positive("capture")?,

@@ -157,12 +157,9 @@ pub fn register_body(
         check_interrupt()?;
         let found = block(isa, fixed, moving, tile, &start, if tiles.len() > 1 { &several } else { settings });
         let found = match found {
-            Err(e) if e.fault() != Fault::Data => return Err(e),
+            Err(e) if e.fault() != Fault::Data || tiles.len() == 1 => return Err(e),
             other => other.map_err(|e| e.what().to_string()),
         };
-        if let (Err(reason), 1) = (&found, tiles.len()) {
-            return Err(Error::data(reason.clone()).help("choose another region, a wider search, or a nearer start"));
-        }
         let used = found.is_ok();
         blocks.push(Report { tile: tile.clone(), found, residual: [0.0; 3], turn: 0.0, used });
         told(blocks.len(), tiles.len());
@@ -179,7 +176,7 @@ pub fn register_body(
     for tile in strangers.iter().take(STRANGERS) {
         check_interrupt()?;
         match block(isa, fixed, moving, tile, &start, settings) {
-            Err(e) if e.fault() != Fault::Data => return Err(e),
+            Err(e) if e.fault() != Fault::Data || tiles.len() == 1 => return Err(e),
             Ok(found) if found.correlation[1] > SURE => {
                 let c = found.motion.centre;
                 let off = sub(&found.motion.apply(&c), &body.motion.apply(&c));
