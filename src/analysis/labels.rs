@@ -199,6 +199,29 @@ impl Labels {
     /// Those of reading; data: a voxel without a class, with its place in the volume.
     pub fn read(&self, z: Range<usize>, out: &mut Vec<u8>) -> Result<()> {
         let (d, r) = (self.grid.dims, &self.region);
+        let stray = |k: usize, value: f32| {
+            let at = [r.x.start + k % d.nx, r.y.start + k / d.nx % d.ny, r.z.start + z.start + k / d.slice()];
+            self.stray(value, self.class(value), at)
+        };
+        // Bytes in our own order need no detour through f32.
+        if self.axes == Axes::NATIVE && d.slice() == self.source.dims().slice() {
+            out.resize(z.len() * d.slice(), 0);
+            if let Some(read) = self.source.read_bytes(r.z.start + z.start..r.z.start + z.end, out) {
+                read?;
+                let unknown = |&v: &u8| usize::from(self.table[usize::from(v)]) >= self.classes;
+                let strays = out.par_chunks(d.slice()).enumerate();
+                let strays: Vec<usize> =
+                    strays.filter_map(|(i, s)| Some(i * d.slice() + s.iter().position(unknown)?)).collect();
+                if let Some(&k) = strays.first() {
+                    return Err(stray(k, f32::from(out[k])));
+                }
+                let moves = |(v, &class): (usize, &u16)| usize::from(class) < self.classes && usize::from(class) != v;
+                if self.table.iter().enumerate().any(moves) {
+                    out.par_iter_mut().for_each(|v| *v = self.table[usize::from(*v)] as u8);
+                }
+                return Ok(());
+            }
+        }
         let mut values = Vec::new();
         self.read_beside(self.source.as_ref(), z.clone(), &mut values)?;
         out.resize(values.len(), 0);
@@ -208,10 +231,7 @@ impl Labels {
             .enumerate()
             .filter_map(|(i, (values, out))| Some(i * d.slice() + self.classify(values, out).err()?))
             .collect();
-        let Some(&k) = strays.first() else { return Ok(()) };
-        let class = self.class(values[k]);
-        let at = [r.x.start + k % d.nx, r.y.start + k / d.nx % d.ny, r.z.start + z.start + k / d.slice()];
-        Err(self.stray(values[k], class, at))
+        strays.first().map_or(Ok(()), |&k| Err(stray(k, values[k])))
     }
 
     fn class(&self, value: f32) -> u16 {
