@@ -9,6 +9,7 @@ use crate::pipeline::record::Record;
 use crate::pipeline::{Does, Step, Word};
 use crate::volume::Source;
 use crate::volume::reader::Reader;
+use std::collections::BTreeSet;
 use std::path::Path;
 
 /// Slices of a reconstruction that are made again.
@@ -33,9 +34,11 @@ pub fn check(c: &Context, run: &Run, record: &Record, count: usize) -> Result<()
         Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(Error::writing(folder, &e)),
         _ => Ok(()),
     };
+    let mut sound = BTreeSet::new();
     for k in drawn {
         check_interrupt()?;
         let step = &run.steps[k];
+        run.check_inputs(step, &mut sound).map_err(|e| of_step(&step.name, e))?;
         let outcome = match step.stage {
             "recon" => slices(c, run, step, &|m| draw.below((n + k) as u64, m), &beside),
             _ => whole(c, run, step, record, &beside),
