@@ -164,7 +164,10 @@ fn another_sample_with_its_own_classes_takes_the_same_way() {
     let text = text
         .replace("[run]\n", "[run]\nstill = true\n")
         .replace("[recon]\n", "[recon]\ncenter = 32\n")
-        .replace("best.safetensors\"", "best.safetensors\"\ngrey = \"0,250\"\nroi = \"64\"\nbatch = \"2\"")
+        .replace(
+            "best.safetensors\"",
+            "best.safetensors\"\ngrey = \"0,250\"\nroi = \"64\"\nbatch = \"2\"\nclasses = \"table.toml\"",
+        )
         .replace("[analyze]\n", "[analyze]\nclasses = \"table.toml\"\n");
     folder.write("cell.toml", text);
     let first = seal(there, "run cell.toml -o out");

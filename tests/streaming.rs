@@ -12,6 +12,7 @@ use tomolith::analysis::columns::Columns;
 use tomolith::analysis::labels::Labels;
 use tomolith::segment::classes::{Classes, Mapping};
 use tomolith::segment::orient::Axes;
+use tomolith::units::Micrometre;
 use tomolith::volume::reader::{IoMode, Reader};
 
 const DIMS: [usize; 3] = [1707, 698, 2280];
@@ -36,7 +37,7 @@ fn write(path: &Path) {
     file.sync_all().unwrap();
     let header = format!(
         "ObjectType = Image\nNDims = 3\nBinaryData = True\nBinaryDataByteOrderMSB = False\nCompressedData = False\n\
-         ElementSpacing = 0.00133 0.00133 0.00133\nDimSize = {nx} {ny} {nz}\nElementType = MET_UCHAR\nElementDataFile = {}\n",
+         DimSize = {nx} {ny} {nz}\nElementType = MET_UCHAR\nElementDataFile = {}\n",
         path.with_extension("raw").file_name().unwrap().to_string_lossy()
     );
     std::fs::write(path, header).unwrap();
@@ -68,8 +69,7 @@ fn a_pass_over_a_volume_of_the_papers_size_keeps_up_with_the_disk() {
     let plain = bytes / start.elapsed().as_secs_f64();
     let source = Box::new(Reader::open(&path, IoMode::Pread).unwrap());
     let mapping = Mapping::parse("from-0", &Classes::cell()).unwrap();
-    // The header's millimetres, or whatever it is taken for: no length is looked at.
-    let labels = Labels::new("full", source, Axes::NATIVE, None, None, (&mapping, 7)).unwrap();
+    let labels = Labels::new("full", source, Axes::NATIVE, None, Some(Micrometre(1.33)), (&mapping, 7)).unwrap();
     forgotten();
     let (start, before) = (Instant::now(), cpu_seconds());
     let columns = Columns::of(&labels, 7).unwrap();

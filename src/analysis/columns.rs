@@ -194,11 +194,17 @@ impl Columns {
 
 /// Calls `f` with every x at which two lines differ.
 fn where_different(a: &[u8], b: &[u8], mut f: impl FnMut(usize)) {
-    for (k, (p, q)) in a.chunks(TOGETHER).zip(b.chunks(TOGETHER)).enumerate() {
+    let n = a.len().min(b.len());
+    let ((whole, rest), (other, last)) = (a[..n].as_chunks::<TOGETHER>(), b[..n].as_chunks::<TOGETHER>());
+    let mut one = |from: usize, p: &[u8], q: &[u8]| {
+        p.iter().zip(q).enumerate().filter(|(_, (a, b))| a != b).for_each(|(x, _)| f(from + x));
+    };
+    for (k, (p, q)) in whole.iter().zip(other).enumerate() {
         if p != q {
-            p.iter().zip(q).enumerate().filter(|(_, (a, b))| a != b).for_each(|(x, _)| f(k * TOGETHER + x));
+            one(k * TOGETHER, p, q);
         }
     }
+    one(n - rest.len(), rest, last);
 }
 
 fn face(faces: &mut [u64], classes: usize, a: usize, b: usize) {

@@ -43,10 +43,13 @@ const PARTS: [&str; 8] = [
     "grade.part",
 ];
 
+/// Number of the predicted and of the true labels, of every scan, by definition and object.
+type Pairs = BTreeMap<(String, String), Vec<[f64; 2]>>;
+
 /// Numbers of predicted and of true labels, by definition and object, of each series.
 #[derive(Default)]
 pub struct Evaluated {
-    series: Vec<BTreeMap<(String, String), Vec<[f64; 2]>>>,
+    series: Vec<Pairs>,
 }
 
 /// What is known of a number's error.
@@ -64,7 +67,7 @@ impl Evaluated {
     pub fn add(&mut self, predicted: &Json, truth: &Json) -> Result<()> {
         let key = |v: &Value| (v.definition.to_string(), v.of.to_string(), v.step);
         let known: BTreeMap<_, _> = values(truth)?.iter().filter_map(|v| Some((key(v), v.value?))).collect();
-        let mut pairs: BTreeMap<(String, String), Vec<[f64; 2]>> = BTreeMap::new();
+        let mut pairs = Pairs::new();
         for v in values(predicted)? {
             if let (Some(q), Some(&truth)) = (v.value, known.get(&key(&v))) {
                 pairs.entry((v.definition.to_string(), v.of.to_string())).or_default().push([q, truth]);
