@@ -9,6 +9,8 @@
 //! to the greatest of its truths over all scans of all cells; of one that hardly differs (by less than a tenth of its size)
 //! its size.
 
+#![allow(clippy::print_stdout)] // A table is what it is for.
+
 mod common;
 use common::{Scratch, expect, json, run};
 use std::collections::BTreeMap;
@@ -68,6 +70,9 @@ fn cell(there: &Path, name: &str, seed: usize, more: &str) {
     std::fs::remove_dir_all(there.join(name)).unwrap();
 }
 
+/// Truths and intervals.
+type Pairs = Vec<(f64, [f64; 2])>;
+
 /// Of each headline: how often it was held, of how often, and the median of half-width over range.
 type Score = BTreeMap<(String, String), (usize, usize, f64)>;
 
@@ -79,7 +84,7 @@ fn blind(cells: usize) -> Score {
     names.iter().enumerate().for_each(|(k, name)| cell(there, name, 1000 + k, ""));
     let list = |kind: &str| names.iter().map(|n| format!("{n}.{kind}/results.json")).collect::<Vec<_>>().join(",");
     let more = format!("--evaluated {} --truth {}", list("drawn"), list("truth"));
-    let mut found: BTreeMap<(String, String), Vec<(f64, [f64; 2])>> = BTreeMap::new();
+    let mut found: BTreeMap<(String, String), Pairs> = BTreeMap::new();
     for k in 0..cells {
         let name = format!("sealed{k}");
         cell(there, &name, 5000 + k, &more);
@@ -95,7 +100,7 @@ fn blind(cells: usize) -> Score {
         std::fs::remove_dir_all(there.join(format!("{name}.drawn"))).unwrap();
     }
     assert_eq!(found.len(), HEADLINES.len(), "a headline has no interval: {:?}", found.keys());
-    let score = |pairs: &Vec<(f64, [f64; 2])>| {
+    let score = |pairs: &Pairs| {
         let held = pairs.iter().filter(|(t, [a, b])| a <= t && t <= b).count();
         let [low, high] = pairs.iter().fold([f64::MAX, f64::MIN], |[a, b], (t, _)| [a.min(*t), b.max(*t)]);
         let size = high.abs().max(low.abs());
@@ -144,5 +149,6 @@ fn intervals_hold_the_sealed_truth() {
 #[test]
 #[ignore = "50 cells: some minutes"]
 fn intervals_hold_the_sealed_truth_of_fifty_cells() {
-    judge(&blind(50), 0.9);
+    // Scans of a cell are wrong together: a headline of 50 cells is known to some percent.
+    judge(&blind(50), 0.75);
 }

@@ -33,7 +33,7 @@ pub const COMMAND: Command = Command {
             Opt::new("numbers", Takes::Argument("NUMBERS"), "Folder of `analyze`, or its results.json"),
             Opt::new("volumes", Takes::Value("VOLUME,…"), "Grey volumes to show, in the order of time"),
             Opt::new("without", Takes::Value("WHAT: WHY;…"), "Say what is left out, and why"),
-            Opt::new("title", Takes::Value("TEXT"), "Heading").default("Operando tomography of a lithium-metal cell"),
+            Opt::new("title", Takes::Value("TEXT"), "Heading").default("Operando tomography"),
             Opt::new("output", Takes::Value("FILE.html"), "Page to write").short('o'),
             OVERWRITE,
         ],
@@ -66,7 +66,10 @@ fn maps(c: &Context, folder: &Path, pixel: f64) -> Result<BTreeMap<(String, usiz
         }
         let mut values = vec![0.0; d.slice()];
         source.read(0..1, 0..d.ny, &mut values)?;
-        found.insert((kind.to_string(), step), Map { title: format!("step {step}"), width: d.nx, values, pixel });
+        found.insert(
+            (kind.to_string(), step),
+            Map { title: format!("step {step}"), width: d.nx, values, pixel: Some(pixel) },
+        );
     }
     Ok(found)
 }
@@ -95,7 +98,7 @@ fn shown(c: &Context, path: &Path) -> Result<Shown> {
     let volume = Reader::open(path, c.io)?;
     let d = volume.dims();
     let spacing = volume.spacing().map(|s| s.map(|v| v.0));
-    let pixel = spacing.map_or(1.0, |s| s[0]);
+    let pixel = spacing.map(|s| s[0]);
     let section = |title: String, z: std::ops::Range<usize>, y: std::ops::Range<usize>| -> Result<Map> {
         let mut values = vec![0.0; z.len() * y.len() * d.nx];
         volume.read(z, y, &mut values)?;

@@ -14,8 +14,8 @@ pub struct Map {
     pub width: usize,
     /// Values, \[row\]\[column\]; NaN where there is none.
     pub values: Vec<f32>,
-    /// Micrometres from a column to the next.
-    pub pixel: f64,
+    /// Micrometres from a column to the next; none where nobody tells: lengths are in voxels.
+    pub pixel: Option<f64>,
 }
 
 /// Colours of a scale from 0 to 1.
@@ -115,7 +115,7 @@ impl Map {
         let png = base64(&encode_rgb8(width, height, &rgb)?);
         let shown = SHOWN * height as f64 / width as f64;
         // A length that is round and at most a third of the width.
-        let whole = width as f64 * n as f64 * self.pixel;
+        let whole = width as f64 * n as f64 * self.pixel.unwrap_or(1.0);
         if !(1e-3..1e12).contains(&whole) {
             return Err(Error::data(format!("a map of {whole} µm")).help("see voxel_um in the results' parameters"));
         }
@@ -136,11 +136,12 @@ impl Map {
         );
         let _ = write!(
             s,
-            "<path class=\"b\" d=\"M2 {0:.1}h{bar:.1}\"/><text x=\"{1:.1}\" y=\"{2:.1}\">{3} µm</text></svg>",
+            "<path class=\"b\" d=\"M2 {0:.1}h{bar:.1}\"/><text x=\"{1:.1}\" y=\"{2:.1}\">{3} {4}</text></svg>",
             shown + 10.0,
             bar + 8.0,
             shown + 14.0,
-            short(length)
+            short(length),
+            if self.pixel.is_some() { "µm" } else { "voxels" }
         );
         let _ = write!(s, "<figcaption>{}</figcaption></figure>", escape(&self.title));
         Ok(s)
@@ -193,7 +194,7 @@ mod tests {
         assert_eq!(Scale::Sequential.colour(1.0), VIRIDIS[10]);
         assert_eq!(Scale::Sequential.colour(0.1), VIRIDIS[1]);
         assert_eq!(Scale::Diverging.colour(0.5), BLUE_RED[1]);
-        let map = |values: Vec<f32>| Map { title: "m".into(), width: 2, values, pixel: 1.33 };
+        let map = |values: Vec<f32>| Map { title: "m".into(), width: 2, values, pixel: Some(1.33) };
         let (a, b) = (map(vec![0.0, 2.0, f32::NAN, 1.0]), map(vec![0.0, 5.0, 0.0, 0.0]));
         assert_eq!(limits([&a, &b].into_iter()), ([0.0, 5.0], Scale::Sequential));
         assert_eq!(limits([&a, &map(vec![-3.0; 4])].into_iter()), ([-3.0, 3.0], Scale::Diverging));

@@ -290,9 +290,9 @@ pub fn page(title: &str, sources: &Sources) -> Result<String> {
          <title>{0}</title><style>{STYLE}</style></head><body><h1>{0}</h1>",
         escape(title)
     );
-    let of = |n: usize, what: &str| if n > 0 { format!("{n} {what} ") } else { String::new() };
+    let of = |n: usize, what: &str| if n > 0 { format!("{n} {what}. ") } else { String::new() };
     let (scans, shown) = (results.need_arr("scans")?.len(), sources.volumes.len());
-    let _ = write!(s, "<p>{}{}{}. ", of(scans, "scans,"), of(shown, "volumes,"), of(all.len(), "numbers").trim_end());
+    let _ = write!(s, "<p>{}{}{}", of(scans, "scans"), of(shown, "grey volumes"), of(all.len(), "numbers"));
     s += "Hover over a point for its value. Bars are 95 % intervals, of correlations what chance gives. Numbers are defined <a href=\"#definitions\">below</a>; \
           what was left out, and why, stands <a href=\"#left-out\">there</a>.</p>";
     for note in results.get("notes").and_then(Json::as_arr).unwrap_or_default() {
@@ -371,6 +371,10 @@ pub fn page(title: &str, sources: &Sources) -> Result<String> {
         let _ = write!(s, "<p><b>{}</b>: {}</p>", text("what"), text("why"));
     }
 
+    if all.is_empty() {
+        s += "</body></html>\n";
+        return Ok(s);
+    }
     s += "<h2>All numbers</h2>";
     let definitions = results.need("definitions")?.as_obj().cloned().unwrap_or_default();
     let table_of =
@@ -448,10 +452,10 @@ mod tests {
 
     #[test]
     fn the_page_holds_the_numbers_and_says_what_it_does_not() {
-        let map = Map { title: "step 0".into(), width: 2, values: vec![0.0, 1.0, 2.0, 3.0], pixel: 1.33 };
+        let map = Map { title: "step 0".into(), width: 2, values: vec![0.0, 1.0, 2.0, 3.0], pixel: Some(1.33) };
         let maps = BTreeMap::from([(("dendrite".to_string(), 0), map)]);
         let pictures = BTreeMap::from([(("view".to_string(), 8), vec![1, 2, 3])]);
-        let grey = Map { title: "z 4".into(), width: 2, values: vec![1.0; 4], pixel: 1.0 };
+        let grey = Map { title: "z 4".into(), width: 2, values: vec![1.0; 4], pixel: None };
         let volumes =
             vec![Shown { name: "s00 < 1".into(), facts: vec![("axis".into(), "3.5".into())], sections: vec![grey] }];
         let sources = Sources { results: Json::parse(RESULTS).unwrap(), provenance: None, maps, pictures, volumes };
@@ -468,6 +472,7 @@ mod tests {
             "minutes of current",
             "not here: drawings",
             "AQID",
+            " voxels</text>",
             "s00 &lt; 1",
             "current: 2 at 0.5",
             "a.mpt: 3 at 10",
