@@ -33,8 +33,8 @@ pub const VERSIONS: [(&str, u32); 8] = [
     ("seg predict", 1),
     ("seg after", 1),
     ("series", 1),
-    ("analyze", 1),
-    ("report", 1),
+    ("analyze", 2),
+    ("report", 2),
 ];
 
 /// Version of a stage.

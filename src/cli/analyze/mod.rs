@@ -134,7 +134,7 @@ pub const COMMAND: Command = Command {
 };
 
 /// Version of the stage in manifests.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 
 /// `x=A:B,y=A:B`: what is not named is whole.
 fn region(text: &str, whole: &Region) -> Result<Region> {
