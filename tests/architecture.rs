@@ -6,6 +6,8 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+#[path = "architecture/claims.rs"]
+mod claims;
 #[path = "architecture/tokens.rs"]
 mod tokens;
 use tokens::{Token, reads, tokens};

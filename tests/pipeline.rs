@@ -172,7 +172,7 @@ fn what_cannot_be_run_is_refused_with_the_reason() {
         "a folder of something else",
     );
     // A step's own error comes through with its code; what was done before stays.
-    expect(&run(there, "run cell.toml -o out"), 65, &["the step was: tomolith recon"], "no angles");
+    expect(&run(there, "run cell.toml -o out"), 65, &["recon s00: ", "the step was: tomolith recon"], "no angles");
     std::fs::copy(there.join("cell.toml"), there.join("other.toml")).unwrap();
     folder.write("out/run.json", "{}");
     expect(&run(there, "run other.toml -o out"), 65, &[], "a record that is none");

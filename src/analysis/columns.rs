@@ -9,11 +9,18 @@
 //! f_ab^d    = faces across axis d between a voxel of class a and one of class b ≠ a
 //! ```
 //!
-//! All of it whole numbers: no order of slabs or threads shows. Memory: 6 bytes per column and class, and a slab.
+//! All of it whole numbers: no order of slabs or threads shows. Memory: 6 bytes per column and class, 4 per voxel of a slice,
+//! and a slab.
+//!
+//! Labels are mostly like their neighbours, so a voxel is looked at by itself only where one of a few differs from the
+//! line before it: there a run ends, and is counted as a whole.
 
 use super::labels::{Grid, Labels};
 use crate::error::Result;
 use rayon::prelude::*;
+
+/// Voxels that are compared at once.
+const TOGETHER: usize = 32;
 
 /// No voxel of the class in the column.
 pub const NONE: u16 = u16::MAX;
@@ -57,34 +64,57 @@ impl Columns {
         };
         let row = classes * d.nx;
         let mut before: Vec<u8> = Vec::new();
+        // Where along z the run of a (x, y) began.
+        let mut since = vec![0u32; d.slice()];
         labels.slabs(|z0, slab| {
             let rows = z0 * row..(z0 + slab.len() / d.slice()) * row;
             let (count, first) = (&mut all.count[rows.clone()], &mut all.first[rows.clone()]);
             let owned = count.par_chunks_mut(row).zip(first.par_chunks_mut(row));
             let owned = owned.zip(all.last[rows].par_chunks_mut(row)).enumerate();
-            let faces: Vec<[Vec<u64>; 3]> = owned
+            let faces: Vec<[Vec<u64>; 2]> = owned
                 .map(|(i, ((count, first), last))| {
                     let slice = &slab[i * d.slice()..][..d.slice()];
-                    let above = if i == 0 { &before } else { &slab[(i - 1) * d.slice()..i * d.slice()] };
-                    count_slice(slice, d.nx, count, first, last);
-                    slice_faces(slice, above, d.nx, classes)
+                    count_slice(slice, d.nx, classes, (count, first, last))
                 })
                 .collect();
-            for slice in faces {
-                for (sum, part) in all.faces.iter_mut().zip(slice) {
-                    sum.iter_mut().zip(part).for_each(|(a, b)| *a += b);
-                }
+            let lines = all.across.par_chunks_mut(row).zip(since.par_chunks_mut(d.nx)).enumerate();
+            let through: Vec<Vec<u64>> = lines
+                .map(|(y, (across, since))| {
+                    let mut faces = vec![0; classes * classes];
+                    let mut line = before.get(y * d.nx..(y + 1) * d.nx);
+                    for (i, slice) in slab.chunks_exact(d.slice()).enumerate() {
+                        let next = &slice[y * d.nx..][..d.nx];
+                        if let Some(line) = line {
+                            where_different(line, next, |x| {
+                                let (a, b) = (usize::from(line[x]), usize::from(next[x]));
+                                face(&mut faces, classes, a, b);
+                                let z = (z0 + i) as u32;
+                                across[a * d.nx + x] += z - since[x];
+                                since[x] = z;
+                            });
+                        }
+                        line = Some(next);
+                    }
+                    faces
+                })
+                .collect();
+            let add = |sum: &mut Vec<u64>, part: &[u64]| sum.iter_mut().zip(part).for_each(|(a, b)| *a += b);
+            for [x, y] in &faces {
+                add(&mut all.faces[0], x);
+                add(&mut all.faces[1], y);
             }
-            all.across.par_chunks_mut(row).enumerate().for_each(|(y, across)| {
-                for slice in slab.chunks_exact(d.slice()) {
-                    let line = slice[y * d.nx..][..d.nx].iter().enumerate();
-                    line.for_each(|(x, &class)| across[usize::from(class) * d.nx + x] += 1);
-                }
-            });
+            through.iter().for_each(|z| add(&mut all.faces[2], z));
             before.clear();
             before.extend_from_slice(&slab[slab.len() - d.slice()..]);
             Ok(())
         })?;
+        // Runs end with the volume.
+        for (y, across) in all.across.chunks_exact_mut(row).enumerate() {
+            for x in 0..d.nx {
+                let i = y * d.nx + x;
+                across[usize::from(before[i]) * d.nx + x] += d.nz as u32 - since[i];
+            }
+        }
         for rows in all.count.chunks_exact(row) {
             for (sum, line) in all.voxels.iter_mut().zip(rows.chunks_exact(d.nx)) {
                 *sum += line.iter().map(|&n| u64::from(n)).sum::<u64>();
@@ -162,31 +192,53 @@ impl Columns {
     }
 }
 
-fn count_slice(slice: &[u8], nx: usize, count: &mut [u16], first: &mut [u16], last: &mut [u16]) {
-    for (y, line) in slice.chunks_exact(nx).enumerate() {
-        for (x, &class) in line.iter().enumerate() {
-            let k = usize::from(class) * nx + x;
-            count[k] += 1;
-            first[k] = first[k].min(y as u16);
-            last[k] = y as u16;
+/// Calls `f` with every x at which two lines differ.
+fn where_different(a: &[u8], b: &[u8], mut f: impl FnMut(usize)) {
+    let n = a.len().min(b.len());
+    let ((whole, rest), (other, last)) = (a[..n].as_chunks::<TOGETHER>(), b[..n].as_chunks::<TOGETHER>());
+    let mut one = |from: usize, p: &[u8], q: &[u8]| {
+        p.iter().zip(q).enumerate().filter(|(_, (a, b))| a != b).for_each(|(x, _)| f(from + x));
+    };
+    for (k, (p, q)) in whole.iter().zip(other).enumerate() {
+        if p != q {
+            one(k * TOGETHER, p, q);
         }
     }
+    one(n - rest.len(), rest, last);
 }
 
-/// Faces within a slice, and with the slice above it, if there is one.
-fn slice_faces(slice: &[u8], above: &[u8], nx: usize, classes: usize) -> [Vec<u64>; 3] {
-    let mut faces: [Vec<u64>; 3] = std::array::from_fn(|_| vec![0; classes * classes]);
-    let count = |faces: &mut Vec<u64>, a: &[u8], b: &[u8]| {
-        for (&a, &b) in a.iter().zip(b) {
-            if a != b {
-                faces[usize::from(a) * classes + usize::from(b)] += 1;
-                faces[usize::from(b) * classes + usize::from(a)] += 1;
-            }
-        }
+fn face(faces: &mut [u64], classes: usize, a: usize, b: usize) {
+    faces[a * classes + b] += 1;
+    faces[b * classes + a] += 1;
+}
+
+/// Counts the runs along y of a slice; its faces across x and y.
+fn count_slice(
+    slice: &[u8],
+    nx: usize,
+    classes: usize,
+    (count, first, last): (&mut [u16], &mut [u16], &mut [u16]),
+) -> [Vec<u64>; 2] {
+    let mut faces = [vec![0; classes * classes], vec![0; classes * classes]];
+    let mut since = vec![0u16; nx];
+    let mut ended = |class: u8, x: usize, from: u16, to: u16| {
+        let k = usize::from(class) * nx + x;
+        count[k] += to - from;
+        first[k] = first[k].min(from);
+        last[k] = to - 1;
     };
-    slice.chunks_exact(nx).for_each(|line| count(&mut faces[0], line, &line[1..]));
-    count(&mut faces[1], slice, &slice[nx..]);
-    count(&mut faces[2], slice, above);
+    let mut line = &slice[..nx];
+    for (y, next) in slice.chunks_exact(nx).enumerate() {
+        where_different(next, &next[1..], |x| face(&mut faces[0], classes, next[x].into(), next[x + 1].into()));
+        where_different(line, next, |x| {
+            face(&mut faces[1], classes, line[x].into(), next[x].into());
+            ended(line[x], x, since[x], y as u16);
+            since[x] = y as u16;
+        });
+        line = next;
+    }
+    let depth = (slice.len() / nx) as u16;
+    (0..nx).for_each(|x| ended(line[x], x, since[x], depth));
     faces
 }
 

@@ -106,6 +106,8 @@ pub struct Labels {
     grid: Grid,
     /// Class of the values 0 … 255; [`UNKNOWN`] where there is none.
     table: [u16; 256],
+    /// All values below are the class of their number.
+    as_they_are: u8,
     mapping: Mapping,
     classes: usize,
 }
@@ -146,9 +148,10 @@ impl Labels {
             (None, Some(v)) => [v.0; 3],
         };
         let class = |v: usize| mapping.label(v as f32).map_or(UNKNOWN, u16::from);
-        let table = std::array::from_fn(class);
-        let mapping = mapping.clone();
-        Ok(Labels { name: name.into(), source, axes, region, grid: Grid { dims, voxel }, table, mapping, classes })
+        let table: [u16; 256] = std::array::from_fn(class);
+        let as_they_are = (0..classes.min(255)).take_while(|&v| usize::from(table[v]) == v).count() as u8;
+        let (grid, mapping) = (Grid { dims, voxel }, mapping.clone());
+        Ok(Labels { name: name.into(), source, axes, region, grid, table, as_they_are, mapping, classes })
     }
 
     /// Shape and voxels.
@@ -199,6 +202,30 @@ impl Labels {
     /// Those of reading; data: a voxel without a class, with its place in the volume.
     pub fn read(&self, z: Range<usize>, out: &mut Vec<u8>) -> Result<()> {
         let (d, r) = (self.grid.dims, &self.region);
+        let stray = |k: usize, value: f32| {
+            let at = [r.x.start + k % d.nx, r.y.start + k / d.nx % d.ny, r.z.start + z.start + k / d.slice()];
+            self.stray(value, self.class(value), at)
+        };
+        // Bytes in our own order need no detour through f32.
+        if self.axes == Axes::NATIVE && d.slice() == self.source.dims().slice() {
+            out.resize(z.len() * d.slice(), 0);
+            if let Some(read) = self.source.read_bytes(r.z.start + z.start..r.z.start + z.end, out) {
+                read?;
+                let plain = |s: &[u8]| s.iter().fold(0, |m, &v| m.max(v)) < self.as_they_are;
+                if out.par_chunks(d.slice()).all(plain) {
+                    return Ok(());
+                }
+                let unknown = |&v: &u8| usize::from(self.table[usize::from(v)]) >= self.classes;
+                let strays = out.par_chunks(d.slice()).enumerate();
+                let strays: Vec<usize> =
+                    strays.filter_map(|(i, s)| Some(i * d.slice() + s.iter().position(unknown)?)).collect();
+                if let Some(&k) = strays.first() {
+                    return Err(stray(k, f32::from(out[k])));
+                }
+                out.par_iter_mut().for_each(|v| *v = self.table[usize::from(*v)] as u8);
+                return Ok(());
+            }
+        }
         let mut values = Vec::new();
         self.read_beside(self.source.as_ref(), z.clone(), &mut values)?;
         out.resize(values.len(), 0);
@@ -208,10 +235,7 @@ impl Labels {
             .enumerate()
             .filter_map(|(i, (values, out))| Some(i * d.slice() + self.classify(values, out).err()?))
             .collect();
-        let Some(&k) = strays.first() else { return Ok(()) };
-        let class = self.class(values[k]);
-        let at = [r.x.start + k % d.nx, r.y.start + k / d.nx % d.ny, r.z.start + z.start + k / d.slice()];
-        Err(self.stray(values[k], class, at))
+        strays.first().map_or(Ok(()), |&k| Err(stray(k, values[k])))
     }
 
     fn class(&self, value: f32) -> u16 {
@@ -247,16 +271,22 @@ impl Labels {
         error.at(&self.name)
     }
 
-    /// Calls `each` with slabs of whole slices in ascending z: the first slice, and the classes.
+    /// Calls `each` with slabs of whole slices in ascending z: the first slice, and the classes. The next slab is read
+    /// meanwhile.
     ///
     /// # Errors
     /// Those of reading and of `each`; an interrupt.
-    pub fn slabs(&self, mut each: impl FnMut(usize, &[u8]) -> Result<()>) -> Result<()> {
-        let mut slab = Vec::new();
-        for part in slab_ranges(self.grid.dims) {
+    pub fn slabs(&self, mut each: impl FnMut(usize, &[u8]) -> Result<()> + Send) -> Result<()> {
+        let parts: Vec<Range<usize>> = slab_ranges(self.grid.dims).collect();
+        let (mut slab, mut ahead) = (Vec::new(), Vec::new());
+        self.read(parts[0].clone(), &mut slab)?;
+        for (i, part) in parts.iter().enumerate() {
             check_interrupt()?;
-            self.read(part.clone(), &mut slab)?;
-            each(part.start, &slab)?;
+            let next = || parts.get(i + 1).map_or(Ok(()), |next| self.read(next.clone(), &mut ahead));
+            let (read, done) = rayon::join(next, || each(part.start, &slab));
+            done?;
+            read?;
+            std::mem::swap(&mut slab, &mut ahead);
         }
         Ok(())
     }

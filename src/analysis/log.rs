@@ -14,7 +14,7 @@
 //! | voltage | `voltage_V`, `Ewe/V`, `<Ewe>/V`, `Ewe-Ece/V` | V |
 //!
 //! Another name, another order of time and a cell that is no number are refused with their line.
-//! Left out: impedance.
+//! Impedance is read by [`impedance`](super::impedance).
 
 use crate::error::{Error, Result};
 use crate::os::open_regular;
@@ -49,15 +49,7 @@ impl Log {
     /// # Errors
     /// Missing; data with the line.
     pub fn read(path: &Path) -> Result<(Log, InputFile)> {
-        let mut bytes = Vec::new();
-        open_regular(path)?.take(LARGEST + 1).read_to_end(&mut bytes).map_err(|e| Error::reading(path, &e))?;
-        if bytes.len() as u64 > LARGEST {
-            return Err(Error::data(format!("is longer than {LARGEST} bytes")).at(path));
-        }
-        let name = path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
-        let input = InputFile { role: "log".into(), name, bytes: bytes.len() as u64, digest: Digest::of(&bytes) };
-        // EC-Lab writes Latin-1: only names and numbers are looked at, which are ASCII.
-        let text = String::from_utf8_lossy(&bytes);
+        let (text, input) = read(path, "log")?;
         Ok((Log::parse(&text).map_err(|e| e.at(path))?, input))
     }
 
@@ -66,54 +58,19 @@ impl Log {
     /// # Errors
     /// Data with the line.
     pub fn parse(text: &str) -> Result<Log> {
-        let mpt = text.trim_start_matches('\u{feff}').starts_with("EC-Lab ASCII FILE");
-        let skip = if mpt { header_lines(text)? - 1 } else { 0 };
-        let mut lines = text.trim_start_matches('\u{feff}').lines().enumerate().skip(skip);
-        let (_, names) = lines.next().ok_or_else(|| Error::data("is empty: no line of names"))?;
-        let separator = if mpt {
-            '\t'
-        } else if names.contains(';') {
-            ';'
-        } else {
-            ','
-        };
-        let names: Vec<String> = names.split(separator).map(|n| n.trim().trim_matches('"').to_lowercase()).collect();
-        let find = |known: &[(&str, f64)]| {
-            known.iter().find_map(|(name, unit)| Some((names.iter().position(|n| n == name)?, *unit)))
-        };
-        let need = |what: &str, known: &[(&str, f64)]| {
-            find(known).ok_or_else(|| {
-                let list: Vec<&str> = known.iter().map(|(name, _)| *name).collect();
-                Error::data(format!("has no column of {what}: {}", names.join(", ")))
-                    .help(format!("name one of its columns {}", list.join(" or ")))
-            })
-        };
-        let (time, current, voltage) = (need("time", TIME)?, need("current", CURRENT)?, find(VOLTAGE));
         let mut log = Log::default();
-        for (i, line) in lines {
-            if line.trim().is_empty() {
-                continue;
-            }
-            let cells: Vec<&str> = line.split(separator).collect();
-            let cell = |(column, unit): (usize, f64)| -> Result<f64> {
-                let text = cells.get(column).map_or("", |c| c.trim());
-                // A decimal comma is one only where commas separate nothing.
-                let number = if separator == ',' { text.parse::<f64>() } else { text.replace(',', ".").parse() };
-                number.ok().filter(|v| v.is_finite()).map(|v| v * unit).ok_or_else(|| {
-                    Error::data(format!("line {}: '{text}' is no number in the column {}", i + 1, names[column]))
-                })
-            };
-            let t = cell(time)?;
+        let wanted = [("time", TIME, true), ("current", CURRENT, true), ("voltage", VOLTAGE, false)];
+        for_lines(text, &wanted, &mut |line, values| {
+            let t = values[0];
             if log.time.last().is_some_and(|&last| t < last) {
-                return Err(Error::data(format!("line {}: time goes back, to {t} s", i + 1))
+                return Err(Error::data(format!("line {line}: time goes back, to {t} s"))
                     .help("give one log in the order of time"));
             }
             log.time.push(t);
-            log.current.push(cell(current)?);
-            if let Some(voltage) = voltage {
-                log.voltage.push(cell(voltage)?);
-            }
-        }
+            log.current.push(values[1]);
+            log.voltage.extend(values.get(2));
+            Ok(())
+        })?;
         if log.time.len() < 2 {
             return Err(Error::data("has no two lines of numbers").help("give the log of the whole experiment"));
         }
@@ -174,12 +131,91 @@ impl Log {
         on.fold(0.0, |s, i| s + self.time[i].min(t) - self.time[i - 1]) / 60.0
     }
 
+    /// Lines that tell the course of current and voltage, at most about `most`: equally many apart, and those at which the
+    /// current jumps.
+    pub fn course(&self, most: usize) -> Vec<usize> {
+        let n = self.time.len();
+        let apart = n.div_ceil(most.max(1));
+        let span = self.current.iter().fold(0.0f64, |m, c| m.max(c.abs()));
+        let jumps = |i: usize| i > 0 && (self.current[i] - self.current[i - 1]).abs() > 0.1 * span;
+        (0..n).filter(|&i| i % apart == 0 || i + 1 == n || jumps(i) || i + 1 < n && jumps(i + 1)).collect()
+    }
+
     /// Least and greatest voltage between two moments: the envelope of a segment.
     pub fn voltages(&self, from: f64, to: f64) -> Option<[f64; 2]> {
         let inside = self.time.iter().zip(&self.voltage).filter(|(t, _)| (from..=to).contains(*t)).map(|(_, v)| *v);
         let (low, high) = inside.fold((f64::INFINITY, f64::NEG_INFINITY), |(a, b), v| (a.min(v), b.max(v)));
         (low <= high).then_some([low, high])
     }
+}
+
+/// What a column tells, the names that it may have with the unit of each, and whether it must be there.
+pub(super) type Wanted<'a> = (&'a str, &'a [(&'a str, f64)], bool);
+
+/// Calls `each` with the number of every line and the wanted numbers in it, those that there are.
+///
+/// # Errors
+/// Data: a column that is missing, a cell that is no number, with its line; those of `each`.
+pub(super) fn for_lines(
+    text: &str,
+    wanted: &[Wanted],
+    each: &mut dyn FnMut(usize, &[f64]) -> Result<()>,
+) -> Result<()> {
+    let text = text.trim_start_matches('\u{feff}');
+    let mpt = text.starts_with("EC-Lab ASCII FILE");
+    let skip = if mpt { header_lines(text)? - 1 } else { 0 };
+    let mut lines = text.lines().enumerate().skip(skip);
+    let (_, names) = lines.next().ok_or_else(|| Error::data("is empty: no line of names"))?;
+    let separator = if mpt {
+        '\t'
+    } else if names.contains(';') {
+        ';'
+    } else {
+        ','
+    };
+    let names: Vec<String> = names.split(separator).map(|n| n.trim().trim_matches('"').to_lowercase()).collect();
+    let mut columns = Vec::new();
+    for (what, known, must) in wanted {
+        let found = known.iter().find_map(|(name, unit)| Some((names.iter().position(|n| n == name)?, *unit)));
+        if found.is_none() && *must {
+            let list: Vec<&str> = known.iter().map(|(name, _)| *name).collect();
+            return Err(Error::data(format!("has no column of {what}: {}", names.join(", ")))
+                .help(format!("name one of its columns {}", list.join(" or "))));
+        }
+        columns.extend(found);
+    }
+    let mut values = Vec::new();
+    for (i, line) in lines.filter(|(_, l)| !l.trim().is_empty()) {
+        let cells: Vec<&str> = line.split(separator).collect();
+        values.clear();
+        for &(column, unit) in &columns {
+            let text = cells.get(column).map_or("", |c| c.trim());
+            // A decimal comma is one only where commas separate nothing.
+            let number = if separator == ',' { text.parse::<f64>() } else { text.replace(',', ".").parse() };
+            let number = number.ok().filter(|v| v.is_finite()).ok_or_else(|| {
+                Error::data(format!("line {}: '{text}' is no number in the column {}", i + 1, names[column]))
+            })?;
+            values.push(number * unit);
+        }
+        each(i + 1, &values)?;
+    }
+    Ok(())
+}
+
+/// A file of bounded length as text, and what it is for a manifest.
+///
+/// # Errors
+/// Missing; data: too long.
+pub(super) fn read(path: &Path, role: &str) -> Result<(String, InputFile)> {
+    let mut bytes = Vec::new();
+    open_regular(path)?.take(LARGEST + 1).read_to_end(&mut bytes).map_err(|e| Error::reading(path, &e))?;
+    if bytes.len() as u64 > LARGEST {
+        return Err(Error::data(format!("is longer than {LARGEST} bytes")).at(path));
+    }
+    let name = path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
+    let input = InputFile { role: role.into(), name, bytes: bytes.len() as u64, digest: Digest::of(&bytes) };
+    // EC-Lab writes Latin-1: only names and numbers are looked at, which are ASCII.
+    Ok((String::from_utf8_lossy(&bytes).into_owned(), input))
 }
 
 fn header_lines(text: &str) -> Result<usize> {

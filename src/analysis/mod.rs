@@ -14,7 +14,10 @@
 //! | [`components`] | connected components of what does not fit into memory |
 //! | [`dendrites`] | how dendrites hang on an electrode; each one, followed |
 //! | [`thickness`] | local thickness |
+//! | [`view`], [`mesh`] | pictures in three dimensions and sections; closed surfaces |
+//! | [`impedance`] | spectra of an impedance, as the potentiostat wrote them |
 //! | [`solid`] | solid fraction of porous layers, by grey values |
+//! | [`evaluated`] | what a segmentation does to each number, measured where the truth is known |
 //! | [`confusion`] | volumes with a segmentation's confusion undone |
 //! | [`quantity`] | definitions, results, tables |
 //! | [`whole`], `scan`, `series` | all of it: in which order, of one scan, over the series |
@@ -28,11 +31,14 @@ pub mod columns;
 pub mod components;
 pub mod confusion;
 pub mod dendrites;
+pub mod evaluated;
 pub mod faraday;
 pub mod fit;
+pub mod impedance;
 pub mod labels;
 pub mod log;
 pub mod map;
+pub mod mesh;
 pub mod quantity;
 pub mod roles;
 mod scan;
@@ -40,4 +46,5 @@ mod series;
 pub mod solid;
 pub mod surface;
 pub mod thickness;
+pub mod view;
 pub mod whole;

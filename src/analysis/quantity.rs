@@ -4,13 +4,16 @@
 //! formula or where it stands, and the panel of the paper it belongs to. They hold values only: no path, no time, no thread.
 //!
 //! ```text
-//! results.json    parameters, scans, definitions used, quantities, left_out, notes          canonical
-//! TABLE.csv       definition,of,step,value,lo95,hi95,unit,interval_from,sampling_lo95,sampling_hi95
+//! results.json    parameters, scans, definitions used, quantities, left_out, notes, impedance, course     canonical
+//! TABLE.csv       definition,of,step,value,lo95,hi95,unit,interval_from,sampling_lo95,sampling_hi95,corrected
 //! ```
 //!
 //! Two intervals answer two questions. `interval95`: what is the number of **this field**, labels and motions being as
-//! inexact as stated. `sampling95`: what would it be in **another field** of the same cell.
+//! inexact as stated. `sampling95`: what would it be in **another field** of the same cell. `corrected`: the value less what
+//! [evaluated series](super::evaluated) show to be the segmentation's error; `interval95` is then about it.
 
+use super::impedance::Spectrum;
+use crate::error::Result;
 use crate::json::Json;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -117,6 +120,8 @@ definitions! {
     "dendrite.matched" "dendrites" "1" "" "part of the dendrites that lie on one of the scan before";
     "local_thickness.mean" "local_thickness" "um" "" "mean diameter of the largest inscribed ball, over the voxels of the class; first scan, turn, last";
     "local_thickness.p95" "local_thickness" "um" "" "its 95th percentile";
+    "impedance.ohmic" "impedance" "ohm" "S2" "real part where the imaginary part is zero, towards high frequencies";
+    "impedance.low" "impedance" "ohm" "S2" "real part at the lowest frequency";
     "solid.fraction" "solid" "1" "" "(grey - fill) / (lithium - fill), mean over the class";
     "solid.thickness" "solid" "um" "" "that times the effective thickness: dense lithium";
     "solid.total" "solid" "um" "" "dense lithium of all classes of lithium";
@@ -142,6 +147,66 @@ pub struct Quantity {
     pub from: &'static str,
     /// 95 % of the mean over a larger field like this one: tiles drawn again.
     pub sampling: Option<[f64; 2]>,
+    /// The number less the segmentation's mean error, where that was measured.
+    pub corrected: Option<f64>,
+}
+
+impl Quantity {
+    /// What it is.
+    pub fn definition(&self) -> &'static Definition {
+        definition(self.definition)
+    }
+}
+
+/// A number as it is read back.
+pub struct Value<'a> {
+    /// Name of its definition.
+    pub definition: &'a str,
+    /// What it is of.
+    pub of: &'a str,
+    /// Step of its scan.
+    pub step: Option<usize>,
+    /// The number.
+    pub value: Option<f64>,
+    /// The number less the segmentation's mean error.
+    pub corrected: Option<f64>,
+    /// 95 %: this field.
+    pub interval: Option<[f64; 2]>,
+    /// 95 %: another field.
+    pub sampling: Option<[f64; 2]>,
+    /// What the interval is from.
+    pub from: &'a str,
+    /// Unit.
+    pub unit: &'a str,
+}
+
+/// The numbers of `results.json`.
+///
+/// # Errors
+/// Data: results of another kind.
+pub fn values(results: &Json) -> Result<Vec<Value<'_>>> {
+    results.need_arr("quantities")?.iter().map(value).collect()
+}
+
+/// One entry of `quantities`.
+fn value(q: &Json) -> Result<Value<'_>> {
+    let text = |key: &str| q.get(key).and_then(Json::as_str).unwrap_or("");
+    let number = |key: &str| q.get(key).and_then(Json::as_f64);
+    let pair = |key: &str| {
+        let both = q.get(key)?.as_arr()?;
+        Some([both.first()?.as_f64()?, both.get(1)?.as_f64()?])
+    };
+    Ok(Value {
+        definition: q.need_str("definition")?,
+        of: q.need_str("of")?,
+        step: q.get("step").and_then(Json::as_u64).map(|s| s as usize),
+        value: number("value"),
+        corrected: number("corrected"),
+        interval: pair("interval95"),
+        sampling: pair("sampling95"),
+        from: text("interval_from"),
+        unit: text("unit"),
+    })
 }
 
 /// A scan of the series, as results name it.
@@ -168,6 +233,10 @@ pub struct Results {
     pub notes: Vec<String>,
     /// Values that decide the numbers.
     pub parameters: BTreeMap<String, Json>,
+    /// Spectra of an impedance.
+    pub impedance: Vec<Spectrum>,
+    /// Hours on the log's clock, mA, V where there is one: its course, thinned.
+    pub course: Vec<Vec<f64>>,
 }
 
 fn definition(name: &str) -> &'static Definition {
@@ -193,7 +262,8 @@ impl Results {
     ) {
         debug_assert!(!definition(name).name.is_empty(), "no definition '{name}'");
         let from = if interval.is_some() { from } else { "" };
-        self.quantities.push(Quantity { definition: name, of: of.into(), step, value, interval, from, sampling });
+        let q = Quantity { definition: name, of: of.into(), step, value, interval, from, sampling, corrected: None };
+        self.quantities.push(q);
     }
 
     /// Says that something is not computed, once.
@@ -222,6 +292,7 @@ impl Results {
                 ("interval95", pair(q.interval)),
                 ("interval_from", q.from.into()),
                 ("sampling95", pair(q.sampling)),
+                ("corrected", q.corrected.into()),
             ])
         });
         let used = DEFINITIONS.iter().filter(|d| self.quantities.iter().any(|q| q.definition == d.name)).map(|d| {
@@ -242,8 +313,22 @@ impl Results {
             ("definitions", Json::obj(used)),
             ("quantities", Json::Arr(quantities.collect())),
             ("left_out", Json::Arr(left_out.collect())),
+            ("impedance", Json::Arr(self.impedance.iter().map(Spectrum::to_json).collect())),
+            (
+                "course",
+                Json::Arr(self.course.iter().map(|l| Json::Arr(l.iter().map(|v| (*v).into()).collect())).collect()),
+            ),
             ("notes", Json::Arr(self.notes.iter().map(|n| n.as_str().into()).collect())),
         ])
+    }
+
+    /// Adds spectra, and their numbers.
+    pub fn put_impedance(&mut self, spectra: Vec<Spectrum>) {
+        for s in &spectra {
+            self.put("impedance.ohmic", &s.name, None, s.ohmic());
+            self.put("impedance.low", &s.name, None, s.points.last().map(|p| p[1]));
+        }
+        self.impedance = spectra;
     }
 
     /// The tables: name and text.
@@ -260,22 +345,33 @@ impl Results {
                 let pair = |i: Option<[f64; 2]>| [0, 1].map(|k| number(i.map(|v| v[k]))).join(",");
                 let _ = writeln!(
                     tables[at].1,
-                    "{},{},{step},{},{},{},{},{}",
+                    "{},{},{step},{},{},{},{},{},{}",
                     q.definition,
                     quoted(&q.of),
                     number(q.value),
                     pair(q.interval),
                     d.unit,
                     q.from,
-                    pair(q.sampling)
+                    pair(q.sampling),
+                    number(q.corrected)
                 );
             }
+        }
+        if !self.impedance.is_empty() {
+            let mut text = String::from("spectrum,frequency_hz,re_ohm,minus_im_ohm\n");
+            for s in &self.impedance {
+                for p in &s.points {
+                    let [f, re, im] = p.map(|v| Json::Num(v).to_line());
+                    let _ = writeln!(text, "{},{f},{re},{im}", quoted(&s.name));
+                }
+            }
+            tables.push(("spectra", text));
         }
         tables
     }
 }
 
-const HEAD: &str = "definition,of,step,value,lo95,hi95,unit,interval_from,sampling_lo95,sampling_hi95\n";
+const HEAD: &str = "definition,of,step,value,lo95,hi95,unit,interval_from,sampling_lo95,sampling_hi95,corrected\n";
 
 /// A cell of a table.
 pub fn quoted(text: &str) -> String {
@@ -299,9 +395,9 @@ mod tests {
         results.leave_out("charge", "no log");
         results.leave_out("charge", "no log");
         let tables = results.tables();
-        let rows = "voxels,pit,3,4.0,,,voxel,,,\nvolume,pit,3,0.5,0.25,1.0,um3,interface,0.0,2.0\n";
+        let rows = "voxels,pit,3,4.0,,,voxel,,,,\nvolume,pit,3,0.5,0.25,1.0,um3,interface,0.0,2.0,\n";
         assert_eq!(tables[0], ("volumes", format!("{HEAD}{rows}")));
-        assert_eq!(tables[1].1, format!("{HEAD}ratio.per_area,plated,,,,,1,,,\n"));
+        assert_eq!(tables[1].1, format!("{HEAD}ratio.per_area,plated,,,,,1,,,,\n"));
         assert_eq!(quoted("a \"b\""), "\"a \"\"b\"\"\"");
         assert_eq!(results.to_json().need_arr("left_out").unwrap().len(), 1);
         assert_eq!(results.get("voxels", "pit", Some(3)).unwrap().value, Some(4.0));

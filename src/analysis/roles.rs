@@ -63,6 +63,10 @@ impl Roles {
         }
         Ok(roles)
     }
+    /// Parts by name, and the class of each.
+    pub fn list(mut self) -> Vec<(&'static str, Option<u8>)> {
+        ROLES.iter().map(|r| r.0).zip(self.slots().map(|s| *s)).collect()
+    }
     /// Electrode and layer of the plating and of the stripping side, and their names.
     pub fn sides(&self) -> [(&'static str, Vec<u8>); 2] {
         let of = |a: Option<u8>, b: Option<u8>| a.into_iter().chain(a.and(b)).collect();
@@ -75,10 +79,8 @@ impl Roles {
         of.slots().into_iter().filter_map(|s| *s).collect()
     }
     /// For manifests.
-    pub fn to_json(mut self, classes: &Classes) -> Json {
-        let names = ROLES.map(|(part, _)| part);
-        let class = |s: &mut Option<u8>| s.map_or(Json::Null, |c| classes.name(c).into());
-        Json::obj(names.into_iter().zip(self.slots().map(class)))
+    pub fn to_json(self, classes: &Classes) -> Json {
+        Json::obj(self.list().into_iter().map(|(part, c)| (part, c.map_or(Json::Null, |c| classes.name(c).into()))))
     }
 }
 

@@ -22,14 +22,17 @@ use super::coloc;
 use super::columns::{Columns, NONE};
 use super::confusion::Counts;
 use super::dendrites::{self, Hanging, Parts};
+use super::evaluated::Evaluated;
 use super::labels::{Grid, Labels, same_grid};
 use super::log::Log;
 use super::map::{Map, Tiles};
+use super::mesh;
 use super::quantity::{Results, ScanInfo};
 use super::roles::Roles;
 use super::solid::Grey;
 use super::surface;
 use super::thickness;
+use super::view::{self, Paint, Picture};
 use crate::error::{Error, Result};
 use crate::segment::classes::Classes;
 use crate::volume::Source;
@@ -68,15 +71,37 @@ pub struct Settings {
     pub most: usize,
     /// What grey values mean.
     pub grey: Option<Grey>,
+    /// How each class is painted; nothing: no pictures.
+    pub paints: Vec<Paint>,
+    /// Classes whose surfaces are wanted.
+    pub meshes: Vec<u8>,
     /// Confusion of each evaluated scan.
     pub confusion: Option<Counts>,
+    /// Series whose true labels are known, segmented as this one was.
+    pub evaluated: Option<Evaluated>,
 }
 
 /// Tiles along the longer side of a field, if their edge is not told.
 const MOST_TILES: usize = 32;
 
-/// Takes maps: name, unit, values.
-pub type Maps<'a> = &'a mut dyn FnMut(&str, &str, &Map) -> Result<()>;
+/// Takes what an analysis makes besides numbers.
+pub trait Keep {
+    /// A map: its name and unit.
+    ///
+    /// # Errors
+    /// What the disk says.
+    fn map(&mut self, name: &str, unit: &str, map: &Map) -> Result<()>;
+    /// A picture.
+    ///
+    /// # Errors
+    /// What the disk says.
+    fn picture(&mut self, name: &str, picture: &Picture) -> Result<()>;
+    /// A surface, `.stl`.
+    ///
+    /// # Errors
+    /// What the disk says.
+    fn mesh(&mut self, name: &str, stl: &[u8]) -> Result<()>;
+}
 
 /// Analysis on its way.
 pub(super) struct Run<'a> {
@@ -95,7 +120,7 @@ pub(super) struct Run<'a> {
     pub turn: Option<usize>,
     /// Table of dendrites.
     pub dendrites: String,
-    maps: Maps<'a>,
+    keep: &'a mut dyn Keep,
 }
 
 /// What is kept of an earlier scan.
@@ -117,12 +142,12 @@ struct AtTurn {
 /// Analyses a series; `progress` takes how many of how many scans are done. Results, and the table of dendrites.
 ///
 /// # Errors
-/// Data: scans of different grids; those of reading and of `maps`.
+/// Data: scans of different grids; those of reading and of `keep`.
 pub fn analyse(
     scans: &[Scan],
     classes: &Classes,
     settings: &Settings,
-    maps: Maps,
+    keep: &mut dyn Keep,
     progress: &dyn Fn(usize, usize),
 ) -> Result<(Results, String)> {
     let first = scans.first().ok_or_else(|| Error::usage("no scan to analyse").help("name a series"))?;
@@ -147,7 +172,7 @@ pub fn analyse(
         dendrites: "step,number,track,event,voxels,volume_um3,footprint_um2,base_um2,height_um,tip_x,tip_y,tip_z,\
                     connected,fragile,bridged_1,bridged_2,isolated\n"
             .into(),
-        maps,
+        keep,
     };
     run.turn = run.find_turn()?;
     let (mut kept, mut at_turn, mut hanging, mut side) = (None, None, None, None);
@@ -157,6 +182,9 @@ pub fn analyse(
     }
     progress(scans.len(), scans.len());
     run.series();
+    if let Some(evaluated) = &settings.evaluated {
+        evaluated.correct(&mut run.results);
+    }
     Ok((run.results, run.dendrites))
 }
 
@@ -170,8 +198,31 @@ impl Run<'_> {
     }
 
     pub(super) fn map(&mut self, i: usize, name: &str, unit: &str, map: &Map) -> Result<()> {
-        let name = format!("step_{:02}.{}", self.scans[i].info.step, name.replace([' ', '/', '\\'], "_"));
-        (self.maps)(&name, unit, map)
+        let name = self.file(i, name);
+        self.keep.map(&name, unit, map)
+    }
+
+    /// Name of a file of a scan.
+    fn file(&self, i: usize, name: &str) -> String {
+        format!("step_{:02}.{}", self.scans[i].info.step, name.replace([' ', '/', '\\'], "_"))
+    }
+
+    /// Pictures and surfaces; `key`: of a scan that is shown in more ways.
+    fn pictures(&mut self, i: usize, key: bool) -> Result<()> {
+        let (scans, settings) = (self.scans, self.settings);
+        if !settings.paints.is_empty() {
+            let name = self.file(i, "view");
+            self.keep.picture(&name, &view::view(&scans[i].labels, &settings.paints)?)?;
+            if key {
+                let name = self.file(i, "section");
+                self.keep.picture(&name, &view::section(&scans[i].labels, &settings.paints)?)?;
+            }
+        }
+        for &class in &settings.meshes {
+            let name = self.file(i, &self.name(class));
+            self.keep.mesh(&name, &mesh::stl(&scans[i].labels, class)?)?;
+        }
+        Ok(())
     }
 
     pub(super) fn sampling(&self, map: &Map) -> Option<[f64; 2]> {
@@ -235,6 +286,7 @@ impl Run<'_> {
                 .leave_out("connectivity, dendrites", "no class plays the part of dendrite and of an electrode");
         }
         let key = i == 0 || self.turn == Some(i) || i + 1 == scans.len();
+        self.pictures(i, key)?;
         for class in [roles.dendrite, roles.deposited].into_iter().flatten().filter(|_| key) {
             let name = self.name(class);
             match thickness::of_class(&scans[i].labels, &columns, class, self.settings.most)? {

@@ -4,13 +4,13 @@
 //! that are asked for; `run` reconstructs, labels and measures it; `analyze` measures the planted classes in the same way;
 //! the table sets one beside the other.
 
+use crate::analysis::quantity::{Value, values};
 use crate::cli::demo::DemoArgs;
 use crate::cli::seg::read_text;
 use crate::cli::{Context, child};
 use crate::error::{Error, Result};
 use crate::exchange::write_text;
 use crate::json::Json;
-use crate::report::page::{Value, values};
 use std::fmt::Write as _;
 use std::path::Path;
 

@@ -7,10 +7,14 @@ use crate::cli::{Command, Context};
 use crate::error::{Error, Result};
 use crate::exchange::{open_stack, write_text};
 use crate::json::Json;
+use crate::os::open_regular;
 use crate::report::figures::MAPS;
 use crate::report::map::Map;
-use crate::report::page::{Sources, page};
+use crate::report::page::{Shown, Sources, page};
+use crate::volume::Source;
+use crate::volume::reader::Reader;
 use std::collections::BTreeMap;
+use std::io::Read as _;
 use std::path::Path;
 
 /// The command.
@@ -20,13 +24,16 @@ pub const COMMAND: Command = Command {
     details: "NUMBERS is the folder of `analyze`, or its results.json. The page is one file that needs no other and no network: \
               diagrams with 95 % intervals whose values show when one points at them, maps with their scales, all tables, \
               definitions, where each panel of the paper is, what was left out and why, parameters and digests. Made again from \
-              the same numbers it has the same bytes.",
-    examples: "  tomolith report out/numbers -o report.html",
+              the same numbers it has the same bytes. With --volumes sections of grey volumes are on it, too; without NUMBERS \
+              they are all of it.",
+    examples: "  tomolith report out/numbers -o report.html\n  tomolith report --volumes out/tooth.mhd -o tooth.html",
     groups: &[(
         "",
         &[
             Opt::new("numbers", Takes::Argument("NUMBERS"), "Folder of `analyze`, or its results.json"),
-            Opt::new("title", Takes::Value("TEXT"), "Heading").default("Operando tomography of a lithium-metal cell"),
+            Opt::new("volumes", Takes::Value("VOLUME,…"), "Grey volumes to show, in the order of time"),
+            Opt::new("without", Takes::Value("WHAT: WHY;…"), "Say what is left out, and why"),
+            Opt::new("title", Takes::Value("TEXT"), "Heading").default("Operando tomography"),
             Opt::new("output", Takes::Value("FILE.html"), "Page to write").short('o'),
             OVERWRITE,
         ],
@@ -59,28 +66,106 @@ fn maps(c: &Context, folder: &Path, pixel: f64) -> Result<BTreeMap<(String, usiz
         }
         let mut values = vec![0.0; d.slice()];
         source.read(0..1, 0..d.ny, &mut values)?;
-        found.insert((kind.to_string(), step), Map { title: format!("step {step}"), width: d.nx, values, pixel });
+        found.insert(
+            (kind.to_string(), step),
+            Map { title: format!("step {step}"), width: d.nx, values, pixel: Some(pixel) },
+        );
     }
     Ok(found)
 }
 
+/// Pictures of an analysis: `step_SS.KIND.png`.
+fn pictures(folder: &Path) -> Result<BTreeMap<(String, usize), Vec<u8>>> {
+    let mut found = BTreeMap::new();
+    if !folder.is_dir() {
+        return Ok(found);
+    }
+    for entry in std::fs::read_dir(folder).map_err(|e| Error::reading(folder, &e))? {
+        let name = entry.map_err(|e| Error::reading(folder, &e))?.file_name().to_string_lossy().into_owned();
+        let parts: Vec<&str> = name.split('.').collect();
+        let [step, kind, "png"] = parts[..] else { continue };
+        let Some(step) = step.strip_prefix("step_").and_then(|s| s.parse::<usize>().ok()) else { continue };
+        let path = folder.join(&name);
+        let mut bytes = Vec::new();
+        open_regular(&path)?.take(LARGEST as u64).read_to_end(&mut bytes).map_err(|e| Error::reading(&path, &e))?;
+        found.insert((kind.to_string(), step), bytes);
+    }
+    Ok(found)
+}
+
+/// Sections through the middle of a volume across z and across y, and what its manifest tells.
+fn shown(c: &Context, path: &Path) -> Result<Shown> {
+    let volume = Reader::open(path, c.io)?;
+    let d = volume.dims();
+    let spacing = volume.spacing().map(|s| s.map(|v| v.0));
+    let pixel = spacing.map(|s| s[0]);
+    let section = |title: String, z: std::ops::Range<usize>, y: std::ops::Range<usize>| -> Result<Map> {
+        let mut values = vec![0.0; z.len() * y.len() * d.nx];
+        volume.read(z, y, &mut values)?;
+        Ok(Map { title, width: d.nx, values, pixel })
+    };
+    let sections = vec![
+        section(format!("z {}", d.nz / 2), d.nz / 2..d.nz / 2 + 1, 0..d.ny)?,
+        section(format!("y {}", d.ny / 2), 0..d.nz, d.ny / 2..d.ny / 2 + 1)?,
+    ];
+    let mut facts = vec![("voxels x, y, z".to_string(), format!("{} x {} x {}", d.nx, d.ny, d.nz))];
+    let size =
+        spacing.map_or("not told: lengths are in voxels".to_string(), |s| format!("{} x {} x {} um", s[0], s[1], s[2]));
+    facts.push(("voxel".into(), size));
+    let plain = |j: &Json| j.as_str().map_or_else(|| j.to_line(), String::from);
+    if let Some(manifest) = volume.manifest() {
+        for (key, value) in manifest.get("params").and_then(Json::as_obj).into_iter().flatten() {
+            facts.push((key.clone(), plain(value)));
+        }
+    }
+    let name = path.file_stem().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
+    Ok(Shown { name, facts, sections })
+}
+
+/// Results without a number: what a report of volumes alone is made of.
+fn nothing() -> Json {
+    let empty = |key: &str| (key.to_string(), Json::Arr(Vec::new()));
+    let none = |key: &str| (key.to_string(), Json::Obj(BTreeMap::new()));
+    let lists = ["quantities", "scans", "left_out", "notes"].map(empty);
+    Json::Obj(lists.into_iter().chain(["parameters", "definitions"].map(none)).collect())
+}
+
 fn run(c: &Context) -> Result<()> {
     let s = &c.settings;
-    let (given, output) = (s.required_path("numbers")?, s.required_path("output")?);
+    let (given, output) = (s.path("numbers")?, s.required_path("output")?);
     super::net::check_output(&output, s.is_on("overwrite")?)?;
-    let file = if given.is_dir() { given.join("results.json") } else { given };
-    let folder = file.parent().unwrap_or(Path::new(""));
-    let read = |path: &Path| Json::parse(&read_text(path)?).map_err(|e| Error::data(e.to_string()).at(path));
-    let results = read(&file)?;
-    if results.get("schema").and_then(Json::as_str) != Some(crate::analysis::quantity::SCHEMA) {
-        return Err(Error::data("is not what `analyze` writes").at(&file));
+    let volumes = s.text("volumes")?.into_iter().flat_map(|t| t.split(','));
+    let volumes = volumes.map(|p| shown(c, Path::new(p.trim()))).collect::<Result<Vec<_>>>()?;
+    if given.is_none() && volumes.is_empty() {
+        return Err(Error::usage("a report of what?").help("name the folder of `analyze`, or --volumes"));
     }
-    let record = folder.join("analysis.json");
-    let provenance = if record.is_file() { Some(read(&record)?) } else { None };
-    let pixel = results.get("parameters").and_then(|p| p.get("voxel_um")?.as_arr()?.first()?.as_f64()).unwrap_or(1.0);
-    let maps = maps(c, &folder.join("maps"), pixel)?;
-    let count = maps.len();
-    let text = page(s.text("title")?.unwrap_or_default(), &Sources { results, provenance, maps })?;
+    let file = given.map(|given| if given.is_dir() { given.join("results.json") } else { given });
+    let read = |path: &Path| Json::parse(&read_text(path)?).map_err(|e| Error::data(e.to_string()).at(path));
+    let mut sources =
+        Sources { results: nothing(), provenance: None, maps: BTreeMap::new(), pictures: BTreeMap::new(), volumes };
+    if let Some(file) = &file {
+        sources.results = read(file)?;
+        if sources.results.get("schema").and_then(Json::as_str) != Some(crate::analysis::quantity::SCHEMA) {
+            return Err(Error::data("is not what `analyze` writes").at(file));
+        }
+        let folder = file.parent().unwrap_or(Path::new(""));
+        let record = folder.join("analysis.json");
+        sources.provenance = if record.is_file() { Some(read(&record)?) } else { None };
+        let parameters = sources.results.get("parameters");
+        let pixel = parameters.and_then(|p| p.get("voxel_um")?.as_arr()?.first()?.as_f64()).unwrap_or(1.0);
+        sources.maps = maps(c, &folder.join("maps"), pixel)?;
+        sources.pictures = pictures(&folder.join("views"))?;
+    }
+    if let (Some(text), Json::Obj(members)) = (s.text("without")?, &mut sources.results)
+        && let Some(Json::Arr(left_out)) = members.get_mut("left_out")
+    {
+        for part in text.split(';') {
+            let (what, why) = part.split_once(':').unwrap_or((part, "not said"));
+            left_out.push(Json::obj([("what", what.trim().into()), ("why", Json::from(why.trim()))]));
+        }
+    }
+    let text = page(s.text("title")?.unwrap_or_default(), &sources)?;
     write_text(&output, &text, s.is_on("overwrite")?)?;
-    c.out.line(format!("{}: {count} maps, {} bytes", output.display(), text.len()))
+    let (maps, pictures) = (sources.maps.len(), sources.pictures.len());
+    c.out.line(format!("{}: {maps} maps, {pictures} pictures, {} bytes", output.display(), text.len()))
 }

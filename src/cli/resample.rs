@@ -14,6 +14,7 @@ use crate::num::linalg::Matrix;
 use crate::os;
 use crate::provenance::InputFile;
 use crate::register::Rigid;
+use crate::register::block::point_variances;
 use crate::register::interpolate::Interpolation;
 use crate::register::resample::{Grid, Plan, resample};
 use crate::volume::manifest::{Job, Manifest};
@@ -102,18 +103,57 @@ fn run(context: &Context) -> Result<()> {
     context.out.line(summary(&base, &manifest)?)
 }
 
+/// Rows of numbers.
+fn square<const N: usize>(from: &Json, key: &str) -> Result<Matrix<N>> {
+    let wrong = || Error::data(format!("`{key}` is not {N} rows of {N} numbers"));
+    let row = |values: &Json| {
+        let values: Option<Vec<f64>> = values.as_arr()?.iter().map(Json::as_f64).collect();
+        values?.try_into().ok()
+    };
+    let rows: Option<Vec<[f64; N]>> = from.need_arr(key)?.iter().map(row).collect();
+    rows.and_then(|r| r.try_into().ok()).ok_or_else(wrong)
+}
+
+/// Standard deviation by which the depth (y) of a volume that was registered is uncertain, voxels: root mean square over
+/// the corners of each body's region; of several bodies the largest.
+///
+/// # Errors
+/// What reading says; data: no transform of `register`.
+pub fn depth_sigma(path: &Path) -> Result<f64> {
+    let json = read_json(path)?;
+    let mut most = 0.0f64;
+    for body in json.need_arr("bodies")? {
+        let (motion, covariance) = (motion_of(body)?, square::<6>(body, "covariance_rad_voxels")?);
+        let region = body.need("region")?;
+        let ends = |axis: &str| -> Result<[f64; 2]> {
+            let ends = region.need_arr(axis)?.iter().map(Json::as_f64).collect::<Option<Vec<f64>>>();
+            ends.and_then(|e| e.try_into().ok()).ok_or_else(|| Error::data(format!("`region` has no {axis}")))
+        };
+        let ends = [ends("x")?, ends("y")?, ends("z")?];
+        let corner = |k: usize| std::array::from_fn(|axis| ends[axis][k >> axis & 1]);
+        let sum = (0..8).fold(0.0, |s, k| s + point_variances(&motion, &covariance, &corner(k))[1]);
+        most = most.max((sum / 8.0).max(0.0).sqrt());
+    }
+    Ok(most)
+}
+
+fn read_json(path: &Path) -> Result<Json> {
+    let mut text = String::new();
+    let limit = MAX_TEXT as u64 + 1;
+    os::open_regular(path)?.take(limit).read_to_string(&mut text).map_err(|e| Error::reading(path, &e))?;
+    let json = Json::parse(&text)?;
+    match json.get("schema").and_then(Json::as_str).is_some_and(|schema| schema != SCHEMA) {
+        true => Err(Error::data(format!("not a transform: this version reads `{SCHEMA}`"))),
+        false => Ok(json),
+    }
+}
+
 /// The matrix of a transform, or of one of its bodies.
 ///
 /// # Errors
 /// What reading says; data: no transform; usage: no such body.
 pub fn read_transform(path: &Path, body: Option<&str>) -> Result<Rigid> {
-    let mut text = String::new();
-    let limit = MAX_TEXT as u64 + 1;
-    os::open_regular(path)?.take(limit).read_to_string(&mut text).map_err(|e| Error::reading(path, &e))?;
-    let json = Json::parse(&text)?;
-    if json.get("schema").and_then(Json::as_str).is_some_and(|schema| schema != SCHEMA) {
-        return Err(Error::data(format!("not a transform: this version reads `{SCHEMA}`")));
-    }
+    let json = read_json(path)?;
     let from = match body {
         None => &json,
         Some(name) => {
@@ -125,19 +165,13 @@ pub fn read_transform(path: &Path, body: Option<&str>) -> Result<Rigid> {
             })?
         }
     };
-    let wrong = || Error::data("`matrix` is not 4 rows of 4 numbers");
-    let mut matrix: Matrix<4> = [[0.0; 4]; 4];
-    let rows = from.need_arr("matrix")?;
-    if rows.len() != 4 {
-        return Err(wrong());
-    }
-    for (row, values) in matrix.iter_mut().zip(rows) {
-        let values: Option<Vec<f64>> = values.as_arr().ok_or_else(wrong)?.iter().map(Json::as_f64).collect();
-        *row = values.and_then(|v| v.try_into().ok()).ok_or_else(wrong)?;
-    }
+    motion_of(from)
+}
+
+fn motion_of(from: &Json) -> Result<Rigid> {
     let list = |key: &str| -> Option<Vec<f64>> { from.get(key)?.as_arr()?.iter().map(Json::as_f64).collect() };
     let centre = list("centre").and_then(|c| c.try_into().ok()).unwrap_or([0.0; 3]);
-    Rigid::from_matrix(&matrix, centre)
+    Rigid::from_matrix(&square(from, "matrix")?, centre)
 }
 
 /// Writes a volume through its motion, and its mask beside it.

@@ -37,14 +37,16 @@ pub struct Cell {
     pub rules: bool,
     /// Whether numbers are made of the classes.
     pub analyses: bool,
+    /// Whether there is a report.
+    pub reports: bool,
 }
 
 /// The rotation axis of all scans, a text file with its pixel.
 struct AxisFile(String);
 /// A reconstructed volume.
 struct Slices(String);
-/// A volume on the grid of all.
-struct OnGrid(String);
+/// A volume on the grid of all, and how it came there, if it was moved.
+struct OnGrid(String, Option<String>);
 /// A volume of classes.
 struct Classes(String);
 /// A list of classes and times.
@@ -63,14 +65,16 @@ pub fn steps(cell: &Cell) -> Vec<Step> {
     let axis = cell.one_axis.then(|| way.center());
     let slices: Vec<Slices> = (0..cell.scans.len()).map(|k| way.recon(k, axis.as_ref())).collect();
     let volumes: Vec<OnGrid> =
-        if cell.registers { way.register(&slices) } else { slices.into_iter().map(|s| OnGrid(s.0)).collect() };
+        if cell.registers { way.register(&slices) } else { slices.into_iter().map(|s| OnGrid(s.0, None)).collect() };
     if cell.segments {
         let classes: Vec<Classes> = volumes.iter().enumerate().map(|(k, v)| way.classes(k, v)).collect();
         if cell.analyses {
-            let series = way.series(&classes);
+            let series = way.series(&classes, &volumes);
             let numbers = way.analyze(&series, &classes, &volumes);
-            way.report(&numbers);
+            way.report(Some(&numbers), &volumes);
         }
+    } else if cell.reports {
+        way.report(None, &volumes);
     }
     way.steps
 }
@@ -155,7 +159,8 @@ impl Way<'_> {
         let transforms = others.iter().map(|&k| format!("registered/{}.transform.json", name_of(k)));
         let makes = (0..slices.len()).map(volume).chain(transforms).collect();
         self.command("register".into(), "register", own, makes);
-        (0..slices.len()).map(|k| OnGrid(volume(k))).collect()
+        let transform = |k: usize| (k != fixed).then(|| format!("registered/{}.transform.json", name_of(k)));
+        (0..slices.len()).map(|k| OnGrid(volume(k), transform(k))).collect()
     }
 
     fn classes(&mut self, number: usize, volume: &OnGrid) -> Classes {
@@ -175,7 +180,7 @@ impl Way<'_> {
         Classes(made)
     }
 
-    fn series(&mut self, classes: &[Classes]) -> Series {
+    fn series(&mut self, classes: &[Classes], volumes: &[OnGrid]) -> Series {
         let file = "series.toml".to_string();
         let mut text = String::from("# What was segmented, in the order of time.\n");
         for (k, (classes, scan)) in classes.iter().zip(&self.cell.scans).enumerate() {
@@ -184,6 +189,12 @@ impl Way<'_> {
                 Some([step, minutes, start]) => format!("step = {step}\nminutes = {minutes}\nstart_s = {start}\n"),
                 None => format!("step = {k}\n"),
             };
+            match &volumes[k].1 {
+                Some(transform) => text += &format!("transform = \"{transform}\"\n"),
+                // The one that the others are brought onto is where it is.
+                None if self.cell.registers => text += "sigma = 0.0\n",
+                None => (),
+            }
         }
         let does = Does::Text(text);
         self.steps.push(Step {
@@ -204,6 +215,7 @@ impl Way<'_> {
         // The labels that the series names.
         if let Some(step) = self.steps.last_mut() {
             step.uses = classes.iter().map(|c| c.0.clone()).collect();
+            step.uses.extend(volumes.iter().filter_map(|v| v.1.clone()));
             // A pattern for grey values may name any of the volumes.
             if step.words().contains(&Word::text("--grey")) {
                 step.uses.extend(volumes.iter().map(|v| v.0.clone()));
@@ -212,15 +224,30 @@ impl Way<'_> {
         Numbers("numbers".into())
     }
 
-    fn report(&mut self, numbers: &Numbers) {
-        let own = vec![
-            Word::Made(format!("{}/results.json", numbers.0)),
+    fn report(&mut self, numbers: Option<&Numbers>, volumes: &[OnGrid]) {
+        let mut own: Vec<Word> = numbers.iter().map(|n| Word::Made(format!("{}/results.json", n.0))).collect();
+        own.extend([
+            Word::text("--volumes"),
+            Word::List(volumes.iter().map(|v| v.0.clone()).collect()),
             Word::text("-o"),
             Word::Output("report.html".into()),
+        ]);
+        let one = self.cell.scans.len() == 1;
+        let without = [
+            (
+                !self.cell.segments,
+                "classes and every number of them: no weights of a network are given, see [seg.predict]",
+            ),
+            (one, "what changes over time: there is one scan"),
+            (!one && !self.cell.registers, "registration: the scans are said to stand still"),
         ];
+        let without: Vec<&str> = without.into_iter().filter(|w| w.0).map(|w| w.1).collect();
+        if !without.is_empty() {
+            own.extend([Word::text("--without"), Word::text(without.join(";"))]);
+        }
         self.command("report".into(), "report", own, vec!["report.html".into()]);
-        // Tables and maps lie beside; this names them with their digests.
-        if let Some(step) = self.steps.last_mut() {
+        // Tables, maps and pictures lie beside; this names them with their digests.
+        if let (Some(step), Some(numbers)) = (self.steps.last_mut(), numbers) {
             step.uses = vec![format!("{}/analysis.json", numbers.0)];
         }
     }
@@ -248,6 +275,7 @@ mod tests {
             segments: true,
             rules: true,
             analyses: true,
+            reports: true,
             ..Cell::default()
         }
     }
@@ -267,7 +295,8 @@ mod tests {
         assert_eq!(names[names.len() - 3..], ["series", "numbers", "report"]);
         // What is not asked for is not done.
         let short = super::steps(&Cell { segments: false, registers: false, one_axis: false, ..cell() });
-        assert_eq!(short.len(), 3);
+        let names: Vec<&str> = short.iter().map(|s| s.name.as_str()).collect();
+        assert_eq!(names, ["recon s00", "recon s01", "recon s02", "report"]);
     }
 
     #[test]
@@ -288,6 +317,9 @@ mod tests {
         let changed = key(&options, "a");
         let differ: Vec<usize> = (0..before.len()).filter(|&i| changed[i] != before[i]).collect();
         assert_eq!(differ, [1, 2, 3]);
+        let mut free = cell();
+        free.options.insert("recon", vec![Word::Free("--memory".into()), Word::Free("4GiB".into())]);
+        assert_eq!(key(&free, "a"), before, "no bit depends on it");
         // No two steps have one key.
         assert!((1..before.len()).all(|i| !before[..i].contains(&before[i])));
     }

@@ -33,8 +33,8 @@ pub const VERSIONS: [(&str, u32); 8] = [
     ("seg predict", 1),
     ("seg after", 1),
     ("series", 1),
-    ("analyze", 1),
-    ("report", 1),
+    ("analyze", 2),
+    ("report", 2),
 ];
 
 /// Version of a stage.
@@ -47,6 +47,8 @@ pub fn version(stage: &str) -> u32 {
 pub enum Word {
     /// Itself.
     Text(String),
+    /// Itself, and no part of the key: no bit depends on it.
+    Free(String),
     /// Files from outside of the run folder, with commas.
     Inputs(Vec<PathBuf>),
     /// A file in the run folder that an earlier step made.
@@ -138,6 +140,7 @@ impl Step {
         for word in self.words() {
             match word {
                 Word::Text(text) => part("text", text),
+                Word::Free(_) => (),
                 Word::Inputs(paths) => {
                     for path in paths {
                         part("input", &outside(path)?.hex());

@@ -195,17 +195,22 @@ pub fn scatter(pass: &Pass) -> Option<Matrix<6>> {
 
 /// Standard deviation of where a point goes, voxels: the root of the trace of G Cov Gᵀ, G = (−[R (p − c)]×, 1).
 pub fn point_sigma(motion: &Rigid, covariance: &Matrix<6>, p: &Point) -> f64 {
+    point_variances(motion, covariance, p).iter().fold(0.0, |s, v| s + v).max(0.0).sqrt()
+}
+
+/// Variances of where a point goes along x, y, z, voxels²: the diagonal of G Cov Gᵀ.
+pub fn point_variances(motion: &Rigid, covariance: &Matrix<6>, p: &Point) -> [f64; 3] {
     let [x, y, z] = sub(&sub(&motion.apply(p), &motion.centre), &motion.translation);
     let g = [[0.0, z, -y, 1.0, 0.0, 0.0], [-z, 0.0, x, 0.0, 1.0, 0.0], [y, -x, 0.0, 0.0, 0.0, 1.0]];
-    let mut trace = 0.0;
-    for row in &g {
+    g.map(|row| {
+        let mut variance = 0.0;
         for i in 0..6 {
             for l in 0..6 {
-                trace += row[i] * covariance[i][l] * row[l];
+                variance += row[i] * covariance[i][l] * row[l];
             }
         }
-    }
-    trace.max(0.0).sqrt()
+        variance
+    })
 }
 
 /// Below this part of the greatest, information is rounding.

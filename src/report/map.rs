@@ -14,8 +14,8 @@ pub struct Map {
     pub width: usize,
     /// Values, \[row\]\[column\]; NaN where there is none.
     pub values: Vec<f32>,
-    /// Micrometres from a column to the next.
-    pub pixel: f64,
+    /// Micrometres from a column to the next; none where nobody tells: lengths are in voxels.
+    pub pixel: Option<f64>,
 }
 
 /// Colours of a scale from 0 to 1.
@@ -25,6 +25,8 @@ pub enum Scale {
     Sequential,
     /// Blue below the middle, white there, red above.
     Diverging,
+    /// From black to white.
+    Grey,
 }
 
 const VIRIDIS: [[u8; 3]; 11] = [
@@ -40,6 +42,7 @@ const VIRIDIS: [[u8; 3]; 11] = [
     [189, 223, 38],
     [253, 231, 37],
 ];
+const BLACK_WHITE: [[u8; 3]; 2] = [[0, 0, 0], [255, 255, 255]];
 const BLUE_RED: [[u8; 3]; 3] = [[33, 102, 172], [247, 247, 247], [178, 24, 43]];
 /// Where there is no number.
 const NOTHING: [u8; 3] = [210, 210, 210];
@@ -51,7 +54,11 @@ const SHOWN: f64 = 200.0;
 impl Scale {
     /// The colour at t, 0 to 1.
     pub fn colour(self, t: f64) -> [u8; 3] {
-        let table: &[[u8; 3]] = if self == Scale::Sequential { &VIRIDIS } else { &BLUE_RED };
+        let table: &[[u8; 3]] = match self {
+            Scale::Sequential => &VIRIDIS,
+            Scale::Diverging => &BLUE_RED,
+            Scale::Grey => &BLACK_WHITE,
+        };
         let at = t.clamp(0.0, 1.0) * (table.len() - 1) as f64;
         let k = (at as usize).min(table.len() - 2);
         let part = at - k as f64;
@@ -69,6 +76,15 @@ pub fn limits<'a>(maps: impl Iterator<Item = &'a Map>) -> ([f64; 2], Scale) {
     } else {
         ([0.0, if high > 0.0 { high } else { 1.0 }], Scale::Sequential)
     }
+}
+
+/// Limits of grey pictures together: what all but two hundredths of their values lie within.
+pub fn grey_limits<'a>(maps: impl Iterator<Item = &'a Map>) -> [f64; 2] {
+    let mut values: Vec<f32> = maps.flat_map(|m| &m.values).copied().filter(|v| v.is_finite()).collect();
+    values.sort_by(f32::total_cmp);
+    let at = |part: usize| values.get(values.len().saturating_sub(1) * part / 100).map_or(0.0, |v| f64::from(*v));
+    let [low, high] = [at(1), at(99)];
+    if low < high { [low, high] } else { [low - 1.0, high + 1.0] }
 }
 
 /// Means of squares of n x n values, those that are numbers.
@@ -99,7 +115,7 @@ impl Map {
         let png = base64(&encode_rgb8(width, height, &rgb)?);
         let shown = SHOWN * height as f64 / width as f64;
         // A length that is round and at most a third of the width.
-        let whole = width as f64 * n as f64 * self.pixel;
+        let whole = width as f64 * n as f64 * self.pixel.unwrap_or(1.0);
         if !(1e-3..1e12).contains(&whole) {
             return Err(Error::data(format!("a map of {whole} µm")).help("see voxel_um in the results' parameters"));
         }
@@ -120,11 +136,12 @@ impl Map {
         );
         let _ = write!(
             s,
-            "<path class=\"b\" d=\"M2 {0:.1}h{bar:.1}\"/><text x=\"{1:.1}\" y=\"{2:.1}\">{3} µm</text></svg>",
+            "<path class=\"b\" d=\"M2 {0:.1}h{bar:.1}\"/><text x=\"{1:.1}\" y=\"{2:.1}\">{3} {4}</text></svg>",
             shown + 10.0,
             bar + 8.0,
             shown + 14.0,
-            short(length)
+            short(length),
+            if self.pixel.is_some() { "µm" } else { "voxels" }
         );
         let _ = write!(s, "<figcaption>{}</figcaption></figure>", escape(&self.title));
         Ok(s)
@@ -177,11 +194,13 @@ mod tests {
         assert_eq!(Scale::Sequential.colour(1.0), VIRIDIS[10]);
         assert_eq!(Scale::Sequential.colour(0.1), VIRIDIS[1]);
         assert_eq!(Scale::Diverging.colour(0.5), BLUE_RED[1]);
-        let map = |values: Vec<f32>| Map { title: "m".into(), width: 2, values, pixel: 1.33 };
+        let map = |values: Vec<f32>| Map { title: "m".into(), width: 2, values, pixel: Some(1.33) };
         let (a, b) = (map(vec![0.0, 2.0, f32::NAN, 1.0]), map(vec![0.0, 5.0, 0.0, 0.0]));
         assert_eq!(limits([&a, &b].into_iter()), ([0.0, 5.0], Scale::Sequential));
         assert_eq!(limits([&a, &map(vec![-3.0; 4])].into_iter()), ([-3.0, 3.0], Scale::Diverging));
         assert_eq!(binned(&a, 2), (1, vec![1.0]));
+        let ramp = map((0..=100u8).map(f32::from).collect());
+        assert_eq!((grey_limits([&ramp].into_iter()), grey_limits([].into_iter())), ([1.0, 99.0], [-1.0, 1.0]));
         assert!(a.svg([0.0, 5.0], Scale::Sequential).unwrap().contains("data:image/png;base64,iVBOR"));
     }
 }

@@ -2,8 +2,9 @@
 
 use super::chart::{Chart, Line, Point};
 use super::figures::{CURVES, Curves, MAPS, OTHERS, PANELS, ROLES};
-use super::map::{Map, bar, limits};
+use super::map::{Map, Scale, bar, base64, grey_limits, limits};
 use super::{escape, short};
+use crate::analysis::quantity::{Value, values};
 use crate::error::Result;
 use crate::json::Json;
 use std::collections::BTreeMap;
@@ -17,6 +18,20 @@ pub struct Sources {
     pub provenance: Option<Json>,
     /// Maps by kind and step.
     pub maps: BTreeMap<(String, usize), Map>,
+    /// Pictures (PNG) by kind, `view` or `section`, and step.
+    pub pictures: BTreeMap<(String, usize), Vec<u8>>,
+    /// Grey volumes.
+    pub volumes: Vec<Shown>,
+}
+
+/// A grey volume as the page shows it.
+pub struct Shown {
+    /// Its name.
+    pub name: String,
+    /// What is known of it.
+    pub facts: Vec<(String, String)>,
+    /// Sections through its middle.
+    pub sections: Vec<Map>,
 }
 
 /// Most maps of one kind that are shown.
@@ -44,60 +59,15 @@ svg{max-width:100%;height:auto;font:11px system-ui,sans-serif}svg.bar{display:bl
 .maps{display:flex;flex-wrap:wrap;gap:1em}figure{margin:0}figcaption{font-size:.85em;color:#555}.map svg image{image-rendering:pixelated}\
 table{border-collapse:collapse;font-size:.88em}td,th{padding:.15em .7em;border-bottom:1px solid #e6e6e6;text-align:left;vertical-align:top}\
 td.n{text-align:right;font-variant-numeric:tabular-nums}code{font-size:.92em}.warn{background:#fff4d6;padding:.4em .8em;border-left:4px solid #e69f00}\
+.key{display:inline-block;width:.9em;height:.9em;margin:0 .3em 0 .9em;vertical-align:-1px}figure img{max-width:100%;image-rendering:auto}\
 details{margin:.5em 0}summary{cursor:pointer}";
-
-/// A number of the results, as [`crate::analysis::quantity::Quantity`] writes it.
-pub struct Value<'a> {
-    /// Name of its definition.
-    pub definition: &'a str,
-    /// What it is of.
-    pub of: &'a str,
-    /// Step of its scan.
-    pub step: Option<usize>,
-    /// The number.
-    pub value: Option<f64>,
-    /// 95 %: this field.
-    pub interval: Option<[f64; 2]>,
-    /// 95 %: another field.
-    pub sampling: Option<[f64; 2]>,
-    /// What the interval is from.
-    pub from: &'a str,
-    /// Unit.
-    pub unit: &'a str,
-}
-
-fn pair(json: Option<&Json>) -> Option<[f64; 2]> {
-    let both = json?.as_arr()?;
-    Some([both.first()?.as_f64()?, both.get(1)?.as_f64()?])
-}
-
-/// The numbers of `results.json`.
-///
-/// # Errors
-/// Data: results of another kind.
-pub fn values(results: &Json) -> Result<Vec<Value<'_>>> {
-    results.need_arr("quantities")?.iter().map(value).collect()
-}
-
-/// One entry of `quantities`.
-fn value(q: &Json) -> Result<Value<'_>> {
-    let text = |key: &str| q.get(key).and_then(Json::as_str).unwrap_or("");
-    Ok(Value {
-        definition: q.need_str("definition")?,
-        of: q.need_str("of")?,
-        step: q.get("step").and_then(Json::as_u64).map(|s| s as usize),
-        value: q.get("value").and_then(Json::as_f64),
-        interval: pair(q.get("interval95")),
-        sampling: pair(q.get("sampling95")),
-        from: text("interval_from"),
-        unit: text("unit"),
-    })
-}
 
 /// What stands along x: minutes of current where all scans tell them, else steps.
 struct Axis {
     label: &'static str,
     of_step: BTreeMap<usize, f64>,
+    /// Hours on the log's clock at which scans begin, where they are known.
+    hours: Vec<f64>,
     /// Where charge becomes discharge.
     turn: Option<f64>,
 }
@@ -106,6 +76,7 @@ impl Axis {
     fn new(results: &Json, values: &[Value]) -> Result<Axis> {
         let scans = results.need_arr("scans")?;
         let mut steps = Vec::new();
+        let hours = |s: &Json| s.get("start_s").and_then(Json::as_f64).map(|s| s / 3600.0);
         for scan in scans {
             steps.push((scan.need_u64("step")? as usize, scan.get("minutes_on").and_then(Json::as_f64)));
         }
@@ -119,7 +90,12 @@ impl Axis {
             charge.fold(None::<(usize, f64)>, |most, c| if most.is_none_or(|m| c.1 > m.1) { Some(c) } else { most });
         let last = of_step.keys().next_back().copied();
         let turn = most.filter(|m| Some(m.0) != last && m.1 > 0.0).and_then(|m| of_step.get(&m.0).copied());
-        Ok(Axis { label: if minutes { "minutes of current" } else { "step" }, of_step, turn })
+        Ok(Axis {
+            label: if minutes { "minutes of current" } else { "step" },
+            of_step,
+            hours: scans.iter().filter_map(hours).collect(),
+            turn,
+        })
     }
 }
 
@@ -147,7 +123,7 @@ fn chart(figure: &Curves, results: &Json, all: &[Value], axis: &Axis) -> Option<
         for of in names {
             let point = |v: &Value| {
                 let x = *axis.of_step.get(&v.step?)?;
-                Some(Point { x, y: v.value?, interval: v.interval })
+                Some(Point { x, y: v.corrected.or(v.value)?, interval: v.interval })
             };
             let points: Vec<Point> = of_it().filter(|v| v.of == of).filter_map(point).collect();
             if points.is_empty() {
@@ -170,17 +146,18 @@ fn interval(v: Option<[f64; 2]>) -> String {
 }
 
 fn table(rows: &[&Value], s: &mut String) {
-    *s += "<table><tr><th>what</th><th>of</th><th>step</th><th>value</th><th>unit</th><th>95 %: this field</th>\
+    *s += "<table><tr><th>what</th><th>of</th><th>step</th><th>value</th><th>corrected</th><th>unit</th><th>95 %: this field</th>\
            <th>95 %: another field</th><th>from</th></tr>";
     for v in rows {
         let _ = write!(
             s,
-            "<tr><td><a href=\"#d-{0}\">{0}</a></td><td>{1}</td><td class=\"n\">{2}</td><td class=\"n\">{3}</td><td>{4}</td>\
-             <td class=\"n\">{5}</td><td class=\"n\">{6}</td><td>{7}</td></tr>",
+            "<tr><td><a href=\"#d-{0}\">{0}</a></td><td>{1}</td><td class=\"n\">{2}</td><td class=\"n\">{3}</td><td class=\"n\">{4}</td>\
+             <td>{5}</td><td class=\"n\">{6}</td><td class=\"n\">{7}</td><td>{8}</td></tr>",
             escape(v.definition),
             escape(v.of),
             v.step.map_or("–".into(), |k| k.to_string()),
             v.value.map_or("–".into(), short),
+            v.corrected.map_or(String::new(), short),
             escape(v.unit),
             interval(v.interval),
             interval(v.sampling),
@@ -193,6 +170,111 @@ fn table(rows: &[&Value], s: &mut String) {
 /// A member of a JSON object as a row of text.
 fn plain(json: &Json) -> String {
     json.as_str().map_or_else(|| json.to_line(), String::from)
+}
+
+/// At most [`MOST_MAPS`] of `n`, evenly, with the first and the last.
+fn evenly(n: usize) -> impl Iterator<Item = usize> {
+    (0..n.min(MOST_MAPS)).map(move |k| if n <= MOST_MAPS { k } else { k * (n - 1) / (MOST_MAPS - 1) })
+}
+
+/// Views and sections of the labels, with the colours of the classes.
+fn pictures(sources: &Sources, shown: &mut Vec<&str>, s: &mut String) {
+    let kinds = [
+        ("view", "views", "Classes in three dimensions"),
+        ("section", "label-sections", "Classes in the middle slice"),
+    ];
+    for (kind, id, title) in kinds {
+        let of_kind: Vec<_> = sources.pictures.iter().filter(|((k, _), _)| k == kind).collect();
+        if of_kind.is_empty() {
+            continue;
+        }
+        if shown.is_empty() {
+            *s += "<h2>Classes</h2><p>The depth goes down, the plating side is above; electrodes can be looked through.</p><p>";
+            let roles = sources.results.get("parameters").and_then(|p| p.get("roles"));
+            for (role, colour) in ROLES {
+                if let Some(name) = roles.and_then(|r| r.get(role)?.as_str()) {
+                    let _ = write!(s, "<span class=\"key\" style=\"background:{colour}\"></span>{} ", escape(name));
+                }
+            }
+            *s += "</p>";
+        }
+        shown.push(id);
+        let _ = write!(s, "<section id=\"{id}\"><h3>{title}</h3><div class=\"maps\">");
+        for ((_, step), png) in of_kind {
+            let _ = write!(
+                s,
+                "<figure><img alt=\"{kind} of step {step}\" width=\"240\" src=\"data:image/png;base64,{}\"/>\
+                 <figcaption>step {step}</figcaption></figure>",
+                base64(png)
+            );
+        }
+        *s += "</div></section>";
+    }
+}
+
+/// Grey volumes: facts and sections, all with one scale.
+fn grey(volumes: &[Shown], shown: &mut Vec<&str>, s: &mut String) -> Result<()> {
+    if volumes.is_empty() {
+        return Ok(());
+    }
+    shown.push("sections");
+    let limits = grey_limits(volumes.iter().flat_map(|v| &v.sections));
+    let _ = write!(s, "<h2 id=\"sections\">Volumes</h2>{}", bar(limits, Scale::Grey, "grey value"));
+    let chosen: Vec<&Shown> = evenly(volumes.len()).map(|k| &volumes[k]).collect();
+    for volume in &chosen {
+        let _ = write!(s, "<h3>{}</h3><div class=\"maps\">", escape(&volume.name));
+        for section in &volume.sections {
+            *s += &section.svg(limits, Scale::Grey)?;
+        }
+        *s += "</div>";
+    }
+    *s += "<details><summary>how they were made</summary>";
+    for volume in volumes {
+        let _ = write!(s, "<h3>{}</h3><table>", escape(&volume.name));
+        for (key, value) in &volume.facts {
+            let _ = write!(s, "<tr><td>{}</td><td><code>{}</code></td></tr>", escape(key), escape(value));
+        }
+        *s += "</table>";
+    }
+    *s += "</details>";
+    Ok(())
+}
+
+/// Current, voltage and impedance: anchor, heading, diagram.
+fn electric(results: &Json, axis: &Axis) -> Vec<(&'static str, &'static str, String)> {
+    let rows = |list: Option<&Json>| -> Vec<Vec<f64>> {
+        let row = |r: &Json| r.as_arr().unwrap_or_default().iter().filter_map(Json::as_f64).collect();
+        list.and_then(Json::as_arr).unwrap_or_default().iter().map(row).collect()
+    };
+    let line = |name: &str, k: usize, points: Vec<[f64; 2]>| Line {
+        name: name.into(),
+        colour: OTHERS[k % OTHERS.len()].into(),
+        points: points.into_iter().map(|[x, y]| Point { x, y, interval: None }).collect(),
+    };
+    let course = rows(results.get("course"));
+    let column = |k: usize| course.iter().filter_map(|r| Some([*r.first()?, *r.get(k)?])).collect::<Vec<_>>();
+    let scans = axis.hours.iter().map(|h| [*h, 0.0]).collect::<Vec<_>>();
+    let chart = |x: &str, y: &str, lines: Vec<Line>| {
+        let lines = lines.into_iter().filter(|l| !l.points.is_empty()).collect();
+        Chart { x: x.into(), y: y.into(), lines, mark: None }.svg()
+    };
+    let mut found = Vec::new();
+    if !course.is_empty() {
+        let both = [
+            chart("hours", "current, mA", vec![line("current", 0, column(1)), line("scans begin", 1, scans)]),
+            chart("hours", "voltage, V", vec![line("voltage", 2, column(2))]),
+        ];
+        found.push(("cycling", "Current, voltage and scans", both.into_iter().flatten().collect()));
+    }
+    let spectra = results.get("impedance").and_then(Json::as_arr).unwrap_or_default();
+    let nyquist = |(k, spectrum): (usize, &Json)| {
+        let points =
+            rows(spectrum.get("hz_re_minus_im")).iter().filter_map(|p| Some([*p.get(1)?, *p.get(2)?])).collect();
+        line(spectrum.get("name").and_then(Json::as_str).unwrap_or(""), k, points)
+    };
+    let svg = chart("Re Z, ohm", "−Im Z, ohm", spectra.iter().enumerate().map(nyquist).collect());
+    found.extend(svg.map(|svg| ("nyquist", "Impedance", svg)));
+    found
 }
 
 /// The page.
@@ -208,31 +290,47 @@ pub fn page(title: &str, sources: &Sources) -> Result<String> {
          <title>{0}</title><style>{STYLE}</style></head><body><h1>{0}</h1>",
         escape(title)
     );
-    let _ = write!(s, "<p>{} scans, {} numbers. ", results.need_arr("scans")?.len(), all.len());
+    let of = |n: usize, what: &str| if n > 0 { format!("{n} {what}. ") } else { String::new() };
+    let (scans, shown) = (results.need_arr("scans")?.len(), sources.volumes.len());
+    let _ = write!(s, "<p>{}{}{}", of(scans, "scans"), of(shown, "grey volumes"), of(all.len(), "numbers"));
     s += "Hover over a point for its value. Bars are 95 % intervals, of correlations what chance gives. Numbers are defined <a href=\"#definitions\">below</a>; \
           what was left out, and why, stands <a href=\"#left-out\">there</a>.</p>";
     for note in results.get("notes").and_then(Json::as_arr).unwrap_or_default() {
         let _ = write!(s, "<p class=\"warn\">{}</p>", escape(&plain(note)));
     }
 
-    s += "<h2>At the end</h2>";
     let last = axis.of_step.keys().next_back().copied();
     let rows: Vec<&Value> = HEADLINES
         .iter()
         .flat_map(|name| all.iter().filter(move |v| v.definition == *name))
         .filter(|v| v.step == last || v.step.is_none())
         .collect();
-    table(&rows, &mut s);
-
-    s += "<h2>Over the series</h2><div class=\"charts\">";
+    if !rows.is_empty() {
+        s += "<h2>At the end</h2>";
+        table(&rows, &mut s);
+    }
     let mut shown: Vec<&str> = Vec::new();
+    pictures(sources, &mut shown, &mut s);
+    grey(&sources.volumes, &mut shown, &mut s)?;
+
+    if !all.is_empty() {
+        s += "<h2>Over the series</h2>";
+    }
+    s += "<div class=\"charts\">";
+    for (id, title, svg) in electric(results, &axis) {
+        shown.push(id);
+        let _ = write!(s, "<section id=\"{id}\"><h3>{title}</h3>{svg}</section>");
+    }
     for figure in CURVES {
         if let Some(svg) = chart(figure, results, &all, &axis) {
             shown.push(figure.id);
             let _ = write!(s, "<section id=\"{}\"><h3>{}</h3>{svg}</section>", figure.id, escape(figure.title));
         }
     }
-    s += "</div><h2>Maps</h2><p>Each seen along the depth; all maps of a kind have one scale.</p>";
+    s += "</div>";
+    if !sources.maps.is_empty() {
+        s += "<h2>Maps</h2><p>Each seen along the depth; all maps of a kind have one scale.</p>";
+    }
     for figure in MAPS {
         let of_kind: Vec<(&usize, &Map)> =
             sources.maps.iter().filter(|((kind, _), _)| kind == figure.kind).map(|((_, step), m)| (step, m)).collect();
@@ -248,10 +346,7 @@ pub fn page(title: &str, sources: &Sources) -> Result<String> {
             escape(figure.title),
             bar(range, scale, figure.unit)
         );
-        let n = of_kind.len();
-        // Evenly, with the first and the last.
-        let chosen = (0..n.min(MOST_MAPS)).map(|k| if n <= MOST_MAPS { k } else { k * (n - 1) / (MOST_MAPS - 1) });
-        for k in chosen {
+        for k in evenly(of_kind.len()) {
             s += &of_kind[k].1.svg(range, scale)?;
         }
         s += "</div></section>";
@@ -276,6 +371,10 @@ pub fn page(title: &str, sources: &Sources) -> Result<String> {
         let _ = write!(s, "<p><b>{}</b>: {}</p>", text("what"), text("why"));
     }
 
+    if all.is_empty() {
+        s += "</body></html>\n";
+        return Ok(s);
+    }
     s += "<h2>All numbers</h2>";
     let definitions = results.need("definitions")?.as_obj().cloned().unwrap_or_default();
     let table_of =
@@ -348,13 +447,18 @@ mod tests {
         "parameters":{"roles":{"dendrite":"needles"},"seed":"1"},
         "quantities":[{"definition":"volume","of":"needles","step":0,"unit":"um3","value":1.5,"interval95":[1,2]},
         {"definition":"volume","of":"needles","step":8,"unit":"um3","value":null,"interval95":null}],
-        "scans":[{"step":0,"minutes_on":0},{"step":8,"minutes_on":80}],"schema":"tomolith-results-1"}"#;
+        "course":[[0,1,3.5],[0.5,2,3.6]],"impedance":[{"name":"a.mpt","hz_re_minus_im":[[100,10,3],[1,20,0]]}],
+        "scans":[{"step":0,"minutes_on":0,"start_s":900},{"step":8,"minutes_on":80}],"schema":"tomolith-results-1"}"#;
 
     #[test]
     fn the_page_holds_the_numbers_and_says_what_it_does_not() {
-        let map = Map { title: "step 0".into(), width: 2, values: vec![0.0, 1.0, 2.0, 3.0], pixel: 1.33 };
+        let map = Map { title: "step 0".into(), width: 2, values: vec![0.0, 1.0, 2.0, 3.0], pixel: Some(1.33) };
         let maps = BTreeMap::from([(("dendrite".to_string(), 0), map)]);
-        let sources = Sources { results: Json::parse(RESULTS).unwrap(), provenance: None, maps };
+        let pictures = BTreeMap::from([(("view".to_string(), 8), vec![1, 2, 3])]);
+        let grey = Map { title: "z 4".into(), width: 2, values: vec![1.0; 4], pixel: None };
+        let volumes =
+            vec![Shown { name: "s00 < 1".into(), facts: vec![("axis".into(), "3.5".into())], sections: vec![grey] }];
+        let sources = Sources { results: Json::parse(RESULTS).unwrap(), provenance: None, maps, pictures, volumes };
         let text = page("A < cell", &sources).unwrap();
         assert_eq!(page("A < cell", &sources).unwrap(), text);
         for part in [
@@ -367,14 +471,17 @@ mod tests {
             "a &lt; b",
             "minutes of current",
             "not here: drawings",
+            "AQID",
+            " voxels</text>",
+            "s00 &lt; 1",
+            "current: 2 at 0.5",
+            "a.mpt: 3 at 10",
+            "<a href=\"#nyquist\">",
         ] {
             assert!(text.contains(part), "{part}");
         }
         // Nothing is fetched from anywhere.
         assert!(!text.contains("http") && !text.contains("<script") && !text.contains("NaN"));
-        assert!(
-            page("x", &Sources { results: Json::parse("{}").unwrap(), provenance: None, maps: BTreeMap::new() })
-                .is_err()
-        );
+        assert!(page("x", &Sources { results: Json::parse("{}").unwrap(), volumes: Vec::new(), ..sources }).is_err());
     }
 }

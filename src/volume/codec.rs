@@ -26,7 +26,8 @@ impl Codec {
         Codec { dtype, big_endian, slope, intercept }
     }
 
-    fn identity(&self) -> bool {
+    /// Whether a stored value is the physical one.
+    pub fn identity(&self) -> bool {
         self.slope == 1.0 && self.intercept == 0.0
     }
 

@@ -131,6 +131,11 @@ pub trait Source: Sync + Send {
     /// Reads the block `z` × `y` × all x into `out`, z slowest, x fastest, physical value as f32
     /// (slope and intercept applied). `out.len()` is `z.len() · y.len() · nx`; both ranges lie inside the shape.
     fn read(&self, z: Range<usize>, y: Range<usize>, out: &mut [f32]) -> Result<()>;
+    /// Reads whole slices as they are stored, where they are bytes that stand for themselves; none where they are not.
+    fn read_bytes(&self, z: Range<usize>, out: &mut [u8]) -> Option<Result<()>> {
+        let _ = (z, out);
+        None
+    }
     /// Bytes that [`read`](Self::read) of this block takes from the disk: more than the block holds where a compressed
     /// piece is decoded as a whole. For planning; 0 for what lies in memory.
     fn cost(&self, z: Range<usize>, y: Range<usize>) -> u64 {

@@ -126,6 +126,16 @@ impl Reader {
         self.manifest.as_ref().map(|(_, m)| m.json())
     }
 
+    /// Bytes of the raw file from `at` on.
+    fn exact(&self, bytes: &mut [u8], at: u64) -> Result<()> {
+        self.file.read_exact_at(bytes, at).map_err(|e| match e.kind() {
+            std::io::ErrorKind::UnexpectedEof => {
+                Error::io("was truncated while it was read").at(&self.raw_path).help("restore the file, then run again")
+            }
+            _ => Error::reading(&self.raw_path, &e),
+        })
+    }
+
     /// Reads `out.len()` consecutive voxels from voxel `first` on.
     fn read_run(&self, first: usize, out: &mut [f32]) -> Result<()> {
         let codec = Codec::of(&self.header);
@@ -140,13 +150,7 @@ impl Reader {
         let mut chunk = vec![0; CHUNK.min(out.len() * size)];
         for (i, part) in out.chunks_mut(CHUNK / size).enumerate() {
             let bytes = &mut chunk[..part.len() * size];
-            let failed = |e: std::io::Error| match e.kind() {
-                std::io::ErrorKind::UnexpectedEof => Error::io("was truncated while it was read")
-                    .at(&self.raw_path)
-                    .help("restore the file, then run again"),
-                _ => Error::reading(&self.raw_path, &e),
-            };
-            self.file.read_exact_at(bytes, at + (i * CHUNK) as u64).map_err(failed)?;
+            self.exact(bytes, at + (i * CHUNK) as u64)?;
             codec.decode(bytes, part);
         }
         Ok(())
@@ -179,6 +183,24 @@ impl Source for Reader {
             self.read_run(((z.start + i) * ny + y.start) * nx, block)?;
         }
         Ok(())
+    }
+
+    fn read_bytes(&self, z: Range<usize>, out: &mut [u8]) -> Option<Result<()>> {
+        let d = self.header.dims;
+        if self.header.dtype != Dtype::U8 || !Codec::of(&self.header).identity() {
+            return None;
+        }
+        if z.start > z.end || z.end > d.nz || out.len() != z.len() * d.slice() {
+            return Some(Err(Error::bug(format!("slices {z:?} into {} bytes", out.len()))));
+        }
+        let at = self.start + (z.start * d.slice()) as u64;
+        Some(match &self.map {
+            Some(map) => {
+                out.copy_from_slice(&map.bytes[at as usize..][..out.len()]);
+                Ok(())
+            }
+            None => self.exact(out, at),
+        })
     }
 
     /// The raw file and what says how to read it: the manifest, or the header where there is none.

@@ -7,6 +7,7 @@
 use crate::cli::Context;
 use crate::cli::output::bytes_for_people;
 use crate::error::{Error, Result};
+use crate::exchange::part::write_whole;
 use crate::exchange::tiff::write::TiffWriter;
 use crate::exchange::write_text;
 use crate::json::Json;
@@ -53,10 +54,13 @@ fn check(done: &Path) -> Result<String> {
     Ok(format!("{}  {} files, {size}, {digest}", done.display(), outputs.len()))
 }
 
+/// Folders that it fills, and the kind of file in each.
+const OWN: [(&str, &str); 4] = [("tables", "csv"), ("maps", "tif"), ("views", "png"), ("meshes", "stl")];
+
 /// Takes away what an analysis writes.
 fn clear(path: &Path) -> Result<()> {
     let mut files: Vec<PathBuf> = [DONE, RUN, "results.json", PLAN].map(|n| path.join(n)).into();
-    for (folder, kind) in [("tables", "csv"), ("maps", "tif")] {
+    for (folder, kind) in OWN {
         let entries = std::fs::read_dir(path.join(folder)).into_iter().flatten().filter_map(|e| e.ok());
         files.extend(entries.map(|e| e.path()).filter(|p| p.extension().is_some_and(|e| e == kind)));
     }
@@ -64,7 +68,7 @@ fn clear(path: &Path) -> Result<()> {
         std::fs::remove_file(file).map_err(|e| Error::writing(file, &e))?;
     }
     // A folder that holds something else stays, and is no error.
-    for folder in ["tables", "maps"] {
+    for (folder, _) in OWN {
         let _ = std::fs::remove_dir(path.join(folder));
     }
     Ok(())
@@ -135,6 +139,16 @@ impl Folder {
     pub fn text(&mut self, name: &str, text: &str) -> Result<()> {
         let path = self.place(name)?;
         write_text(&path, text, true)?;
+        self.keep(name, &path)
+    }
+
+    /// Writes bytes.
+    ///
+    /// # Errors
+    /// What the disk says.
+    pub fn bytes(&mut self, name: &str, bytes: &[u8]) -> Result<()> {
+        let path = self.place(name)?;
+        write_whole(&path, true, bytes)?;
         self.keep(name, &path)
     }
 

@@ -1,7 +1,10 @@
 //! What a series is made of: a folder of `phantom cell`, a list in a `.toml` file, a folder of volumes, or their names.
 
 use crate::analysis::confusion::Counts;
+use crate::analysis::evaluated::{Evaluated, FEWEST};
+use crate::analysis::quantity::SCHEMA as RESULTS;
 use crate::cli::Context;
+use crate::cli::resample::depth_sigma;
 use crate::error::{Error, Result};
 use crate::exchange;
 use crate::json::{Json, MAX_TEXT};
@@ -14,7 +17,7 @@ use std::path::{Path, PathBuf};
 
 const SCHEMA: Schema = &[
     ("", &["voxel_um", "log", "clock_offset_s", "cell_area_cm2"]),
-    ("scan", &["labels", "grey", "step", "start_s", "minutes", "sigma"]),
+    ("scan", &["labels", "grey", "step", "start_s", "minutes", "sigma", "transform"]),
 ];
 /// Where the labels of a synthetic series lie, # being the step.
 const TRUTH: &str = "truth/step_#/label.mhd";
@@ -138,7 +141,7 @@ impl Given {
         let read = || -> Result<Given> {
             let folder = path.parent().unwrap_or(Path::new(""));
             let own = rules.own();
-            let mut scans = Vec::new();
+            let (mut scans, mut inputs) = (Vec::new(), vec![input.clone()]);
             for (i, item) in rules.all("scan").iter().enumerate() {
                 scans.push(GivenScan {
                     labels: folder.join(item.need_text("labels")?),
@@ -146,7 +149,18 @@ impl Given {
                     step: item.index("step")?.unwrap_or(i),
                     start: item.number("start_s")?,
                     minutes: item.number("minutes")?,
-                    sigma: item.number("sigma")?,
+                    sigma: match (item.number("sigma")?, item.text("transform")?) {
+                        (Some(_), Some(_)) => {
+                            return Err(Error::data("a scan with sigma and transform: one tells the other"));
+                        }
+                        (sigma, None) => sigma,
+                        (None, Some(name)) => {
+                            let path = folder.join(name);
+                            let sigma = depth_sigma(&path).map_err(|e| e.at(&path))?;
+                            inputs.push(InputFile::of("transform", &path)?);
+                            Some(sigma)
+                        }
+                    },
                 });
             }
             if scans.is_empty() {
@@ -159,7 +173,7 @@ impl Given {
                 clock_offset: own.number("clock_offset_s")?,
                 cell_area: own.number("cell_area_cm2")?,
                 classes: None,
-                inputs: vec![input.clone()],
+                inputs,
             })
         };
         read().map_err(|e| e.at(path))
@@ -263,6 +277,45 @@ pub fn confusion(path: &Path, classes: &Classes) -> Result<(Counts, InputFile)> 
         json.need_arr("scans")?.iter().map(one).collect()
     };
     Ok((read().map_err(|e| e.at(path))?, input))
+}
+
+/// Results of series whose true labels are known: of the predicted ones, and of the true ones.
+///
+/// # Errors
+/// Usage: one list without the other; fewer than [`FEWEST`]. Missing; data: no results.
+pub fn evaluated(
+    predicted: Option<&str>,
+    truth: Option<&str>,
+    inputs: &mut Vec<InputFile>,
+) -> Result<Option<Evaluated>> {
+    let list = |text: Option<&str>| -> Vec<PathBuf> {
+        text.into_iter().flat_map(|t| t.split(',')).map(|p| PathBuf::from(p.trim())).collect()
+    };
+    let (predicted, truth) = (list(predicted), list(truth));
+    if predicted.len() != truth.len() {
+        return Err(Error::usage(format!("--evaluated names {} results, --truth {}", predicted.len(), truth.len()))
+            .help("give for each evaluated series what `analyze` wrote of its predicted and of its true labels"));
+    }
+    if predicted.is_empty() {
+        return Ok(None);
+    }
+    if predicted.len() < FEWEST {
+        return Err(Error::usage(format!("{} evaluated series tell no spread", predicted.len()))
+            .help(format!("give {FEWEST} or more")));
+    }
+    let mut read = |path: &Path, role: &str| -> Result<Json> {
+        let (json, input) = read_json(path)?;
+        if json.get("schema").and_then(Json::as_str) != Some(RESULTS) {
+            return Err(Error::data("is not what `analyze` writes").at(path));
+        }
+        inputs.push(InputFile { role: role.into(), ..input });
+        Ok(json)
+    };
+    let mut all = Evaluated::default();
+    for (p, t) in predicted.iter().zip(&truth) {
+        all.add(&read(p, "evaluated")?, &read(t, "truth of evaluated")?).map_err(|e| e.at(p))?;
+    }
+    Ok(Some(all))
 }
 
 fn numbered(paths: Vec<PathBuf>) -> Vec<GivenScan> {

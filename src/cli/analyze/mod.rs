@@ -1,12 +1,15 @@
 //! `tomolith analyze`: a series of labelled scans becomes numbers with intervals, tables and maps.
 
+use crate::analysis::evaluated::Evaluated;
+use crate::analysis::impedance::spectra;
 use crate::analysis::labels::{Labels, Region};
 use crate::analysis::log::Log;
-use crate::analysis::map::Tiles;
+use crate::analysis::map::{Map, Tiles};
 use crate::analysis::quantity::{Results, ScanInfo};
 use crate::analysis::roles::Roles;
 use crate::analysis::solid::Grey;
-use crate::analysis::whole::{Scan, Settings, analyse};
+use crate::analysis::view::{Paint, Picture};
+use crate::analysis::whole::{Keep, Scan, Settings, analyse};
 use crate::cli::labels::{OVERWRITE, classes, mapping};
 use crate::cli::options::{Opt, Takes};
 use crate::cli::progress::Progress;
@@ -14,12 +17,15 @@ use crate::cli::stitch::with_role;
 use crate::cli::{Command, Context, values};
 use crate::error::{Error, Result};
 use crate::exchange::open_stack;
+use crate::exchange::png::encode_rgb8;
 use crate::json::Json;
-use crate::segment::classes::Mapping;
+use crate::report::figures::ROLES;
+use crate::segment::classes::{Class, Classes, Mapping};
 use crate::segment::orient::Axes;
 use crate::units::Micrometre;
 use folder::Folder;
 use given::{Given, GivenScan};
+use std::path::Path;
 
 pub mod folder;
 mod given;
@@ -29,11 +35,11 @@ pub const COMMAND: Command = Command {
     path: &["analyze"],
     about: "From a series of labelled scans to numbers with intervals, tables and maps",
     details: "SERIES is a folder of `phantom cell`; a .toml file with voxel_um, log, clock_offset_s, cell_area_cm2 and for each \
-              scan [[scan]] labels, step, start_s, minutes, sigma, grey; a folder of volumes (.mhd, .npy, TIFF, folders of TIFF) \
+              scan [[scan]] labels, step, start_s, minutes, grey, and sigma or what `register` wrote, transform; a folder of volumes (.mhd, .npy, TIFF, folders of TIFF) \
               with numbers in their names; or volumes with commas. Depth is y, from the plating side: --axes turns what lies \
               otherwise. results.json has every number with its definition, unit, interval95 (what labels and motions leave \
               open about this field) and sampling95 (what another field of the cell may show), what was left out and why; \
-              tables/ the same as CSV, maps/ a number per column as TIFF (f32), analysis.json the digests of all that was read \
+              tables/ the same as CSV, maps/ a number per column as TIFF (f32), views/ pictures of every scan, analysis.json the digests of all that was read \
               and written. Needed classes are found by their names in the table `cell`, or as --roles says; what needs a class, \
               a log or a turn that is not there is left out, and that is said.",
     examples: "  tomolith analyze out/cell -o out/numbers\n  \
@@ -60,7 +66,12 @@ pub const COMMAND: Command = Command {
                     "Classes of plating, deposited, dendrite, stripping, \
                      redeposited, pit; - for none",
                 ),
-                Opt::new("maps", Takes::Choice(&["all", "none"]), "Maps to write").default("all"),
+                Opt::new("maps", Takes::Choice(&["all", "none"]), "Maps and views to write").default("all"),
+                Opt::new(
+                    "mesh",
+                    Takes::Value("CLASS,…"),
+                    "Write surfaces of these classes, too: closed, binary STL in um",
+                ),
                 OVERWRITE,
             ],
         ),
@@ -68,6 +79,7 @@ pub const COMMAND: Command = Command {
             "Current",
             &[
                 Opt::new("log", Takes::Value("FILE"), "Log of the potentiostat: CSV or BioLogic .mpt"),
+                Opt::new("impedance", Takes::Value("FILE,…"), "Spectra of the impedance: CSV or BioLogic .mpt"),
                 Opt::new("clock-offset", Takes::Number("S"), "Seconds by which the scans' clock is ahead of the log's"),
                 Opt::new("cell-area", Takes::Number("CM2"), "Area of the cell's electrodes"),
                 Opt::new("turn", Takes::Number("STEP"), "Step at which charge becomes discharge; else by the log"),
@@ -101,6 +113,13 @@ pub const COMMAND: Command = Command {
                     Takes::Value("FILE.json"),
                     "What `seg eval` wrote: volumes with its confusion undone",
                 ),
+                Opt::new(
+                    "evaluated",
+                    Takes::Value("FILE.json,…"),
+                    "results.json of series whose truth is known, of labels made as these were: every number is corrected \
+                     and its interval widened by what is measured there",
+                ),
+                Opt::new("truth", Takes::Value("FILE.json,…"), "results.json of their true labels, in the same order"),
                 Opt::new("tile", Takes::Number("COLUMNS"), "Edge of a tile; 0: as far as a map is alike").default("0"),
                 Opt::new("draws", Takes::Number("N"), "How often tiles are drawn again").default("400"),
                 Opt::new("shifts", Takes::Number("N"), "Shifts of the test of a correlation").default("199"),
@@ -115,7 +134,7 @@ pub const COMMAND: Command = Command {
 };
 
 /// Version of the stage in manifests.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 
 /// `x=A:B,y=A:B`: what is not named is whole.
 fn region(text: &str, whole: &Region) -> Result<Region> {
@@ -166,7 +185,17 @@ fn run(c: &Context) -> Result<()> {
     };
     let interface = s.parsed("interface", amount)?;
     let sigma = s.parsed("sigma", amount)?;
-    let scans = scans(c, &given, (&mapping, classes.len()), log.as_ref(), sigma)?;
+    let offset = clock_offset(c, &given, log.as_ref())?;
+    let scans = scans(c, &given, (&mapping, classes.len()), log.as_ref(), (sigma, offset))?;
+    let mut impedance = Vec::new();
+    for path in s.text("impedance")?.into_iter().flat_map(|t| t.split(',')) {
+        let (found, input) = spectra(Path::new(path.trim()))?;
+        impedance.extend(found);
+        inputs.push(input);
+    }
+    let with_maps = s.text("maps")? != Some("none");
+    let meshes = s.text("mesh")?.into_iter().flat_map(|t| t.split(','));
+    let meshes = meshes.map(|name| classes.find(name.trim())).collect::<Result<Vec<u8>>>()?;
     let settings = Settings {
         roles,
         cell_area: s.parse("cell-area", values::positive)?.or(given.cell_area),
@@ -185,6 +214,8 @@ fn run(c: &Context) -> Result<()> {
             .parse("grey-fill", values::number)?
             .map(|fill| Ok::<_, Error>(Grey { lithium: s.parse("grey-lithium", values::number)?, fill }))
             .transpose()?,
+        paints: if with_maps { paints(&classes, &roles) } else { Vec::new() },
+        meshes,
         confusion: match s.path("confusion")? {
             Some(path) => {
                 let (counts, input) = given::confusion(&path, &classes)?;
@@ -193,12 +224,12 @@ fn run(c: &Context) -> Result<()> {
             }
             None => None,
         },
+        evaluated: given::evaluated(s.text("evaluated")?, s.text("truth")?, &mut inputs)?,
     };
     if settings.grey.is_none() && scans.iter().any(|s| s.grey.is_some()) {
         return Err(Error::usage("grey values are given, and not what fills the pores")
             .help("say it: --grey-fill VALUE, the grey value of void or of electrolyte"));
     }
-    let with_maps = s.text("maps")? != Some("none");
     let params = Json::obj([
         ("axes", s.parsed("axes", Axes::parse)?.name().into()),
         ("region", s.text("region")?.map_or(Json::Null, Json::from)),
@@ -212,6 +243,8 @@ fn run(c: &Context) -> Result<()> {
         }),
         ("cell_area_cm2", settings.cell_area.into()),
         ("turn", settings.turn.into()),
+        ("clock_offset_s", offset.into()),
+        ("mesh", Json::Arr(settings.meshes.iter().map(|&m| classes.name(m).into()).collect())),
         ("interface_voxels", settings.interface.into()),
         ("sigma_voxels", Json::Arr(scans.iter().map(|s| s.sigma.into()).collect())),
         ("tile_columns", settings.tiles.edge.into()),
@@ -223,6 +256,7 @@ fn run(c: &Context) -> Result<()> {
             settings.grey.map_or(Json::Null, |g| Json::obj([("lithium", g.lithium.into()), ("fill", g.fill.into())])),
         ),
         ("confusion_scans", settings.confusion.as_ref().map(Vec::len).into()),
+        ("evaluated_series", settings.evaluated.as_ref().map(Evaluated::count).into()),
         ("least_voxels", settings.least.into()),
         ("thickness_voxels", settings.most.into()),
     ]);
@@ -233,10 +267,7 @@ fn run(c: &Context) -> Result<()> {
     let grid = scans[0].labels.grid();
     let progress = Progress::new(&c.talk, "analyze", "scans");
     let bytes = grid.dims.voxels() as u64;
-    let mut keep = |name: &str, unit: &str, map: &crate::analysis::map::Map| match with_maps {
-        true => folder.map(name, [map.nz, map.nx], &map.to_f32(), unit, grid.voxel[0]),
-        false => Ok(()),
-    };
+    let mut keep = Kept { folder: &mut folder, with_maps, pixel: grid.voxel[0] };
     let (mut results, dendrites) = analyse(&scans, &classes, &settings, &mut keep, &|done, all| {
         progress.update(done as u64, all as u64, done as u64 * bytes);
     })?;
@@ -245,6 +276,15 @@ fn run(c: &Context) -> Result<()> {
         results.parameters = members.clone();
     }
     results.notes.extend(NOTES.map(String::from));
+    if settings.evaluated.is_none() {
+        results.notes.push(UNEVALUATED.into());
+    }
+    results.put_impedance(impedance);
+    if let Some(log) = &settings.log {
+        let line =
+            |i: usize| [log.time[i] / 3600.0, log.current[i]].into_iter().chain(log.voltage.get(i).copied()).collect();
+        results.course = log.course(COURSE).into_iter().map(line).collect();
+    }
     folder.text("results.json", &results.to_json().to_canonical())?;
     for (name, text) in results.tables() {
         folder.text(&format!("tables/{name}.csv"), &text)?;
@@ -261,6 +301,59 @@ fn run(c: &Context) -> Result<()> {
     c.out.line(format!("{}: {} numbers, {digest}", output.join("results.json").display(), results.quantities.len()))
 }
 
+/// Lines of a log that are kept in the results, about.
+const COURSE: usize = 1000;
+/// Of intervals without evaluated series.
+const UNEVALUATED: &str = "intervals take every class for what it is called and only its faces as inexact (interface_voxels, \
+     sigma_voxels): what a network confuses is not in them; analyze --evaluated measures it";
+
+/// How classes are painted: the colours of their roles; electrodes can be looked through, background is not there.
+fn paints(classes: &Classes, roles: &Roles) -> Vec<Paint> {
+    let part = |id: u8| roles.list().into_iter().find(|(_, class)| *class == Some(id)).map(|(part, _)| part);
+    let paint = |class: &Class| match part(class.id) {
+        Some(part) => {
+            let opacity = match part {
+                "plating" | "stripping" => 0.16,
+                "pit" => 0.6,
+                _ => 1.0,
+            };
+            Some((ROLES.iter().find(|r| r.0 == part).map_or(class.colour, |r| rgb(r.1)), opacity))
+        }
+        None if class.id == 0 => None,
+        None => Some((class.colour, 1.0)),
+    };
+    classes.list().iter().map(paint).collect()
+}
+
+/// `#rrggbb`.
+fn rgb(text: &str) -> [u8; 3] {
+    let at = |k: usize| text.get(1 + 2 * k..3 + 2 * k).and_then(|h| u8::from_str_radix(h, 16).ok());
+    std::array::from_fn(|k| at(k).unwrap_or(0))
+}
+
+/// What goes into the folder.
+struct Kept<'a> {
+    folder: &'a mut Folder,
+    with_maps: bool,
+    pixel: f64,
+}
+
+impl Keep for Kept<'_> {
+    fn map(&mut self, name: &str, unit: &str, map: &Map) -> Result<()> {
+        match self.with_maps {
+            true => self.folder.map(name, [map.nz, map.nx], &map.to_f32(), unit, self.pixel),
+            false => Ok(()),
+        }
+    }
+    fn picture(&mut self, name: &str, picture: &Picture) -> Result<()> {
+        let png = encode_rgb8(picture.width, picture.height, &picture.rgb)?;
+        self.folder.bytes(&format!("views/{name}.png"), &png)
+    }
+    fn mesh(&mut self, name: &str, stl: &[u8]) -> Result<()> {
+        self.folder.bytes(&format!("meshes/{name}.stl"), stl)
+    }
+}
+
 /// What a reader of the numbers should know, whatever the series.
 const NOTES: [&str; 3] = [
     "thickness of a porous layer is apparent: labels count it as solid, so a total that changes is no lithium gained or lost",
@@ -269,19 +362,31 @@ const NOTES: [&str; 3] = [
     "pit_fill.area, pit_fill.thickness, pit_fill.voxels and void.area are different questions and may differ widely",
 ];
 
-fn scans(c: &Context, given: &Given, mapping: (&Mapping, usize), log: Option<&Log>, sigma: f64) -> Result<Vec<Scan>> {
+/// Seconds by which the scans' clock is ahead of the log's.
+fn clock_offset(c: &Context, given: &Given, log: Option<&Log>) -> Result<f64> {
+    let said = c.settings.parse("clock-offset", values::number)?.or(given.clock_offset);
+    if said.is_none() && log.is_some() && given.scans.iter().any(|s| s.start.is_some()) {
+        c.talk.warn(
+            "by how much the scans' clock is ahead of the log's is not known, and taken as 0; see --clock-offset",
+        );
+    }
+    Ok(said.unwrap_or(0.0))
+}
+
+fn scans(
+    c: &Context,
+    given: &Given,
+    mapping: (&Mapping, usize),
+    log: Option<&Log>,
+    (sigma, offset): (f64, f64),
+) -> Result<Vec<Scan>> {
     let s = &c.settings;
     let axes = s.parsed("axes", Axes::parse)?;
+    if axes != Axes::NATIVE && !given.inputs.iter().all(|i| i.role != "transform") {
+        return Err(Error::usage("transforms tell depths along y, and --axes turns the volumes")
+            .help("leave --axes out, or give sigma instead of transform"));
+    }
     let voxel = s.parse("voxel", values::length)?;
-    let offset = match s.parse("clock-offset", values::number)?.or(given.clock_offset) {
-        Some(offset) => offset,
-        None => {
-            if log.is_some() && given.scans.iter().any(|s| s.start.is_some()) {
-                c.talk.warn("by how much the scans' clock is ahead of the log's is not known, and taken as 0; see --clock-offset");
-            }
-            0.0
-        }
-    };
     let mut scans = Vec::new();
     for one in &given.scans {
         let GivenScan { labels, step, start, minutes, .. } = one;

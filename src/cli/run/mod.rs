@@ -18,6 +18,7 @@ use crate::volume::verify::verify;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
+mod again;
 pub mod diff;
 pub mod init;
 
@@ -41,6 +42,13 @@ const UNTIL: Opt = Opt::new(
 )
 .default("report");
 
+const AGAIN: Opt = Opt::new(
+    "again",
+    Takes::Number("N"),
+    "Of a finished run: make N of its steps again beside it, drawn by --seed, of a scan a few of its slices, and compare bit by bit",
+);
+const SEED: Opt = Opt::new("seed", Takes::Number("N"), "Which steps --again draws").default("0");
+
 /// `run`.
 pub const RUN: Command = Command {
     path: &["run"],
@@ -52,7 +60,7 @@ pub const RUN: Command = Command {
               scans are reconstructed about the axis that they have in common. After Ctrl-C, a crash or a full disk the same \
               command goes on, and ends with the same bytes.",
     examples: "  tomolith init scans -o cell.toml\n  tomolith run cell.toml -o cell\n  tomolith status cell.toml -o cell",
-    groups: &[("", &[CELL, FOLDER, SCANS, FIXED, TIMES, STILL, UNTIL])],
+    groups: &[("", &[CELL, FOLDER, SCANS, FIXED, TIMES, STILL, UNTIL, AGAIN, SEED])],
     run,
 };
 
@@ -76,8 +84,11 @@ const WIRED: [(&str, &[&str]); 7] = [
     ("seg predict", &["input", "output", "overwrite"]),
     ("seg after", &["labels", "output", "overwrite"]),
     ("analyze", &["series", "labels", "output", "overwrite"]),
-    ("report", &["numbers", "output", "overwrite"]),
+    ("report", &["numbers", "output", "overwrite", "volumes", "without"]),
 ];
+
+/// Options on which no bit of a result depends.
+const FREE: [&str; 4] = ["memory", "slab", "batch", "keep-intermediate"];
 
 /// Where the run is, and what it is.
 struct Run {
@@ -94,6 +105,11 @@ fn command(stage: &str) -> Option<&'static Command> {
 fn options(path: &Path, folder: &Path, stage: &str, wired: &[&str]) -> Result<Vec<(&'static str, Vec<Word>)>> {
     let Some(command) = command(stage) else { return Ok(Vec::new()) };
     let config = Config::read(path, GLOBAL, COMMANDS, command)?;
+    if let Some((name, entry)) = config.entries.iter().find(|(name, _)| GLOBAL.iter().any(|o| o.name == **name)) {
+        return Err(Error::usage(format!("line {}: {name} is for the whole run and no part of it", entry.line))
+            .help(format!("leave it out, and give it on the command line: --{name}"))
+            .at(path));
+    }
     let mut words = Vec::new();
     for option in command.options() {
         let Some(entry) = config.entries.get(option.name) else { continue };
@@ -133,6 +149,9 @@ fn options(path: &Path, folder: &Path, stage: &str, wired: &[&str]) -> Result<Ve
                     own.extend([flag.clone(), word]);
                 }
             }
+        }
+        if FREE.contains(&option.name) {
+            own = own.into_iter().map(|w| if let Word::Text(t) = w { Word::Free(t) } else { w }).collect();
         }
         words.push((option.name, own));
     }
@@ -277,8 +296,9 @@ fn open(c: &Context) -> Result<Run> {
     cell.registers = count > 1 && until != "slices" && !settings.is_on("still")?;
     cell.segments = weights && until != "slices" && until != "volumes";
     (cell.rules, cell.analyses) = (rules, until == "report");
+    cell.reports = until == "report";
     if !weights && matches!(until, "classes" | "report") {
-        c.talk.note("no [seg.predict] weights: no classes, no numbers and no report");
+        c.talk.note("no [seg.predict] weights: no classes and no numbers; the report shows the volumes");
     }
     Ok(Run { name, folder, steps: steps(&cell) })
 }
@@ -319,7 +339,10 @@ impl Digests {
 /// Missing: there is none; data: changed after it was written.
 pub fn record_of(folder: &Path) -> Result<Record> {
     let path = folder.join(RECORD);
-    Record::parse(&read_text(&path)?).map_err(|e| e.at(&path))
+    Record::parse(&read_text(&path)?).map_err(|e| {
+        e.help("bring it back from a copy, or name another folder with -o: without it nobody knows what lies here is whole")
+            .at(&path)
+    })
 }
 
 /// Digest of a file of the run, as its record has it; of a volume, that of its header, which holds voxel size and units,
@@ -338,6 +361,15 @@ pub fn digest_of_made(c: &Context, path: &Path) -> Result<String> {
         Digest::of_file(path)?.0
     };
     Ok(found.hex())
+}
+
+/// An error with the name of its step.
+fn of_step(name: &str, e: Error) -> Error {
+    let named = Error::new(e.fault(), format!("{name}: {}", e.what())).help(e.advice().unwrap_or_default());
+    match e.path() {
+        Some(path) => named.at(path),
+        None => named,
+    }
 }
 
 /// How a step stands.
@@ -378,15 +410,16 @@ impl Run {
         if done.made.iter().all(same) { State::Done } else { State::Damaged }
     }
 
-    /// The words of a step as they are typed, and the folder in which it runs.
-    fn words(&self, step: &Step) -> Result<Vec<String>> {
+    /// The words of a step as they are typed; it writes into `to`.
+    fn words(&self, step: &Step, to: &Path) -> Result<Vec<String>> {
         let there = |name: &String| self.folder.join(name).to_string_lossy().into_owned();
         let mut words = Vec::new();
         for word in step.words() {
             words.push(match word {
-                Word::Text(text) => text.clone(),
+                Word::Text(text) | Word::Free(text) => text.clone(),
                 Word::Inputs(paths) => paths.iter().map(|p| p.to_string_lossy()).collect::<Vec<_>>().join(","),
-                Word::Made(name) | Word::Output(name) => there(name),
+                Word::Made(name) => there(name),
+                Word::Output(name) => to.join(name).to_string_lossy().into_owned(),
                 Word::Value(name) => read_text(&self.folder.join(name))?.trim().to_string(),
                 Word::List(names) => names.iter().map(there).collect::<Vec<_>>().join(","),
             });
@@ -409,17 +442,18 @@ impl Run {
         Ok(())
     }
 
-    fn execute(&self, c: &Context, step: &Step) -> Result<()> {
-        let first = || self.folder.join(&step.makes[0]);
+    /// Does a step, into the folder `to`.
+    fn execute(&self, c: &Context, step: &Step, to: &Path) -> Result<()> {
+        let first = || to.join(&step.makes[0]);
         for file in &step.makes {
-            if let Some(folder) = self.folder.join(file).parent() {
+            if let Some(folder) = to.join(file).parent() {
                 std::fs::create_dir_all(folder).map_err(|e| Error::writing(folder, &e))?;
             }
         }
         match &step.does {
-            Does::Command(_, folder) => child::run(c, &self.words(step)?, folder.as_deref()).map(drop),
+            Does::Command(_, folder) => child::run(c, &self.words(step, to)?, folder.as_deref()).map(drop),
             Does::Says(_, keep) => {
-                let said = child::run(c, &self.words(step)?, None)?;
+                let said = child::run(c, &self.words(step, to)?, None)?;
                 let kept = keep(&said).ok_or_else(|| Error::bug(format!("{} said nothing of use", step.name)))?;
                 write_text(&first(), &(kept + "\n"), true)
             }
@@ -462,7 +496,7 @@ fn run(c: &Context) -> Result<()> {
         c.talk.note(&what);
         record.steps.remove(&step.name);
         run.check_inputs(step, &mut sound)?;
-        run.execute(c, step)?;
+        run.execute(c, step, &run.folder).map_err(|e| of_step(&step.name, e))?;
         let file = |name: &String| {
             let found = digest_of_made(c, &run.folder.join(name)).map_err(|e| match e.fault() {
                 Fault::Missing => Error::bug(format!("{} made no {name}", step.name)),
@@ -473,6 +507,9 @@ fn run(c: &Context) -> Result<()> {
         let made = step.makes.iter().map(file).collect::<Result<_>>()?;
         record.steps.insert(step.name.clone(), Done { key, made });
         write_text(&run.folder.join(RECORD), &record.text(), true)?;
+    }
+    if let Some(count) = c.settings.parse("again", crate::cli::values::count)? {
+        again::check(c, &run, &record, count)?;
     }
     // The seal is that of the way.
     record.steps.retain(|name, _| run.steps.iter().any(|s| s.name == *name));

@@ -1,0 +1,245 @@
+//! What a segmentation does to each number, measured on series whose true labels are known.
+//!
+//! ```text
+//! e_s       = q̂_s − q_s          q̂_s the number of the predicted labels of evaluated series s, q_s that of its true ones;
+//!                                of its scans the one whose q̂ is nearest to the q̂ at hand (of several: their mean)
+//! corrected = q̂ − ē              ē the mean of the n series
+//! half      = √( t² (1 + 1/n) (s² + w²) + h² )
+//!             s² variance of e over the series, t of n − 1 degrees of freedom, w² mean variance among scans equally near,
+//!             h half of the interval that the true labels would have: interfaces and registration
+//! ```
+//!
+//! It is the interval of one more series that is segmented as the evaluated ones were: bias and scatter of every number
+//! itself, areas and voids included, which no confusion matrix tells. A series counts once, as its scans share what is
+//! wrong with them. A number outside of what was evaluated, by more than [`BEYOND`] of its range, and one of fewer than
+//! [`FEWEST`] series keep the interval of their labels, and that is said.
+//!
+//! Source: limits of agreement (Bland and Altman 1986) with the prediction interval of Student's t.
+
+use super::fit::student;
+use super::quantity::{Quantity, Results, Value, values};
+use crate::error::Result;
+use crate::json::Json;
+use std::collections::BTreeMap;
+
+/// Fewer series say nothing about their spread.
+pub const FEWEST: usize = 3;
+/// Part of the range of evaluated numbers by which another may lie outside of it.
+pub const BEYOND: f64 = 0.1;
+/// Tables of numbers that no label changes, or whose interval is something else.
+const NOT_OF_LABELS: [&str; 4] = ["faraday", "impedance", "corrected", "colocalisation"];
+/// Numbers that may be below zero.
+const SIGNED: [&str; 8] =
+    ["net_lithium", "rate.", "decay.", "knee.", "swelling.", "displacement", "ratio.", "roughness."];
+/// Parts of a whole.
+const PARTS: [&str; 8] = [
+    "occupied",
+    "pit_fill.thickness",
+    "pit_fill.area",
+    "pit_fill.voxels",
+    "unfilled.area",
+    "void.area",
+    "void.contact",
+    "grade.part",
+];
+
+/// Number of the predicted and of the true labels, of every scan, by definition and object.
+type Pairs = BTreeMap<(String, String), Vec<[f64; 2]>>;
+
+/// Numbers of predicted and of true labels, by definition and object, of each series.
+#[derive(Default)]
+pub struct Evaluated {
+    series: Vec<Pairs>,
+}
+
+/// What is known of a number's error.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Bias {
+    mean: f64,
+    half: f64,
+}
+
+impl Evaluated {
+    /// Adds a series: what `analyze` wrote of its predicted and of its true labels.
+    ///
+    /// # Errors
+    /// Data: results of another kind.
+    pub fn add(&mut self, predicted: &Json, truth: &Json) -> Result<()> {
+        let key = |v: &Value| (v.definition.to_string(), v.of.to_string(), v.step);
+        let known: BTreeMap<_, _> = values(truth)?.iter().filter_map(|v| Some((key(v), v.value?))).collect();
+        let mut pairs = Pairs::new();
+        for v in values(predicted)? {
+            if let (Some(q), Some(&truth)) = (v.value, known.get(&key(&v))) {
+                pairs.entry((v.definition.to_string(), v.of.to_string())).or_default().push([q, truth]);
+            }
+        }
+        self.series.push(pairs);
+        Ok(())
+    }
+
+    /// Number of series.
+    pub fn count(&self) -> usize {
+        self.series.len()
+    }
+
+    /// The error of a number; why none is known.
+    fn bias(&self, q: &Quantity, value: f64) -> std::result::Result<Bias, &'static str> {
+        let key = (q.definition.to_string(), q.of.clone());
+        let all: Vec<&Vec<[f64; 2]>> = self.series.iter().filter_map(|s| s.get(&key)).collect();
+        let n = all.len();
+        if n < FEWEST {
+            return Err("fewer than three evaluated series have it");
+        }
+        let of = |f: fn(f64, f64) -> f64, start: f64| all.iter().flat_map(|s| s.iter()).fold(start, |a, p| f(a, p[0]));
+        let (low, high) = (of(f64::min, f64::MAX), of(f64::max, f64::MIN));
+        let margin = BEYOND * (high - low).max(1e-9 * high.abs());
+        // Of the whole series there is one number each, and no range to lie in.
+        if q.step.is_some() && !(low - margin..=high + margin).contains(&value) {
+            return Err("no evaluated scan has so much or so little of it");
+        }
+        let nearest = |scans: &&Vec<[f64; 2]>| {
+            let apart = |p: &[f64; 2]| (p[0] - value).abs();
+            let least = scans.iter().map(apart).fold(f64::MAX, f64::min);
+            let near: Vec<f64> = scans.iter().filter(|p| apart(p) <= least).map(|p| p[0] - p[1]).collect();
+            mean_and_variance(&near, 0)
+        };
+        let errors: Vec<[f64; 2]> = all.iter().map(nearest).collect();
+        let [mean, between] = mean_and_variance(&errors.iter().map(|e| e[0]).collect::<Vec<_>>(), 1);
+        let within = errors.iter().fold(0.0, |s, e| s + e[1]) / n as f64;
+        let half = student(n - 1) * ((1.0 + 1.0 / n as f64) * (between + within)).sqrt();
+        Ok(Bias { mean, half })
+    }
+
+    /// Corrects the numbers of labels and widens their intervals by what is measured.
+    pub fn correct(&self, results: &mut Results) {
+        let mut missing: BTreeMap<(&'static str, &'static str), usize> = BTreeMap::new();
+        for q in &mut results.quantities {
+            let Some(value) = q.value else { continue };
+            let is_band = q.from == "shifts";
+            if NOT_OF_LABELS.contains(&q.definition().table) || is_band || q.definition == "voxels" {
+                continue;
+            }
+            match self.bias(q, value) {
+                Ok(bias) => {
+                    let own = q.interval.map_or(0.0, |[low, high]| 0.5 * (high - low));
+                    let half = (bias.half * bias.half + own * own).sqrt();
+                    let [least, most] = limits(q.definition);
+                    let corrected = (value - bias.mean).clamp(least, most);
+                    q.corrected = Some(corrected);
+                    q.interval = Some([(corrected - half).max(least), (corrected + half).min(most)]);
+                    q.from = match q.from {
+                        "interface" => "evaluated series + interface",
+                        "interface + registration" => "evaluated series + interface + registration",
+                        _ => "evaluated series",
+                    };
+                }
+                Err(why) => *missing.entry((q.definition, why)).or_default() += 1,
+            }
+        }
+        for ((definition, why), n) in missing {
+            results.leave_out(&format!("measured error of {definition} ({n} numbers)"), why);
+        }
+    }
+}
+
+/// What a number can be at all.
+fn limits(definition: &str) -> [f64; 2] {
+    if PARTS.contains(&definition) {
+        [0.0, 1.0]
+    } else if SIGNED.iter().any(|s| definition.starts_with(s)) {
+        [f64::NEG_INFINITY, f64::INFINITY]
+    } else {
+        [0.0, f64::INFINITY]
+    }
+}
+
+/// Mean, and Σ (v − mean)² / (n − `less`).
+fn mean_and_variance(values: &[f64], less: usize) -> [f64; 2] {
+    let n = values.len() as f64;
+    let mean = values.iter().fold(0.0, |s, v| s + v) / n;
+    let squares = values.iter().fold(0.0, |s, v| s + (v - mean) * (v - mean));
+    [mean, squares / (n - less as f64)]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::num::philox::Stream;
+
+    fn results(of: &str, values: &[f64]) -> Results {
+        let mut r = Results::default();
+        for (k, v) in values.iter().enumerate() {
+            r.put_with("thickness", of, Some(k), Some(*v), (Some([v - 0.5, v + 0.5]), "interface"), None);
+        }
+        r
+    }
+
+    #[test]
+    fn bias_and_scatter_by_hand() {
+        let mut e = Evaluated::default();
+        // Errors 1, 2, 3 near 10, none near 50.
+        for error in [1.0, 2.0, 3.0] {
+            e.add(&results("pit", &[10.0, 50.0]).to_json(), &results("pit", &[10.0 - error, 50.0]).to_json()).unwrap();
+        }
+        let mut found = results("pit", &[11.0, 49.0, 90.0]);
+        e.correct(&mut found);
+        // t of two degrees of freedom, s = 1, n = 3.
+        let half = ((4.0 / 3.0) * student(2) * student(2) + 0.25).sqrt();
+        let q = &found.quantities;
+        assert_eq!(q[0].corrected, Some(9.0));
+        let [low, high] = q[0].interval.unwrap();
+        assert!((high - 9.0 - half).abs() < 1e-12 && (low - (9.0 - half)).abs() < 1e-12, "{low} {high} {half}");
+        assert_eq!(
+            (q[1].corrected, q[1].interval, q[1].from),
+            (Some(49.0), Some([48.5, 49.5]), "evaluated series + interface")
+        );
+        assert_eq!((q[2].corrected, q[2].interval, q[2].from), (None, Some([89.5, 90.5]), "interface"));
+        assert!(found.left_out[0].1.contains("so much"), "{:?}", found.left_out);
+        // Scans that cannot be told apart differ by what the truth differs.
+        let mut same = Evaluated::default();
+        for _ in 0..3 {
+            same.add(&results("pit", &[1.0, 1.0]).to_json(), &results("pit", &[0.2, 0.8]).to_json()).unwrap();
+        }
+        let bias = same.bias(&results("pit", &[1.0]).quantities[0], 1.0).unwrap();
+        assert!(
+            (bias.mean - 0.5).abs() < 1e-12 && (bias.half - student(2) * (4.0f64 / 3.0).sqrt() * 0.3).abs() < 1e-12
+        );
+        // Too few series, and another object.
+        same.series.pop();
+        assert!(same.bias(&results("pit", &[1.0]).quantities[0], 1.0).is_err());
+    }
+
+    #[test]
+    fn it_holds_one_more_series_as_often_as_it_says() {
+        let stream = Stream::new(3, 7);
+        let mut at = 0;
+        let mut normal = || {
+            at += 1;
+            stream.normal(at)
+        };
+        let (mut held, trials) = (0, 1000);
+        for _ in 0..trials {
+            let mut e = Evaluated::default();
+            for _ in 0..6 {
+                let error = 4.0 + normal();
+                let truth = Results { quantities: plain(&[20.0]), ..Results::default() };
+                let predicted = Results { quantities: plain(&[20.0 + error]), ..Results::default() };
+                e.add(&predicted.to_json(), &truth.to_json()).unwrap();
+            }
+            let mut one = Results { quantities: plain(&[25.0 + 4.0 + normal()]), ..Results::default() };
+            one.quantities[0].step = None;
+            e.correct(&mut one);
+            let [low, high] = one.quantities[0].interval.unwrap();
+            held += usize::from(low <= 25.0 && 25.0 <= high);
+        }
+        // 95 % of 1000 ± 3 √(1000 · 0.95 · 0.05).
+        assert!((929..=971).contains(&held), "{held}");
+    }
+
+    /// Numbers of the whole series, without an interval.
+    fn plain(values: &[f64]) -> Vec<Quantity> {
+        let mut r = Results::default();
+        values.iter().for_each(|v| r.put("thickness", "pit", None, Some(*v)));
+        r.quantities
+    }
+}

@@ -1,0 +1,199 @@
+//! Pictures of a labelled volume: a view in three dimensions, and a section.
+//!
+//! ```text
+//! view     parallel rays, from in front of the field and above the plating side; depth (y) goes down. Where a ray comes
+//!          into another class it meets a face of it:   colour = Σ_i c_i a_i s_i Π_{j<i} (1 − a_j),   a the class's opacity,
+//!          s = ambient + (1 − ambient) max(0, n · l),  n the gradient of what is the class in 3 x 3 x 3 voxels, l the light
+//! section  the slice in the middle of z, each class in its colour
+//! ```
+//!
+//! Volumes are looked at in every n-th voxel, so that none has more than [`MOST`] along an axis. For the eye: nothing is
+//! measured on them. Colours are given by who asks; background has none.
+
+use super::labels::Labels;
+use crate::error::Result;
+use crate::os::check_interrupt;
+use rayon::prelude::*;
+
+/// Most voxels along an axis that a view looks at.
+pub const MOST: usize = 192;
+/// Width of a view, pixels.
+const WIDTH: usize = 360;
+/// Part of the colour that needs no light.
+const AMBIENT: f64 = 0.45;
+/// Steps along a ray per voxel.
+const STEPS: f64 = 2.0;
+/// What is left of the light when a ray ends.
+const DARK: f64 = 0.02;
+/// Cosine and sine of the turn about the depth, 30°, and of the look down, 20°.
+const TURN: [f64; 2] = [0.866_025_403_784_438_6, 0.5];
+const DOWN: [f64; 2] = [0.939_692_620_785_908_4, 0.342_020_143_325_668_7];
+
+/// Colour of a class, and its opacity in a view; none is not shown.
+pub type Paint = Option<([u8; 3], f64)>;
+
+/// An RGB picture.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Picture {
+    /// Pixels of a row.
+    pub width: usize,
+    /// Rows.
+    pub height: usize,
+    /// Red, green, blue of each pixel.
+    pub rgb: Vec<u8>,
+}
+
+/// The slice in the middle, row by row along x, depth down; every n-th voxel, at most [`MOST`] · 3 of them.
+///
+/// # Errors
+/// Those of reading.
+pub fn section(labels: &Labels, paints: &[Paint]) -> Result<Picture> {
+    let d = labels.grid().dims;
+    let mut slice = Vec::new();
+    labels.read(d.nz / 2..d.nz / 2 + 1, &mut slice)?;
+    let n = d.nx.max(d.ny).div_ceil(3 * MOST).max(1);
+    let (width, height) = (d.nx.div_ceil(n), d.ny.div_ceil(n));
+    let colour = |i: usize| paints[usize::from(slice[i / width * n * d.nx + i % width * n])].map_or([255; 3], |p| p.0);
+    Ok(Picture { width, height, rgb: (0..width * height).flat_map(colour).collect() })
+}
+
+/// Every n-th voxel of a volume, with the lengths of its axes.
+struct Thinned {
+    dims: [usize; 3],
+    /// Length of a thinned voxel along x, y, z.
+    size: [f64; 3],
+    classes: Vec<u8>,
+}
+
+impl Thinned {
+    fn of(labels: &Labels) -> Result<Thinned> {
+        let (grid, d) = (labels.grid(), labels.grid().dims);
+        let n = d.nx.max(d.ny).max(d.nz).div_ceil(MOST).max(1);
+        let dims = [d.nx, d.ny, d.nz].map(|l| l.div_ceil(n));
+        let (mut classes, mut slice) = (Vec::with_capacity(dims.iter().product()), Vec::new());
+        for z in (0..d.nz).step_by(n) {
+            check_interrupt()?;
+            labels.read(z..z + 1, &mut slice)?;
+            for line in slice.chunks_exact(d.nx).step_by(n) {
+                classes.extend(line.iter().step_by(n));
+            }
+        }
+        let least = grid.voxel.iter().copied().fold(f64::MAX, f64::min);
+        Ok(Thinned { dims, size: grid.voxel.map(|v| v / least), classes })
+    }
+    fn at(&self, p: [i64; 3]) -> Option<u8> {
+        let inside = (0..3).all(|a| p[a] >= 0 && p[a] < self.dims[a] as i64);
+        inside.then(|| self.classes[(p[2] as usize * self.dims[1] + p[1] as usize) * self.dims[0] + p[0] as usize])
+    }
+    /// Out of the class: minus the gradient of where it is, of length one.
+    fn normal(&self, p: [i64; 3], class: u8) -> [f64; 3] {
+        let mut g = [0.0f64; 3];
+        for k in 0..27i64 {
+            let o = [k % 3 - 1, k / 3 % 3 - 1, k / 9 - 1];
+            if self.at([p[0] + o[0], p[1] + o[1], p[2] + o[2]]) == Some(class) {
+                (0..3).for_each(|a| g[a] -= o[a] as f64);
+            }
+        }
+        let length = (g[0] * g[0] + g[1] * g[1] + g[2] * g[2]).sqrt();
+        if length > 0.0 { g.map(|v| v / length) } else { [0.0, -1.0, 0.0] }
+    }
+}
+
+fn dot(a: [f64; 3], b: [f64; 3]) -> f64 {
+    a[0] * b[0] + a[1] * b[1] + a[2] * b[2]
+}
+
+/// The view.
+///
+/// # Errors
+/// Those of reading.
+pub fn view(labels: &Labels, paints: &[Paint]) -> Result<Picture> {
+    let volume = Thinned::of(labels)?;
+    let ([ct, st], [cd, sd]) = (TURN, DOWN);
+    // Of x, y, z: to the right, up, and away from the eye.
+    let (right, up, away) = ([ct, 0.0, -st], [st * sd, -cd, ct * sd], [st * cd, sd, ct * cd]);
+    let light = [-0.36, -0.8, -0.48];
+    let extent: [f64; 3] = std::array::from_fn(|a| volume.dims[a] as f64 * volume.size[a]);
+    let corners: Vec<[f64; 3]> =
+        (0..8).map(|k| std::array::from_fn(|a| if k >> a & 1 == 1 { extent[a] } else { 0.0 })).collect();
+    let range = |axis: [f64; 3]| {
+        let along = corners.iter().map(|c| dot(*c, axis));
+        along.fold([f64::MAX, f64::MIN], |[a, b], v| [a.min(v), b.max(v)])
+    };
+    let ([left, most], [bottom, top], [near, far]) = (range(right), range(up), range(away));
+    let pixel = (most - left) / WIDTH as f64;
+    let height = (((top - bottom) / pixel) as usize).clamp(1, 4 * WIDTH);
+    let steps = ((far - near) * STEPS) as usize + 1;
+    let row = |row: usize| -> Vec<u8> {
+        let mut out = Vec::with_capacity(3 * WIDTH);
+        for column in 0..WIDTH {
+            let (u, v) = (left + (column as f64 + 0.5) * pixel, top - (row as f64 + 0.5) * pixel);
+            let (mut colour, mut rest, mut before) = ([0.0f64; 3], 1.0f64, None);
+            for k in 0..steps {
+                let t = near + k as f64 / STEPS;
+                let p: [i64; 3] =
+                    std::array::from_fn(|a| ((right[a] * u + up[a] * v + away[a] * t) / volume.size[a]).floor() as i64);
+                let class = volume.at(p);
+                if class == before {
+                    continue;
+                }
+                before = class;
+                let Some((paint, opacity)) = class.and_then(|c| paints[usize::from(c)]) else { continue };
+                let lit = dot(volume.normal(p, class.unwrap_or(0)), light).max(0.0);
+                let shade = AMBIENT + (1.0 - AMBIENT) * lit;
+                (0..3).for_each(|i| colour[i] += rest * opacity * shade * f64::from(paint[i]));
+                rest *= 1.0 - opacity;
+                if rest < DARK {
+                    break;
+                }
+            }
+            // On white.
+            out.extend(colour.map(|c| (c + 255.0 * rest + 0.5).min(255.0) as u8));
+        }
+        out
+    };
+    let rows: Vec<Vec<u8>> = (0..height).into_par_iter().map(row).collect();
+    Ok(Picture { width: WIDTH, height, rgb: rows.concat() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::labels::tests::cell;
+    use super::*;
+
+    #[test]
+    fn a_block_is_seen_where_it_is_and_through_what_is_clear() {
+        // 20³, a cube of class 1 in the middle, within class 2.
+        let n = 20;
+        let inside = |i: usize| [i % n, i / n % n, i / n / n].iter().all(|v| (7..13).contains(v));
+        let labels: Vec<u8> = (0..n * n * n).map(|i| if inside(i) { 1 } else { 2 }).collect();
+        let mut paints: Vec<Paint> = vec![None; 7];
+        paints[1] = Some(([200, 0, 0], 1.0));
+        let alone = view(&cell((n, n, n), &labels), &paints).unwrap();
+        let middle = |p: &Picture| p.rgb[3 * (p.height / 2 * p.width + p.width / 2)..][..3].to_vec();
+        let seen = middle(&alone);
+        assert!(seen[0] >= 90 && seen[1] == 0 && seen[2] == 0, "{seen:?}");
+        assert_eq!(alone.rgb[..3], [255; 3], "the corner is white");
+        // Red is what the cube shows of itself: 6³ of 20³ from the side is about a tenth of the picture.
+        let red = alone.rgb.chunks_exact(3).filter(|c| c[1] == 0).count() as f64 / (alone.rgb.len() / 3) as f64;
+        assert!((0.05..0.15).contains(&red), "{red}");
+        paints[2] = Some(([0, 0, 200], 0.25));
+        let through = middle(&view(&cell((n, n, n), &labels), &paints).unwrap());
+        assert!(through[0] > 50 && through[2] > 10 && through[0] < seen[0], "{through:?}");
+        paints[2] = Some(([0, 0, 200], 1.0));
+        assert_eq!(middle(&view(&cell((n, n, n), &labels), &paints).unwrap())[0], 0, "behind what is not");
+        let cut = section(&cell((n, n, n), &labels), &paints).unwrap();
+        assert_eq!((cut.width, cut.height, &cut.rgb[3 * (n / 2 * n + n / 2)..][..3]), (n, n, &[200, 0, 0][..]));
+    }
+
+    #[test]
+    fn threads_do_not_show() {
+        let labels: Vec<u8> = (0..30 * 20 * 40u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 28) as u8 % 7).collect();
+        let paints: Vec<Paint> = (0..7).map(|k| Some(([40 * k, 20, 99], 0.4))).collect();
+        let of = |threads: usize| {
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+            pool.install(|| view(&cell((30, 20, 40), &labels), &paints).unwrap())
+        };
+        assert_eq!(of(1), of(3));
+    }
+}

@@ -1,0 +1,276 @@
+//! The whole way on other things than the paper's cell: a measured scan, as far as its data allow, and a particle in a
+//! binder with a table of classes of its own. And where the way ends early: a full disk at every stage, a broken record.
+
+mod common;
+use common::{Scratch, expect, json, npy, npy_of, run, stderr, stdout};
+use std::path::Path;
+use std::process::Command;
+use tomolith::analysis::quantity::values;
+
+/// A series of three scans at which nothing moved, a network that has learnt nothing, and rules.
+fn cell(folder: &Scratch) {
+    let words = "phantom cell -o scans --preset tiny --mode radiographs --steps 3 --seed 5 --still --detector ideal --untruncated -q";
+    expect(&run(&folder.0, words), 0, &[], words);
+    expect(&run(&folder.0, "net init -o w.safetensors --channels 4,8 --classes 5"), 0, &[], "init");
+    folder.write(
+        "rules.toml",
+        "axis = \"y\"\n[[split]]\nclass = \"plating electrode\"\nat = 160\nbecomes = \"stripping electrode\"\n",
+    );
+    expect(&run(&folder.0, "init scans --weights w.safetensors -o cell.toml"), 0, &["3 scans"], "init");
+    let text = std::fs::read_to_string(folder.0.join("cell.toml")).unwrap();
+    let text = text
+        .replace("weights = \"w.safetensors\"", "weights = \"w.safetensors\"\ngrey = \"0,1.2\"\nroi = \"64\"")
+        .replace("# rules", "rules")
+        .replace("[run]\n", "[run]\nstill = true\n")
+        .replace("[analyze]\n", "[analyze]\ncell-area = 0.5\nmaps = \"none\"\n");
+    folder.write("cell.toml", text);
+}
+
+/// The seal that a run ends with.
+#[track_caller]
+fn seal(folder: &Path, words: &str) -> String {
+    let output = run(folder, words);
+    expect(&output, 0, &["run cell "], words);
+    stdout(&output).trim().rsplit(' ').next().unwrap().to_string()
+}
+
+#[test]
+fn a_measured_scan_goes_as_far_as_its_data_allow() {
+    let data = std::env::var_os("TOMOLITH_TEST_DATA")
+        .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/data"), Into::into);
+    let tooth = data.join("tooth.h5");
+    if !tooth.exists() || !cfg!(feature = "hdf5") {
+        assert!(std::env::var_os("TOMOLITH_REQUIRE_DATA").is_none_or(|v| v != "1"), "{} is not there", tooth.display());
+        println!("skipped: {} is not there, or this build reads no HDF5", tooth.display());
+        return;
+    }
+    let folder = Scratch::new("pipeline-tooth");
+    let there = &folder.0;
+    std::fs::create_dir(there.join("scans")).unwrap();
+    std::fs::copy(&tooth, there.join("scans/tooth.h5")).unwrap();
+    expect(&run(there, "init scans -o cell.toml"), 0, &["1 scans; next: tomolith run"], "init");
+    let output = run(there, "run cell.toml -o out");
+    expect(&output, 0, &["no [seg.predict] weights: no classes and no numbers; the report shows the volumes"], "run");
+    let report = std::fs::read_to_string(there.join("out/report.html")).unwrap();
+    for said in [
+        "640 x 640 x 2",
+        "classes and every number of them</b>: no weights of a network are given",
+        "what changes over time</b>: there is one scan",
+        "not told: lengths are in voxels",
+        "<a href=\"#sections\">sections</a>",
+        "data:image/png;base64,",
+    ] {
+        assert!(report.contains(said), "{said}");
+    }
+    assert!(!report.contains("NaN") && !report.contains("http"));
+    // The slices are those of `recon` alone, and the same when they are made again.
+    expect(&run(there, "recon scans/tooth.h5 -o alone -q"), 0, &[], "recon");
+    expect(&run(there, "diff alone.mhd out/slices/s00.mhd"), 0, &["identical"], "diff");
+    let again = "run cell.toml -o out --again 2";
+    expect(
+        &run(there, again),
+        0,
+        &["again recon s00: slices 0 to 1, identical", "again report: 1 files, identical"],
+        again,
+    );
+}
+
+/// Pixels of a slice, angles, rows.
+const N: usize = 64;
+const VIEWS: usize = 96;
+const ROWS: usize = 6;
+/// Radius of the binder, centre of the particle.
+const BINDER: f64 = 26.0;
+const PARTICLE: [f64; 2] = [6.0, -4.0];
+
+/// −ln T of a disc of binder (0.01 per pixel) with a denser particle (0.05) in it, by their chords.
+fn projections(radius: f64) -> Vec<f32> {
+    let chord = |r: f64, s: f64| 2.0 * (r * r - s * s).max(0.0).sqrt();
+    let mut out = Vec::new();
+    for k in 0..VIEWS {
+        let angle = std::f64::consts::PI * k as f64 / VIEWS as f64;
+        for _ in 0..ROWS {
+            for column in 0..N {
+                // Means over eight rays of a pixel.
+                let one = |sub: usize| {
+                    let s = column as f64 + (sub as f64 + 0.5) / 8.0 - 0.5 - N as f64 / 2.0;
+                    let at = PARTICLE[0] * angle.cos() + PARTICLE[1] * angle.sin();
+                    0.01 * chord(BINDER, s) + 0.04 * chord(radius, s - at)
+                };
+                out.push(((0..8).map(one).sum::<f64>() / 8.0) as f32);
+            }
+        }
+    }
+    out
+}
+
+/// Another sample: other bodies, a table of three classes, no electrode, no log. What there is of each class is told, and
+/// everything that needs a cell is left out with its reason.
+#[test]
+fn another_sample_with_its_own_classes_takes_the_same_way() {
+    let folder = Scratch::new("pipeline-particle");
+    let there = &folder.0;
+    let at = |words: &str| expect(&run(there, words), 0, &[], words);
+    let radii = [7.0, 9.0, 12.0];
+    folder.write("theta.txt", (0..VIEWS).map(|k| format!("{}\n", 180.0 * k as f64 / VIEWS as f64)).collect::<String>());
+    for (k, radius) in radii.into_iter().enumerate() {
+        std::fs::create_dir_all(there.join(format!("scans/t_{k}"))).unwrap();
+        folder.write(&format!("scans/t_{k}/p.npy"), npy(&[VIEWS, ROWS, N], &projections(radius)));
+        std::fs::copy(there.join("theta.txt"), there.join(format!("scans/t_{k}/theta.txt"))).unwrap();
+        folder.write(
+            &format!("scans/t_{k}/scan.toml"),
+            "[recon]\nscan = \"p.npy\"\ninput = \"absorption\"\ntheta = \"theta.txt\"\ntheta-unit = \"deg\"\npixel = \"2um\"\ncenter = 32\n",
+        );
+    }
+    // A small network, taught by a sample of other radii.
+    let (mut images, mut labels) = (Vec::new(), Vec::new());
+    for radius in [6.0, 8.0, 10.5, 13.0] {
+        folder.write("x.npy", npy(&[VIEWS, ROWS, N], &projections(radius)));
+        at(
+            "recon x.npy --input absorption --theta theta.txt --theta-unit deg --pixel 2um --center 32 -o x --rows 2:3 -q --overwrite",
+        );
+        let raw = std::fs::read(there.join("x.raw")).unwrap();
+        // Values in 1/cm: 0.01 and 0.05 per 2 µm are 50 and 250.
+        let slice: Vec<f32> = raw.chunks_exact(4).map(|b| f32::from_le_bytes(b.try_into().unwrap())).collect();
+        let inside = |i: usize, [x, y]: [f64; 2], r: f64| {
+            // Column N/2 and row N/2 − 1 are the axis; rows go against y.
+            let (dx, dy) = ((i % N) as f64 - 32.0 - x, 31.0 - (i / N) as f64 - y);
+            dx * dx + dy * dy < r * r
+        };
+        let class = |i: usize| if inside(i, PARTICLE, radius) { 2 } else { i64::from(inside(i, [0.0; 2], BINDER)) };
+        images.extend(slice.iter().map(|v| v / 250.0));
+        let drawn: Vec<i64> = (0..N * N).map(class).collect();
+        // What is called particle is dense: the geometry above is that of the slices.
+        let mean = |c: i64| {
+            let of: Vec<f32> = slice.iter().zip(&drawn).filter(|(_, d)| **d == c).map(|(v, _)| *v).collect();
+            of.iter().sum::<f32>() / of.len() as f32
+        };
+        assert!((mean(2) - 250.0).abs() < 12.0 && (mean(1) - 50.0).abs() < 12.0, "{} {}", mean(1), mean(2));
+        labels.extend(drawn);
+    }
+    folder.write("x.npy", npy(&[4, N, N], &images));
+    let bytes: Vec<u8> = labels.iter().flat_map(|l| l.to_le_bytes()).collect();
+    folder.write("y.npy", npy_of("<i8", &[4, N, N], &bytes));
+    at(
+        "net train --input x.npy --labels y.npy --validation-input x.npy --validation-labels y.npy --classes 3 --channels 4,8 \
+        --epochs 60 --batch 2 --lr 1e-2 --dropout 0 --schedule constant -o taught -q",
+    );
+    folder.write(
+        "table.toml",
+        "[[class]]\nid = 0\nname = \"air\"\n[[class]]\nid = 1\nname = \"binder\"\n[[class]]\nid = 2\nname = \"particle\"\n",
+    );
+    at("init scans --weights taught/best.safetensors -o cell.toml");
+    let text = std::fs::read_to_string(there.join("cell.toml")).unwrap();
+    let text = text
+        .replace("[run]\n", "[run]\nstill = true\n")
+        .replace("[recon]\n", "[recon]\ncenter = 32\n")
+        .replace(
+            "best.safetensors\"",
+            "best.safetensors\"\ngrey = \"0,250\"\nroi = \"64\"\nbatch = \"2\"\nclasses = \"table.toml\"",
+        )
+        .replace("[analyze]\n", "[analyze]\nclasses = \"table.toml\"\n");
+    folder.write("cell.toml", text);
+    let first = seal(there, "run cell.toml -o out");
+    let results = json(&there.join("out/numbers/results.json"));
+    let found = values(&results).unwrap();
+    for (k, radius) in radii.into_iter().enumerate() {
+        let volume = found.iter().find(|v| (v.definition, v.of, v.step) == ("volume", "particle", Some(k))).unwrap();
+        let planted = std::f64::consts::PI * radius * radius * ROWS as f64 * 8.0;
+        let part = volume.value.unwrap() / planted;
+        assert!((part - 1.0).abs() < 0.12, "radius {radius}: {part} of what was planted");
+    }
+    // Nothing is said of a cell that is not there, and why.
+    assert!(!found.iter().any(|v| ["gap", "thickness.side", "ratio.per_area"].contains(&v.definition)));
+    let left = results.need_arr("left_out").unwrap();
+    let what: Vec<&str> = left.iter().filter_map(|l| l.get("what")?.as_str()).collect();
+    for name in ["gap, swelling", "connectivity, dendrites", "charge, Faraday, capacity ratios"] {
+        assert!(what.contains(&name), "{what:?}");
+    }
+    let report = std::fs::read_to_string(there.join("out/report.html")).unwrap();
+    assert!(report.contains("particle") && report.contains("view of step 2"));
+    // Windows at a time and memory change no bit, and make nothing anew.
+    let text = std::fs::read_to_string(there.join("cell.toml")).unwrap();
+    folder.write(
+        "cell.toml",
+        text.replace("batch = \"2\"", "batch = \"1\"").replace("[recon]\n", "[recon]\nmemory = \"1GiB\"\n"),
+    );
+    let output = run(there, "run cell.toml -o out");
+    assert_eq!(stderr(&output).matches(": done").count(), 9, "{}", stderr(&output));
+    assert!(stdout(&output).contains(&first));
+}
+
+#[test]
+fn a_full_disk_at_every_stage_loses_nothing() {
+    let folder = Scratch::new("pipeline-full");
+    let there = &folder.0;
+    let probe = Command::new("unshare").args(["-rm", "sh", "-c"]).arg("mount -t tmpfs none \"$0\"").arg(there).output();
+    if !probe.is_ok_and(|o| o.status.success()) {
+        println!("SKIPPED: no small disk can be mounted here");
+        return;
+    }
+    cell(&folder);
+    let whole = seal(there, "run cell.toml -o whole");
+    std::fs::create_dir(there.join("disk")).unwrap();
+    // From each stage on everything is made again, on a disk with 40 KiB left, then on one with enough.
+    let script = "mount -t tmpfs -o size=2g none disk && \
+        for file in slices/s01 classes/s01 labels/s01 numbers/analysis.json report.html; do \
+            mount -o remount,size=2g disk && rm -rf disk/cell && cp -r whole disk/cell && rm -rf disk/cell/$file* && \
+            case $file in numbers*) rm -rf disk/cell/numbers ;; esac; \
+            used=$(df -k --output=used disk | tail -1) && mount -o remount,size=$((used + 40))k disk && \
+            \"$0\" run cell.toml -o disk/cell 2>said >/dev/null; echo \"$file $? $(grep '^error' said)\" && \
+            mount -o remount,size=2g disk && echo \"$file $(\"$0\" run cell.toml -o disk/cell -q)\" && \
+            \"$0\" verify disk/cell >/dev/null && echo \"$file sound\"; done";
+    let output = Command::new("unshare")
+        .args(["-rm", "sh", "-c", script, env!("CARGO_BIN_EXE_tomolith")])
+        .current_dir(there)
+        .output()
+        .unwrap();
+    let text = stdout(&output);
+    for (file, step) in [
+        ("slices/s01", "recon s01"),
+        ("classes/s01", "classes s01"),
+        ("labels/s01", "rules s01"),
+        ("numbers/analysis.json", "numbers"),
+        ("report.html", "report"),
+    ] {
+        let full = text.lines().find(|l| l.starts_with(&format!("{file} 74 "))).unwrap_or_else(|| panic!("{text}"));
+        assert!(full.contains(step), "{full}");
+        assert!(text.contains(&format!("{file} run cell {whole}")), "{text}");
+        assert!(text.contains(&format!("{file} sound")), "{text}");
+    }
+}
+
+#[test]
+fn what_is_not_of_a_run_is_refused_and_steps_are_made_again() {
+    let folder = Scratch::new("pipeline-again");
+    let there = &folder.0;
+    cell(&folder);
+    let text = std::fs::read_to_string(there.join("cell.toml")).unwrap();
+    folder.write("cell.toml", text.replace("[recon]\n", "[recon]\nthreads = 2\n"));
+    expect(&run(there, "run cell.toml -o out"), 2, &["threads is for the whole run"], "an option of every command");
+    folder.write("cell.toml", &text);
+    let first = seal(there, "run cell.toml -o out");
+    // All steps once more, and nothing is left of it.
+    let output = run(there, "run cell.toml -o out --again 99");
+    expect(
+        &output,
+        0,
+        &["again axis: 1 files, identical", "again recon s02: slices", "again numbers", "again report"],
+        "again",
+    );
+    assert_eq!(stdout(&output).matches("identical").count(), 13);
+    assert!(stdout(&output).contains(&first));
+    let left = std::fs::read_dir(there.join("out"))
+        .unwrap()
+        .filter(|e| e.as_ref().unwrap().file_name().to_string_lossy().starts_with("again"));
+    assert_eq!(left.count(), 0);
+    // What is made again is made of sound bytes only.
+    let raw = there.join("out/slices/s01.raw");
+    let mut bytes = std::fs::read(&raw).unwrap();
+    bytes[5000] ^= 1;
+    std::fs::write(&raw, bytes).unwrap();
+    let output = run(there, "run cell.toml -o out --again 99");
+    expect(&output, 3, &["is not what was written"], "a changed slice that is read");
+    std::fs::write(there.join("out/run.json"), "{}").unwrap();
+    expect(&run(there, "status cell.toml -o out"), 65, &["bring it back from a copy"], "a broken record");
+}
