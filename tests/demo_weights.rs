@@ -3,8 +3,8 @@
 //!     cargo test --release --test demo_weights                                     # whether they label a cell they never saw
 //!     TOMOLITH_TEST_DEMO=FOLDER cargo test --release --test demo_weights -- --ignored    # makes them again, bit for bit
 //!
-//! `testdata/demo/tiny.safetensors` is FOLDER/refined/best.safetensors. Cells 1001 to 1008 are learnt from, 1009 validates: absorption
-//! scans with the errors of a detector, reconstructed by the configuration beside them, five slices at a time, about the true axis, against
+//! `testdata/demo/tiny.safetensors` is FOLDER/refined/best.safetensors. Cells 1001 to 1008 are learnt from, 1009 validates: phase
+//! scans with the errors of a detector, retrieved and reconstructed by the configuration beside them, five slices at a time, about the true axis, against
 //! the truth of the scan. Other cells are never shown.
 
 #![allow(clippy::print_stdout)] // A table is what it is for.
@@ -37,7 +37,7 @@ fn shipped() -> PathBuf {
 fn scans(folder: &Path, cell: u32, steps: &[usize]) -> Vec<String> {
     let only = steps.iter().map(usize::to_string).collect::<Vec<_>>().join(",");
     if !folder.join(format!("c{cell}/series.json")).exists() {
-        let words = format!("phantom cell -q -o c{cell} --preset tiny --mode radiographs --only {only} --seed {cell}");
+        let words = format!("phantom cell -q -o c{cell} --preset tiny --mode radiographs-phase --only {only} --seed {cell}");
         expect(&run(folder, &words), 0, &[], &words);
     }
     let ([nx, ny, nz], n) = (SIZE, COLUMNS);
@@ -45,7 +45,7 @@ fn scans(folder: &Path, cell: u32, steps: &[usize]) -> Vec<String> {
         let at = format!("c{cell}/step_{step:02}");
         if !folder.join(format!("{at}/slices.json")).exists() {
             let axis = axis_of(&folder.join(format!("c{cell}")), *step);
-            let words = format!("recon -q --config scan.toml --center {axis} -o slices");
+            let words = format!("recon -q --config scan_phase.toml --center {axis} -o slices");
             expect(&run(&folder.join(&at), &words), 0, &[], &at);
         }
         let classes = std::fs::read(folder.join(format!("c{cell}/truth/step_{step:02}/label_scan.raw"))).unwrap();
@@ -109,14 +109,14 @@ fn shipped_weights_are_made_again_bit_for_bit() {
     let split = format!("seg split patches.json --by cell --validation c{VALIDATE} --overwrite -o split.json");
     expect(&run(&folder, &split), 0, &["trained on 0.00 %"], "split");
     // From scratch; then slowly, rare classes counting more.
-    let network = "--channels 16,32,64,64 --context 2 --lr 3e-3 --epochs 12 -o run";
-    let refined = "--weights run/best.safetensors --class-weights 1,3,3,2,1 --lr 5e-4 --epochs 8 -o refined";
+    let network = "--channels 16,32,64,64 --context 2 --lr 2e-3 --epochs 26 -o run";
+    let refined = "--weights run/best.safetensors --class-weights 1,3,3,2,1 --lr 4e-4 --epochs 12 -o refined";
     for (run_folder, how) in [("run", network), ("refined", refined)] {
         let done = folder.join(run_folder).join("done");
         if !done.exists() {
             let resume = if folder.join(run_folder).join("last.safetensors").exists() { "--resume" } else { "" };
             let train = format!(
-                "seg train -q --patches patches.json --split split.json {} --grey -0.6,1.6 --dropout 0.1 --batch 8 \
+                "seg train -q --patches patches.json --split split.json {} --grey -0.5,2.2 --dropout 0.1 --batch 8 \
                  --augment none,flip-columns=0.5,gain=0.1,offset=0.08,noise=0.03 {how} {resume}",
                 data.join(" ")
             );

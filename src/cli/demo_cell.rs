@@ -1,7 +1,7 @@
 //! `tomolith demo --cell`: the whole way on a synthetic cell, and every number beside the planted one.
 //!
 //! A cell of seed [`SEED`], which the shipped weights never saw, is scanned by the detector of `phantom cell` at the steps
-//! that are asked for; `run` reconstructs, labels and measures it; `analyze` measures the planted classes in the same way;
+//! that are asked for, with propagation; `run` retrieves the phase, reconstructs, labels and measures it; `analyze` measures the planted classes in the same way;
 //! the table sets one beside the other.
 
 use crate::analysis::quantity::{Value, values};
@@ -64,7 +64,7 @@ pub fn run(c: &Context, args: &DemoArgs, steps: usize) -> Result<()> {
     };
     // Where it is whole it stays: a series is never overwritten.
     if !folder.join("scans/series.json").is_file() {
-        step(&format!("phantom cell -o scans --preset tiny --mode radiographs --still --steps {steps} --seed {SEED}"))?;
+        step(&format!("phantom cell -o scans --preset tiny --mode radiographs-phase --still --steps {steps} --seed {SEED}"))?;
     }
     crate::exchange::part::write_whole(&folder.join("weights.safetensors"), true, WEIGHTS)?;
     write_text(&folder.join("rules.toml"), RULES, true)?;
@@ -78,6 +78,7 @@ pub fn run(c: &Context, args: &DemoArgs, steps: usize) -> Result<()> {
         return Err(Error::bug("the series tells no geometry"));
     };
     let text = read_text(&file)?
+        .replace("/scan.toml\"", "/scan_phase.toml\"")
         .replace("[run]\n", "[run]\nstill = true\n")
         .replace("weights = \"weights.safetensors\"", "weights = \"weights.safetensors\"\nroi = \"128\"\nbatch = \"4\"")
         .replace("# rules", "rules")
