@@ -34,8 +34,14 @@ const LAYERS: [&[&str]; 11] = [
 const TESTING: &str = "testing";
 
 /// Where `unsafe` may stand.
-const UNSAFE: [&str; 5] =
-    ["src/num/lanes.rs", "src/num/lanes/x86.rs", "src/num/lanes/arm.rs", "src/volume/reader.rs", "src/os.rs"];
+const UNSAFE: [&str; 6] = [
+    "src/kernels/cuda/driver.rs",
+    "src/num/lanes.rs",
+    "src/num/lanes/x86.rs",
+    "src/num/lanes/arm.rs",
+    "src/volume/reader.rs",
+    "src/os.rs",
+];
 
 /// What may lie at the top, besides dot files and what `.gitignore` names.
 const TOP: [&str; 9] =

@@ -5,6 +5,7 @@
 use super::infer::{Call, Plan, What, Workspace};
 use super::network::{Network, Value};
 use crate::kernels::Cpu;
+use crate::kernels::buffer::View;
 use crate::kernels::conv::{Add, Convolution};
 use crate::kernels::halves::{self, Half};
 use crate::kernels::maps::{Maps, Shape};
@@ -60,13 +61,14 @@ impl FastPlan {
             let mut out = memory.halves.take(call.to, shape);
             match &call.what {
                 What::Convolution { from, weights, bias, stencils, slope, add, .. } => {
+                    let (weights, bias) = (weights.into(), bias.into());
                     let (slope, add) = (*slope, add.map_or(Add::Nothing, |v| Add::Maps(value(v))));
                     if from[0] == 0 {
                         let call = Convolution { sources: &[image], stencils, weights, bias, slope, add };
                         call.run_to_halves(isa, &mut out);
                     } else {
                         let sources: Vec<_> = from.iter().map(|&v| value(v)).collect();
-                        let weights = &self.pairs[number];
+                        let weights = View::from(&self.pairs[number]);
                         let call = Convolution { sources: &sources, stencils, weights, bias, slope, add };
                         if number + 1 < self.plan.calls.len() {
                             call.run_halves(isa, &mut out);

@@ -62,7 +62,7 @@ fn run(c: &Context) -> Result<()> {
         check_interrupt()?;
         let twin = Twin::new(Cpu { isa }, Reference);
         let mut trainer = Trainer::new(start.clone());
-        trainer.step(&twin, isa, &image, &labels, &options)?;
+        trainer.step(&twin, &image, &labels, &options)?;
         let plan = Plan::new(&trainer.network);
         let together = plan.run(&twin, &image, &mut Workspace::default(), |_| ()).to_nchw();
         // Images one by one.
@@ -88,7 +88,7 @@ fn run(c: &Context) -> Result<()> {
         let digest = pool.install(|| -> Result<String> {
             let mut trainer = Trainer::new(start.clone());
             for _ in 0..steps {
-                trainer.step(&Cpu { isa }, isa, &image, &labels, &options)?;
+                trainer.step(&Cpu { isa }, &image, &labels, &options)?;
             }
             Ok(super::digest(&trainer.network).hex())
         })?;

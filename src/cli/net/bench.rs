@@ -69,7 +69,7 @@ fn run(c: &Context) -> Result<()> {
         for _ in 0..=repeat {
             check_interrupt()?;
             let start = Instant::now();
-            trainer.step(&kernels, c.isa, &image, &labels, &options)?;
+            trainer.step(&kernels, &image, &labels, &options)?;
             times.push(start.elapsed().as_secs_f64());
         }
         // The first step asks the system for its memory.

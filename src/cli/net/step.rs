@@ -70,7 +70,7 @@ fn run(c: &Context) -> Result<()> {
     let mut losses = Vec::new();
     let progress = Progress::new(&c.talk, "train", "steps");
     for step in 0..steps {
-        let loss = trainer.step(&Cpu { isa: c.isa }, c.isa, &image, &numbers, &options).map_err(|e| {
+        let loss = trainer.step(&Cpu { isa: c.isa }, &image, &numbers, &options).map_err(|e| {
             if e.fault() == Fault::Again {
                 return Error::again(format!("interrupted after {step} steps"))
                     .help("nothing is kept; `net train` keeps what it did");

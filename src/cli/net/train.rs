@@ -357,7 +357,7 @@ pub fn train(
         Ok(!interrupted() && limit.is_none_or(|limit| start.elapsed().as_secs_f64() < limit))
     };
     let kernels = Cpu { isa: c.isa };
-    let ended = course.run(recipe, training, validation, &kernels, c.isa, event);
+    let ended = course.run(recipe, training, validation, &kernels, event);
     progress.finish();
     if silent {
         c.talk.warn("some batches had no label: they taught nothing");
