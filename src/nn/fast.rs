@@ -4,7 +4,7 @@
 
 use super::infer::{Call, Plan, What, Workspace};
 use super::network::{Network, Value};
-use crate::kernels::Cpu;
+use crate::kernels::Kernels;
 use crate::kernels::buffer::View;
 use crate::kernels::conv::{Add, Convolution};
 use crate::kernels::halves::{self, Half};
@@ -143,10 +143,10 @@ impl Ready {
             Ready::Fast(fast, _) => &fast.plan.calls,
         }
     }
-    /// Logits of images; see [`Plan::run`] and [`FastPlan::run`].
-    pub fn run(&mut self, isa: Isa, image: &Maps<f32>, seen: impl FnMut(usize)) -> Maps<Lane> {
+    /// Logits of images; see [`Plan::run`], which takes the kernels, and [`FastPlan::run`], which is of the CPU.
+    pub fn run<K: Kernels>(&mut self, kernels: &K, isa: Isa, image: &Maps<f32>, seen: impl FnMut(usize)) -> Maps<Lane> {
         match self {
-            Ready::Strict(plan, memory) => plan.run(&Cpu { isa }, image, memory, seen),
+            Ready::Strict(plan, memory) => plan.run(kernels, image, memory, seen),
             Ready::Fast(fast, memory) => fast.run(isa, image, memory, seen),
         }
     }

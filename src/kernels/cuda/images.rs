@@ -10,6 +10,9 @@ macro_rules! images {
     };
 }
 
+/// What the images are, for records.
+pub const KIND: &str = "PTX of compute capability 8.0, compiled by the driver";
+
 /// PTX by the file of `kernels` that it was made of.
 const IMAGES: [(&str, &str); 9] =
     images!("adam", "batchnorm", "conv", "cross_entropy", "filter", "maps", "narrow", "pool", "weight_gradient");
