@@ -151,16 +151,17 @@ KERNEL(64) convolve_32x2(Convolution c) {
 }
 
 // The grey image: sources[0] has its channels as planes of single numbers. A thread makes four channels of a pixel: bound
-// by what it writes. grid: (pixels / 64, groups).
-KERNEL(256) convolve_image(Convolution c) {
+// by what it writes. grid: (pixels / 32, groups).
+KERNEL(128) convolve_image(Convolution c) {
     const int t = int(threadIdx.x), quarter = t % 4, group = int(blockIdx.y), groups = groups_of(c.out);
-    const int p = int(blockIdx.x) * 64 + t / 4, rows = c.out.h, columns = c.out.w, planes = c.planes;
+    const int p = int(blockIdx.x) * 32 + t / 4, rows = c.out.h, columns = c.out.w, planes = c.planes;
     if (p >= c.out.n * rows * columns) return;
     const int n = p / (rows * columns), y = p / columns % rows, x = p % columns, pitch = pitch_of(c.in);
     F4 sum = {0, 0, 0, 0};
     if (c.bias) sum = load4(c.bias + group * LANES + 4 * quarter);
     for (int tap = 0; tap < c.taps; tap++) {
         const i64 at = i64(c.stride * y + c.row[tap]) * pitch + c.stride * x + c.column[tap];
+#pragma unroll 1
         for (int k = 0; k < planes; k++) {
             const float v = c.sources[0].data[(i64(n) * planes + k) * plane_of(c.in) + at];
             const i64 slot = i64(group) * c.per_group + c.weight[tap] * planes + k;

@@ -244,6 +244,27 @@ fn device_memory_is_used_again_and_what_is_not_finite_is_found() {
     }
 }
 
+/// Opens a device and trains a step: says FINE, or FAILED and why, and whose fault it is.
+#[test]
+#[ignore = "needs a device or the mock driver: run by tests/cuda.rs"]
+fn failing_device() {
+    let work = || {
+        let cuda = Cuda::open(0, Isa::detect())?;
+        let (image, labels) = batch(2, 16, 3);
+        let mut trainer = Trainer::new(Network::new(Config::monai(&[8, 20], 3), 1));
+        let loss = trainer.step(&cuda, &image, &labels, &options(3, None))?;
+        assert!(loss.loss.is_finite());
+        cuda.check()
+    };
+    match work() {
+        Ok(()) => println!("FINE"),
+        Err(e) => {
+            println!("FAILED {e}");
+            assert_eq!(e.fault().exit_code(), 69, "{e}");
+        }
+    }
+}
+
 fn batch(n: usize, size: usize, classes: usize) -> (Maps<f32>, Vec<i16>) {
     let image = maps::<f32>(Shape::new(n, 1, size, size), 31);
     let label = |(i, v): (usize, &f32)| if i % 8 == 0 { -1 } else { ((v.abs() * 3.0) as usize % classes) as i16 };

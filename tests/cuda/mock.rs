@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::OnceLock;
 
 /// The top of the checkout.
 pub fn root() -> &'static Path {
@@ -71,6 +72,12 @@ pub fn emulation_test() -> PathBuf {
 
 /// The folder of a `libcuda.so.1` that runs every kernel of `kernels`, with the address sanitizer or without.
 pub fn driver(sanitized: bool) -> PathBuf {
+    // Tests run side by side, and each library is built once.
+    static BUILT: [OnceLock<PathBuf>; 2] = [OnceLock::new(), OnceLock::new()];
+    BUILT[usize::from(sanitized)].get_or_init(|| build_driver(sanitized)).clone()
+}
+
+fn build_driver(sanitized: bool) -> PathBuf {
     let folder = folder(if sanitized { "mock-sanitized" } else { "mock" });
     let entries = entries();
     let mut files: Vec<&str> = entries.iter().map(|e| e.file.as_str()).collect();
@@ -92,4 +99,30 @@ pub fn driver(sanitized: bool) -> PathBuf {
     }
     compile("mock_driver.cpp", &folder.join("libcuda.so.1"), &more);
     folder
+}
+
+/// The address sanitizer's library, which a program that is not sanitized must load first.
+pub fn sanitizer() -> PathBuf {
+    let said = Command::new("g++").arg("-print-file-name=libasan.so").output().expect("g++ is needed");
+    let path = PathBuf::from(String::from_utf8_lossy(&said.stdout).trim());
+    assert!(path.is_absolute(), "g++ has no address sanitizer: install it");
+    path
+}
+
+/// The folder of a driver that lacks an entry point.
+pub fn old_driver() -> PathBuf {
+    let folder = folder("mock-old");
+    let source = folder.join("old.cpp");
+    let names: Vec<String> = entry_points().into_iter().filter(|n| n != "cuEventElapsedTime").collect();
+    let text: String = names.iter().map(|n| format!("extern \"C\" int {n}() {{ return 999; }}\n")).collect();
+    fs::write(&source, text).unwrap();
+    compile(source.to_str().unwrap(), &folder.join("libcuda.so.1"), &["-shared", "-fPIC"]);
+    folder
+}
+
+/// The entry points of the mock driver.
+fn entry_points() -> Vec<String> {
+    let text = fs::read_to_string(root().join("tests/cuda/mock_driver.cpp")).unwrap();
+    let names = text.lines().filter_map(|l| l.strip_prefix("ENTRY_POINT("));
+    names.filter_map(|l| l.split([',', ')']).next()).map(str::to_string).collect()
 }

@@ -50,7 +50,7 @@ impl<P: Pixel + Plain> There<P> for Memory<P> {
 /// Threads of a block that makes numbers one by one.
 const THREADS: usize = 256;
 /// Pixels of a block of the image's convolution.
-const IMAGE_PIXELS: usize = 64;
+const IMAGE_PIXELS: usize = 32;
 /// Blocks below which a convolution takes smaller tiles: about two for each multiprocessor of a large device.
 const FEW_BLOCKS: usize = 264;
 /// Rows of a band: [`super::batchnorm`].
@@ -224,7 +224,7 @@ impl Kernels for Cuda {
             };
             let few = |tile: [usize; 2]| pixels.div_ceil(tile[0]) * groups.div_ceil(tile[1]) < FEW_BLOCKS;
             match groups {
-                _ if P::CHANNELS == 1 => launch("convolve_image", [IMAGE_PIXELS, 1], 256),
+                _ if P::CHANNELS == 1 => launch("convolve_image", [IMAGE_PIXELS, 1], 128),
                 _ if narrow::fits(call, out) => launch("convolve_narrow", [256, 1], 128),
                 1 => launch("convolve_128x1", [128, 1], 128),
                 2 if !few([128, 2]) => launch("convolve_128x2", [128, 2], 128),
