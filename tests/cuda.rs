@@ -1,6 +1,8 @@
 //! CUDA where no GPU is: kernels run on the CPU, fiber by fiber, behind a mock of the driver (tests/cuda). The compiler
 //! g++ is needed; without it these tests fail, because a test that is skipped shows nothing.
 
+#![allow(clippy::print_stdout)] // What a device is asked and says is read by who runs it.
+
 #[path = "cuda/mock.rs"]
 mod mock;
 

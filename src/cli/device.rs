@@ -16,6 +16,7 @@ use crate::kernels::maps::{Maps, Pixel};
 use crate::kernels::weight_gradient::WeightGradient;
 use crate::kernels::{Cpu, Kernels};
 use crate::num::lanes::Lane;
+use std::time::Instant;
 
 /// The option of every command that runs a network.
 pub const DEVICE: Opt = Opt::new(
@@ -68,6 +69,24 @@ impl Device {
             return Ok(());
         }
         Err(Error::usage(format!("{what} is of the CPU alone")).help("leave it out, or take --device cpu"))
+    }
+    /// What `work` gives, and its seconds: of the clock, or by the events of a GPU.
+    ///
+    /// # Errors
+    /// [`Fault::Device`](crate::error::Fault::Device) where the device fails.
+    pub fn time<R>(&self, work: impl FnOnce() -> R) -> Result<(R, f64)> {
+        match self {
+            Device::Cpu(_) => {
+                let start = Instant::now();
+                let done = work();
+                Ok((done, start.elapsed().as_secs_f64()))
+            }
+            #[cfg(feature = "cuda")]
+            Device::Cuda(cuda) => {
+                let (done, ms) = cuda.device().time(work)?;
+                Ok((done, f64::from(ms) / 1e3))
+            }
+        }
     }
     /// Refuses to time an emulation.
     pub fn check_real(&self) -> Result<()> {

@@ -216,6 +216,7 @@ impl<P: Pixel> Maps<P> {
         &self.data
     }
     /// All planes with their borders, wherever they are.
+    #[cfg(any(test, feature = "cuda"))]
     pub(super) fn buffer(&self) -> &Buffer<P> {
         &self.data
     }

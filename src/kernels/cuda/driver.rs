@@ -352,15 +352,15 @@ impl Device {
             check(unsafe { sys::cuLaunchKernel(function, x, y, 1, threads, 1, 1, 0, stream, pointers, none) }, &doing)
         });
     }
-    /// Milliseconds that the device takes for what `work` starts.
+    /// What `work` gives, and the milliseconds that the device takes for what it starts.
     ///
     /// # Errors
     /// As [`Device::check`].
-    pub fn time(&self, work: impl FnOnce()) -> Result<f32> {
+    pub fn time<R>(&self, work: impl FnOnce() -> R) -> Result<(R, f32)> {
         let (first, last) = (self.0.event()?, self.0.event()?);
         // SAFETY: event and stream are of this context.
         check(unsafe { sys::cuEventRecord(first as sys::CUevent, self.0.stream()) }, "timing")?;
-        work();
+        let done = work();
         self.0.enter()?;
         // SAFETY: event and stream are of this context.
         check(unsafe { sys::cuEventRecord(last as sys::CUevent, self.0.stream()) }, "timing")?;
@@ -368,7 +368,7 @@ impl Device {
         let mut ms = 0.0;
         // SAFETY: both were recorded, and the stream has passed them.
         let code = unsafe { sys::cuEventElapsedTime(&mut ms, first as sys::CUevent, last as sys::CUevent) };
-        check(code, "timing").map(|()| ms)
+        check(code, "timing").map(|()| (done, ms))
     }
 }
 
@@ -458,7 +458,7 @@ pub struct Memory<T> {
 
 impl<T: Plain> Memory<T> {
     /// How many.
-    pub fn len(&self) -> usize {
+    pub fn count(&self) -> usize {
         self.len
     }
     /// Whether it is memory of this device.

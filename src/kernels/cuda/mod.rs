@@ -89,7 +89,7 @@ impl Cuda {
     /// Memory that a kernel is about to fill: the buffer's own, or new.
     fn output<P: Pixel + Plain>(&self, buffer: &mut Buffer<P>) -> (Address, bool) {
         let len = buffer.len();
-        let there = match buffer.on_device().filter(|t| self.own(t).is_some_and(|m| m.len() == len)) {
+        let there = match buffer.on_device().filter(|t| self.own(t).is_some_and(|m| m.count() == len)) {
             Some(there) => (there.clone(), false),
             None => (Arc::new(self.device.memory::<P>(len)) as Arc<dyn There<P>>, true),
         };
