@@ -101,7 +101,7 @@ bool on_device(u64 at, size_t bytes) {
     --next;
     return (char *)at + bytes <= next->first + next->second;
 }
-bool pinned(const void *at, size_t bytes);
+// Page-locked memory of the host, which copies read and write when they are done, not when they are asked for.
 std::map<char *, size_t> pinned_memory;
 bool pinned(const void *at, size_t bytes) {
     auto next = pinned_memory.upper_bound((char *)at);
