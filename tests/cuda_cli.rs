@@ -80,7 +80,7 @@ fn a_volume_is_segmented_alike_and_its_record_says_on_what() {
     assert_eq!(raw("cpu"), raw("cuda"));
     assert_eq!(raw("cpu"), raw("auto"));
     let record = json(&folder.0.join("cuda.run.json"));
-    let device = record.need("device").unwrap();
+    let device = record.need("run").unwrap().need("device").unwrap();
     assert_eq!(device.need_str("compute_capability").unwrap(), "8.0");
     assert!(device.need_str("name").unwrap().contains("emulation"));
     assert_eq!(device.need_str("image_sha256").unwrap().len(), 64);

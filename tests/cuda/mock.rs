@@ -1,4 +1,5 @@
 //! Builds the emulation's test and the mock driver with the C++ compiler of the machine.
+#![allow(dead_code)] // Two programs of tests share it, and neither uses all.
 
 use std::fs;
 use std::path::{Path, PathBuf};
