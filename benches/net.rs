@@ -192,7 +192,7 @@ fn step(criterion: &mut Criterion, machine: &Machine, config: &Config, size: usi
     let (kernels, mut trainer, mut found) = (Cpu { isa: machine.isa }, Trainer::new(network), String::new());
     let seconds =
         bench(criterion, machine, &format!("{}, training step, {BATCH} of {size}x{size}", name(config)), || {
-            trainer.step(&kernels, machine.isa, &image, &labels, &options).expect("finite numbers");
+            trainer.step(&kernels, &image, &labels, &options).expect("finite numbers");
             if trainer.steps == DIGESTED {
                 found = digest(trainer.network.parameters.iter().flat_map(|p| &p.values));
             }

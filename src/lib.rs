@@ -58,8 +58,8 @@
 //!   through [`volume::Source`] and knows no file format; `exchange` knows no tomography. Only `cli` joins them.
 //! - Only `cli` prints and reads the environment. There is no global state but two of `os`: the flag that an
 //!   interrupt sets, and the table by which a truncated memory map is named before the program ends.
-//! - `unsafe` stands in `num/lanes` (intrinsics), `volume/reader.rs` (memory maps) and `os.rs`, each block with the
-//!   check that makes it sound.
+//! - `unsafe` stands in `num/lanes` (intrinsics), `volume/reader.rs` (memory maps), `os.rs` and
+//!   `kernels/cuda/driver.rs` (the GPU's driver), each block with the check that makes it sound.
 //! - No result depends on time, threads, hash order or the platform's libm: [`num`] says how.
 //! - An output's name exists only when it is complete, synced and hashed; its manifest is written last ([`volume`]).
 //! - No file, however malformed, makes us allocate by its word or read outside its folder.
@@ -76,6 +76,8 @@
 //!
 //! - **a kernel**: write it once as a [`num::lanes::Kernel`], `#[inline(always)]`, without closures on the way to the
 //!   lanes; put the slow definition beside it and a test that compares them.
+//! - **a kernel on a GPU**: `kernels/NAME.cu` with the headings of `src/kernels/NAME.rs`, each number by the same operations
+//!   in the same order; `.ci/kernels update` makes its image; `tests/cuda` compares both on the CPU, `tests/gpu` on a GPU.
 //! - **a stage**: take a [`volume::Source`], feed a [`volume::Sink`]; everything that decides bits goes into the
 //!   [`volume::manifest::Job`]'s parameters; give it a version, and raise it when its bits change.
 //! - **a format**: implement [`volume::Source`] in `exchange`, recognise it by its first bytes, refuse what you do not
@@ -103,6 +105,9 @@
 //! - `clap` without derive: flags, help and near misses. Its suggestions are worth four crates.
 //! - `hdf5-reader` (feature `hdf5`, default): the structure of HDF5 files in pure Rust; the elements are read here,
 //!   because the crate fills missing chunks silently.
+//! - `cudarc` (feature `cuda`, not default; with it `libloading`): the driver of NVIDIA's GPUs, opened when it is asked
+//!   for. It declares the entry points; whether they are there, and what they say, is looked after in
+//!   `kernels/cuda/driver.rs`. Nothing of CUDA is needed to build.
 //! - TIFF is read and written here (700 lines): rows by position without a handle for each of thousands of files, limits
 //!   that follow from the file's length, the same in the lean build; the crate gives one image at a time, decoded whole.
 //! - JSON and PNG are written here (490 and 300 lines): the manifest needs canonical text and a parser with limits,

@@ -36,8 +36,14 @@ const LAYERS: [&[&str]; 11] = [
 const TESTING: &str = "testing";
 
 /// Where `unsafe` may stand.
-const UNSAFE: [&str; 5] =
-    ["src/num/lanes.rs", "src/num/lanes/x86.rs", "src/num/lanes/arm.rs", "src/volume/reader.rs", "src/os.rs"];
+const UNSAFE: [&str; 6] = [
+    "src/kernels/cuda/driver.rs",
+    "src/num/lanes.rs",
+    "src/num/lanes/x86.rs",
+    "src/num/lanes/arm.rs",
+    "src/volume/reader.rs",
+    "src/os.rs",
+];
 
 /// What may lie at the top, besides dot files and what `.gitignore` names.
 const TOP: [&str; 9] =
@@ -293,8 +299,8 @@ fn absent(file: &File) -> Vec<String> {
     wrong
 }
 
-/// Files of `src/kernels` that define no kernel.
-const NO_KERNELS: [&str; 6] = ["mod", "filter", "maps", "stencil", "tests", "twin"];
+/// Files of `src/kernels` that define no kernel, or none that a device needs: numbers of 16 bits are the CPU's own.
+const NO_KERNELS: [&str; 9] = ["mod", "buffer", "cuda", "filter", "halves", "maps", "stencil", "tests", "twin"];
 
 /// Each kernel has its definition: `kernels/op.cu` and `src/kernels/op.rs`. Before the first `.cu` there is nothing to pair.
 fn kernel_pairs(cuda: &[String], rust: &[String]) -> Vec<String> {

@@ -50,7 +50,7 @@ fn run(context: &Context) -> Result<()> {
         ("reading", reading(&folder)),
         ("self-test", self_test()),
         ("formats", formats()),
-        ("GPU", Fine("not built in: this version computes on the CPU".into())),
+        ("GPU", gpu()),
     ];
     let mut worst: Option<Fault> = None;
     for (name, verdict) in checks {
@@ -69,6 +69,31 @@ fn run(context: &Context) -> Result<()> {
         None => Ok(()),
         Some(fault) => Err(Error::new(fault, "this machine has a problem").help("see the lines marked FAIL")),
     }
+}
+
+/// The driver, its devices, and what would be loaded.
+#[cfg(feature = "cuda")]
+fn gpu() -> Verdict {
+    use crate::cli::device::version;
+    use crate::kernels::cuda::{driver, images};
+    match driver::find() {
+        Err(e) => Note(format!("{}; networks are computed on the CPU, with the same bits", e.what())),
+        Ok(found) => {
+            let device = |d: &driver::Found| {
+                let ([major, minor], old) = (d.capability, d.capability < driver::OLDEST_DEVICE);
+                let fit = if old { ", too old: 8.0 is needed" } else { "" };
+                format!("cuda:{} {}, {major}.{minor}, {}{fit}", d.ordinal, d.name, bytes_for_people(d.memory))
+            };
+            let devices: Vec<String> = found.devices.iter().map(device).collect();
+            let (version, image) = (version(found.version), &images::digest().hex()[..12]);
+            Fine(format!("driver of CUDA {version}: {}; would load {} ({image})", devices.join("; "), images::KIND))
+        }
+    }
+}
+
+#[cfg(not(feature = "cuda"))]
+fn gpu() -> Verdict {
+    Fine("not built in (feature cuda): networks are computed on the CPU".into())
 }
 
 fn instruction_sets() -> Verdict {

@@ -20,6 +20,7 @@ use output::{Loudness, Output, Talk};
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::Path;
+use std::sync::OnceLock;
 
 pub mod analyze;
 pub mod axis;
@@ -30,6 +31,7 @@ pub mod config;
 pub mod convert;
 pub mod demo;
 pub mod demo_cell;
+pub mod device;
 pub mod doctor;
 pub mod fields;
 pub mod info;
@@ -207,6 +209,8 @@ pub struct Context {
     pub talk: Talk,
     /// The words of the command line, for `NAME.run.json`.
     pub argv: Vec<String>,
+    /// What a network ran on, once it does.
+    pub device: OnceLock<Json>,
 }
 
 impl Context {
@@ -222,6 +226,7 @@ impl Context {
             ("options", Json::obj(origins)),
             ("isa", text(self.isa.name())),
             ("threads", Json::Int(self.threads as i64)),
+            ("device", self.device.get().cloned().unwrap_or_else(|| text("cpu"))),
         ])
     }
 }
@@ -386,6 +391,7 @@ fn context(settings: Settings, argv: Vec<String>) -> Result<Context> {
         out: Output::default(),
         talk: Talk::new(loudness, log.as_deref().map(Path::new), status.as_deref())?,
         argv,
+        device: OnceLock::new(),
         settings,
     })
 }

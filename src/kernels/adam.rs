@@ -25,9 +25,9 @@ const TASK: usize = 4096;
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Adam {
     /// lr/(1 − β₁ᵗ).
-    step: f32,
+    pub(super) step: f32,
     /// √(1 − β₂ᵗ).
-    root: f32,
+    pub(super) root: f32,
 }
 
 impl Adam {

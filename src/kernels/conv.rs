@@ -21,6 +21,7 @@
 //! order, so the tile's size changes no bit. Where there are few outputs: [`super::narrow`]; with less than f32:
 //! [`super::halves`].
 
+use super::buffer::View;
 use super::maps::{BORDER, Blocked, Maps, Pixel, Shape};
 use super::narrow;
 use super::stencil::Stencil;
@@ -41,7 +42,7 @@ pub(super) fn planes_of<'a, P: Pixel>(sources: &[&'a Maps<P>], n: usize) -> Vec<
 
 /// What an output is added to.
 #[derive(Clone, Copy)]
-pub enum Add<'a, A = Lane> {
+pub enum Add<'a, A: Pixel = Lane> {
     /// Nothing.
     Nothing,
     /// These maps, of the output's shape.
@@ -52,15 +53,15 @@ pub enum Add<'a, A = Lane> {
 
 /// A convolution to be done.
 #[derive(Clone, Copy)]
-pub struct Convolution<'a, P, A = Lane> {
+pub struct Convolution<'a, P: Pixel, A: Pixel = Lane> {
     /// Maps whose channels follow one another; samples, rows and columns are the same.
     pub sources: &'a [&'a Maps<P>],
     /// Which input an output sees.
     pub stencils: &'a [Stencil],
     /// Lanes of each group of output channels: \[tap\]\[slot\].
-    pub weights: &'a [Lane],
+    pub weights: View<'a>,
     /// Per group of output channels; none is 0.
-    pub bias: &'a [Lane],
+    pub bias: View<'a>,
     /// Slope below 0.
     pub slope: Option<f32>,
     /// Added last.
@@ -75,7 +76,7 @@ impl<P: Pixel, A: Blocked> Convolution<'_, P, A> {
     fn slots(&self) -> usize {
         self.sources.iter().map(|s| s.shape().groups::<P>() * P::WORDS).sum()
     }
-    fn per_group(&self) -> usize {
+    pub(super) fn per_group(&self) -> usize {
         self.stencils.iter().map(|s| s.taps.len()).sum::<usize>() * self.slots()
     }
     /// On lanes and threads, by any arithmetic.
@@ -84,6 +85,7 @@ impl<P: Pixel, A: Blocked> Convolution<'_, P, A> {
         let (plane, pitch, groups) = (shape.plane(), shape.pitch(), shape.groups::<O>());
         debug_assert_eq!(self.weights.len(), groups * self.per_group());
         let planes: Vec<_> = (0..shape.n).map(|n| self.planes(n)).collect();
+        let (weights, bias) = (self.weights.slice(), self.bias.slice());
         // An even number of rows, for the two row phases of a transposed convolution.
         let rows = (TASK_PIXELS / shape.w).next_multiple_of(2).max(2);
         let inside = BORDER * pitch..(BORDER + shape.h) * pitch;
@@ -100,7 +102,7 @@ impl<P: Pixel, A: Blocked> Convolution<'_, P, A> {
         // Neighbours in the list, and so a thread's tasks, share their weights.
         tasks.sort_by_key(|task| task.0);
         tasks.into_par_iter().with_max_len(1).for_each(|(pair, n, row, first, second)| {
-            let at = At { call: self, planes: &planes[n], out: shape, n, group: 2 * pair, row };
+            let at = At { call: self, weights, bias, planes: &planes[n], out: shape, n, group: 2 * pair, row };
             let full = planes[n].iter().all(|p| p.1 == P::CHANNELS);
             match (second, full) {
                 (Some(second), true) => runner.run(Band::<P, A, O, 2, true> { at, rows: [first, second] }),
@@ -116,6 +118,7 @@ impl<P: Pixel> Convolution<'_, P> {
     /// The definition: one output after the other.
     pub fn reference(&self, out: &mut Maps<Lane>) {
         let (shape, pitch, slots) = (out.shape(), self.sources[0].shape().pitch(), self.slots());
+        let (weights, bias) = (self.weights.slice(), self.bias.slice());
         for n in 0..shape.n {
             let planes = self.planes(n);
             for co in 0..shape.groups::<Lane>() * LANES {
@@ -123,14 +126,14 @@ impl<P: Pixel> Convolution<'_, P> {
                 for stencil in self.stencils {
                     for y in (stencil.phase[0]..shape.h).step_by(stencil.step) {
                         for x in (stencil.phase[1]..shape.w).step_by(stencil.step) {
-                            let mut sum = self.bias.get(group).map_or(0.0, |b| b.0[lane]);
+                            let mut sum = bias.get(group).map_or(0.0, |b| b.0[lane]);
                             for tap in &stencil.taps {
                                 let row = stencil.stride * (y / stencil.step) + tap.offset[0];
                                 let at = row * pitch + stencil.stride * (x / stencil.step) + tap.offset[1];
                                 for (g, (plane, channels)) in planes.iter().enumerate() {
                                     for k in 0..*channels {
                                         let w = tap.weight * slots + g * P::CHANNELS + k;
-                                        let w = self.weights[group * self.per_group() + w].0[lane];
+                                        let w = weights[group * self.per_group() + w].0[lane];
                                         sum = plane[at].channel(k).mul_add(w, sum);
                                     }
                                 }
@@ -210,8 +213,10 @@ const TILE: usize = 8;
 const FEW: usize = 6;
 
 /// Where a band of output rows lies.
-struct At<'a, P, A> {
+struct At<'a, P: Pixel, A: Pixel> {
     call: &'a Convolution<'a, P, A>,
+    weights: &'a [Lane],
+    bias: &'a [Lane],
     planes: &'a [Plane<'a, P>],
     out: Shape,
     n: usize,
@@ -220,7 +225,7 @@ struct At<'a, P, A> {
 }
 
 /// Some rows of C groups of output channels; FULL: no input channel is idle.
-pub(super) struct Band<'a, P, A, O, const C: usize, const FULL: bool> {
+pub(super) struct Band<'a, P: Pixel, A: Pixel, O, const C: usize, const FULL: bool> {
     at: At<'a, P, A>,
     rows: [&'a mut [O]; C],
 }
@@ -274,14 +279,14 @@ impl<P: Pixel, A: Blocked, O: Blocked, const C: usize, const FULL: bool> Band<'_
         x: usize,
         first: usize,
     ) {
-        let At { call, planes, out, n, group, row } = self.at;
+        let At { call, weights: all, bias, planes, out, n, group, row } = self.at;
         let group = group + first;
-        let per_group = call.weights.len() / out.groups::<O>();
+        let per_group = all.len() / out.groups::<O>();
         let mut sums = [[V::splat(0.0); G]; T];
-        if !call.bias.is_empty() {
+        if !bias.is_empty() {
             for j in 0..T {
                 for c in 0..G {
-                    sums[j][c] = V::load(&call.bias[group + c]);
+                    sums[j][c] = V::load(&bias[group + c]);
                 }
             }
         }
@@ -300,7 +305,7 @@ impl<P: Pixel, A: Blocked, O: Blocked, const C: usize, const FULL: bool> Band<'_
                 let mut weights: [&[Lane]; G] = [&[]; G];
                 for c in 0..G {
                     let start = (group + c) * per_group + (tap.weight * planes.len() + g) * P::WORDS;
-                    weights[c] = &call.weights[start..start + P::WORDS];
+                    weights[c] = &all[start..start + P::WORDS];
                 }
                 // A constant count keeps the accumulators in registers.
                 let used = (channels * P::WORDS).div_ceil(P::CHANNELS);
@@ -351,10 +356,10 @@ impl<P: Pixel, A: Blocked, O: Blocked, const C: usize, const FULL: bool> Band<'_
     }
 }
 
-impl<P, A> Clone for At<'_, P, A> {
+impl<P: Pixel, A: Pixel> Clone for At<'_, P, A> {
     fn clone(&self) -> Self {
         *self
     }
 }
 
-impl<P, A> Copy for At<'_, P, A> {}
+impl<P: Pixel, A: Pixel> Copy for At<'_, P, A> {}

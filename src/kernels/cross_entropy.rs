@@ -78,14 +78,14 @@ pub fn cross_entropy(
     join(tasks.into_par_iter().map(task).collect(), labels, total)
 }
 
-fn join(parts: Vec<Part>, labels: &[i16], total: f64) -> Loss {
+pub(super) fn join(parts: Vec<Part>, labels: &[i16], total: f64) -> Loss {
     let labelled = labels.iter().filter(|&&t| t >= 0).count() as u64;
     let sum = parts.iter().flat_map(|p| &p.0).fold(0.0, |sum, row| sum + row);
     Loss { loss: if total > 0.0 { sum / total } else { 0.0 }, labelled, correct: parts.iter().map(|p| p.1).sum() }
 }
 
 /// w_t/W, 0 without a label.
-fn factor(label: i16, weights: &[f32], total: f64) -> f32 {
+pub(super) fn factor(label: i16, weights: &[f32], total: f64) -> f32 {
     if label < 0 || total <= 0.0 { 0.0 } else { (f64::from(weights[label as usize]) / total) as f32 }
 }
 

@@ -23,14 +23,14 @@ const STEPS: f64 = 65536.0;
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Dropout {
     /// Words below are dropped.
-    threshold: u32,
+    pub(super) threshold: u32,
     /// 1/(1 − p).
-    keep: f32,
-    key: [u32; 2],
-    stream: u32,
-    draw: u32,
+    pub(super) keep: f32,
+    pub(super) key: [u32; 2],
+    pub(super) stream: u32,
+    pub(super) draw: u32,
     /// Samples of the batch in front of these.
-    before: usize,
+    pub(super) before: usize,
 }
 
 impl Dropout {

@@ -8,6 +8,7 @@
 //! ([`super::maps::Pixel::CHANNELS`]); idle slots and lanes are +0. Gradients, moments and the optimizer keep this
 //! order, so nothing is packed between two steps but [`Filter::swapped`].
 
+use super::buffer::Buffer;
 use super::maps::Pixel;
 use super::stencil::Window;
 use crate::num::lanes::{F32x16, Isa, Kernel, LANES, Lane};
@@ -100,10 +101,10 @@ impl FilterShape {
     ///
     /// # Panics
     /// Unless the input's positions are [`Lane`]s.
-    pub fn swapped(&self, isa: Isa, data: &[Lane], to: &mut Vec<Lane>) {
+    pub fn swapped(&self, isa: Isa, data: &[Lane], to: &mut Buffer<Lane>) {
         assert_eq!(self.position, LANES, "only blocked inputs have a gradient");
         let (taps, groups, outputs) = (self.taps(), self.groups(), self.groups() * LANES);
-        to.resize(data.len(), Lane::ZERO);
+        to.resize(data.len());
         to.par_chunks_mut(outputs).enumerate().for_each(|(row, to)| {
             let (slots, tap) = (row / taps, row % taps);
             for group in 0..groups {

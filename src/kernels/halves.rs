@@ -138,6 +138,7 @@ pub fn max_pool(x: &Maps<Half>, y: &mut Maps<Half>) {
 
 #[cfg(test)]
 mod tests {
+    use super::super::buffer::View;
     use super::super::conv::Add;
     use super::super::filter::FilterShape;
     use super::super::maps::Shape;
@@ -183,8 +184,14 @@ mod tests {
             // Exact enough: f32 itself is thousands of times nearer than the bound.
             let of = |sources: &[&Maps<Lane>], weights: &[Lane]| {
                 let mut y = Maps::zeros(out);
-                let call =
-                    Convolution { sources, stencils: &stencils, weights, bias: &[], slope: None, add: Add::Nothing };
+                let call = Convolution {
+                    sources,
+                    stencils: &stencils,
+                    weights: weights.into(),
+                    bias: View::nothing(),
+                    slope: None,
+                    add: Add::Nothing,
+                };
                 call.run(isa, &mut y);
                 y.to_nchw()
             };
@@ -198,8 +205,8 @@ mod tests {
             let call = Convolution::<Half> {
                 sources: &sources,
                 stencils: &stencils,
-                weights: &paired,
-                bias: &[],
+                weights: (&paired).into(),
+                bias: View::nothing(),
                 slope: None,
                 add: Add::Nothing,
             };

@@ -8,6 +8,7 @@
 //! Every plane has a border of one pixel, and lanes above the last channel, which are +0 and stay +0: a 3×3 convolution
 //! reads its padding there and has no edges to look after. What is written is the inside.
 
+use super::buffer::Buffer;
 use crate::num::lanes::{LANES, Lane};
 
 /// What stands at one position of a plane: one channel, or sixteen.
@@ -128,15 +129,15 @@ impl Shape {
 
 /// Feature maps of some samples; see the [module](self).
 #[derive(Clone, Debug, PartialEq)]
-pub struct Maps<P> {
+pub struct Maps<P: Pixel> {
     shape: Shape,
-    data: Vec<P>,
+    data: Buffer<P>,
 }
 
 impl<P: Pixel> Maps<P> {
     /// Maps of zeros.
     pub fn zeros(shape: Shape) -> Maps<P> {
-        Maps { shape, data: vec![P::ZERO; Self::positions(shape)] }
+        Maps { shape, data: Buffer::zeros(Self::positions(shape)) }
     }
     /// Positions of maps of a shape, with their borders.
     pub const fn positions(shape: Shape) -> usize {
@@ -144,9 +145,7 @@ impl<P: Pixel> Maps<P> {
     }
     /// Maps of zeros with room for `positions` to grow into.
     pub fn with_room(shape: Shape, positions: usize) -> Maps<P> {
-        let mut data = Vec::with_capacity(positions.max(Self::positions(shape)));
-        data.resize(Self::positions(shape), P::ZERO);
-        Maps { shape, data }
+        Maps { shape, data: Buffer::with_room(Self::positions(shape), positions) }
     }
     /// The same memory for another shape: borders are zero, the inside is anything and is to be overwritten, idle lanes
     /// too.
@@ -154,8 +153,12 @@ impl<P: Pixel> Maps<P> {
         if shape == self.shape {
             return self;
         }
-        self.data.resize(Self::positions(shape), P::ZERO);
+        self.data.resize(Self::positions(shape));
         self.shape = shape;
+        // Zeros that nobody has asked for have their borders.
+        if !self.data.is_here() {
+            return self;
+        }
         let pitch = shape.pitch();
         for plane in self.data.chunks_mut(shape.plane().max(1)) {
             let inside = BORDER * pitch..(BORDER + shape.h) * pitch;
@@ -201,7 +204,7 @@ impl<P: Pixel> Maps<P> {
         let size = self.shape.groups::<P>() * self.shape.plane();
         Maps {
             shape: Shape { n: range.len(), ..self.shape },
-            data: self.data[range.start * size..range.end * size].to_vec(),
+            data: self.data[range.start * size..range.end * size].to_vec().into(),
         }
     }
     /// Samples, channels, rows, columns.
@@ -211,6 +214,16 @@ impl<P: Pixel> Maps<P> {
     /// All planes with their borders.
     pub fn data(&self) -> &[P] {
         &self.data
+    }
+    /// All planes with their borders, wherever they are.
+    #[cfg(any(test, feature = "cuda"))]
+    pub(super) fn buffer(&self) -> &Buffer<P> {
+        &self.data
+    }
+    /// The same, for a device to write.
+    #[cfg(feature = "cuda")]
+    pub(super) fn buffer_mut(&mut self) -> &mut Buffer<P> {
+        &mut self.data
     }
     /// All planes with their borders, which stay zero.
     pub(super) fn data_mut(&mut self) -> &mut [P] {

@@ -2,6 +2,7 @@
 //!
 //! | file | what |
 //! |---|---|
+//! | [`buffer`] | where numbers are: here, on a device, or both |
 //! | [`maps`] | how feature maps lie in memory: sixteen channels side by side, planes with a border of zeros |
 //! | [`filter`] | how weights lie in memory |
 //! | [`stencil`] | which inputs an output of a convolution sees |
@@ -16,14 +17,17 @@
 //! | [`adam`] | the optimizer |
 //!
 //! [`Kernels`] lists them. [`Reference`] is the definition, one number after the other; [`Cpu`] uses lanes and
-//! threads; and [`Twin`] runs two of them and keeps the first bit in which they differ: the tool of an audit.
+//! threads; `cuda::Cuda` (feature `cuda`) a GPU, with the kernels of `kernels/*.cu`; and [`Twin`] runs two of them and keeps the first bit in which they differ: the tool of an audit.
 //!
 //! Kernels know no network and no file; what shapes fit together is checked by who calls them.
 
 pub mod adam;
 pub mod batchnorm;
+pub mod buffer;
 pub mod conv;
 pub mod cross_entropy;
+#[cfg(feature = "cuda")]
+pub mod cuda;
 pub mod dropout;
 pub mod filter;
 pub mod halves;
@@ -36,12 +40,16 @@ mod tests;
 mod twin;
 pub mod weight_gradient;
 
-use crate::num::lanes::{Isa, Lane};
+use crate::error::Result;
+use crate::num::lanes::{Isa, LANES, Lane};
 use adam::Adam;
 use batchnorm::{Activation, Backward, GradientSums, Moments};
+use buffer::Buffer;
 use conv::Convolution;
 use cross_entropy::Loss;
+use filter::FilterShape;
 use maps::{Maps, Pixel};
+use rayon::prelude::*;
 pub use twin::Twin;
 use weight_gradient::WeightGradient;
 
@@ -50,7 +58,7 @@ pub trait Kernels: Sync {
     /// y, or the gradient by x: [`conv`].
     fn convolve<P: Pixel>(&self, call: &Convolution<P>, y: &mut Maps<Lane>);
     /// Gradient by the weights: [`conv`].
-    fn weight_gradient<P: Pixel>(&self, call: &WeightGradient<P>, dw: &mut [Lane]);
+    fn weight_gradient<P: Pixel>(&self, call: &WeightGradient<P>, dw: &mut Buffer<Lane>);
     /// Σ x per channel.
     fn sums(&self, x: &Maps<Lane>) -> Vec<f64>;
     /// Count, mean and squares per channel: [`batchnorm`].
@@ -68,7 +76,32 @@ pub trait Kernels: Sync {
     /// Loss and its gradient by the logits: [`cross_entropy`].
     fn cross_entropy(&self, x: &Maps<Lane>, labels: &[i16], weights: &[f32], total: f64, dx: &mut Maps<Lane>) -> Loss;
     /// One step of one tensor: [`adam`].
-    fn adam(&self, adam: Adam, p: &mut [Lane], g: &[Lane], m: &mut [Lane], v: &mut [Lane]);
+    fn adam(&self, adam: Adam, p: &mut Buffer<Lane>, g: &Buffer<Lane>, m: &mut Buffer<Lane>, v: &mut Buffer<Lane>);
+    /// A filter with its roles exchanged: [`FilterShape::swapped`]. Moves numbers and changes none.
+    fn swap(&self, filter: &FilterShape, from: &Buffer<Lane>, to: &mut Buffer<Lane>) {
+        filter.swapped(Isa::scalar(), from, to);
+    }
+    /// sum + x, number by number: gradients of leaves.
+    fn accumulate(&self, sum: &mut Buffer<Lane>, x: &Buffer<Lane>) {
+        for (sum, x) in sum.iter_mut().zip(x) {
+            (0..LANES).for_each(|l| sum.0[l] += x.0[l]);
+        }
+    }
+    /// Whether no number is NaN or infinite.
+    fn all_finite(&self, x: &Buffer<Lane>) -> bool {
+        x.par_iter().all(|x| x.0.iter().all(|v| v.is_finite()))
+    }
+    /// Whether lanes are output channels, so that a gradient by the weights of few outputs is better made by its adjoint.
+    fn lanes_are_outputs(&self) -> bool {
+        true
+    }
+    /// Whether everything that was asked for was computed; until here a device may have failed silently.
+    ///
+    /// # Errors
+    /// [`Fault::Device`](crate::error::Fault::Device): the first failure.
+    fn check(&self) -> Result<()> {
+        Ok(())
+    }
 }
 
 /// The definitions.
@@ -85,7 +118,7 @@ impl Kernels for Reference {
     fn convolve<P: Pixel>(&self, call: &Convolution<P>, y: &mut Maps<Lane>) {
         call.reference(y);
     }
-    fn weight_gradient<P: Pixel>(&self, call: &WeightGradient<P>, dw: &mut [Lane]) {
+    fn weight_gradient<P: Pixel>(&self, call: &WeightGradient<P>, dw: &mut Buffer<Lane>) {
         call.reference(dw);
     }
     fn sums(&self, x: &Maps<Lane>) -> Vec<f64> {
@@ -112,7 +145,7 @@ impl Kernels for Reference {
     fn cross_entropy(&self, x: &Maps<Lane>, labels: &[i16], weights: &[f32], total: f64, dx: &mut Maps<Lane>) -> Loss {
         cross_entropy::cross_entropy_reference(x, labels, weights, total, dx)
     }
-    fn adam(&self, adam: Adam, p: &mut [Lane], g: &[Lane], m: &mut [Lane], v: &mut [Lane]) {
+    fn adam(&self, adam: Adam, p: &mut Buffer<Lane>, g: &Buffer<Lane>, m: &mut Buffer<Lane>, v: &mut Buffer<Lane>) {
         adam.reference(p, g, m, v);
     }
 }
@@ -121,7 +154,7 @@ impl Kernels for Cpu {
     fn convolve<P: Pixel>(&self, call: &Convolution<P>, y: &mut Maps<Lane>) {
         call.run(self.isa, y);
     }
-    fn weight_gradient<P: Pixel>(&self, call: &WeightGradient<P>, dw: &mut [Lane]) {
+    fn weight_gradient<P: Pixel>(&self, call: &WeightGradient<P>, dw: &mut Buffer<Lane>) {
         call.run(self.isa, dw);
     }
     fn sums(&self, x: &Maps<Lane>) -> Vec<f64> {
@@ -148,7 +181,10 @@ impl Kernels for Cpu {
     fn cross_entropy(&self, x: &Maps<Lane>, labels: &[i16], weights: &[f32], total: f64, dx: &mut Maps<Lane>) -> Loss {
         cross_entropy::cross_entropy(self.isa, x, labels, weights, total, dx)
     }
-    fn adam(&self, adam: Adam, p: &mut [Lane], g: &[Lane], m: &mut [Lane], v: &mut [Lane]) {
+    fn adam(&self, adam: Adam, p: &mut Buffer<Lane>, g: &Buffer<Lane>, m: &mut Buffer<Lane>, v: &mut Buffer<Lane>) {
         adam.run(self.isa, p, g, m, v);
+    }
+    fn swap(&self, filter: &FilterShape, from: &Buffer<Lane>, to: &mut Buffer<Lane>) {
+        filter.swapped(self.isa, from, to);
     }
 }

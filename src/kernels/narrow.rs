@@ -59,7 +59,7 @@ pub(super) fn run<P: Pixel>(call: &Convolution<P>, isa: Isa, out: &mut Maps<Lane
 }
 
 /// Where a band of output rows lies.
-struct At<'a, P> {
+struct At<'a, P: Pixel> {
     call: &'a Convolution<'a, P>,
     planes: &'a [(&'a [Lane], usize)],
     out: Shape,
@@ -68,7 +68,7 @@ struct At<'a, P> {
 }
 
 /// Some rows of K outputs.
-struct Band<'a, P, const K: usize> {
+struct Band<'a, P: Pixel, const K: usize> {
     at: At<'a, P>,
     to: &'a mut [Lane],
 }
@@ -161,14 +161,15 @@ impl<P: Pixel, const K: usize> Band<'_, P, K> {
     ) {
         let At { call, planes, out, n, row } = self.at;
         let mut sums = [[V::splat(0.0); T]; K];
-        if let Some(bias) = call.bias.first() {
+        if let Some(bias) = call.bias.slice().first() {
             for k in 0..K {
                 sums[k] = [V::splat(bias.0[k]); T];
             }
         }
         for tap in &s.taps {
             let at = x + tap.offset[1];
-            let (lines, weights) = (turned.rows(coarse + tap.offset[0]), &call.weights[tap.weight * turned.slots..]);
+            let (lines, weights) =
+                (turned.rows(coarse + tap.offset[0]), &call.weights.slice()[tap.weight * turned.slots..]);
             let groups = lines.chunks(LANES * turned.width).zip(weights.chunks(LANES));
             for (&(_, channels), (lines, weights)) in planes.iter().zip(groups) {
                 for (line, weights) in lines.chunks_exact(turned.width).zip(weights).take(channels) {
@@ -212,10 +213,10 @@ impl<P: Pixel, const K: usize> Band<'_, P, K> {
     }
 }
 
-impl<P> Clone for At<'_, P> {
+impl<P: Pixel> Clone for At<'_, P> {
     fn clone(&self) -> Self {
         *self
     }
 }
 
-impl<P> Copy for At<'_, P> {}
+impl<P: Pixel> Copy for At<'_, P> {}

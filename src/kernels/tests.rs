@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::num::philox::Stream;
+use buffer::View;
 use conv::Add;
 use cross_entropy::weigh;
 use dropout::Dropout;
@@ -76,10 +77,17 @@ fn convolution<P: Pixel>(
         {
             let mut y = if matches!(add, Add::Output) { dy.clone() } else { poisoned(out) };
             let stencils = window.forward();
-            let call = Convolution { sources: &sources, stencils: &stencils, weights: &weights, bias, slope, add };
+            let call = Convolution {
+                sources: &sources,
+                stencils: &stencils,
+                weights: (&weights).into(),
+                bias: bias.into(),
+                slope,
+                add,
+            };
             twin.convolve(&call, &mut y);
             if matches!(add, Add::Nothing) {
-                let mut dw = vec![Lane([f32::NAN; 16]); filter.len()];
+                let mut dw = Buffer::from(vec![Lane([f32::NAN; 16]); filter.len()]);
                 twin.weight_gradient(&WeightGradient { sources: &sources, dy: &dy, filter: &filter }, &mut dw);
                 let (forward, by_weight) = (dot(&y.to_nchw(), &dy.to_nchw()), dot(&torch, &filter.unpack(&dw)));
                 let bound = 1e-5 * dot(&y.to_nchw(), &y.to_nchw()).sqrt() * dot(&dy.to_nchw(), &dy.to_nchw()).sqrt();
@@ -91,7 +99,7 @@ fn convolution<P: Pixel>(
         return;
     }
     for (twin, isa) in twins.iter().zip(Isa::available()) {
-        let mut swapped = Vec::new();
+        let mut swapped = Buffer::default();
         filter.swapped(isa, &weights, &mut swapped);
         let stencils = window.backward();
         let (mut first, mut backward, mut forward) = (0, 0.0, 0.0);
@@ -100,8 +108,8 @@ fn convolution<P: Pixel>(
             let call = Convolution {
                 sources: &[&dy],
                 stencils: &stencils,
-                weights: &swapped[first..first + lanes],
-                bias: &[],
+                weights: swapped.view(first..first + lanes),
+                bias: View::nothing(),
                 slope: None,
                 add: Add::Nothing,
             };
@@ -115,8 +123,8 @@ fn convolution<P: Pixel>(
         let call = Convolution {
             sources: &sources,
             stencils: &stencils,
-            weights: &weights,
-            bias: &[],
+            weights: (&weights).into(),
+            bias: View::nothing(),
             slope: None,
             add: Add::Nothing,
         };
@@ -163,8 +171,8 @@ fn a_convolution_is_the_textbooks() {
         let call = Convolution {
             sources: &[&x],
             stencils: &stencils,
-            weights: &weights,
-            bias: &[],
+            weights: (&weights).into(),
+            bias: View::nothing(),
             slope: None,
             add: Add::Nothing,
         };
@@ -207,9 +215,9 @@ fn passes_over_pixels_are_their_definition() {
             let wide = maps::<Lane>(double, 4);
             twin.max_pool(&wide, &mut poisoned(shape));
             twin.max_pool_gradient(&wide, &dz, &mut poisoned(double));
-            let (mut p, mut m, mut v) = (x.data().to_vec(), dz.data().to_vec(), x.data().to_vec());
+            let (mut p, mut m, mut v) = (x.buffer().clone(), dz.buffer().clone(), x.buffer().clone());
             v.iter_mut().for_each(|v| v.0 = v.0.map(f32::abs));
-            twin.adam(Adam::new(3e-4, 2), &mut p, r.data(), &mut m, &mut v);
+            twin.adam(Adam::new(3e-4, 2), &mut p, r.buffer(), &mut m, &mut v);
             let labels: Vec<i16> =
                 (0..shape.n * shape.h * shape.w).map(|i| (i * 7 % (shape.c + 1)) as i16 - 1).collect();
             let weights: Vec<f32> = (0..shape.c).map(|c| 0.5 + c as f32).collect();
@@ -342,14 +350,14 @@ fn threads_change_no_bit() {
             let call = Convolution {
                 sources: &[&x],
                 stencils: &stencils,
-                weights: &weights,
-                bias: &[],
+                weights: (&weights).into(),
+                bias: View::nothing(),
                 slope: None,
                 add: Add::Nothing,
             };
             let mut y = poisoned(Shape::new(3, 40, 24, 40));
             kernels.convolve(&call, &mut y);
-            let mut dw = vec![Lane::ZERO; filter.len()];
+            let mut dw = Buffer::zeros(filter.len());
             kernels.weight_gradient(&WeightGradient { sources: &[&x], dy: &y, filter: &filter }, &mut dw);
             (y, dw, kernels.moments(&x))
         };
@@ -380,8 +388,8 @@ fn gradients_of_convolution_and_pooling_are_central_differences() {
             let call = Convolution {
                 sources: &[x],
                 stencils: &stencils,
-                weights: packed,
-                bias: &[],
+                weights: packed.into(),
+                bias: View::nothing(),
                 slope: None,
                 add: Add::Nothing,
             };
@@ -389,17 +397,17 @@ fn gradients_of_convolution_and_pooling_are_central_differences() {
             call.reference(&mut y);
             weighted(&y, &dy)
         };
-        let mut dw = vec![Lane::ZERO; filter.len()];
+        let mut dw = Buffer::zeros(filter.len());
         Reference.weight_gradient(&WeightGradient { sources: &[&x], dy: &dy, filter: &filter }, &mut dw);
         let dw = filter.unpack(&dw);
-        let mut swapped = Vec::new();
+        let mut swapped = Buffer::default();
         filter.swapped(Isa::scalar(), &packed, &mut swapped);
         let backward = window.backward();
         let call = Convolution {
             sources: &[&dy],
             stencils: &backward,
-            weights: &swapped,
-            bias: &[],
+            weights: (&swapped).into(),
+            bias: View::nothing(),
             slope: None,
             add: Add::Nothing,
         };

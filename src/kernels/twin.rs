@@ -2,11 +2,14 @@
 
 use super::adam::Adam;
 use super::batchnorm::{Activation, Backward, GradientSums, Moments};
+use super::buffer::Buffer;
 use super::conv::Convolution;
 use super::cross_entropy::Loss;
+use super::filter::FilterShape;
 use super::maps::{Maps, Pixel};
 use super::weight_gradient::WeightGradient;
 use super::{Kernels, Lane};
+use crate::error::Result;
 use std::sync::Mutex;
 
 /// Runs two implementations on the same inputs and compares every bit of what they write. Results are those of the
@@ -64,8 +67,8 @@ impl<A: Kernels, B: Kernels> Kernels for Twin<A, B> {
         self.second.convolve(call, &mut other);
         self.compare_lanes("convolution", y.data(), other.data());
     }
-    fn weight_gradient<P: Pixel>(&self, call: &WeightGradient<P>, dw: &mut [Lane]) {
-        let mut other = dw.to_vec();
+    fn weight_gradient<P: Pixel>(&self, call: &WeightGradient<P>, dw: &mut Buffer<Lane>) {
+        let mut other = dw.clone();
         self.first.weight_gradient(call, dw);
         self.second.weight_gradient(call, &mut other);
         self.compare_lanes("gradient of a convolution by its weights", dw, &other);
@@ -123,13 +126,37 @@ impl<A: Kernels, B: Kernels> Kernels for Twin<A, B> {
         self.compare("cross-entropy", numbers(a), numbers(b));
         a
     }
-    fn adam(&self, adam: Adam, p: &mut [Lane], g: &[Lane], m: &mut [Lane], v: &mut [Lane]) {
-        let (mut p2, mut m2, mut v2) = (p.to_vec(), m.to_vec(), v.to_vec());
+    fn adam(&self, adam: Adam, p: &mut Buffer<Lane>, g: &Buffer<Lane>, m: &mut Buffer<Lane>, v: &mut Buffer<Lane>) {
+        let (mut p2, mut m2, mut v2) = (p.clone(), m.clone(), v.clone());
         self.first.adam(adam, p, g, m, v);
         self.second.adam(adam, &mut p2, g, &mut m2, &mut v2);
         for (a, b) in [(&*p, &p2), (&*m, &m2), (&*v, &v2)] {
             self.compare_lanes("Adam", a, b);
         }
+    }
+    fn swap(&self, filter: &FilterShape, from: &Buffer<Lane>, to: &mut Buffer<Lane>) {
+        let mut other = Buffer::default();
+        self.first.swap(filter, from, to);
+        self.second.swap(filter, from, &mut other);
+        self.compare_lanes("filter with its roles exchanged", to, &other);
+    }
+    fn accumulate(&self, sum: &mut Buffer<Lane>, x: &Buffer<Lane>) {
+        let mut other = sum.clone();
+        self.first.accumulate(sum, x);
+        self.second.accumulate(&mut other, x);
+        self.compare_lanes("sum of leaves", sum, &other);
+    }
+    fn all_finite(&self, x: &Buffer<Lane>) -> bool {
+        let (a, b) = (self.first.all_finite(x), self.second.all_finite(x));
+        self.compare("whether all is finite", [u8::from(a)].into_iter(), [u8::from(b)].into_iter());
+        a
+    }
+    fn lanes_are_outputs(&self) -> bool {
+        self.first.lanes_are_outputs()
+    }
+    fn check(&self) -> Result<()> {
+        self.first.check()?;
+        self.second.check()
     }
 }
 

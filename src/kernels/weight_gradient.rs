@@ -21,7 +21,7 @@ use rayon::prelude::*;
 
 /// The gradient of a convolution by its weights.
 #[derive(Clone, Copy)]
-pub struct WeightGradient<'a, P> {
+pub struct WeightGradient<'a, P: Pixel> {
     /// What was convolved.
     pub sources: &'a [&'a Maps<P>],
     /// Gradient by y.
@@ -39,24 +39,28 @@ struct Walk<'a, P> {
 
 impl<'a, P: Pixel> WeightGradient<'a, P> {
     /// Rows, columns of the coarser maps, over which is summed.
-    fn extent(&self) -> (usize, usize) {
+    pub(super) fn extent(&self) -> (usize, usize) {
         let s = if self.filter.window.transposed { self.sources[0].shape() } else { self.dy.shape() };
         (s.h, s.w)
     }
     /// Rows of a chunk.
-    fn chunk_rows(&self) -> usize {
+    pub(super) fn chunk_rows(&self) -> usize {
         (BLOCK / self.extent().1).max(1)
     }
-    fn walks(&self, n: usize) -> (Walk<'a, P>, Walk<'a, Lane>) {
+    /// Pixels of x and of dy from an o to the next.
+    pub(super) fn steps(&self) -> [usize; 2] {
         let window = self.filter.window;
-        let (x, dy) = if window.transposed { (1, window.stride) } else { (window.stride, 1) };
+        if window.transposed { [1, window.stride] } else { [window.stride, 1] }
+    }
+    fn walks(&self, n: usize) -> (Walk<'a, P>, Walk<'a, Lane>) {
+        let [x, dy] = self.steps();
         (
             Walk { planes: planes_of(self.sources, n), step: x, pitch: self.sources[0].shape().pitch() },
             Walk { planes: planes_of(&[self.dy], n), step: dy, pitch: self.dy.shape().pitch() },
         )
     }
     /// Offsets of x and dy at each tap.
-    fn offsets(&self) -> Vec<([usize; 2], [usize; 2])> {
+    pub(super) fn offsets(&self) -> Vec<([usize; 2], [usize; 2])> {
         let window = self.filter.window;
         let taps = window.gather(false).remove(0).taps;
         let centre = [BORDER; 2];
@@ -145,7 +149,7 @@ const PASS: usize = 64;
 /// Input channels of a tile of weights.
 const INPUTS: usize = 8;
 
-struct Chunk<'a, P> {
+struct Chunk<'a, P: Pixel> {
     gradient: &'a WeightGradient<'a, P>,
     x: &'a Walk<'a, P>,
     dy: &'a Walk<'a, Lane>,
@@ -156,7 +160,7 @@ struct Chunk<'a, P> {
 }
 
 /// One chunk of the slots of a plane and of C groups of output channels: \[group\]\[tap\]\[slot of the plane\].
-struct ChunkOf<'a, P, const C: usize>(Chunk<'a, P>);
+struct ChunkOf<'a, P: Pixel, const C: usize>(Chunk<'a, P>);
 
 impl<P: Pixel, const C: usize> Kernel for ChunkOf<'_, P, C> {
     type Out = Vec<Lane>;

@@ -63,7 +63,7 @@ fn parse(dict: StateDict) -> Result<(Trainer, BTreeMap<String, String>)> {
             if tensor.shape != parameter.kind.torch() {
                 return Err(Error::data(format!("`{name}` has shape {:?}", tensor.shape)));
             }
-            *values = parameter.pack(&tensor.f32s()?);
+            *values = parameter.pack(&tensor.f32s()?).into();
         }
     }
     trainer.steps = steps;

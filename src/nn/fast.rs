@@ -4,7 +4,8 @@
 
 use super::infer::{Call, Plan, What, Workspace};
 use super::network::{Network, Value};
-use crate::kernels::Cpu;
+use crate::kernels::Kernels;
+use crate::kernels::buffer::View;
 use crate::kernels::conv::{Add, Convolution};
 use crate::kernels::halves::{self, Half};
 use crate::kernels::maps::{Maps, Shape};
@@ -60,13 +61,14 @@ impl FastPlan {
             let mut out = memory.halves.take(call.to, shape);
             match &call.what {
                 What::Convolution { from, weights, bias, stencils, slope, add, .. } => {
+                    let (weights, bias) = (weights.into(), bias.into());
                     let (slope, add) = (*slope, add.map_or(Add::Nothing, |v| Add::Maps(value(v))));
                     if from[0] == 0 {
                         let call = Convolution { sources: &[image], stencils, weights, bias, slope, add };
                         call.run_to_halves(isa, &mut out);
                     } else {
                         let sources: Vec<_> = from.iter().map(|&v| value(v)).collect();
-                        let weights = &self.pairs[number];
+                        let weights = View::from(&self.pairs[number]);
                         let call = Convolution { sources: &sources, stencils, weights, bias, slope, add };
                         if number + 1 < self.plan.calls.len() {
                             call.run_halves(isa, &mut out);
@@ -141,10 +143,10 @@ impl Ready {
             Ready::Fast(fast, _) => &fast.plan.calls,
         }
     }
-    /// Logits of images; see [`Plan::run`] and [`FastPlan::run`].
-    pub fn run(&mut self, isa: Isa, image: &Maps<f32>, seen: impl FnMut(usize)) -> Maps<Lane> {
+    /// Logits of images; see [`Plan::run`], which takes the kernels, and [`FastPlan::run`], which is of the CPU.
+    pub fn run<K: Kernels>(&mut self, kernels: &K, isa: Isa, image: &Maps<f32>, seen: impl FnMut(usize)) -> Maps<Lane> {
         match self {
-            Ready::Strict(plan, memory) => plan.run(&Cpu { isa }, image, memory, seen),
+            Ready::Strict(plan, memory) => plan.run(kernels, image, memory, seen),
             Ready::Fast(fast, memory) => fast.run(isa, image, memory, seen),
         }
     }

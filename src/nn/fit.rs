@@ -21,7 +21,7 @@ use crate::error::{Error, Fault, Result};
 use crate::kernels::Kernels;
 use crate::kernels::cross_entropy::weigh;
 use crate::kernels::maps::{Maps, Shape};
-use crate::num::lanes::{Isa, Lane};
+use crate::num::lanes::Lane;
 use crate::num::philox::Stream;
 use crate::os::check_interrupt;
 use std::collections::BTreeMap;
@@ -219,7 +219,6 @@ impl Course {
         training: &dyn Patches,
         validation: Option<&dyn Patches>,
         kernels: &K,
-        isa: Isa,
         mut go_on: impl FnMut(&Course, Event) -> Result<bool>,
     ) -> Result<Ended> {
         let steps = Self::steps_of_an_epoch(training.len(), recipe);
@@ -244,7 +243,7 @@ impl Course {
             for batch in order.chunks(recipe.batch.max(1)).skip(self.batches) {
                 let (image, labels) = gather(training, batch, epoch)?;
                 let options = Options { rate: self.plateau.rate, ..recipe.options.clone() };
-                let loss = match self.trainer.step(kernels, isa, &image, &labels, &options) {
+                let loss = match self.trainer.step(kernels, &image, &labels, &options) {
                     Ok(loss) => loss,
                     // Nothing of the step is done.
                     Err(e) if e.fault() == Fault::Again => return Ok(Ended::Paused),
@@ -388,6 +387,7 @@ pub fn validate<K: Kernels>(
         let logits = plan.run(kernels, &image, &mut workspace, |_| ());
         let total = weigh(&labels, class_weights);
         let found = kernels.cross_entropy(&logits, &labels, class_weights, total, &mut gradient);
+        kernels.check()?;
         if !found.loss.is_finite() {
             return Err(Error::data(format!("the loss of validation patch {i} is not finite"))
                 .help("the weights have grown too large, or the patch's grey values are far from those of training"));
@@ -422,6 +422,7 @@ mod tests {
     use super::*;
     use crate::kernels::Cpu;
     use crate::nn::config::Config;
+    use crate::num::lanes::Isa;
     use crate::testing::Scratch;
 
     /// Squares of a grey of their own on noise; epochs see them shifted.
@@ -456,17 +457,16 @@ mod tests {
         Course::new(Network::new(Config::monai(&[8, 12], 2), 1), recipe)
     }
 
-    fn cpu() -> (Cpu, Isa) {
-        let isa = Isa::detect();
-        (Cpu { isa }, isa)
+    fn cpu() -> Cpu {
+        Cpu { isa: Isa::detect() }
     }
 
     #[test]
     fn squares_are_learnt_and_a_paused_training_ends_like_one_that_ran_through() {
-        let (recipe, (cpu, isa), folder) = (recipe(13), cpu(), Scratch::new("fit"));
+        let (recipe, cpu, folder) = (recipe(13), cpu(), Scratch::new("fit"));
         let (training, validation) = (Squares(30), Squares(9));
         let mut through = start(&recipe);
-        let ended = through.run(&recipe, &training, Some(&validation), &cpu, isa, |_, _| Ok(true)).unwrap();
+        let ended = through.run(&recipe, &training, Some(&validation), &cpu, |_, _| Ok(true)).unwrap();
         assert_eq!((ended, through.trainer.steps), (Ended::Done, 13 * 4));
         let last = through.epochs.last().unwrap().validation.clone().unwrap();
         assert!(last.iou.iter().all(|v| v.unwrap() > 0.8) && last.accuracy > 0.95, "{last:?}");
@@ -481,7 +481,7 @@ mod tests {
                 events += 1;
                 Ok(events < 3)
             };
-            if course.run(&recipe, &training, Some(&validation), &cpu, isa, step).unwrap() != Ended::Paused {
+            if course.run(&recipe, &training, Some(&validation), &cpu, step).unwrap() != Ended::Paused {
                 break;
             }
             course.write(&path, 3, "batch 8\nseed 3").unwrap();
@@ -512,9 +512,9 @@ mod tests {
                 Ok(())
             }
         }
-        let ((cpu, isa), recipe) = (cpu(), Recipe { patience: Some(13), ..recipe(40) });
+        let (cpu, recipe) = (cpu(), Recipe { patience: Some(13), ..recipe(40) });
         let mut course = start(&recipe);
-        let ended = course.run(&recipe, &Silent, Some(&Silent), &cpu, isa, |_, _| Ok(true)).unwrap();
+        let ended = course.run(&recipe, &Silent, Some(&Silent), &cpu, |_, _| Ok(true)).unwrap();
         // The first epoch is better than nothing, the next thirteen are not; the rate falls after eleven of them.
         assert_eq!((ended, course.epochs.len(), course.best()), (Ended::Stayed, 14, Some(0)));
         let rates: Vec<f64> = course.epochs.iter().map(|e| e.rate).collect();
@@ -532,7 +532,7 @@ mod tests {
                 Ok(())
             }
         }
-        let error = start(&recipe).run(&recipe, &Nothing, None, &cpu, isa, |_, _| Ok(true)).unwrap_err();
+        let error = start(&recipe).run(&recipe, &Nothing, None, &cpu, |_, _| Ok(true)).unwrap_err();
         assert!(error.to_string().contains("no patches"), "{error}");
     }
 

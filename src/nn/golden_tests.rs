@@ -52,7 +52,7 @@ fn gradients_are_those_of_autograd() {
         let labels: Vec<i16> = read_array(&file(name, "y.npy")).unwrap().1.iter().map(|&v| v as i16).collect();
         let options = Options { rate: 3e-4, dropout: 0.0, seed: 0, class_weights: vec![1.0; classes], leaf: None };
         let (mut trainer, isa) = (Trainer::new(network), Isa::detect());
-        trainer.step(&Cpu { isa }, isa, &images(name), &labels, &options).unwrap();
+        trainer.step(&Cpu { isa }, &images(name), &labels, &options).unwrap();
         let expected = weights::read(&file(name, "gradients.safetensors")).unwrap();
         let mut compared = 0;
         for (p, gradient) in trainer.network.parameters.iter().zip(trainer.gradients()).filter(|(p, _)| p.trained) {
@@ -78,7 +78,7 @@ fn ten_steps_are_torchs() {
         let (mut trainer, isa, image) = (Trainer::new(network), Isa::detect(), images(name));
         let losses = Json::parse(&std::fs::read_to_string(file(name, "losses.json")).unwrap()).unwrap();
         for (step, expected) in losses.need_arr("losses").unwrap().iter().enumerate() {
-            let loss = trainer.step(&Cpu { isa }, isa, &image, &labels, &options).unwrap().loss;
+            let loss = trainer.step(&Cpu { isa }, &image, &labels, &options).unwrap().loss;
             let expected = expected.as_f64().unwrap();
             assert!((loss / expected - 1.0).abs() < 1e-5, "{name}, step {step}: {loss} {expected}");
         }
@@ -174,7 +174,7 @@ fn a_training_taken_up_from_its_file_ends_where_the_uninterrupted_does() {
     let (isa, image) = (Isa::detect(), images("narrow"));
     let steps = |mut trainer: Trainer, n: u32| {
         for _ in 0..n {
-            trainer.step(&Cpu { isa }, isa, &image, &labels, &options).unwrap();
+            trainer.step(&Cpu { isa }, &image, &labels, &options).unwrap();
         }
         trainer
     };

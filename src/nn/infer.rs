@@ -13,6 +13,7 @@ use super::network::{Network, Step, Value};
 pub use super::workspace::Workspace;
 use crate::kernels::Kernels;
 use crate::kernels::batchnorm::Activation;
+use crate::kernels::buffer::Buffer;
 use crate::kernels::conv::{Add, Convolution};
 use crate::kernels::dropout::Dropout;
 use crate::kernels::maps::{Maps, Shape};
@@ -40,9 +41,9 @@ pub enum What {
         /// Index of the filter's parameter.
         filter: usize,
         /// Folded weights.
-        weights: Vec<Lane>,
+        weights: Buffer<Lane>,
         /// Folded bias.
-        bias: Vec<Lane>,
+        bias: Buffer<Lane>,
         /// Geometry.
         window: Window,
         /// Which inputs an output sees.
@@ -198,6 +199,7 @@ impl Plan {
             match &call.what {
                 What::Convolution { from, weights, bias, stencils, slope, add, .. } => {
                     let add = add.map_or(Add::Nothing, |v| Add::Maps(value(v)));
+                    let (weights, bias) = (weights.into(), bias.into());
                     if from[0] == 0 {
                         let call = Convolution { sources: &[image], stencils, weights, bias, slope: *slope, add };
                         kernels.convolve(&call, &mut out);
@@ -235,6 +237,7 @@ fn convolution(
     add: Option<Value>,
 ) -> What {
     let window = network.parameters[filter].filter().window;
+    let (weights, bias) = (weights.into(), bias.into());
     What::Convolution { from: from.to_vec(), filter, weights, bias, window, stencils: window.forward(), slope, add }
 }
 

@@ -10,6 +10,7 @@
 //! Every convolution has a bias; a PReLU has one slope. Parameters stand in the order of PyTorch's state dict.
 
 use super::config::{Config, Down, Head, Order, Up};
+use crate::kernels::buffer::Buffer;
 use crate::kernels::filter::FilterShape;
 use crate::kernels::maps::Shape;
 use crate::kernels::stencil::Window;
@@ -180,7 +181,7 @@ impl Network {
     }
 
     fn parameter(&mut self, name: String, kind: Kind, trained: bool) -> usize {
-        let values = vec![Lane::ZERO; kind.lanes()];
+        let values = Buffer::zeros(kind.lanes());
         self.parameters.push(Parameter { name, kind, values, trained });
         self.parameters.len() - 1
     }

@@ -102,7 +102,7 @@ fn training_and_inference_are_their_definition_to_the_bit() {
             let twin = Twin::new(Cpu { isa }, Reference);
             let x = image(2, 8);
             for _ in 0..2 {
-                trainer.step(&twin, isa, &x, &labels(&x, 3), &options(3, 0.2)).unwrap();
+                trainer.step(&twin, &x, &labels(&x, 3), &options(3, 0.2)).unwrap();
             }
             Plan::new(&trainer.network).run(&twin, &x, &mut Workspace::default(), |_| ());
             let log = twin.record();
@@ -125,7 +125,7 @@ fn training_holds_what_was_reckoned() {
         // A smaller leaf takes the place of the larger.
         for images in [2, 2, 1, 2] {
             let x = x.samples(0..images);
-            trainer.step(&Cpu { isa }, isa, &x, &labels(&x, classes), &options(classes, 0.2)).unwrap();
+            trainer.step(&Cpu { isa }, &x, &labels(&x, classes), &options(classes, 0.2)).unwrap();
             let held = trainer.held() + 4 * 4 * numbers;
             let part = if images == 2 { 3 } else { 6 };
             assert!(held <= reckoned && part * held > 2 * reckoned, "{held} {reckoned}");
@@ -138,7 +138,7 @@ fn trained(mut trainer: Trainer, steps: u32, threads: usize, isa: Isa) -> Traine
     let x = image(3, 32);
     let work = || {
         for _ in 0..steps {
-            trainer.step(&Cpu { isa }, isa, &x, &labels(&x, 3), &options(3, 0.2)).unwrap();
+            trainer.step(&Cpu { isa }, &x, &labels(&x, 3), &options(3, 0.2)).unwrap();
         }
         trainer
     };
@@ -172,7 +172,7 @@ fn a_leaf_is_normalised_by_itself_and_counts_in_the_batchs_loss() {
         let step = |x: &Maps<f32>, labels: &[i16], leaf: Option<usize>, dropout: f64| {
             let mut trainer = Trainer::new(Network::new(config.clone(), 2));
             let options = Options { leaf, ..options(3, dropout) };
-            let loss = trainer.step(&Cpu { isa }, isa, x, labels, &options).unwrap();
+            let loss = trainer.step(&Cpu { isa }, x, labels, &options).unwrap();
             (loss, trainer)
         };
         let labels_one = labels(&one, 3);
@@ -207,7 +207,7 @@ fn the_whole_networks_gradient_is_a_difference_quotient() {
         let labels = labels(&x, 3);
         let step = |network: Network| {
             let mut trainer = Trainer::new(network);
-            let loss = trainer.step(&Cpu { isa }, isa, &x, &labels, &options(3, 0.0)).unwrap().loss;
+            let loss = trainer.step(&Cpu { isa }, &x, &labels, &options(3, 0.0)).unwrap().loss;
             (loss, trainer)
         };
         let (_, trainer) = step(network.clone());
@@ -324,14 +324,14 @@ fn what_is_not_finite_or_no_class_stops_the_training_and_changes_nothing() {
     let before = trainer.network.parameters.clone();
     let mut bad = labels(&x, 3);
     bad[5] = 3;
-    let error = trainer.step(&cpu, isa, &x, &bad, &options(3, 0.0)).unwrap_err();
+    let error = trainer.step(&cpu, &x, &bad, &options(3, 0.0)).unwrap_err();
     assert!(error.to_string().contains("label 3 at pixel 5"), "{error}");
     let mut nan = x.to_nchw();
     nan[9] = f32::NAN;
     let nan = Maps::from_nchw(x.shape(), &nan);
-    let error = trainer.step(&cpu, isa, &nan, &labels(&x, 3), &options(3, 0.0)).unwrap_err();
+    let error = trainer.step(&cpu, &nan, &labels(&x, 3), &options(3, 0.0)).unwrap_err();
     assert!(error.to_string().contains("model.0.conv.unit0.conv.weight is not finite"), "{error}");
     assert!(trainer.network.parameters == before && trainer.steps == 0);
-    let loss = trainer.step(&cpu, isa, &x, &[-1; 64], &options(3, 0.0)).unwrap();
+    let loss = trainer.step(&cpu, &x, &[-1; 64], &options(3, 0.0)).unwrap();
     assert_eq!((loss.loss, loss.labelled), (0.0, 0));
 }

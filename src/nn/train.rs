@@ -19,15 +19,15 @@ use crate::error::{Error, Result};
 use crate::kernels::Kernels;
 use crate::kernels::adam::Adam;
 use crate::kernels::batchnorm::Moments;
+use crate::kernels::buffer::Buffer;
 use crate::kernels::cross_entropy::{Loss, weigh};
 use crate::kernels::dropout::Dropout;
 use crate::kernels::maps::{Maps, Shape};
-use crate::num::lanes::{Isa, LANES, Lane};
+use crate::num::lanes::{LANES, Lane};
 use crate::os::check_interrupt;
 use crate::tensor::parameter::Parameter;
 use crate::tensor::pool::Pool;
 use crate::tensor::tape::{Layer, Source, Tape, Weights};
-use rayon::prelude::*;
 use std::collections::BTreeSet;
 
 /// Part of the running statistics that a batch replaces.
@@ -56,12 +56,12 @@ pub struct Trainer {
     /// The network.
     pub network: Network,
     /// First and second moments of Adam, in the order of the parameters; of what is not trained, nothing.
-    pub moments: [Vec<Vec<Lane>>; 2],
+    pub moments: [Vec<Buffer<Lane>>; 2],
     /// Steps done.
     pub steps: u32,
-    gradients: Vec<Vec<Lane>>,
+    gradients: Vec<Buffer<Lane>>,
     /// Those of a leaf that is not the first.
-    of_leaf: Vec<Vec<Lane>>,
+    of_leaf: Vec<Buffer<Lane>>,
     pool: Pool,
     /// Shape of the leaves whose maps the pool holds.
     held: Option<Shape>,
@@ -70,8 +70,8 @@ pub struct Trainer {
 impl Trainer {
     /// Training from these weights, Adam at rest.
     pub fn new(network: Network) -> Trainer {
-        let zeros = || -> Vec<Vec<Lane>> {
-            network.parameters.iter().map(|p| vec![Lane::ZERO; if p.trained { p.values.len() } else { 0 }]).collect()
+        let zeros = || -> Vec<Buffer<Lane>> {
+            network.parameters.iter().map(|p| Buffer::zeros(if p.trained { p.values.len() } else { 0 })).collect()
         };
         Trainer {
             moments: [zeros(), zeros()],
@@ -102,7 +102,7 @@ impl Trainer {
     }
 
     /// The gradients of the last step, in the order of the parameters.
-    pub fn gradients(&self) -> &[Vec<Lane>] {
+    pub fn gradients(&self) -> &[Buffer<Lane>] {
         &self.gradients
     }
 
@@ -112,15 +112,9 @@ impl Trainer {
     /// [`Fault::Data`](crate::error::Fault::Data) where a label is no class, the image does not fit the network, a
     /// BatchNorm has one value per channel, or a number is not finite: the network is unchanged then, unless it is the
     /// step itself that is too large, after which the trainer is of no use. [`Fault::Again`](crate::error::Fault::Again)
-    /// when interrupted before the network is changed.
-    pub fn step<K: Kernels>(
-        &mut self,
-        kernels: &K,
-        isa: Isa,
-        image: &Maps<f32>,
-        labels: &[i16],
-        o: &Options,
-    ) -> Result<Loss> {
+    /// when interrupted before the network is changed. [`Fault::Device`](crate::error::Fault::Device) where a device
+    /// fails; if it fails in the step itself, the trainer is of no use.
+    pub fn step<K: Kernels>(&mut self, kernels: &K, image: &Maps<f32>, labels: &[i16], o: &Options) -> Result<Loss> {
         let s = image.shape();
         self.network.config.check_size(s.h, s.w)?;
         check_labels(labels, s.n * s.h * s.w, self.network.config.classes)?;
@@ -133,14 +127,15 @@ impl Trainer {
             let labels = &labels[first * s.h * s.w..last * s.h * s.w];
             let part = (leaf < s.n).then(|| image.samples(first..last));
             let (loss, moments) =
-                self.leaf(kernels, isa, part.as_ref().unwrap_or(image), labels, o, Place { first, total })?;
+                self.leaf(kernels, part.as_ref().unwrap_or(image), labels, o, Place { first, total })?;
             all.loss += loss.loss;
             all.labelled += loss.labelled;
             all.correct += loss.correct;
             batch.push(moments);
         }
+        kernels.check()?;
         for (p, g) in self.network.parameters.iter().zip(&self.gradients) {
-            if g.iter().any(|g| g.0.iter().any(|v| !v.is_finite())) {
+            if !kernels.all_finite(g) {
                 return Err(Error::data(format!("the gradient of {} is not finite", p.name)).help(TOO_FAST));
             }
         }
@@ -160,8 +155,10 @@ impl Trainer {
             }
         }
         self.network.batches.iter_mut().for_each(|n| *n += batch.len() as u64);
-        let bad = |p: &&Parameter| p.values.par_iter().any(|v| v.0.iter().any(|v| !v.is_finite()));
-        match self.network.parameters.iter().find(bad) {
+        let bad = |p: &&Parameter| !kernels.all_finite(&p.values);
+        let bad = self.network.parameters.iter().find(bad);
+        kernels.check()?;
+        match bad {
             Some(p) => Err(Error::data(format!("{} is not finite after the step", p.name)).help(TOO_FAST)),
             None => Ok(all),
         }
@@ -171,7 +168,6 @@ impl Trainer {
     fn leaf<K: Kernels>(
         &mut self,
         kernels: &K,
-        isa: Isa,
         image: &Maps<f32>,
         labels: &[i16],
         o: &Options,
@@ -182,7 +178,7 @@ impl Trainer {
         if self.held.replace(image.shape()).is_some_and(|held| held != image.shape()) {
             self.pool = Pool::default();
         }
-        let mut tape = Tape::new(kernels, isa, &network.parameters, image, &mut self.pool);
+        let mut tape = Tape::new(kernels, &network.parameters, image, &mut self.pool);
         let mut vars = Vec::new();
         for step in &network.steps {
             check_interrupt()?;
@@ -211,6 +207,7 @@ impl Trainer {
         let mut gradient = tape.take(shape);
         let logits = tape.value(vars[vars.len() - 1]);
         let loss = kernels.cross_entropy(logits, labels, &o.class_weights, place.total, &mut gradient);
+        kernels.check()?;
         if !loss.loss.is_finite() {
             return Err(not_finite(network, |v| tape.value(vars[v])));
         }
@@ -228,9 +225,7 @@ impl Trainer {
             }
             tape.backward(gradient, &mut self.of_leaf)?;
             for (sums, of_leaf) in self.gradients.iter_mut().zip(&self.of_leaf) {
-                for (sum, of_leaf) in sums.iter_mut().zip(of_leaf) {
-                    (0..LANES).for_each(|l| sum.0[l] += of_leaf.0[l]);
-                }
+                kernels.accumulate(sums, of_leaf);
             }
         }
         Ok((loss, moments))

@@ -54,12 +54,12 @@ impl Plan {
 }
 
 /// Memory that a plan uses again from image to image.
-pub struct Workspace<P = Lane> {
+pub struct Workspace<P: Pixel = Lane> {
     slots: Option<Slots>,
     maps: Vec<Option<Maps<P>>>,
 }
 
-impl<P> Default for Workspace<P> {
+impl<P: Pixel> Default for Workspace<P> {
     fn default() -> Self {
         Workspace { slots: None, maps: Vec::new() }
     }

@@ -86,6 +86,7 @@ impl<K: Kernels> Logits for Dropping<K> {
             for pass in 0..self.passes {
                 self.plan.drop(self.p, self.seed, pass as u32);
                 let logits = self.plan.run(&self.kernels, &window, &mut self.workspace, |_| ());
+                self.kernels.check()?;
                 for (k, y) in (0..self.classes).flat_map(|k| (0..shape.h).map(move |y| (k, y))) {
                     let (from, c) = (logits.row(0, k / LANES, y), pass * self.classes + k);
                     for (to, from) in all.row_mut(n, c / LANES, y).iter_mut().zip(from) {
@@ -110,7 +111,9 @@ impl<K: Kernels> Logits for Net<K> {
         self.inputs
     }
     fn logits(&mut self, windows: &Maps<f32>) -> Result<Maps<Lane>> {
-        Ok(self.plan.run(&self.kernels, windows, &mut self.workspace, |_| ()))
+        let logits = self.plan.run(&self.kernels, windows, &mut self.workspace, |_| ());
+        self.kernels.check()?;
+        Ok(logits)
     }
     fn give(&mut self, logits: Maps<Lane>) {
         self.workspace.give(logits);

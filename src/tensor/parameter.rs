@@ -1,5 +1,6 @@
 //! L3. A named tensor of a network: weights, or one number per channel.
 
+use crate::kernels::buffer::Buffer;
 use crate::kernels::filter::FilterShape;
 use crate::num::lanes::{LANES, Lane};
 
@@ -37,7 +38,7 @@ pub struct Parameter {
     /// What its numbers mean.
     pub kind: Kind,
     /// Its numbers in the kernels' order; idle lanes are +0.
-    pub values: Vec<Lane>,
+    pub values: Buffer<Lane>,
     /// Whether it has a gradient; running statistics have none.
     pub trained: bool,
 }
@@ -48,7 +49,7 @@ impl Parameter {
     /// # Panics
     /// If their count is another.
     pub fn set(&mut self, values: &[f32]) {
-        self.values = self.pack(values);
+        self.values = self.pack(values).into();
     }
     /// Numbers as PyTorch orders them, in the parameter's order.
     ///

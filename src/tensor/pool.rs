@@ -6,11 +6,11 @@ use crate::num::lanes::Lane;
 use std::collections::BTreeMap;
 
 /// Maps that nobody needs, by shape. Their borders and idle lanes are zero, their inside is anything.
-pub struct Pool<P = Lane> {
+pub struct Pool<P: Pixel = Lane> {
     free: BTreeMap<Shape, Vec<Maps<P>>>,
 }
 
-impl<P> Default for Pool<P> {
+impl<P: Pixel> Default for Pool<P> {
     fn default() -> Self {
         Pool { free: BTreeMap::new() }
     }

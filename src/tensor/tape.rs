@@ -21,13 +21,14 @@ use super::pool::Pool;
 use crate::error::Result;
 use crate::kernels::Kernels;
 use crate::kernels::batchnorm::{Activation, Backward, EPSILON, Moments};
+use crate::kernels::buffer::{Buffer, View};
 use crate::kernels::conv::{Add, Convolution};
 use crate::kernels::dropout::Dropout;
 use crate::kernels::filter::FilterShape;
 use crate::kernels::maps::{Maps, Shape};
 use crate::kernels::stencil::{Stencil, Window};
 use crate::kernels::weight_gradient::WeightGradient;
-use crate::num::lanes::{Isa, LANES, Lane};
+use crate::num::lanes::{LANES, Lane};
 use crate::os::check_interrupt;
 
 /// A value on the tape.
@@ -75,7 +76,6 @@ enum Op {
 /// Values and the steps that made them.
 pub struct Tape<'a, K> {
     kernels: &'a K,
-    isa: Isa,
     parameters: &'a [Parameter],
     image: &'a Maps<f32>,
     pool: &'a mut Pool,
@@ -88,15 +88,9 @@ fn slope(parameters: &[Parameter], layer: &Layer) -> f32 {
 }
 
 impl<'a, K: Kernels> Tape<'a, K> {
-    /// An empty tape over parameters and an image. `isa` moves weights, which changes no bit.
-    pub fn new(
-        kernels: &'a K,
-        isa: Isa,
-        parameters: &'a [Parameter],
-        image: &'a Maps<f32>,
-        pool: &'a mut Pool,
-    ) -> Self {
-        Tape { kernels, isa, parameters, image, pool, steps: Vec::new() }
+    /// An empty tape over parameters and an image.
+    pub fn new(kernels: &'a K, parameters: &'a [Parameter], image: &'a Maps<f32>, pool: &'a mut Pool) -> Self {
+        Tape { kernels, parameters, image, pool, steps: Vec::new() }
     }
 
     /// Memory for maps, to be overwritten.
@@ -116,7 +110,7 @@ impl<'a, K: Kernels> Tape<'a, K> {
 
     /// y = w ∗ x + b (+ residual).
     pub fn convolution(&mut self, x: Source, weights: Weights, residual: Option<Var>) -> Var {
-        let (filter, bias) = (&self.parameters[weights.filter], &self.parameters[weights.bias].values);
+        let (filter, bias) = (&self.parameters[weights.filter], View::from(&self.parameters[weights.bias].values));
         let shape = filter.filter();
         let from = match &x {
             Source::Image => self.image.shape(),
@@ -126,7 +120,7 @@ impl<'a, K: Kernels> Tape<'a, K> {
         let mut y = self.pool.take(Shape::new(from.n, shape.outputs, h, w));
         let add = residual.map_or(Add::Nothing, |r| Add::Maps(self.value(r)));
         let stencils = shape.window.forward();
-        let (stencils, weights_of) = (&stencils[..], &filter.values[..]);
+        let (stencils, weights_of) = (&stencils[..], View::from(&filter.values));
         match &x {
             Source::Image => {
                 let sources = &[self.image][..];
@@ -184,13 +178,13 @@ impl<'a, K: Kernels> Tape<'a, K> {
     ///
     /// # Errors
     /// [`Fault::Again`](crate::error::Fault::Again) when interrupted.
-    pub fn backward(self, dy: Maps<Lane>, gradients: &mut [Vec<Lane>]) -> Result<()> {
-        let Tape { kernels, isa, parameters, image, pool, mut steps } = self;
+    pub fn backward(self, dy: Maps<Lane>, gradients: &mut [Buffer<Lane>]) -> Result<()> {
+        let Tape { kernels, parameters, image, pool, mut steps } = self;
         let mut of_values: Vec<Option<Maps<Lane>>> = steps.iter().map(|_| None).collect();
         if let Some(last) = of_values.last_mut() {
             *last = Some(dy);
         }
-        let mut swapped = Vec::new();
+        let mut swapped = Buffer::default();
         while let Some((op, value)) = steps.pop() {
             check_interrupt()?;
             let at = steps.len();
@@ -216,14 +210,14 @@ impl<'a, K: Kernels> Tape<'a, K> {
                         }
                         Source::Vars(vars) => {
                             let sources: Vec<_> = vars.iter().map(|v| &steps[v.0 as usize].1).collect();
-                            weight_gradient(kernels, isa, &sources, &dy, filter, &mut gradients[weights.filter]);
-                            filter.swapped(isa, &parameters[weights.filter].values, &mut swapped);
+                            weight_gradient(kernels, &sources, &dy, filter, &mut gradients[weights.filter]);
+                            kernels.swap(filter, &parameters[weights.filter].values, &mut swapped);
                             let stencils = filter.window.backward();
                             let mut first = 0;
                             for v in vars {
                                 let shape = steps[v.0 as usize].1.shape();
                                 let lanes = lanes_of_source(filter, shape.c);
-                                let weights = &swapped[first..first + lanes];
+                                let weights = swapped.view(first..first + lanes);
                                 pass_on(kernels, pool, &mut of_values[v.0 as usize], shape, &stencils, weights, &dy);
                                 first += lanes;
                             }
@@ -274,27 +268,26 @@ impl<'a, K: Kernels> Tape<'a, K> {
     }
 }
 
-/// Gradient by the weights. With few outputs most lanes would idle: there a transposed convolution's is that of its
+/// Gradient by the weights. With few outputs most lanes would idle where they are outputs: there a transposed convolution's is that of its
 /// adjoint, a strided convolution of dy to x, whose lanes are the inputs. Every weight is the same sum in the same
 /// order.
 fn weight_gradient<K: Kernels>(
     kernels: &K,
-    isa: Isa,
     sources: &[&Maps<Lane>],
     dy: &Maps<Lane>,
     filter: &FilterShape,
-    dw: &mut [Lane],
+    dw: &mut Buffer<Lane>,
 ) {
-    if !filter.window.transposed || filter.outputs >= LANES {
+    if !kernels.lanes_are_outputs() || !filter.window.transposed || filter.outputs >= LANES {
         return kernels.weight_gradient(&WeightGradient { sources, dy, filter }, dw);
     }
-    let (mut turned, mut first) = (Vec::new(), 0);
+    let (mut turned, mut first) = (Buffer::default(), 0);
     for x in sources {
         let window = Window::convolution(filter.window.k, filter.window.stride);
         let adjoint = FilterShape::new::<Lane>(window, &[filter.outputs], x.shape().c);
-        let mut dw_adjoint = vec![Lane::ZERO; adjoint.len()];
+        let mut dw_adjoint = Buffer::zeros(adjoint.len());
         kernels.weight_gradient(&WeightGradient { sources: &[dy], dy: x, filter: &adjoint }, &mut dw_adjoint);
-        adjoint.swapped(isa, &dw_adjoint, &mut turned);
+        kernels.swap(&adjoint, &dw_adjoint, &mut turned);
         let slots = x.shape().c.next_multiple_of(LANES);
         for (tap, turned) in turned.chunks(slots).enumerate() {
             dw[tap * filter.slots() + first..][..slots].copy_from_slice(turned);
@@ -320,11 +313,11 @@ fn pass_on<K: Kernels>(
     to: &mut Option<Maps<Lane>>,
     shape: Shape,
     stencils: &[Stencil],
-    weights: &[Lane],
+    weights: View,
     dy: &Maps<Lane>,
 ) {
     let add = if to.is_some() { Add::Output } else { Add::Nothing };
-    let call = Convolution { sources: &[dy], stencils, weights, bias: &[], slope: None, add };
+    let call = Convolution { sources: &[dy], stencils, weights, bias: View::nothing(), slope: None, add };
     kernels.convolve(&call, to.get_or_insert_with(|| pool.take(shape)));
 }
 

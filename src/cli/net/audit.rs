@@ -2,11 +2,12 @@
 //! many numbers of threads.
 
 use super::{CHANNELS, CLASSES, SEED, VARIANT};
+use crate::cli::device::{DEVICE, Device};
 use crate::cli::options::{Opt, Takes};
 use crate::cli::{Command, Context, values};
 use crate::error::{Error, Result};
 use crate::kernels::maps::{Maps, Shape};
-use crate::kernels::{Cpu, Reference, Twin};
+use crate::kernels::{Cpu, Kernels, Reference, Twin};
 use crate::nn::infer::{Plan, Workspace};
 use crate::nn::network::Network;
 use crate::nn::train::{Options, Trainer};
@@ -21,7 +22,8 @@ pub const COMMAND: Command = Command {
     details: "First, for every instruction set, a training step and an inference are computed by the fast kernels and by their \
               definitions in lock-step; the first differing bit is named. Then some steps with dropout are trained on every \
               instruction set and on 1, 2, 3 and 8 threads, in leaves of --leaf: the digest of all weights is to be the same. Scalar is slow: \
-              fewer --channels or --steps make it short.",
+              fewer --channels or --steps make it short. With --device cuda, the CPU and the GPU compute in lock-step \
+              instead, --steps training steps and an inference; then the GPU trains alone to the CPU's digest.",
     examples: "  tomolith net audit\n  tomolith net audit --variant paper --channels 8,16,32 --size 32 --steps 20",
     groups: &[(
         "",
@@ -35,6 +37,7 @@ pub const COMMAND: Command = Command {
             Opt::new("leaf", Takes::Number("N"), "Images that BatchNorm takes together [default: the batch]"),
             Opt::new("steps", Takes::Number("N"), "Training steps for each instruction set and number of threads")
                 .default("20"),
+            DEVICE,
         ],
     )],
     run,
@@ -58,11 +61,15 @@ fn run(c: &Context) -> Result<()> {
     let (image, labels) = batch_of(batch, size, config.classes, seed);
     let options = Options { rate: 3e-4, dropout: 0.2, seed, class_weights: vec![1.0; config.classes], leaf };
 
+    let device = Device::open(c)?;
+    if !device.is_cpu() {
+        return of_device(c, &device, &start, &image, &labels, &options, steps);
+    }
     for isa in Isa::available() {
         check_interrupt()?;
         let twin = Twin::new(Cpu { isa }, Reference);
         let mut trainer = Trainer::new(start.clone());
-        trainer.step(&twin, isa, &image, &labels, &options)?;
+        trainer.step(&twin, &image, &labels, &options)?;
         let plan = Plan::new(&trainer.network);
         let together = plan.run(&twin, &image, &mut Workspace::default(), |_| ()).to_nchw();
         // Images one by one.
@@ -88,7 +95,7 @@ fn run(c: &Context) -> Result<()> {
         let digest = pool.install(|| -> Result<String> {
             let mut trainer = Trainer::new(start.clone());
             for _ in 0..steps {
-                trainer.step(&Cpu { isa }, isa, &image, &labels, &options)?;
+                trainer.step(&Cpu { isa }, &image, &labels, &options)?;
             }
             Ok(super::digest(&trainer.network).hex())
         })?;
@@ -96,6 +103,46 @@ fn run(c: &Context) -> Result<()> {
         if first.get_or_insert_with(|| digest.clone()) != &digest {
             return Err(Error::mismatch(format!("{} on {threads} threads trains other weights", isa.name())));
         }
+    }
+    c.out.line("identical")
+}
+
+/// The CPU and a device: every kernel of a training and of an inference on the same numbers, bit by bit; then the device
+/// alone, whose numbers stay on it.
+fn of_device(
+    c: &Context,
+    device: &Device,
+    start: &Network,
+    image: &Maps<f32>,
+    labels: &[i16],
+    options: &Options,
+    steps: usize,
+) -> Result<()> {
+    let twin = Twin::new(Cpu { isa: c.isa }, device.clone());
+    let mut trainer = Trainer::new(start.clone());
+    for _ in 0..steps {
+        trainer.step(&twin, image, labels, options)?;
+    }
+    let plan = Plan::new(&trainer.network);
+    let together = plan.run(&twin, image, &mut Workspace::default(), |_| ());
+    twin.check()?;
+    let log = twin.record();
+    if let Some(difference) = log.difference {
+        return Err(Error::mismatch(format!("the device differs from the CPU: {difference}")));
+    }
+    c.out.line(format!("CPU and device: {} calls, {} numbers identical", log.calls, log.numbers))?;
+    let mut alone = Trainer::new(start.clone());
+    for _ in 0..steps {
+        alone.step(device, image, labels, options)?;
+    }
+    let plan = Plan::new(&alone.network);
+    let logits = plan.run(device, image, &mut Workspace::default(), |_| ());
+    device.check()?;
+    let [ours, theirs] = [&trainer, &alone].map(|t| super::digest(&t.network).hex());
+    c.out.line(format!("CPU             {steps} steps: {ours}"))?;
+    c.out.line(format!("device alone    {steps} steps: {theirs}"))?;
+    if ours != theirs || logits != together {
+        return Err(Error::mismatch("the device alone computes other numbers"));
     }
     c.out.line("identical")
 }

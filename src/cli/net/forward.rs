@@ -1,10 +1,12 @@
 //! `tomolith net forward`: logits of images.
 
 use super::{FAST, INPUT, OVERWRITE, WEIGHTS};
+use crate::cli::device::{DEVICE, Device};
 use crate::cli::options::{Opt, Takes};
 use crate::cli::{Command, Context};
 use crate::error::{Error, Result};
 use crate::exchange::npy::write_array;
+use crate::kernels::Kernels;
 use crate::kernels::maps::Shape;
 use crate::nn::fast::Ready;
 use crate::os::check_interrupt;
@@ -19,7 +21,14 @@ pub const COMMAND: Command = Command {
     examples: "  tomolith net forward --weights monai.pt --input x.npy --output logits.npy",
     groups: &[(
         "",
-        &[WEIGHTS, INPUT, FAST, Opt::new("output", Takes::Value("FILE.npy"), "Logits to write").short('o'), OVERWRITE],
+        &[
+            WEIGHTS,
+            INPUT,
+            FAST,
+            DEVICE,
+            Opt::new("output", Takes::Value("FILE.npy"), "Logits to write").short('o'),
+            OVERWRITE,
+        ],
     )],
     run,
 };
@@ -33,7 +42,9 @@ fn run(c: &Context) -> Result<()> {
     let shape = image.shape();
     loaded.network.config.check_size(shape.h, shape.w).map_err(|e| e.at(&input))?;
     let fast = s.is_on("fast")?;
+    let device = Device::open(c)?;
     if fast {
+        device.only_cpu("--fast")?;
         super::check_fast(c.isa)?;
     }
     // Image by image: memory for feature maps is that of one.
@@ -46,7 +57,8 @@ fn run(c: &Context) -> Result<()> {
     let (mut numbers, mut digest) = (Vec::with_capacity(count), Hasher::new());
     for n in 0..shape.n {
         check_interrupt()?;
-        let logits = ready.run(c.isa, &image.samples(n..n + 1), |_| ());
+        let logits = ready.run(&device, c.isa, &image.samples(n..n + 1), |_| ());
+        device.check()?;
         numbers.extend(logits.to_nchw());
         ready.give(logits);
         let of_image = &numbers[n * classes * shape.h * shape.w..];

@@ -1,13 +1,13 @@
 //! `tomolith net step`: training steps on one batch, to be compared with another program's.
 
 use super::{DROPOUT, INPUT, OVERWRITE, RATE, SEED, WEIGHTS};
+use crate::cli::device::{DEVICE, Device};
 use crate::cli::options::{Opt, Takes};
 use crate::cli::progress::Progress;
 use crate::cli::{Command, Context, values};
 use crate::error::{Error, Fault, Result};
 use crate::exchange::write_text;
 use crate::json::Json;
-use crate::kernels::Cpu;
 use crate::kernels::cross_entropy::UNLABELLED;
 use crate::nn::train::{Options, Trainer};
 use crate::nn::weights::{NamedTensor, StateDict};
@@ -33,6 +33,7 @@ pub const COMMAND: Command = Command {
             RATE,
             DROPOUT,
             SEED,
+            DEVICE,
             Opt::new("output-weights", Takes::Value("FILE"), "Weights to write, .safetensors"),
             Opt::new("losses", Takes::Value("FILE.json"), "Losses to write"),
             Opt::new("gradients", Takes::Value("FILE"), "Gradients of the last step to write, .safetensors"),
@@ -66,14 +67,18 @@ fn run(c: &Context) -> Result<()> {
         return Err(Error::usage("two outputs are one file").help("give each a name of its own"));
     }
     super::check_memory(shape, || Trainer::memory(&loaded.network, shape, None))?;
+    let device = Device::open(c)?;
     let mut trainer = Trainer::new(loaded.network);
     let mut losses = Vec::new();
     let progress = Progress::new(&c.talk, "train", "steps");
     for step in 0..steps {
-        let loss = trainer.step(&Cpu { isa: c.isa }, c.isa, &image, &numbers, &options).map_err(|e| {
+        let loss = trainer.step(&device, &image, &numbers, &options).map_err(|e| {
             if e.fault() == Fault::Again {
                 return Error::again(format!("interrupted after {step} steps"))
                     .help("nothing is kept; `net train` keeps what it did");
+            }
+            if e.fault() == Fault::Device {
+                return e;
             }
             let at = if e.what().starts_with("label") { &labels } else { &input };
             e.at(at)

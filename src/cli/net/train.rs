@@ -1,13 +1,13 @@
 //! `tomolith net train`: a training on images and labels, that can be stopped and taken up again.
 
 use super::{BEGIN, CHANNELS, CLASSES, DROPOUT, FOLDER, RATE, RESUME, SEED, VARIANT, curve};
+use crate::cli::device::{DEVICE, Device};
 use crate::cli::options::{Opt, Settings, Takes};
 use crate::cli::own::own;
 use crate::cli::progress::Progress;
 use crate::cli::{Command, Context, values};
 use crate::error::{Error, Result};
 use crate::exchange::write_text;
-use crate::kernels::Cpu;
 use crate::kernels::maps::{Maps, Shape};
 use crate::nn::fit::{Course, Ended, Epoch, Event, Patches, Recipe};
 use crate::nn::network::Network;
@@ -76,6 +76,7 @@ pub const TRAINING: &[Opt] = &[
         "best.safetensors is the epoch of least loss; of greatest accuracy, or the last: what the authors kept and used",
     )
     .default("loss"),
+    DEVICE,
     Opt::new("stop-after", Takes::Number("TIME"), "Save and stop after this time, such as 50min; --resume goes on"),
 ];
 
@@ -304,6 +305,8 @@ pub fn train(
     if validation.is_none() {
         c.talk.warn("nothing validates: the schedule watches the training loss, which falls also when nothing general is learnt");
     }
+    // Before anything is written: a device that is not there leaves no folder.
+    let device = Device::open(c)?;
     let classes = network.config.classes;
     let [h, w] = training.size();
     let shape = Shape::new(recipe.batch.min(training.len()), 1, h, w);
@@ -356,8 +359,7 @@ pub fn train(
         }
         Ok(!interrupted() && limit.is_none_or(|limit| start.elapsed().as_secs_f64() < limit))
     };
-    let kernels = Cpu { isa: c.isa };
-    let ended = course.run(recipe, training, validation, &kernels, c.isa, event);
+    let ended = course.run(recipe, training, validation, &device, event);
     progress.finish();
     if silent {
         c.talk.warn("some batches had no label: they taught nothing");

@@ -1,6 +1,7 @@
 //! `tomolith seg predict`: a network over a volume.
 
 use super::patches::planes;
+use crate::cli::device::{DEVICE, Device};
 use crate::cli::labels::{CLASSES, OVERWRITE, classes, written};
 use crate::cli::net::probability;
 use crate::cli::options::{Opt, Takes};
@@ -11,7 +12,6 @@ use crate::cli::{Command, Context, values};
 use crate::error::{Error, Result};
 use crate::exchange::open_stack;
 use crate::json::Json;
-use crate::kernels::Cpu;
 use crate::nn::{state, weights};
 use crate::num::CONTRACT;
 use crate::os::check_interrupt;
@@ -61,6 +61,7 @@ pub const COMMAND: Command = Command {
             Opt::new("dropout", Takes::Number("P"), "Probability that a number is dropped, with --passes")
                 .default("0.2"),
             Opt::new("seed", Takes::Number("N"), "Seed of what is dropped").default("0"),
+            DEVICE,
             CLASSES,
             Opt::new("output", Takes::Value("DIR/NAME"), "Where to write, without extension").short('o'),
             OVERWRITE,
@@ -232,12 +233,13 @@ fn run(c: &Context) -> Result<()> {
         ("dropout", if passes > 1 { dropout.into() } else { Json::Null }),
         ("seed", if passes > 1 { Json::Str(seed.to_string()) } else { Json::Null }),
     ]);
+    let device = Device::open(c)?;
     let outputs = Outputs { base: base.clone(), maps, classes: &classes, params, inputs, overwrite };
     if let [_, _, ..] = planes[..] {
         if passes > 1 {
             return Err(Error::usage("--passes of several planes").help("give one plane, or leave --passes out"));
         }
-        let mut net = Net::new(&network, Cpu { isa: c.isa });
+        let mut net = Net::new(&network, device.clone());
         let manifest =
             several(c, &outputs, &planes, grey, &windows, &mut net, source.as_ref()).map_err(|e| e.at(&input))?;
         return written(c, &base, &manifest);
@@ -260,7 +262,7 @@ fn run(c: &Context) -> Result<()> {
     if resumed < view.dims().nz {
         let mut sinks: Vec<(Map, &mut dyn Sink)> =
             writers.iter_mut().map(|(map, w)| (*map, w as &mut dyn Sink)).collect();
-        let kernels = Cpu { isa: c.isa };
+        let kernels = device.clone();
         let mut net: Box<dyn Logits> = match passes {
             1 => Box::new(Net::new(&network, kernels)),
             _ => Box::new(Dropping::new(&network, kernels, passes, dropout, seed)),
@@ -285,7 +287,7 @@ fn several(
     planes: &[Plane],
     grey: Grey,
     windows: &Windows,
-    net: &mut Net<Cpu>,
+    net: &mut Net<Device>,
     source: &dyn Source,
 ) -> Result<Manifest> {
     let dims = source.dims();

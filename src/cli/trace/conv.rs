@@ -7,6 +7,7 @@ use crate::cli::{Command, Context, values};
 use crate::error::{Error, Result};
 use crate::exchange::npy::{read_array, write_array};
 use crate::exchange::write_text;
+use crate::kernels::buffer::View;
 use crate::kernels::conv::{Add, Convolution};
 use crate::kernels::filter::FilterShape;
 use crate::kernels::maps::{BORDER, Maps, Shape};
@@ -110,8 +111,8 @@ fn run(c: &Context) -> Result<()> {
     let call = Convolution {
         sources: &[&input],
         stencils: &stencils,
-        weights: &packed,
-        bias: &[],
+        weights: (&packed).into(),
+        bias: View::nothing(),
         slope: None,
         add: Add::Nothing,
     };

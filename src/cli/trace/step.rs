@@ -8,6 +8,7 @@ use crate::error::{Error, Result};
 use crate::exchange::write_text;
 use crate::kernels::adam::Adam;
 use crate::kernels::batchnorm::{Activation, Backward, GradientSums, Moments};
+use crate::kernels::buffer::Buffer;
 use crate::kernels::conv::Convolution;
 use crate::kernels::cross_entropy::Loss;
 use crate::kernels::maps::{Maps, Pixel, Shape};
@@ -138,11 +139,9 @@ impl Kernels for Recorder {
     fn convolve<P: Pixel>(&self, call: &Convolution<P>, y: &mut Maps<Lane>) {
         self.both("convolution", y, |fast, y| either!(self, fast, k => k.convolve(call, y)), |y, ()| of_maps(y));
     }
-    fn weight_gradient<P: Pixel>(&self, call: &WeightGradient<P>, dw: &mut [Lane]) {
-        let mut out = dw.to_vec();
-        let run = |fast, dw: &mut Vec<Lane>| either!(self, fast, k => k.weight_gradient(call, dw));
-        self.both("gradient by weights", &mut out, run, |dw, ()| of_lanes(dw));
-        dw.copy_from_slice(&out);
+    fn weight_gradient<P: Pixel>(&self, call: &WeightGradient<P>, dw: &mut Buffer<Lane>) {
+        let run = |fast, dw: &mut Buffer<Lane>| either!(self, fast, k => k.weight_gradient(call, dw));
+        self.both("gradient by weights", dw, run, |dw, ()| of_lanes(dw));
     }
     fn sums(&self, x: &Maps<Lane>) -> Vec<f64> {
         let run = |fast, (): &mut ()| either!(self, fast, k => k.sums(x));
@@ -180,11 +179,11 @@ impl Kernels for Recorder {
         let run = |fast, dx: &mut Maps<Lane>| either!(self, fast, k => k.cross_entropy(x, labels, weights, total, dx));
         self.both("cross-entropy", dx, run, |dx, _| of_maps(dx))
     }
-    fn adam(&self, adam: Adam, p: &mut [Lane], g: &[Lane], m: &mut [Lane], v: &mut [Lane]) {
-        let mut all = [p.to_vec(), m.to_vec(), v.to_vec()];
-        let run = |fast, [p, m, v]: &mut [Vec<Lane>; 3]| either!(self, fast, k => k.adam(adam, p, g, m, v));
-        self.both("Adam", &mut all, run, |all, ()| of_lanes(&all.concat()));
-        [p, m, v].into_iter().zip(&all).for_each(|(to, from)| to.copy_from_slice(from));
+    fn adam(&self, adam: Adam, p: &mut Buffer<Lane>, g: &Buffer<Lane>, m: &mut Buffer<Lane>, v: &mut Buffer<Lane>) {
+        let mut all = [p.clone(), m.clone(), v.clone()];
+        let run = |fast, [p, m, v]: &mut [Buffer<Lane>; 3]| either!(self, fast, k => k.adam(adam, p, g, m, v));
+        self.both("Adam", &mut all, run, |all, ()| of_lanes(&all.iter().flatten().copied().collect::<Vec<_>>()));
+        [*p, *m, *v] = all;
     }
 }
 
@@ -225,7 +224,7 @@ fn run(c: &Context) -> Result<()> {
     let (image, labels) = example(size, config.classes, options.seed);
     let recorder = Recorder { fast: Cpu { isa: c.isa }, calls: Mutex::new(Vec::new()) };
     let mut trainer = Trainer::new(network);
-    let before = trainer.step(&recorder, c.isa, &image, &labels, &options)?;
+    let before = trainer.step(&recorder, &image, &labels, &options)?;
     let gradient = norm(trainer.gradients().iter().flatten());
     let calls = recorder.calls.into_inner().unwrap_or_else(|e| e.into_inner());
     // The same batch and masks once more: what the step has done to its loss.
@@ -291,5 +290,5 @@ fn norm<'a>(lanes: impl Iterator<Item = &'a Lane>) -> f64 {
 /// The loss of the network as it is now, with the masks of the step before.
 fn loss_again(trainer: &Trainer, isa: Isa, image: &Maps<f32>, labels: &[i16], o: &Options) -> Result<f64> {
     let mut again = Trainer::new(trainer.network.clone());
-    Ok(again.step(&Cpu { isa }, isa, image, labels, o)?.loss)
+    Ok(again.step(&Cpu { isa }, image, labels, o)?.loss)
 }

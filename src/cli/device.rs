@@ -1,0 +1,198 @@
+//! `--device`: what the kernels of a network run on. In strict mode, which is the only one here, it changes no bit.
+
+use super::Context;
+use super::options::{Opt, Takes};
+use crate::error::{Error, Result};
+use crate::json::Json;
+use crate::kernels::adam::Adam;
+use crate::kernels::batchnorm::{Activation, Backward, GradientSums, Moments};
+use crate::kernels::buffer::Buffer;
+use crate::kernels::conv::Convolution;
+use crate::kernels::cross_entropy::Loss;
+#[cfg(feature = "cuda")]
+use crate::kernels::cuda::{self, Cuda};
+use crate::kernels::filter::FilterShape;
+use crate::kernels::maps::{Maps, Pixel};
+use crate::kernels::weight_gradient::WeightGradient;
+use crate::kernels::{Cpu, Kernels};
+use crate::num::lanes::Lane;
+use std::time::Instant;
+
+/// The option of every command that runs a network.
+pub const DEVICE: Opt = Opt::new(
+    "device",
+    Takes::Value("cpu|cuda[:N]|auto"),
+    "Device to compute with: the CPU, GPU number N, or a GPU where there is one; the results are the same",
+)
+.default("cpu");
+
+/// A device.
+#[derive(Clone)]
+pub enum Device {
+    /// Lanes and threads.
+    Cpu(Cpu),
+    /// A GPU.
+    #[cfg(feature = "cuda")]
+    Cuda(Cuda),
+}
+
+impl Device {
+    /// The device that [`DEVICE`] names; the run's record will say which.
+    ///
+    /// # Errors
+    /// [`Fault::Usage`](crate::error::Fault::Usage) where it is none; [`Fault::Device`](crate::error::Fault::Device) where
+    /// it is not there, is too old, or its driver is.
+    pub fn open(c: &Context) -> Result<Device> {
+        let name = c.settings.text("device")?.unwrap_or("cpu");
+        let device = match name.split_once(':').map_or((name, None), |(kind, number)| (kind, Some(number))) {
+            ("cpu", None) => Device::Cpu(Cpu { isa: c.isa }),
+            ("auto", None) => gpu(c, None).unwrap_or_else(|why| {
+                c.talk.detail(format!("on the CPU: {}", why.what()));
+                Device::Cpu(Cpu { isa: c.isa })
+            }),
+            ("cuda", number) => gpu(c, number)?,
+            _ => {
+                return Err(Error::usage(format!("no device '{name}'"))
+                    .help("there are cpu, cuda, cuda:N for GPU number N, and auto"));
+            }
+        };
+        let _ = c.device.set(device.record());
+        Ok(device)
+    }
+    /// Whether it is the CPU.
+    pub fn is_cpu(&self) -> bool {
+        matches!(self, Device::Cpu(_))
+    }
+    /// Refuses what only the CPU does.
+    pub fn only_cpu(&self, what: &str) -> Result<()> {
+        if self.is_cpu() {
+            return Ok(());
+        }
+        Err(Error::usage(format!("{what} is of the CPU alone")).help("leave it out, or take --device cpu"))
+    }
+    /// What `work` gives, and its seconds: of the clock, or by the events of a GPU.
+    ///
+    /// # Errors
+    /// [`Fault::Device`](crate::error::Fault::Device) where the device fails.
+    pub fn time<R>(&self, work: impl FnOnce() -> R) -> Result<(R, f64)> {
+        match self {
+            Device::Cpu(_) => {
+                let start = Instant::now();
+                let done = work();
+                Ok((done, start.elapsed().as_secs_f64()))
+            }
+            #[cfg(feature = "cuda")]
+            Device::Cuda(cuda) => {
+                let (done, ms) = cuda.device().time(work)?;
+                Ok((done, f64::from(ms) / 1e3))
+            }
+        }
+    }
+    /// Refuses to time an emulation.
+    pub fn check_real(&self) -> Result<()> {
+        #[cfg(feature = "cuda")]
+        if let Device::Cuda(cuda) = self
+            && cuda.device().found().name.contains("emulation")
+        {
+            return Err(Error::device("this GPU is an emulation: its times mean nothing"));
+        }
+        Ok(())
+    }
+    /// What it is, for records.
+    fn record(&self) -> Json {
+        let text = |s: String| Json::Str(s);
+        match self {
+            Device::Cpu(_) => text("cpu".into()),
+            #[cfg(feature = "cuda")]
+            Device::Cuda(cuda) => {
+                let (found, [major, minor]) = (cuda.device().found(), cuda.device().found().capability);
+                Json::obj([
+                    ("name", text(found.name.clone())),
+                    ("ordinal", Json::Int(found.ordinal as i64)),
+                    ("compute_capability", text(format!("{major}.{minor}"))),
+                    ("driver_cuda", text(version(cuda.device().version()))),
+                    ("image", text(cuda::images::KIND.into())),
+                    ("image_sha256", text(cuda::images::digest().hex())),
+                ])
+            }
+        }
+    }
+}
+
+/// Major and minor of a driver's version.
+#[cfg(feature = "cuda")]
+pub fn version(number: i32) -> String {
+    format!("{}.{}", number / 1000, number % 1000 / 10)
+}
+
+#[cfg(feature = "cuda")]
+fn gpu(c: &Context, number: Option<&str>) -> Result<Device> {
+    Ok(Device::Cuda(Cuda::open(cuda::ordinal(number)?, c.isa)?))
+}
+
+#[cfg(not(feature = "cuda"))]
+fn gpu(_: &Context, _: Option<&str>) -> Result<Device> {
+    Err(Error::device("this build computes on the CPU alone").help("build it with `--features cuda`"))
+}
+
+/// The same call on whichever device it is.
+macro_rules! on {
+    ($device:ident, $kernels:ident => $call:expr) => {
+        match $device {
+            Device::Cpu($kernels) => $call,
+            #[cfg(feature = "cuda")]
+            Device::Cuda($kernels) => $call,
+        }
+    };
+}
+
+impl Kernels for Device {
+    fn convolve<P: Pixel>(&self, call: &Convolution<P>, y: &mut Maps<Lane>) {
+        on!(self, k => k.convolve(call, y));
+    }
+    fn weight_gradient<P: Pixel>(&self, call: &WeightGradient<P>, dw: &mut Buffer<Lane>) {
+        on!(self, k => k.weight_gradient(call, dw));
+    }
+    fn sums(&self, x: &Maps<Lane>) -> Vec<f64> {
+        on!(self, k => k.sums(x))
+    }
+    fn moments(&self, x: &Maps<Lane>) -> Vec<Moments> {
+        on!(self, k => k.moments(x))
+    }
+    fn activate(&self, a: &Activation, x: &Maps<Lane>, residual: Option<&Maps<Lane>>, z: &mut Maps<Lane>) {
+        on!(self, k => k.activate(a, x, residual, z));
+    }
+    fn gradient_sums(&self, a: &Activation, x: &Maps<Lane>, dz: &Maps<Lane>) -> Vec<GradientSums> {
+        on!(self, k => k.gradient_sums(a, x, dz))
+    }
+    fn activation_gradient(&self, a: &Activation, b: &Backward, x: &Maps<Lane>, dz: &Maps<Lane>, dx: &mut Maps<Lane>) {
+        on!(self, k => k.activation_gradient(a, b, x, dz, dx));
+    }
+    fn max_pool(&self, x: &Maps<Lane>, y: &mut Maps<Lane>) {
+        on!(self, k => k.max_pool(x, y));
+    }
+    fn max_pool_gradient(&self, x: &Maps<Lane>, dy: &Maps<Lane>, dx: &mut Maps<Lane>) {
+        on!(self, k => k.max_pool_gradient(x, dy, dx));
+    }
+    fn cross_entropy(&self, x: &Maps<Lane>, labels: &[i16], weights: &[f32], total: f64, dx: &mut Maps<Lane>) -> Loss {
+        on!(self, k => k.cross_entropy(x, labels, weights, total, dx))
+    }
+    fn adam(&self, adam: Adam, p: &mut Buffer<Lane>, g: &Buffer<Lane>, m: &mut Buffer<Lane>, v: &mut Buffer<Lane>) {
+        on!(self, k => k.adam(adam, p, g, m, v));
+    }
+    fn swap(&self, filter: &FilterShape, from: &Buffer<Lane>, to: &mut Buffer<Lane>) {
+        on!(self, k => k.swap(filter, from, to));
+    }
+    fn accumulate(&self, sum: &mut Buffer<Lane>, x: &Buffer<Lane>) {
+        on!(self, k => k.accumulate(sum, x));
+    }
+    fn all_finite(&self, x: &Buffer<Lane>) -> bool {
+        on!(self, k => k.all_finite(x))
+    }
+    fn lanes_are_outputs(&self) -> bool {
+        on!(self, k => k.lanes_are_outputs())
+    }
+    fn check(&self) -> Result<()> {
+        on!(self, k => k.check())
+    }
+}

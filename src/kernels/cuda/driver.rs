@@ -1,0 +1,526 @@
+//! The driver of NVIDIA's GPUs: everything that is `unsafe` about it, and all that is said about its errors.
+//!
+//! The library is looked for when it is asked for ([`Device::open`]); then every entry point that is called below is
+//! looked up before the first is called, because cudarc ends the program where one is missing. One stream of each device
+//! computes in the order of the calls, and copies from a device wait for it. What is given back is kept for the next who
+//! wants as much, and returned to the driver when memory runs out.
+//!
+//! A call that fails is remembered, and nothing is computed after it: [`Device::check`] tells. So kernels need no
+//! `Result` each, as they need none on the CPU.
+#![allow(unsafe_code)]
+
+use super::images::{self, Kernel};
+use crate::error::{Error, Result};
+use crate::kernels::batchnorm::Moments;
+use crate::num::lanes::Lane;
+use cudarc::driver::sys::{self, CUdevice_attribute as Attribute, CUresult};
+use std::collections::BTreeMap;
+use std::ffi::{CString, c_char, c_int, c_void};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// What is called below.
+const ENTRY_POINTS: [&str; 22] = [
+    "cuInit",
+    "cuDriverGetVersion",
+    "cuDeviceGetCount",
+    "cuDeviceGet",
+    "cuDeviceGetName",
+    "cuDeviceGetAttribute",
+    "cuDeviceTotalMem_v2",
+    "cuDevicePrimaryCtxRetain",
+    "cuCtxSetCurrent",
+    "cuMemGetInfo_v2",
+    "cuStreamCreate",
+    "cuStreamSynchronize",
+    "cuMemAlloc_v2",
+    "cuMemFree_v2",
+    "cuMemcpyHtoDAsync_v2",
+    "cuMemcpyDtoHAsync_v2",
+    "cuModuleLoadData",
+    "cuModuleGetFunction",
+    "cuLaunchKernel",
+    "cuEventCreate",
+    "cuEventRecord",
+    "cuEventElapsedTime",
+];
+
+/// The oldest version of the driver's interface, CUDA 12.0: driver 525 and later.
+pub const OLDEST_DRIVER: i32 = 12_000;
+/// The oldest devices that the kernels run on: compute capability 8.0.
+pub const OLDEST_DEVICE: [i32; 2] = [8, 0];
+
+/// Numbers that a device has as they are here: fixed size, every pattern of bits a number, no padding.
+pub trait Plain: Copy + Send + Sync + 'static {
+    /// What a reading that fails gives.
+    const FAILED: Self;
+}
+impl Plain for Lane {
+    const FAILED: Lane = Lane([f32::NAN; 16]);
+}
+impl Plain for f32 {
+    const FAILED: f32 = f32::NAN;
+}
+impl Plain for f64 {
+    const FAILED: f64 = f64::NAN;
+}
+impl Plain for i16 {
+    const FAILED: i16 = 0;
+}
+impl Plain for u32 {
+    const FAILED: u32 = u32::MAX;
+}
+impl Plain for Moments {
+    const FAILED: Moments = Moments { n: f64::NAN, mean: f64::NAN, m2: f64::NAN };
+}
+
+/// What is known of a device before it is used.
+#[derive(Clone, Debug)]
+pub struct Found {
+    /// Its number.
+    pub ordinal: usize,
+    /// Its name.
+    pub name: String,
+    /// Compute capability.
+    pub capability: [i32; 2],
+    /// Bytes of memory.
+    pub memory: u64,
+}
+
+/// The driver's version and the devices that it shows.
+#[derive(Clone, Debug)]
+pub struct Driver {
+    /// 1000·major + 10·minor of the CUDA that it speaks.
+    pub version: i32,
+    /// Devices.
+    pub devices: Vec<Found>,
+}
+
+/// Whether a call succeeded.
+fn check(code: CUresult, doing: &str) -> Result<()> {
+    let help = match code {
+        CUresult::CUDA_SUCCESS => return Ok(()),
+        CUresult::CUDA_ERROR_NO_DEVICE => return Err(no_gpu("the driver finds no device")),
+        CUresult::CUDA_ERROR_STUB_LIBRARY => {
+            return Err(no_gpu(
+                "the library is the toolkit's stub, not a driver; take its folder out of LD_LIBRARY_PATH",
+            ));
+        }
+        CUresult::CUDA_ERROR_OUT_OF_MEMORY => {
+            "take smaller images, fewer in a batch, or smaller leaves; or --device cpu"
+        }
+        CUresult::CUDA_ERROR_SYSTEM_DRIVER_MISMATCH | CUresult::CUDA_ERROR_COMPAT_NOT_SUPPORTED_ON_DEVICE => {
+            "driver and kernel module do not fit together; restart the machine after an update of the driver"
+        }
+        _ => "see `tomolith doctor`; --device cpu computes the same bits",
+    };
+    // The name of the code, not the driver's text for it.
+    let name = format!("{code:?}").replace("CUDA_ERROR_", "").to_lowercase().replace('_', " ");
+    Err(Error::device(format!("GPU: {doing}: {name}")).help(help))
+}
+
+fn no_gpu(why: &str) -> Error {
+    Error::device(format!("no GPU: {why}")).help("--device cpu computes the same bits; see `tomolith doctor`")
+}
+
+/// Finds the driver, and what it shows.
+///
+/// # Errors
+/// [`Fault::Device`](crate::error::Fault::Device): no library, an old one, no device.
+pub fn find() -> Result<Driver> {
+    // SAFETY: opens the driver's library, whose constructors are NVIDIA's, and closes it.
+    let present = unsafe { sys::is_culib_present() };
+    if !present {
+        return Err(no_gpu("the driver's library libcuda.so.1 is not found"));
+    }
+    // SAFETY: the library is there, so this does not end the program.
+    let library = unsafe { sys::culib() };
+    for name in ENTRY_POINTS {
+        // SAFETY: the symbol's address is looked up and not used.
+        let found = unsafe { library.get::<*const c_void>(name.as_bytes()) };
+        if found.is_err() {
+            return Err(Error::device(format!("the GPU's driver is too old: it has no {name}"))
+                .help("CUDA 12.0 (driver 525) or later is needed; --device cpu computes the same bits"));
+        }
+    }
+    // SAFETY: entry points were found; no arguments but flags.
+    check(unsafe { sys::cuInit(0) }, "starting the driver")?;
+    let (mut version, mut count) = (0, 0);
+    // SAFETY: writes one integer.
+    check(unsafe { sys::cuDriverGetVersion(&mut version) }, "asking for its version")?;
+    if version < OLDEST_DRIVER {
+        return Err(Error::device(format!(
+            "the GPU's driver speaks CUDA {}.{}, which is too old",
+            version / 1000,
+            version % 1000 / 10
+        ))
+        .help("CUDA 12.0 (driver 525) or later is needed; --device cpu computes the same bits"));
+    }
+    // SAFETY: writes one integer.
+    check(unsafe { sys::cuDeviceGetCount(&mut count) }, "counting devices")?;
+    let devices = (0..count).map(found).collect::<Result<Vec<_>>>()?;
+    if devices.is_empty() { Err(no_gpu("the driver shows no device")) } else { Ok(Driver { version, devices }) }
+}
+
+/// The device of a number.
+fn handle(ordinal: i32) -> Result<sys::CUdevice> {
+    let mut device = 0;
+    // SAFETY: writes one handle.
+    check(unsafe { sys::cuDeviceGet(&mut device, ordinal) }, "asking for a device")?;
+    Ok(device)
+}
+
+fn found(ordinal: i32) -> Result<Found> {
+    let device = handle(ordinal)?;
+    let (mut name, mut memory) = ([0 as c_char; 128], 0usize);
+    // SAFETY: writes at most the length given, with the zero at its end.
+    let code = unsafe { sys::cuDeviceGetName(name.as_mut_ptr(), name.len() as c_int, device) };
+    check(code, "asking for a device's name")?;
+    // SAFETY: writes one number.
+    check(unsafe { sys::cuDeviceTotalMem_v2(&mut memory, device) }, "asking for a device's memory")?;
+    let attribute = |which: Attribute| {
+        let mut value = 0;
+        // SAFETY: writes one integer.
+        let code = unsafe { sys::cuDeviceGetAttribute(&mut value, which, device) };
+        check(code, "asking for a device's capability").map(|()| value)
+    };
+    let major = attribute(Attribute::CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR)?;
+    let minor = attribute(Attribute::CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR)?;
+    let name: Vec<u8> = name.iter().take_while(|&&c| c != 0).map(|&c| c as u8).collect();
+    Ok(Found {
+        ordinal: ordinal as usize,
+        name: String::from_utf8_lossy(&name).into_owned(),
+        capability: [major, minor],
+        memory: memory as u64,
+    })
+}
+
+/// A device in use; clones are the same.
+#[derive(Clone)]
+pub struct Device(Arc<Shared>);
+
+struct Shared {
+    found: Found,
+    version: i32,
+    kernels: BTreeMap<&'static str, Kernel>,
+    // Handles of the driver, which are addresses that only it looks at.
+    context: usize,
+    stream: usize,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    /// Modules by the file of their kernels, functions by name.
+    modules: BTreeMap<&'static str, usize>,
+    functions: BTreeMap<&'static str, usize>,
+    /// Memory that nobody uses, by bytes.
+    free: BTreeMap<usize, Vec<u64>>,
+    failure: Option<Error>,
+    traffic: Traffic,
+}
+
+/// What crossed the bus.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Traffic {
+    /// Bytes to the device.
+    pub sent: u64,
+    /// Bytes from it.
+    pub received: u64,
+    /// Kernels started.
+    pub launches: u64,
+}
+
+impl Device {
+    /// Takes a device into use.
+    ///
+    /// # Errors
+    /// [`Fault::Device`](crate::error::Fault::Device): no driver, no such device, one that is too old.
+    pub fn open(ordinal: usize) -> Result<Device> {
+        let driver = find()?;
+        let count = driver.devices.len();
+        let Some(found) = driver.devices.into_iter().nth(ordinal) else {
+            return Err(Error::device(format!("no GPU {ordinal}: there are {count}, counted from 0"))
+                .help("see `tomolith doctor`"));
+        };
+        if found.capability < OLDEST_DEVICE {
+            let [major, minor] = found.capability;
+            return Err(Error::device(format!(
+                "GPU {ordinal} ({}) is of compute capability {major}.{minor}",
+                found.name
+            ))
+            .help("8.0 or later is needed; --device cpu computes the same bits"));
+        }
+        let device = handle(ordinal as i32)?;
+        let (mut context, mut stream) = (std::ptr::null_mut(), std::ptr::null_mut());
+        // SAFETY: writes one handle of a device that exists. The context is kept until the process ends.
+        check(unsafe { sys::cuDevicePrimaryCtxRetain(&mut context, device) }, "opening the device")?;
+        // SAFETY: the context was made above.
+        check(unsafe { sys::cuCtxSetCurrent(context) }, "choosing the device")?;
+        // SAFETY: writes one handle; 1 is CU_STREAM_NON_BLOCKING. It is kept until the process ends.
+        check(unsafe { sys::cuStreamCreate(&mut stream, 1) }, "making a stream")?;
+        let (context, stream) = (context as usize, stream as usize);
+        let (version, kernels, state) = (driver.version, images::kernels(), Mutex::default());
+        Ok(Device(Arc::new(Shared { found, version, kernels, context, stream, state })))
+    }
+    /// Which it is.
+    pub fn found(&self) -> &Found {
+        &self.0.found
+    }
+    /// The driver's version.
+    pub fn version(&self) -> i32 {
+        self.0.version
+    }
+    /// What crossed the bus until now.
+    pub fn traffic(&self) -> Traffic {
+        self.0.state().traffic
+    }
+    /// Waits for everything.
+    ///
+    /// # Errors
+    /// The first failure of all calls so far; it stays.
+    pub fn check(&self) -> Result<()> {
+        self.0.attempt(|shared, _| shared.wait());
+        self.0.state().failure.clone().map_or(Ok(()), Err)
+    }
+    /// Remembers a failure that is none of the driver's.
+    pub fn fail(&self, error: Error) -> Address {
+        self.0.attempt(|_, _| Err(error));
+        Address::NONE
+    }
+    /// Bytes that are free on the device, what nobody uses included.
+    ///
+    /// # Errors
+    /// As the driver says.
+    pub fn free_memory(&self) -> Result<u64> {
+        self.0.enter()?;
+        let (mut free, mut total) = (0, 0);
+        // SAFETY: writes two numbers.
+        check(unsafe { sys::cuMemGetInfo_v2(&mut free, &mut total) }, "asking for free memory")?;
+        let kept: usize = self.0.state().free.iter().map(|(bytes, list)| bytes * list.len()).sum();
+        Ok((free + kept) as u64)
+    }
+    /// Memory for `len` numbers, which are anything.
+    pub fn memory<T: Plain>(&self, len: usize) -> Memory<T> {
+        let bytes = (len * size_of::<T>()).max(1).next_multiple_of(ALIGNMENT);
+        let mut at = 0;
+        self.0.attempt(|shared, state| {
+            at = match state.free.get_mut(&bytes).and_then(Vec::pop) {
+                Some(at) => at,
+                None => shared.allocate(bytes, state)?,
+            };
+            Ok(())
+        });
+        Memory { device: self.0.clone(), at, len, bytes, of: std::marker::PhantomData }
+    }
+    /// Numbers copied to the device.
+    pub fn upload<T: Plain>(&self, numbers: &[T]) -> Memory<T> {
+        let memory = self.memory(numbers.len());
+        let bytes = size_of_val(numbers);
+        self.0.attempt(|shared, state| {
+            if bytes == 0 {
+                return Ok(());
+            }
+            state.traffic.sent += bytes as u64;
+            let (to, from) = (memory.at, numbers.as_ptr().cast());
+            // SAFETY: `to` is an allocation of at least `bytes`, since no call failed; the driver has read pageable memory
+            // when this returns.
+            check(unsafe { sys::cuMemcpyHtoDAsync_v2(to, from, bytes, shared.stream()) }, "copying to the device")
+        });
+        memory
+    }
+    /// Starts a kernel of `threads` threads a block. What the kernel wants is compared with its image.
+    pub fn launch(&self, kernel: &'static str, grid: [u32; 2], threads: u32, arguments: &[&dyn Argument]) {
+        if grid.contains(&0) {
+            return;
+        }
+        self.0.attempt(|shared, state| {
+            let Some(Kernel { file, parameters }) = shared.kernels.get(kernel) else {
+                return Err(Error::bug(format!("no kernel {kernel} in the images of this program")));
+            };
+            let sizes: Vec<usize> = arguments.iter().map(|a| a.bytes()).collect();
+            if sizes != *parameters {
+                return Err(Error::bug(format!("{kernel} takes arguments of {parameters:?} bytes, not {sizes:?}")));
+            }
+            let function = shared.function(kernel, file, state)? as sys::CUfunction;
+            let mut pointers: Vec<*mut c_void> = arguments.iter().map(|a| a.pointer().cast_mut()).collect();
+            state.traffic.launches += 1;
+            let ([x, y], stream, none) = (grid, shared.stream(), std::ptr::null_mut());
+            let (pointers, doing) = (pointers.as_mut_ptr(), format!("starting the kernel {kernel}"));
+            // SAFETY: the function is of this context; number and sizes of its arguments are those of its image, and the
+            // driver has copied them when this returns. What they point to on the device is kept by the caller until the
+            // stream has passed: memory is given back to the same stream's next user.
+            check(unsafe { sys::cuLaunchKernel(function, x, y, 1, threads, 1, 1, 0, stream, pointers, none) }, &doing)
+        });
+    }
+    /// What `work` gives, and the milliseconds that the device takes for what it starts.
+    ///
+    /// # Errors
+    /// As [`Device::check`].
+    pub fn time<R>(&self, work: impl FnOnce() -> R) -> Result<(R, f32)> {
+        let (first, last) = (self.0.event()?, self.0.event()?);
+        // SAFETY: event and stream are of this context.
+        check(unsafe { sys::cuEventRecord(first as sys::CUevent, self.0.stream()) }, "timing")?;
+        let done = work();
+        self.0.enter()?;
+        // SAFETY: event and stream are of this context.
+        check(unsafe { sys::cuEventRecord(last as sys::CUevent, self.0.stream()) }, "timing")?;
+        self.check()?;
+        let mut ms = 0.0;
+        // SAFETY: both were recorded, and the stream has passed them.
+        let code = unsafe { sys::cuEventElapsedTime(&mut ms, first as sys::CUevent, last as sys::CUevent) };
+        check(code, "timing").map(|()| (done, ms))
+    }
+}
+
+/// Allocations are multiples of this, so that nearly equal ones are exchanged.
+const ALIGNMENT: usize = 256;
+
+impl Shared {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+    fn stream(&self) -> sys::CUstream {
+        self.stream as sys::CUstream
+    }
+    /// Makes the context this thread's.
+    fn enter(&self) -> Result<()> {
+        // SAFETY: the context is never given back.
+        check(unsafe { sys::cuCtxSetCurrent(self.context as sys::CUcontext) }, "choosing the device")
+    }
+    /// Does something unless something failed before; remembers whether it fails.
+    fn attempt(&self, work: impl FnOnce(&Shared, &mut State) -> Result<()>) {
+        let mut state = self.state();
+        if state.failure.is_none() {
+            state.failure = self.enter().and_then(|()| work(self, &mut state)).err();
+        }
+    }
+    fn wait(&self) -> Result<()> {
+        // SAFETY: the stream is never given back.
+        check(unsafe { sys::cuStreamSynchronize(self.stream()) }, "computing")
+    }
+    fn allocate(&self, bytes: usize, state: &mut State) -> Result<u64> {
+        let mut at = 0;
+        let doing = format!("asking for {bytes} bytes");
+        // SAFETY: writes one address.
+        let code = unsafe { sys::cuMemAlloc_v2(&mut at, bytes) };
+        if code != CUresult::CUDA_ERROR_OUT_OF_MEMORY {
+            return check(code, &doing).map(|()| at);
+        }
+        // What nobody uses is given back, once nobody computes with it.
+        self.wait()?;
+        for at in std::mem::take(&mut state.free).into_values().flatten() {
+            // SAFETY: the list held it, so it was allocated, has no user, and the stream has passed.
+            check(unsafe { sys::cuMemFree_v2(at) }, "giving memory back")?;
+        }
+        // SAFETY: writes one address.
+        check(unsafe { sys::cuMemAlloc_v2(&mut at, bytes) }, &doing).map(|()| at)
+    }
+    fn function(&self, kernel: &'static str, file: &'static str, state: &mut State) -> Result<usize> {
+        if let Some(&function) = state.functions.get(kernel) {
+            return Ok(function);
+        }
+        let module = match state.modules.get(file) {
+            Some(&module) => module,
+            None => {
+                let image = CString::new(images::ptx(file)).map_err(|_| Error::bug("an image with a zero in it"))?;
+                let mut module = std::ptr::null_mut();
+                // SAFETY: the image is text that ends with a zero; the module is kept until the process ends.
+                let code = unsafe { sys::cuModuleLoadData(&mut module, image.as_ptr().cast()) };
+                check(code, &format!("loading the kernels of {file}"))?;
+                state.modules.insert(file, module as usize);
+                module as usize
+            }
+        };
+        let name = CString::new(kernel).map_err(|_| Error::bug("a name with a zero in it"))?;
+        let mut function = std::ptr::null_mut();
+        // SAFETY: the module is of this context, the name ends with a zero.
+        let code = unsafe { sys::cuModuleGetFunction(&mut function, module as sys::CUmodule, name.as_ptr()) };
+        check(code, &format!("looking for the kernel {kernel}"))?;
+        state.functions.insert(kernel, function as usize);
+        Ok(function as usize)
+    }
+    fn event(&self) -> Result<usize> {
+        self.enter()?;
+        let mut event = std::ptr::null_mut();
+        // SAFETY: writes one handle; it is kept until the process ends, which times little.
+        check(unsafe { sys::cuEventCreate(&mut event, 0) }, "timing").map(|()| event as usize)
+    }
+}
+
+/// Numbers in a device's memory.
+pub struct Memory<T> {
+    device: Arc<Shared>,
+    at: u64,
+    len: usize,
+    bytes: usize,
+    of: std::marker::PhantomData<T>,
+}
+
+impl<T: Plain> Memory<T> {
+    /// How many.
+    pub fn count(&self) -> usize {
+        self.len
+    }
+    /// Whether it is memory of this device.
+    pub fn is_of(&self, device: &Device) -> bool {
+        Arc::ptr_eq(&self.device, &device.0)
+    }
+    /// The address of a number, for a kernel.
+    pub fn at(&self, index: usize) -> Address {
+        Address(self.at + (index * size_of::<T>()) as u64)
+    }
+    /// Copies the numbers here, when everything before is computed.
+    pub fn read(&self) -> Vec<T> {
+        let mut numbers = vec![T::FAILED; self.len];
+        let bytes = size_of_val(&numbers[..]);
+        self.device.attempt(|shared, state| {
+            if bytes == 0 {
+                return Ok(());
+            }
+            state.traffic.received += bytes as u64;
+            let (to, from) = (numbers.as_mut_ptr().cast(), self.at);
+            // SAFETY: `to` has `bytes`, `from` is an allocation of at least as many; every pattern of bits is a number. The
+            // vector outlives the copy: the stream is waited for below.
+            let code = unsafe { sys::cuMemcpyDtoHAsync_v2(to, from, bytes, shared.stream()) };
+            let waited = shared.wait();
+            check(code, "copying from the device").and(waited)
+        });
+        if self.device.state().failure.is_some() {
+            numbers.fill(T::FAILED);
+        }
+        numbers
+    }
+}
+
+impl<T> Drop for Memory<T> {
+    fn drop(&mut self) {
+        if self.at != 0 {
+            self.device.state().free.entry(self.bytes).or_default().push(self.at);
+        }
+    }
+}
+
+/// An address on a device, or none.
+#[derive(Clone, Copy)]
+#[repr(transparent)]
+pub struct Address(pub(super) u64);
+
+impl Address {
+    /// None.
+    pub const NONE: Address = Address(0);
+}
+
+/// What a kernel is given: as many bytes as its image says.
+pub trait Argument {
+    /// Where they are.
+    fn pointer(&self) -> *const c_void {
+        std::ptr::from_ref(self).cast()
+    }
+    /// How many.
+    fn bytes(&self) -> usize {
+        size_of_val(self)
+    }
+}
+impl Argument for Address {}
+impl Argument for i32 {}
+impl Argument for i64 {}

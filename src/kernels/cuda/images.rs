@@ -1,0 +1,100 @@
+//! The kernels as the program carries them: PTX of compute capability 8.0, made of `kernels/*.cu` by the compiler that
+//! `kernels/prebuilt/manifest.toml` names, and compiled by the driver for the device it finds.
+
+use crate::provenance::Digest;
+use std::collections::BTreeMap;
+
+macro_rules! images {
+    ($($file:literal),*) => {
+        [$(($file, include_str!(concat!("../../../kernels/prebuilt/", $file, ".ptx")))),*]
+    };
+}
+
+/// What the images are, for records.
+pub const KIND: &str = "PTX of compute capability 8.0, compiled by the driver";
+
+/// PTX by the file of `kernels` that it was made of.
+const IMAGES: [(&str, &str); 9] =
+    images!("adam", "batchnorm", "conv", "cross_entropy", "filter", "maps", "narrow", "pool", "weight_gradient");
+
+/// A kernel: which file holds it, and how many bytes each of its arguments has.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Kernel {
+    /// File of `kernels`.
+    pub file: &'static str,
+    /// Bytes of each argument.
+    pub parameters: Vec<usize>,
+}
+
+/// The image of a file's kernels.
+pub fn ptx(file: &str) -> &'static str {
+    IMAGES.iter().find(|(name, _)| *name == file).map_or("", |(_, ptx)| ptx)
+}
+
+/// One digest of all images, for records.
+pub fn digest() -> Digest {
+    Digest::of(&IMAGES.iter().flat_map(|(_, ptx)| ptx.bytes()).collect::<Vec<u8>>())
+}
+
+/// All kernels by name, read from the images:
+///
+/// ```text
+/// .visible .entry NAME(
+///     .param .u64 NAME_param_0,
+///     .param .align 8 .b8 NAME_param_1[240]
+/// )
+/// ```
+pub fn kernels() -> BTreeMap<&'static str, Kernel> {
+    let entries = |&(file, ptx): &(&'static str, &'static str)| -> Vec<(&'static str, Kernel)> {
+        let texts = ptx.split(".entry ").skip(1);
+        let entry = |text: &'static str| {
+            let (name, rest) = text.split_once('(')?;
+            let (list, _) = rest.split_once("\n)")?;
+            let parameters = list.split(".param").skip(1).map(bytes_of).collect::<Option<_>>()?;
+            Some((name, Kernel { file, parameters }))
+        };
+        texts.filter_map(entry).collect()
+    };
+    IMAGES.iter().flat_map(entries).collect()
+}
+
+/// Bytes of a parameter.
+fn bytes_of(declaration: &str) -> Option<usize> {
+    if let Some((_, count)) = declaration.split_once('[') {
+        return count.split(']').next()?.parse().ok();
+    }
+    let wide = [".u64", ".s64", ".b64", ".f64"].iter().any(|t| declaration.contains(t));
+    let word = [".u32", ".s32", ".b32", ".f32"].iter().any(|t| declaration.contains(t));
+    if wide { Some(8) } else { word.then_some(4) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn kernels_and_their_arguments_are_read_from_the_images() {
+        let kernels = kernels();
+        assert_eq!(kernels["clear_borders"], Kernel { file: "maps", parameters: vec![8, 16, 4] });
+        assert_eq!(kernels["accumulate"].parameters, [8, 8, 8]);
+        assert!(kernels.len() >= 25, "{} kernels", kernels.len());
+        assert_eq!(bytes_of(" .u16 x"), None);
+    }
+
+    /// What a strict kernel may not hold: a sum or product whose rounding is left open, which the driver's compiler may
+    /// contract, and what is approximate or flushes subnormal numbers.
+    #[test]
+    fn every_rounding_of_the_images_is_written_down() {
+        for (file, ptx) in IMAGES {
+            for line in ptx.lines().map(str::trim) {
+                let opcode = line.split_whitespace().next().unwrap_or_default();
+                let parts: Vec<&str> = opcode.split('.').collect();
+                let float = parts.last().is_some_and(|t| ["f32", "f64"].contains(t));
+                let arithmetic = ["add", "sub", "mul", "fma", "mad", "div", "sqrt", "rcp"].contains(&parts[0]);
+                assert!(!(float && arithmetic) || parts.contains(&"rn"), "{file}: {line}");
+                assert!(!parts.contains(&"approx") && !parts.contains(&"ftz"), "{file}: {line}");
+            }
+            assert!(ptx.contains(".target sm_80") && ptx.contains(".version 8.0"), "{file}");
+        }
+    }
+}

@@ -1,0 +1,172 @@
+//! CUDA where no GPU is: kernels run on the CPU, fiber by fiber, behind a mock of the driver (tests/cuda). The compiler
+//! g++ is needed; without it these tests fail, because a test that is skipped shows nothing.
+
+#![allow(clippy::print_stdout)] // What a device is asked and says is read by who runs it.
+
+#[path = "cuda/mock.rs"]
+mod mock;
+
+use std::process::Command;
+
+/// The emulation multiplies as f64 does, in any order of threads, and finds what is planted.
+#[test]
+fn the_emulation_computes_and_finds_misuse() {
+    let program = mock::emulation_test();
+    let run = |plant: &str| {
+        let done = Command::new(&program).arg(plant).output().unwrap();
+        let said = String::from_utf8_lossy(&done.stdout).trim().to_string();
+        (said, String::from_utf8_lossy(&done.stderr).to_string())
+    };
+    assert_eq!(run("").0, "same");
+    for plant in ["barrier", "wait", "unwritten"] {
+        assert_eq!(run(plant).0, "differs", "{plant}");
+    }
+    for (plant, found) in [
+        ("divergent", "only part of a warp reached a collective"),
+        ("part", "only part of a block reached a barrier"),
+        ("misaligned", "no multiple of 16"),
+        ("flight", "a thread ended with copies under way"),
+    ] {
+        let (said, error) = run(plant);
+        assert!(said.is_empty() && error.contains(found), "{plant}: {said} {error}");
+    }
+}
+
+/// The tests of `cuda/device.rs`, which need a device.
+#[cfg(feature = "cuda")]
+#[path = "cuda/device.rs"]
+mod device;
+
+#[cfg(feature = "cuda")]
+mod emulated {
+    use super::mock;
+    use std::path::Path;
+    use std::process::{Command, Output};
+
+    /// This program's tests of the device, on the mock driver.
+    fn run(test: &str, driver: &Path, environment: &[(&str, &str)]) -> Output {
+        let mut command = Command::new(std::env::current_exe().unwrap());
+        command.args(["--ignored", "--test-threads=1", "--nocapture", test]).env("LD_LIBRARY_PATH", driver);
+        command.envs(environment.iter().copied()).output().unwrap()
+    }
+    /// Passes, with tests in it.
+    fn passes(test: &str, driver: &Path, environment: &[(&str, &str)]) {
+        let done = run(test, driver, environment);
+        let (said, error) = (String::from_utf8_lossy(&done.stdout), String::from_utf8_lossy(&done.stderr));
+        assert!(done.status.success() && !said.contains("0 passed"), "{test} {environment:?}\n{said}\n{error}");
+        print!("{said}");
+    }
+
+    /// Every kernel, in all orders of threads: as its definition, to the bit.
+    #[test]
+    fn strict_kernels_are_their_definitions() {
+        let driver = mock::driver(false);
+        for order in ["0", "1", "2"] {
+            for test in ["device_passes", "device_convolutions_are", "device_memory", "device_trainings"] {
+                passes(test, &driver, &[("EMULATION_ORDER", order)]);
+            }
+        }
+        passes("device_convolutions_in_large_tiles", &driver, &[("EMULATION_ORDER", "2")]);
+    }
+
+    /// The same once more where what lies outside an allocation is found; the small ones, because it is slow.
+    #[test]
+    fn strict_kernels_touch_only_what_is_theirs() {
+        let driver = mock::driver(true);
+        let library = mock::sanitizer();
+        let preload = library.to_str().unwrap();
+        // This program is not sanitized itself: its memory is its own, and what it leaks is the driver's.
+        let environment = [
+            ("LD_PRELOAD", preload),
+            ("ASAN_OPTIONS", "detect_leaks=0:detect_stack_use_after_return=0"),
+            ("EMULATION_ORDER", "2"),
+        ];
+        for test in ["device_passes", "device_convolutions_are", "device_memory", "device_trainings"] {
+            passes(test, &driver, &environment);
+        }
+    }
+
+    /// What a driver may do to a program, and what is said about it: never a panic, never a number that is not computed.
+    #[test]
+    fn failures_are_told_in_one_line() {
+        let driver = mock::driver(false);
+        let fails = |environment: &[(&str, &str)], said: &str| {
+            let done = run("failing_device", &driver, environment);
+            let text = String::from_utf8_lossy(&done.stdout);
+            assert!(done.status.success(), "{environment:?}: {text} {}", String::from_utf8_lossy(&done.stderr));
+            assert!(text.contains("FAILED ") && text.contains(said), "{environment:?} does not say '{said}': {text}");
+        };
+        fails(&[("EMULATION_DEVICES", "0")], "no GPU: the driver finds no device");
+        fails(&[("EMULATION_STUB", "1")], "the library is the toolkit's stub");
+        fails(&[("EMULATION_VERSION", "11080")], "speaks CUDA 11.8, which is too old");
+        fails(&[("EMULATION_CAPABILITY", "75")], "is of compute capability 7.5");
+        fails(&[("EMULATION_MEMORY", "30000")], "out of memory");
+        fails(&[("EMULATION_HIDE", "convolve_image")], "looking for the kernel convolve_image: not found");
+        for entry in super::ENTRY_POINTS {
+            fails(&[("EMULATION_FAIL", &format!("{entry}:1"))], "unknown");
+        }
+        // In the middle of a step.
+        for entry in ["cuLaunchKernel:40", "cuMemcpyHtoDAsync_v2:9", "cuMemcpyDtoHAsync_v2:3", "cuStreamSynchronize:7"]
+        {
+            fails(&[("EMULATION_FAIL", entry)], "unknown");
+        }
+        // A driver without an entry point, and none at all.
+        let old = mock::old_driver();
+        let done = run("failing_device", &old, &[]);
+        let said = String::from_utf8_lossy(&done.stdout).to_string();
+        assert!(done.status.success() && said.contains("too old: it has no cuEventElapsedTime"), "{said}");
+        let none = std::env::temp_dir();
+        let done = run("failing_device", &none, &[]);
+        let said = String::from_utf8_lossy(&done.stdout).to_string();
+        // Where this machine has a driver, it is found.
+        assert!(
+            done.status.success() && (said.contains("libcuda.so.1 is not found") || said.contains("FINE")),
+            "{said}"
+        );
+    }
+}
+
+/// Entry points whose first call may fail.
+#[cfg(feature = "cuda")]
+const ENTRY_POINTS: [&str; 13] = [
+    "cuInit",
+    "cuDeviceGetCount",
+    "cuDeviceGet",
+    "cuDeviceGetName",
+    "cuDeviceGetAttribute",
+    "cuDevicePrimaryCtxRetain",
+    "cuCtxSetCurrent",
+    "cuStreamCreate",
+    "cuMemAlloc_v2",
+    "cuModuleLoadData",
+    "cuModuleGetFunction",
+    "cuLaunchKernel",
+    "cuStreamSynchronize",
+];
+
+/// The images that the program carries are of these sources; `.ci/kernels check` compiles them again.
+#[test]
+fn images_are_of_the_sources() {
+    let manifest = std::fs::read_to_string(mock::root().join("kernels/prebuilt/manifest.toml")).unwrap();
+    let mut section = "";
+    let (mut sources, mut images) = (0, 0);
+    for line in manifest.lines() {
+        if let Some(name) = line.strip_prefix('[').and_then(|l| l.strip_suffix(']')) {
+            section = name;
+        }
+        let Some((key, value)) = line.split_once(" = \"") else { continue };
+        let file = match key {
+            "source" => format!("kernels/{section}.cu"),
+            "ptx" => format!("kernels/prebuilt/{section}.ptx"),
+            _ if section == "headers" => format!("kernels/{key}"),
+            _ => continue,
+        };
+        let bytes = std::fs::read(mock::root().join(&file)).unwrap();
+        let found = tomolith::provenance::Digest::of(&bytes).hex();
+        assert_eq!(found, value.trim_end_matches('"'), "{file} is not that of the manifest: run .ci/kernels update");
+        if key == "ptx" { images += 1 } else { sources += 1 }
+    }
+    let mut files: Vec<String> = mock::entries().into_iter().map(|e| e.file).collect();
+    files.dedup();
+    assert!(images == files.len() && sources > images, "{images} images of {} files", files.len());
+}

@@ -1,0 +1,397 @@
+// A stand-in for NVIDIA's libcuda.so.1, for tests where no GPU is: the entry points that the program calls, on the CPU.
+// Kernels are those of kernels/*.cu, run by emulation.h; the two generated files name them. Never install or ship it.
+//
+// - Device memory holds NaN bytes until it is written, and so does freed memory; what a copy from the device will write
+//   holds them until the copy is done.
+// - Work of a stream waits in its queue until somebody synchronises with it, as late as a device may do it: a missing
+//   synchronisation shows. Pageable host memory is read by a copy to the device at once, as the driver does.
+// - A module holds the kernels that its PTX names, no more: an old image shows.
+//
+// The environment breaks it:
+//   EMULATION_DEVICES=N        so many devices (1)
+//   EMULATION_MEMORY=BYTES     of each (4 GiB)
+//   EMULATION_VERSION=12000    of the driver
+//   EMULATION_CAPABILITY=80    of the devices
+//   EMULATION_STUB=1           cuInit says that this is the stub library of a toolkit
+//   EMULATION_FAIL=NAME:N      the N-th call of an entry point fails with "unknown error"
+//   EMULATION_HIDE=KERNEL      the kernel is in no module
+//   EMULATION_ORDER=0|1|2      threads run forward, backward, shuffled
+#include "device.cuh"
+#include <chrono>
+#include <deque>
+#include <map>
+#include <memory>
+#include <string>
+#include <tuple>
+#include <utility>
+
+// Every kernels/*.cu in a namespace of its own.
+#include "kernels.inc"
+
+namespace {
+using emulation::POISON;
+typedef int Result;
+typedef void *Handle;
+enum : Result {
+    SUCCESS = 0, INVALID_VALUE = 1, OUT_OF_MEMORY = 2, STUB_LIBRARY = 34, NO_DEVICE = 100, INVALID_DEVICE = 101,
+    INVALID_IMAGE = 200, INVALID_CONTEXT = 201, INVALID_HANDLE = 400, NOT_FOUND = 500, NOT_READY = 600, UNKNOWN = 999
+};
+
+std::string text(const char *name, const char *otherwise) {
+    const char *value = std::getenv(name);
+    return value ? value : otherwise;
+}
+u64 number(const char *name, u64 otherwise) {
+    const char *value = std::getenv(name);
+    return value ? std::strtoull(value, nullptr, 10) : otherwise;
+}
+
+// Whether this call is the one that fails.
+bool fails(const char *entry) {
+    static std::map<std::string, u64> calls;
+    const std::string plan = text("EMULATION_FAIL", "");
+    const size_t colon = plan.find(':');
+    const u64 which = colon == std::string::npos ? 1 : std::strtoull(plan.c_str() + colon + 1, nullptr, 10);
+    return ++calls[entry] == which && plan.substr(0, colon) == entry;
+}
+
+// ------------------------------------------------------------------------------------------------------- kernels
+struct Kernel {
+    std::string name;
+    int threads;
+    // Copies the arguments, as a launch does, and gives the launch to be done later.
+    std::function<std::function<void()>(void **, dim3, dim3, size_t)> prepare;
+};
+
+template <class... A, size_t... I>
+Kernel kernel_of(const char *name, int threads, void (*f)(A...), std::index_sequence<I...>) {
+    auto prepare = [name, f](void **arguments, dim3 grid, dim3 block, size_t shared) -> std::function<void()> {
+        auto copied = std::make_shared<std::tuple<A...>>(*(A *)arguments[I]...);
+        return [name, f, copied, grid, block, shared] {
+            const auto order = emulation::Order(number("EMULATION_ORDER", 0));
+            emulation::launch(name, grid, block, shared, order, [&] { std::apply(f, *copied); });
+        };
+    };
+    return {name, threads, prepare};
+}
+template <class... A> Kernel kernel_of(const char *name, int threads, void (*f)(A...)) {
+    return kernel_of(name, threads, f, std::index_sequence_for<A...>{});
+}
+std::vector<Kernel> &all_kernels() {
+    static std::vector<Kernel> kernels{
+#define ENTRY(space, name, threads) kernel_of(#name, threads, space::name),
+#include "table.inc"
+#undef ENTRY
+    };
+    return kernels;
+}
+
+struct Module {
+    std::string image;
+};
+
+// -------------------------------------------------------------------------------------------------------- memory
+std::map<char *, size_t> allocations;
+u64 allocated = 0;
+
+// Whether all of it lies in one allocation.
+bool on_device(u64 at, size_t bytes) {
+    auto next = allocations.upper_bound((char *)at);
+    if (next == allocations.begin()) return false;
+    --next;
+    return (char *)at + bytes <= next->first + next->second;
+}
+// Page-locked memory of the host, which copies read and write when they are done, not when they are asked for.
+std::map<char *, size_t> pinned_memory;
+bool pinned(const void *at, size_t bytes) {
+    auto next = pinned_memory.upper_bound((char *)at);
+    if (next == pinned_memory.begin()) return false;
+    --next;
+    return (char *)at + bytes <= next->first + next->second;
+}
+
+// ------------------------------------------------------------------------------------------------------- streams
+struct Stream {
+    std::deque<std::function<void()>> queue;
+    u64 done = 0, last = 0;
+    void put(std::function<void()> work) {
+        queue.push_back(std::move(work));
+        last++;
+    }
+    void until(u64 position) {
+        while (done < position && !queue.empty()) {
+            auto work = std::move(queue.front());
+            queue.pop_front();
+            work();
+            done++;
+        }
+    }
+};
+struct Event {
+    Stream *stream = nullptr;
+    u64 position = 0;
+    std::shared_ptr<std::chrono::steady_clock::time_point> time;
+};
+std::vector<Stream *> streams;
+Stream default_stream;
+Stream &stream_of(Handle h) { return h ? *(Stream *)h : default_stream; }
+void finish_all() {
+    default_stream.until(default_stream.last);
+    for (Stream *s : streams) s->until(s->last);
+}
+Handle current_context = nullptr;
+} // namespace
+
+#define ENTRY_POINT(name, ...) \
+    extern "C" __attribute__((visibility("default"))) Result name(__VA_ARGS__)
+#define MAY_FAIL() \
+    if (fails(__func__)) return UNKNOWN
+#define IN_CONTEXT() \
+    MAY_FAIL(); \
+    if (!current_context) return INVALID_CONTEXT
+
+ENTRY_POINT(cuInit, unsigned flags) {
+    MAY_FAIL();
+    if (number("EMULATION_STUB", 0)) return STUB_LIBRARY;
+    if (number("EMULATION_DEVICES", 1) == 0) return NO_DEVICE;
+    return flags ? INVALID_VALUE : SUCCESS;
+}
+ENTRY_POINT(cuDriverGetVersion, int *version) {
+    *version = int(number("EMULATION_VERSION", 12000));
+    return SUCCESS;
+}
+ENTRY_POINT(cuDeviceGetCount, int *count) {
+    MAY_FAIL();
+    *count = int(number("EMULATION_DEVICES", 1));
+    return SUCCESS;
+}
+ENTRY_POINT(cuDeviceGet, int *device, int ordinal) {
+    MAY_FAIL();
+    *device = ordinal;
+    return ordinal >= 0 && ordinal < int(number("EMULATION_DEVICES", 1)) ? SUCCESS : INVALID_DEVICE;
+}
+ENTRY_POINT(cuDeviceGetName, char *name, int length, int) {
+    MAY_FAIL();
+    std::snprintf(name, length, "emulation on the CPU, for tests only");
+    return SUCCESS;
+}
+ENTRY_POINT(cuDeviceGetAttribute, int *value, int attribute, int) {
+    MAY_FAIL();
+    const int capability = int(number("EMULATION_CAPABILITY", 80));
+    switch (attribute) {
+    case 16: *value = 2; break;               // multiprocessors
+    case 75: *value = capability / 10; break; // compute capability
+    case 76: *value = capability % 10; break;
+    case 97: *value = 166912; break;          // shared memory per block, opted in
+    default: *value = 0;
+    }
+    return SUCCESS;
+}
+ENTRY_POINT(cuDeviceTotalMem_v2, size_t *bytes, int) {
+    *bytes = number("EMULATION_MEMORY", u64(4) << 30);
+    return SUCCESS;
+}
+ENTRY_POINT(cuDevicePrimaryCtxRetain, Handle *context, int device) {
+    MAY_FAIL();
+    *context = (Handle)(uintptr_t)(device + 1);
+    return SUCCESS;
+}
+ENTRY_POINT(cuDevicePrimaryCtxRelease_v2, int) { return SUCCESS; }
+ENTRY_POINT(cuCtxSetCurrent, Handle context) {
+    MAY_FAIL();
+    current_context = context;
+    return SUCCESS;
+}
+ENTRY_POINT(cuCtxSynchronize, void) {
+    IN_CONTEXT();
+    finish_all();
+    return SUCCESS;
+}
+ENTRY_POINT(cuStreamCreate, Handle *stream, unsigned) {
+    IN_CONTEXT();
+    streams.push_back(new Stream);
+    *stream = streams.back();
+    return SUCCESS;
+}
+ENTRY_POINT(cuStreamDestroy_v2, Handle stream) {
+    MAY_FAIL();
+    stream_of(stream).until(stream_of(stream).last);
+    for (size_t i = 0; i < streams.size(); i++)
+        if (streams[i] == stream) {
+            delete streams[i];
+            streams.erase(streams.begin() + i);
+            return SUCCESS;
+        }
+    return INVALID_HANDLE;
+}
+ENTRY_POINT(cuStreamSynchronize, Handle stream) {
+    IN_CONTEXT();
+    stream_of(stream).until(stream_of(stream).last);
+    return SUCCESS;
+}
+ENTRY_POINT(cuEventCreate, Handle *event, unsigned) {
+    IN_CONTEXT();
+    *event = new Event;
+    return SUCCESS;
+}
+ENTRY_POINT(cuEventDestroy_v2, Handle event) {
+    delete (Event *)event;
+    return SUCCESS;
+}
+ENTRY_POINT(cuEventRecord, Handle event, Handle stream) {
+    IN_CONTEXT();
+    Event &e = *(Event *)event;
+    auto time = std::make_shared<std::chrono::steady_clock::time_point>();
+    stream_of(stream).put([time] { *time = std::chrono::steady_clock::now(); });
+    e = {&stream_of(stream), stream_of(stream).last, time};
+    return SUCCESS;
+}
+ENTRY_POINT(cuStreamWaitEvent, Handle stream, Handle event, unsigned) {
+    IN_CONTEXT();
+    const Event e = *(Event *)event;
+    if (e.stream) stream_of(stream).put([e] { e.stream->until(e.position); });
+    return SUCCESS;
+}
+ENTRY_POINT(cuEventSynchronize, Handle event) {
+    IN_CONTEXT();
+    Event &e = *(Event *)event;
+    if (e.stream) e.stream->until(e.position);
+    return SUCCESS;
+}
+ENTRY_POINT(cuEventQuery, Handle event) {
+    IN_CONTEXT();
+    Event &e = *(Event *)event;
+    return e.stream && e.stream->done < e.position ? NOT_READY : SUCCESS;
+}
+ENTRY_POINT(cuEventElapsedTime, float *ms, Handle first, Handle second) {
+    IN_CONTEXT();
+    Event &a = *(Event *)first, &b = *(Event *)second;
+    if (!a.stream || !b.stream) return INVALID_HANDLE;
+    if (a.stream->done < a.position || b.stream->done < b.position) return NOT_READY;
+    *ms = std::chrono::duration<float, std::milli>(*b.time - *a.time).count();
+    return SUCCESS;
+}
+ENTRY_POINT(cuMemGetInfo_v2, size_t *free, size_t *total) {
+    IN_CONTEXT();
+    *total = number("EMULATION_MEMORY", u64(4) << 30);
+    *free = *total - allocated;
+    return SUCCESS;
+}
+ENTRY_POINT(cuMemAlloc_v2, u64 *at, size_t bytes) {
+    IN_CONTEXT();
+    if (!bytes) return INVALID_VALUE;
+    if (allocated + bytes > number("EMULATION_MEMORY", u64(4) << 30)) return OUT_OF_MEMORY;
+    char *p = (char *)std::aligned_alloc(256, (bytes + 255) / 256 * 256);
+    std::memset(p, POISON, bytes);
+#if defined(__SANITIZE_ADDRESS__)
+    __asan_poison_memory_region(p + bytes, (bytes + 255) / 256 * 256 - bytes);
+#endif
+    allocations[p] = bytes;
+    allocated += bytes;
+    *at = (u64)p;
+    return SUCCESS;
+}
+ENTRY_POINT(cuMemFree_v2, u64 at) {
+    IN_CONTEXT();
+    finish_all();
+    auto found = allocations.find((char *)at);
+    if (found == allocations.end()) return INVALID_VALUE;
+    allocated -= found->second;
+    std::memset(found->first, POISON, found->second);
+    UNPOISON(found->first, (found->second + 255) / 256 * 256);
+    std::free(found->first);
+    allocations.erase(found);
+    return SUCCESS;
+}
+ENTRY_POINT(cuMemHostAlloc, void **at, size_t bytes, unsigned) {
+    IN_CONTEXT();
+    *at = std::malloc(bytes);
+    std::memset(*at, POISON, bytes);
+    pinned_memory[(char *)*at] = bytes;
+    return SUCCESS;
+}
+ENTRY_POINT(cuMemFreeHost, void *at) {
+    IN_CONTEXT();
+    finish_all();
+    pinned_memory.erase((char *)at);
+    std::free(at);
+    return SUCCESS;
+}
+ENTRY_POINT(cuMemcpyHtoDAsync_v2, u64 to, const void *from, size_t bytes, Handle stream) {
+    IN_CONTEXT();
+    if (!on_device(to, bytes)) return INVALID_VALUE;
+    if (pinned(from, bytes)) {
+        stream_of(stream).put([=] { std::memcpy((void *)to, from, bytes); });
+        return SUCCESS;
+    }
+    auto staged = std::make_shared<std::vector<char>>((const char *)from, (const char *)from + bytes);
+    stream_of(stream).put([=] { std::memcpy((void *)to, staged->data(), bytes); });
+    return SUCCESS;
+}
+ENTRY_POINT(cuMemcpyDtoHAsync_v2, void *to, u64 from, size_t bytes, Handle stream) {
+    IN_CONTEXT();
+    if (!on_device(from, bytes)) return INVALID_VALUE;
+    std::memset(to, POISON, bytes);
+    stream_of(stream).put([=] { std::memcpy(to, (const void *)from, bytes); });
+    return SUCCESS;
+}
+ENTRY_POINT(cuMemcpyDtoDAsync_v2, u64 to, u64 from, size_t bytes, Handle stream) {
+    IN_CONTEXT();
+    if (!on_device(from, bytes) || !on_device(to, bytes)) return INVALID_VALUE;
+    stream_of(stream).put([=] { std::memcpy((void *)to, (const void *)from, bytes); });
+    return SUCCESS;
+}
+ENTRY_POINT(cuMemsetD8Async, u64 to, unsigned char value, size_t bytes, Handle stream) {
+    IN_CONTEXT();
+    if (!on_device(to, bytes)) return INVALID_VALUE;
+    stream_of(stream).put([=] { std::memset((void *)to, value, bytes); });
+    return SUCCESS;
+}
+ENTRY_POINT(cuModuleLoadData, Handle *module, const void *image) {
+    IN_CONTEXT();
+    const std::string ptx = (const char *)image;
+    if (ptx.find(".target sm_") == std::string::npos) return INVALID_IMAGE;
+    *module = new Module{ptx};
+    return SUCCESS;
+}
+ENTRY_POINT(cuModuleUnload, Handle module) {
+    delete (Module *)module;
+    return SUCCESS;
+}
+ENTRY_POINT(cuModuleGetFunction, Handle *function, Handle module, const char *name) {
+    IN_CONTEXT();
+    const std::string &image = ((Module *)module)->image;
+    const std::string entry = std::string(".entry ") + name + "(";
+    if (text("EMULATION_HIDE", "") == name || image.find(entry) == std::string::npos) return NOT_FOUND;
+    for (Kernel &k : all_kernels())
+        if (k.name == name) {
+            *function = &k;
+            return SUCCESS;
+        }
+    return NOT_FOUND;
+}
+ENTRY_POINT(cuFuncGetAttribute, int *value, int, Handle) {
+    *value = 0;
+    return SUCCESS;
+}
+ENTRY_POINT(cuFuncSetAttribute, Handle, int, int) {
+    MAY_FAIL();
+    return SUCCESS;
+}
+ENTRY_POINT(cuLaunchKernel, Handle function, unsigned gx, unsigned gy, unsigned gz, unsigned bx, unsigned by, unsigned bz,
+            unsigned shared, Handle stream, void **arguments, void **) {
+    IN_CONTEXT();
+    const Kernel &k = *(Kernel *)function;
+    const u64 threads = u64(bx) * by * bz;
+    if (!gx || !gy || !gz || !threads || threads > u64(k.threads) || gy > 65535 || gz > 65535) return INVALID_VALUE;
+    stream_of(stream).put(k.prepare(arguments, dim3(gx, gy, gz), dim3(bx, by, bz), shared));
+    return SUCCESS;
+}
+ENTRY_POINT(cuGetErrorName, Result, const char **name) {
+    *name = "EMULATED_ERROR";
+    return SUCCESS;
+}
+ENTRY_POINT(cuGetErrorString, Result, const char **what) {
+    *what = "emulated error";
+    return SUCCESS;
+}

@@ -1,0 +1,121 @@
+//! `--device cuda` of every command that runs a network, on the mock driver (tests/cuda): the CPU's numbers, or one clear
+//! error and exit code 69.
+#![cfg(feature = "cuda")]
+
+mod common;
+#[path = "cuda/mock.rs"]
+mod mock;
+
+use common::{Scratch, expect, json, stderr, stdout, tomolith};
+use std::process::Output;
+use tomolith::exchange::npy::write_array;
+use tomolith::num::philox::Stream;
+
+/// The program on the mock driver.
+fn emulated(folder: &Scratch, words: &str, environment: &[(&str, &str)]) -> Output {
+    let mut command = tomolith(&folder.0);
+    command.args(words.split_whitespace()).env("LD_LIBRARY_PATH", mock::driver(false));
+    command.envs(environment.iter().copied()).output().unwrap()
+}
+
+/// What it says on stdout, which must be fine.
+#[track_caller]
+fn said(folder: &Scratch, words: &str) -> String {
+    let done = emulated(folder, words, &[]);
+    assert!(done.status.success(), "{words}: {}{}", stdout(&done), stderr(&done));
+    stdout(&done)
+}
+
+/// Images, labels and weights of a small network.
+fn folder(name: &str) -> Scratch {
+    let (folder, stream) = (Scratch::new(name), Stream::new(3, 1));
+    let x: Vec<f32> = (0..4 * 16 * 16).map(|i| stream.uniform_f32(i)).collect();
+    let y: Vec<f32> = x.iter().map(|v| (v * 3.0).floor() - f32::from(u8::from(*v < 0.1))).collect();
+    write_array(&folder.0.join("x.npy"), &[4, 1, 16, 16], &x, false).unwrap();
+    write_array(&folder.0.join("y.npy"), &[4, 16, 16], &y, false).unwrap();
+    said(&folder, "net init --channels 8,12 --classes 3 -o w.safetensors");
+    folder
+}
+
+#[test]
+fn networks_give_the_numbers_of_the_cpu() {
+    let folder = folder("cuda");
+    let both = |words: &str, keep: fn(&str) -> String| {
+        let of = |device: &str| keep(&said(&folder, &format!("{words} --device {device} --overwrite")));
+        let (cpu, cuda) = (of("cpu"), of("cuda:0"));
+        assert!(!cpu.is_empty());
+        assert_eq!(cpu, cuda, "{words}");
+    };
+    let all = |text: &str| text.to_string();
+    both("net forward --weights w.safetensors --input x.npy -o l.npy", all);
+    both("net step --weights w.safetensors --input x.npy --labels y.npy --steps 3 --gradients g.safetensors", all);
+    let train = "net train --channels 8,12 --classes 3 --input x.npy --labels y.npy --validation-input x.npy \
+                 --validation-labels y.npy --epochs 2 --batch 3 --leaf 2 -q";
+    let [cpu, cuda] = ["cpu", "cuda"].map(|device| said(&folder, &format!("{train} --device {device} -o {device}")));
+    assert_eq!(cpu, cuda);
+    let table = |device: &str| std::fs::read_to_string(folder.0.join(device).join("epochs.csv")).unwrap();
+    assert_eq!(table("cpu"), table("cuda"));
+    // A training on one device goes on, on the other.
+    let more = train.replace("--epochs 2", "--epochs 3");
+    let [cpu, cuda] = [("cpu", "cuda"), ("cuda", "cpu")]
+        .map(|(from, to)| said(&folder, &format!("{more} --device {to} -o {from} --resume")));
+    assert_eq!(cpu, cuda);
+    let audit = said(&folder, "net audit --channels 8,12 --classes 3 --size 16 --steps 20 --leaf 1 --device cuda");
+    assert!(audit.contains("numbers identical") && audit.trim_end().ends_with("identical"), "{audit}");
+}
+
+#[test]
+fn a_volume_is_segmented_alike_and_its_record_says_on_what() {
+    let folder = folder("cuda-seg");
+    let stream = Stream::new(4, 1);
+    let grey: Vec<f32> = (0..3 * 20 * 24).map(|i| stream.uniform_f32(i)).collect();
+    write_array(&folder.0.join("grey.npy"), &[3, 20, 24], &grey, false).unwrap();
+    let classes = ["a", "b", "c"].iter().enumerate().map(|(i, n)| format!("[[class]]\nid = {i}\nname = \"{n}\"\n"));
+    folder.write("three.toml", classes.collect::<String>());
+    let words = "seg predict --weights w.safetensors --input grey.npy --grey 0,1 --classes three.toml --roi 16";
+    for device in ["cpu", "cuda", "auto"] {
+        said(&folder, &format!("{words} -o {device} --device {device}"));
+    }
+    let raw = |name: &str| std::fs::read(folder.0.join(format!("{name}.raw"))).unwrap();
+    assert_eq!(raw("cpu"), raw("cuda"));
+    assert_eq!(raw("cpu"), raw("auto"));
+    let record = json(&folder.0.join("cuda.run.json"));
+    let device = record.need("run").unwrap().need("device").unwrap();
+    assert_eq!(device.need_str("compute_capability").unwrap(), "8.0");
+    assert!(device.need_str("name").unwrap().contains("emulation"));
+    assert_eq!(device.need_str("image_sha256").unwrap().len(), 64);
+}
+
+#[test]
+fn what_a_gpu_cannot_is_told() {
+    let folder = folder("cuda-errors");
+    let forward = "net forward --weights w.safetensors --input x.npy -o l.npy --overwrite --device";
+    let refused = |words: &str, environment: &[(&str, &str)], code: i32, says: &[&str]| {
+        expect(&emulated(&folder, words, environment), code, says, &format!("{words} {environment:?}"));
+    };
+    let cuda = format!("{forward} cuda");
+    refused(&cuda, &[("EMULATION_DEVICES", "0")], 69, &["no GPU", "--device cpu"]);
+    refused(&cuda, &[("EMULATION_VERSION", "11040")], 69, &["CUDA 11.4", "12.0"]);
+    refused(&cuda, &[("EMULATION_CAPABILITY", "70")], 69, &["compute capability 7.0"]);
+    refused(&cuda, &[("EMULATION_MEMORY", "50000")], 69, &["out of memory"]);
+    refused(&cuda, &[("EMULATION_HIDE", "convolve_image")], 69, &["looking for the kernel convolve_image"]);
+    refused(&cuda, &[("EMULATION_FAIL", "cuLaunchKernel:3")], 69, &["starting the kernel"]);
+    refused(&format!("{forward} cuda:3"), &[], 69, &["no GPU 3: there are 1"]);
+    refused(&format!("{forward} cuda:x"), &[], 2, &["no number of a GPU"]);
+    refused(&format!("{forward} gpu"), &[], 2, &["no device 'gpu'"]);
+    refused(&format!("{forward} cuda --fast"), &[], 2, &["--fast is of the CPU alone"]);
+    refused("net bench --channels 8,12 --size 16 --device cuda", &[], 69, &["its times mean nothing"]);
+    refused(
+        "net step --weights w.safetensors --input x.npy --labels y.npy --device cuda",
+        &[("EMULATION_FAIL", "cuLaunchKernel:90")],
+        69,
+        &["GPU: starting the kernel"],
+    );
+    // Where there is no GPU, auto is the CPU.
+    refused(&format!("{forward} auto"), &[("EMULATION_DEVICES", "0")], 0, &["logits "]);
+    // doctor tells what is there, and that nothing is; neither is a fault of the machine.
+    let doctor = stdout(&emulated(&folder, "doctor", &[("EMULATION_DEVICES", "2")]));
+    assert!(doctor.contains("CUDA 12.0: cuda:0 emulation") && doctor.contains("cuda:1"), "{doctor}");
+    let doctor = stdout(&emulated(&folder, "doctor", &[("EMULATION_DEVICES", "0")]));
+    assert!(doctor.contains("note  GPU") && doctor.contains("finds no device"), "{doctor}");
+}
