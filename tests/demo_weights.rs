@@ -37,7 +37,8 @@ fn shipped() -> PathBuf {
 fn scans(folder: &Path, cell: u32, steps: &[usize]) -> Vec<String> {
     let only = steps.iter().map(usize::to_string).collect::<Vec<_>>().join(",");
     if !folder.join(format!("c{cell}/series.json")).exists() {
-        let words = format!("phantom cell -q -o c{cell} --preset tiny --mode radiographs-phase --only {only} --seed {cell}");
+        let words =
+            format!("phantom cell -q -o c{cell} --preset tiny --mode radiographs-phase --only {only} --seed {cell}");
         expect(&run(folder, &words), 0, &[], &words);
     }
     let ([nx, ny, nz], n) = (SIZE, COLUMNS);

@@ -64,7 +64,9 @@ pub fn run(c: &Context, args: &DemoArgs, steps: usize) -> Result<()> {
     };
     // Where it is whole it stays: a series is never overwritten.
     if !folder.join("scans/series.json").is_file() {
-        step(&format!("phantom cell -o scans --preset tiny --mode radiographs-phase --still --steps {steps} --seed {SEED}"))?;
+        step(&format!(
+            "phantom cell -o scans --preset tiny --mode radiographs-phase --still --steps {steps} --seed {SEED}"
+        ))?;
     }
     crate::exchange::part::write_whole(&folder.join("weights.safetensors"), true, WEIGHTS)?;
     write_text(&folder.join("rules.toml"), RULES, true)?;

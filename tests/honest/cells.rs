@@ -136,8 +136,7 @@ fn contrast(s: &Setting, cell: &[u8], grey: &[f32]) -> [f64; 2] {
             sums[which][2] += v * v;
         }
     }
-    let [lithium, electrolyte, void] =
-        sums.map(|[n, sum, squares]| (sum / n, squares / n - (sum / n) * (sum / n)));
+    let [lithium, electrolyte, void] = sums.map(|[n, sum, squares]| (sum / n, squares / n - (sum / n) * (sum / n)));
     [void, electrolyte].map(|(mean, of)| (mean - lithium.0).abs() / ((lithium.1 + of) / 2.0).sqrt())
 }
 
@@ -177,7 +176,11 @@ pub(crate) fn check(s: &Setting, place: &Place, scans: &[Scan], table: &mut Tabl
     for scan in scans {
         let [void, electrolyte] = scan.contrast;
         lines += &format!("{},{:?},{void:.3},{electrolyte:.3},{}\n", scan.name, scan.role, scan.dendrites);
-        assert!(!(void > 2.0 || electrolyte > 2.0 || electrolyte.is_nan()), "{}: contrast to noise {void:.2}, {electrolyte:.2}", scan.name);
+        assert!(
+            !(void > 2.0 || electrolyte > 2.0 || electrolyte.is_nan()),
+            "{}: contrast to noise {void:.2}, {electrolyte:.2}",
+            scan.name
+        );
     }
     place.write("cells.csv", &lines);
     // One and the same dendrite is in two scans of a cell: the scan with most of them counts.
