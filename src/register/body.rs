@@ -176,7 +176,7 @@ pub fn register_body(
     for tile in strangers.iter().take(STRANGERS) {
         check_interrupt()?;
         match block(isa, fixed, moving, tile, &start, settings) {
-            Err(e) if e.fault() != Fault::Data || tiles.len() == 1 => return Err(e),
+            Err(e) if e.fault() != Fault::Data => return Err(e),
             Ok(found) if found.correlation[1] > SURE => {
                 let c = found.motion.centre;
                 let off = sub(&found.motion.apply(&c), &body.motion.apply(&c));
