@@ -96,6 +96,10 @@ mod emulated {
             assert!(done.status.success(), "{environment:?}: {text} {}", String::from_utf8_lossy(&done.stderr));
             assert!(text.contains("FAILED ") && text.contains(said), "{environment:?} does not say '{said}': {text}");
         };
+        // Unbroken, it works, and is what it is: not the driver of a GPU that this machine may have.
+        let fine = run("failing_device", &driver, &[]);
+        let said = String::from_utf8_lossy(&fine.stdout).to_string();
+        assert!(fine.status.success() && said.contains("FINE emulation on the CPU"), "{said}");
         fails(&[("EMULATION_DEVICES", "0")], "no GPU: the driver finds no device");
         fails(&[("EMULATION_STUB", "1")], "the library is the toolkit's stub");
         fails(&[("EMULATION_VERSION", "11080")], "speaks CUDA 11.8, which is too old");

@@ -58,6 +58,7 @@ impl<P: Pixel> Buffer<P> {
     pub fn capacity(&self) -> usize {
         self.here.get().map_or(0, Vec::capacity)
     }
+    #[inline]
     fn vector(&self) -> &Vec<P> {
         self.here.get_or_init(|| {
             if let Some(there) = self.there.get() {

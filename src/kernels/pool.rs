@@ -41,10 +41,11 @@ impl Kernel for Forward<'_> {
     fn run<V: F32x16>(self) {
         let Band { n, g, first, last } = self.band;
         for y in first..last {
+            let rows = [0, 1].map(|a| self.x.row(n, g, 2 * y + a));
             for i in 0..self.w {
-                let mut most = V::load(&self.x.row(n, g, 2 * y)[2 * i]);
+                let mut most = V::load(&rows[0][2 * i]);
                 for [a, b] in &WINDOW[1..] {
-                    let x = V::load(&self.x.row(n, g, 2 * y + a)[2 * i + b]);
+                    let x = V::load(&rows[*a][2 * i + b]);
                     most = most.select_less(x, x, most);
                 }
                 most.store(&mut self.out[(y - first) * self.pitch + BORDER + i]);
@@ -67,16 +68,17 @@ impl Kernel for Backward<'_> {
         let (Band { n, g, first, last }, zero) = (self.band, V::splat(0.0));
         let pitch = self.x.shape().pitch();
         for y in first / 2..last / 2 {
+            let (rows, dy) = ([0, 1].map(|a| self.x.row(n, g, 2 * y + a)), self.dy.row(n, g, y));
             for i in 0..self.x.shape().w / 2 {
                 let mut x = [zero; 4];
                 for k in 0..4 {
-                    x[k] = V::load(&self.x.row(n, g, 2 * y + WINDOW[k][0])[2 * i + WINDOW[k][1]]);
+                    x[k] = V::load(&rows[WINDOW[k][0]][2 * i + WINDOW[k][1]]);
                 }
                 let mut most = x[0];
                 for k in 1..4 {
                     most = most.select_less(x[k], x[k], most);
                 }
-                let mut left = V::load(&self.dy.row(n, g, y)[i]);
+                let mut left = V::load(&dy[i]);
                 for k in 0..4 {
                     let at = (2 * y - first + WINDOW[k][0]) * pitch + BORDER + 2 * i + WINDOW[k][1];
                     x[k].select_less(most, zero, left).store(&mut self.out[at]);

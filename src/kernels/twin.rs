@@ -43,13 +43,19 @@ impl<A: Kernels, B: Kernels> Twin<A, B> {
     fn compare<T: Copy + Into<f64>>(&self, kernel: &str, a: impl Iterator<Item = T>, b: impl Iterator<Item = T>) {
         let mut log = self.log.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         log.calls += 1;
-        let mut numbers = 0;
-        for (a, b) in a.zip(b) {
+        let (mut a, mut b, mut numbers) = (a, b, 0);
+        loop {
             // A conversion from f32 keeps all bits but those of a NaN's payload, which no kernel looks at.
-            let (a, b): (f64, f64) = (a.into(), b.into());
-            if log.difference.is_none() && a.to_bits() != b.to_bits() && !(a.is_nan() && b.is_nan()) {
-                log.difference =
-                    Some(format!("call {} of all, {kernel}, number {numbers}: {a:e} and {b:e}", log.calls));
+            let (a, b): (Option<f64>, Option<f64>) = (a.next().map(Into::into), b.next().map(Into::into));
+            let same = match (a, b) {
+                (None, None) => break,
+                (Some(a), Some(b)) => a.to_bits() == b.to_bits() || a.is_nan() && b.is_nan(),
+                _ => false,
+            };
+            if log.difference.is_none() && !same {
+                let text = |v: Option<f64>| v.map_or("none".to_string(), |v| format!("{v:e}"));
+                let (call, a, b) = (log.calls, text(a), text(b));
+                log.difference = Some(format!("call {call} of all, {kernel}, number {numbers}: {a} and {b}"));
             }
             numbers += 1;
         }
@@ -178,5 +184,9 @@ mod tests {
         let log = twin.record();
         assert_eq!(log.difference.unwrap(), "call 2 of all, b, number 19: 0e0 and -0e0");
         assert_eq!(log.calls, 3);
+        // More numbers than the other are a difference.
+        let twin = Twin::new(Reference, Reference);
+        twin.compare("d", [1.0, 2.0].into_iter(), [1.0].into_iter());
+        assert_eq!(twin.record().difference.unwrap(), "call 1 of all, d, number 1: 2e0 and none");
     }
 }

@@ -136,6 +136,8 @@ impl Trainer {
         kernels.check()?;
         for (p, g) in self.network.parameters.iter().zip(&self.gradients) {
             if !kernels.all_finite(g) {
+                // A device that failed meanwhile is no fault of the data.
+                kernels.check()?;
                 return Err(Error::data(format!("the gradient of {} is not finite", p.name)).help(TOO_FAST));
             }
         }

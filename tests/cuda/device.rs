@@ -155,7 +155,9 @@ fn device_convolutions_in_large_tiles_are_their_definition() {
 #[test]
 #[ignore = "needs a device or the mock driver: run by tests/cuda.rs"]
 fn device_passes_over_pixels_are_their_definition() {
-    let twin = Twin::new(Reference, cuda());
+    let cuda = cuda();
+    let (device, mut on_device) = (cuda.device().clone(), 0);
+    let twin = Twin::new(Reference, cuda);
     for shape in [Shape::new(2, 5, 18, 9), Shape::new(1, 33, 1, 1), Shape::new(3, 16, 8, 40), Shape::new(1, 20, 3, 7)] {
         let (x, dz, r) = (maps::<Lane>(shape, 1), maps::<Lane>(shape, 2), maps::<Lane>(shape, 3));
         twin.sums(&x);
@@ -180,15 +182,22 @@ fn device_passes_over_pixels_are_their_definition() {
         twin.max_pool_gradient(&wide, &dz, &mut poisoned(double));
         let [mut p, mut m, g] = [&x, &dz, &r].map(|maps| Buffer::from(maps.data().to_vec()));
         let mut v = Buffer::from(x.data().iter().map(|l| Lane(l.0.map(f32::abs))).collect::<Vec<_>>());
+        let before = device.traffic().launches;
         twin.adam(Adam::new(3e-4, 2), &mut p, &g, &mut m, &mut v);
         twin.accumulate(&mut m, &g);
         assert!(twin.all_finite(&g));
+        // What has one number per channel is stepped on the CPU; all else is compared with what the device makes.
+        if g.len() > 64 {
+            assert!(device.traffic().launches >= before + 3, "{shape:?}: not on the device");
+            on_device += 1;
+        }
         let labels: Vec<i16> = (0..shape.n * shape.h * shape.w).map(|i| (i * 7 % (shape.c + 1)) as i16 - 1).collect();
         let weights: Vec<f32> = (0..shape.c).map(|c| 0.5 + c as f32).collect();
         twin.cross_entropy(&x, &labels, &weights, weigh(&labels, &weights), &mut poisoned(shape));
         twin.cross_entropy(&x, &vec![-1; labels.len()], &weights, 0.0, &mut poisoned(shape));
         identical(&twin, &format!("{shape:?}"));
     }
+    assert!(on_device >= 2, "{on_device} shapes are more than a number per channel");
     // Large and small logits; a row of more than a block of the sum.
     for (shape, scale) in
         [(Shape::new(1, 3, 1, 4100), 1.0), (Shape::new(1, 4, 2, 40), 60.0), (Shape::new(1, 2, 2, 9), 1e-40)]
@@ -238,11 +247,14 @@ fn device_memory_is_used_again_and_what_is_not_finite_is_found() {
         cuda.swap(&FilterShape::new::<Lane>(Window::convolution(1, 1), &[80, 16], 16), &from, &mut there);
         assert!(!there.is_here() && there.len() == 96);
         assert_eq!(cuda.all_finite(&there), bad == 1e38, "{bad}");
+        // Of any thread.
+        let finite = std::thread::scope(|s| s.spawn(|| cuda.all_finite(&there)).join().unwrap());
+        assert_eq!(finite, bad == 1e38, "{bad} on a second thread");
         assert!(!there.is_here(), "nothing was copied");
     }
 }
 
-/// Opens a device and trains a step: says FINE, or FAILED and why, and whose fault it is.
+/// Opens a device and trains a step: says FINE and its name, or FAILED and why, and whose fault it is.
 #[test]
 #[ignore = "needs a device or the mock driver: run by tests/cuda.rs"]
 fn failing_device() {
@@ -252,10 +264,10 @@ fn failing_device() {
         let mut trainer = Trainer::new(Network::new(Config::monai(&[8, 20], 3), 1));
         let loss = trainer.step(&cuda, &image, &labels, &options(3, None))?;
         assert!(loss.loss.is_finite());
-        cuda.check()
+        cuda.check().map(|()| cuda.device().found().name.clone())
     };
     match work() {
-        Ok(()) => println!("FINE"),
+        Ok(name) => println!("FINE {name}"),
         Err(e) => {
             println!("FAILED {e}");
             assert_eq!(e.fault().exit_code(), 69, "{e}");

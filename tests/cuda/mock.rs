@@ -99,7 +99,17 @@ fn build_driver(sanitized: bool) -> PathBuf {
         more.extend(["-fsanitize=address,undefined", "-fno-sanitize-recover=undefined", "-g"]);
     }
     compile("mock_driver.cpp", &folder.join("libcuda.so.1"), &more);
+    link(&folder);
     folder
+}
+
+/// The name that is looked for first is the same library.
+fn link(folder: &Path) {
+    let link = folder.join("libcuda.so");
+    match std::os::unix::fs::symlink("libcuda.so.1", &link) {
+        Err(e) if e.kind() != std::io::ErrorKind::AlreadyExists => panic!("{}: {e}", link.display()),
+        _ => (),
+    }
 }
 
 /// The address sanitizer's library, which a program that is not sanitized must load first.
@@ -118,6 +128,7 @@ pub fn old_driver() -> PathBuf {
     let text: String = names.iter().map(|n| format!("extern \"C\" int {n}() {{ return 999; }}\n")).collect();
     fs::write(&source, text).unwrap();
     compile(source.to_str().unwrap(), &folder.join("libcuda.so.1"), &["-shared", "-fPIC"]);
+    link(&folder);
     folder
 }
 

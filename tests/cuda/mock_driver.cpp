@@ -4,7 +4,7 @@
 // - Device memory holds NaN bytes until it is written, and so does freed memory; what a copy from the device will write
 //   holds them until the copy is done.
 // - Work of a stream waits in its queue until somebody synchronises with it, as late as a device may do it: a missing
-//   synchronisation shows. Pageable host memory is read by a copy to the device at once, as the driver does.
+//   synchronisation shows. So does host memory that is given up before a copy to the device has read it.
 // - A module holds the kernels that its PTX names, no more: an old image shows.
 //
 // The environment breaks it:
@@ -101,14 +101,6 @@ bool on_device(u64 at, size_t bytes) {
     --next;
     return (char *)at + bytes <= next->first + next->second;
 }
-// Page-locked memory of the host, which copies read and write when they are done, not when they are asked for.
-std::map<char *, size_t> pinned_memory;
-bool pinned(const void *at, size_t bytes) {
-    auto next = pinned_memory.upper_bound((char *)at);
-    if (next == pinned_memory.begin()) return false;
-    --next;
-    return (char *)at + bytes <= next->first + next->second;
-}
 
 // ------------------------------------------------------------------------------------------------------- streams
 struct Stream {
@@ -139,7 +131,7 @@ void finish_all() {
     default_stream.until(default_stream.last);
     for (Stream *s : streams) s->until(s->last);
 }
-Handle current_context = nullptr;
+thread_local Handle current_context = nullptr;
 } // namespace
 
 #define ENTRY_POINT(name, ...) \
@@ -303,29 +295,10 @@ ENTRY_POINT(cuMemFree_v2, u64 at) {
     allocations.erase(found);
     return SUCCESS;
 }
-ENTRY_POINT(cuMemHostAlloc, void **at, size_t bytes, unsigned) {
-    IN_CONTEXT();
-    *at = std::malloc(bytes);
-    std::memset(*at, POISON, bytes);
-    pinned_memory[(char *)*at] = bytes;
-    return SUCCESS;
-}
-ENTRY_POINT(cuMemFreeHost, void *at) {
-    IN_CONTEXT();
-    finish_all();
-    pinned_memory.erase((char *)at);
-    std::free(at);
-    return SUCCESS;
-}
 ENTRY_POINT(cuMemcpyHtoDAsync_v2, u64 to, const void *from, size_t bytes, Handle stream) {
     IN_CONTEXT();
     if (!on_device(to, bytes)) return INVALID_VALUE;
-    if (pinned(from, bytes)) {
-        stream_of(stream).put([=] { std::memcpy((void *)to, from, bytes); });
-        return SUCCESS;
-    }
-    auto staged = std::make_shared<std::vector<char>>((const char *)from, (const char *)from + bytes);
-    stream_of(stream).put([=] { std::memcpy((void *)to, staged->data(), bytes); });
+    stream_of(stream).put([=] { std::memcpy((void *)to, from, bytes); });
     return SUCCESS;
 }
 ENTRY_POINT(cuMemcpyDtoHAsync_v2, void *to, u64 from, size_t bytes, Handle stream) {

@@ -14,6 +14,7 @@ use crate::error::{Error, Result};
 use crate::kernels::batchnorm::Moments;
 use crate::num::lanes::Lane;
 use cudarc::driver::sys::{self, CUdevice_attribute as Attribute, CUresult};
+use std::any::Any;
 use std::collections::BTreeMap;
 use std::ffi::{CString, c_char, c_int, c_void};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -215,6 +216,9 @@ struct State {
     functions: BTreeMap<&'static str, usize>,
     /// Memory that nobody uses, by bytes.
     free: BTreeMap<usize, Vec<u64>>,
+    /// What copies to the device may still read, and its bytes: kept until the stream has been waited for.
+    staged: Vec<Box<dyn Any + Send>>,
+    staged_bytes: usize,
     failure: Option<Error>,
     traffic: Traffic,
 }
@@ -279,7 +283,7 @@ impl Device {
     /// # Errors
     /// The first failure of all calls so far; it stays.
     pub fn check(&self) -> Result<()> {
-        self.0.attempt(|shared, _| shared.wait());
+        self.0.attempt(Shared::wait);
         self.0.state().failure.clone().map_or(Ok(()), Err)
     }
     /// Remembers a failure that is none of the driver's.
@@ -321,9 +325,16 @@ impl Device {
                 return Ok(());
             }
             state.traffic.sent += bytes as u64;
-            let (to, from) = (memory.at, numbers.as_ptr().cast());
-            // SAFETY: `to` is an allocation of at least `bytes`, since no call failed; the driver has read pageable memory
-            // when this returns.
+            if state.staged_bytes + bytes > MOST_STAGED {
+                shared.wait(state)?;
+            }
+            let kept = numbers.to_vec();
+            let (to, from) = (memory.at, kept.as_ptr().cast());
+            // The vector moves, its numbers do not.
+            state.staged.push(Box::new(kept));
+            state.staged_bytes += bytes;
+            // SAFETY: `to` is an allocation of at least `bytes`, since no call failed. `from` has as many, which nobody
+            // changes and which are kept until the stream has been waited for: the driver may read them until then.
             check(unsafe { sys::cuMemcpyHtoDAsync_v2(to, from, bytes, shared.stream()) }, "copying to the device")
         });
         memory
@@ -374,6 +385,8 @@ impl Device {
 
 /// Allocations are multiples of this, so that nearly equal ones are exchanged.
 const ALIGNMENT: usize = 256;
+/// Bytes kept for copies to the device, at most, unless one copy has more.
+const MOST_STAGED: usize = 256 << 20;
 
 impl Shared {
     fn state(&self) -> MutexGuard<'_, State> {
@@ -394,9 +407,12 @@ impl Shared {
             state.failure = self.enter().and_then(|()| work(self, &mut state)).err();
         }
     }
-    fn wait(&self) -> Result<()> {
+    /// Waits for everything; then no copy reads what was kept for it.
+    fn wait(&self, state: &mut State) -> Result<()> {
         // SAFETY: the stream is never given back.
-        check(unsafe { sys::cuStreamSynchronize(self.stream()) }, "computing")
+        check(unsafe { sys::cuStreamSynchronize(self.stream()) }, "computing")?;
+        (state.staged, state.staged_bytes) = (Vec::new(), 0);
+        Ok(())
     }
     fn allocate(&self, bytes: usize, state: &mut State) -> Result<u64> {
         let mut at = 0;
@@ -407,7 +423,7 @@ impl Shared {
             return check(code, &doing).map(|()| at);
         }
         // What nobody uses is given back, once nobody computes with it.
-        self.wait()?;
+        self.wait(state)?;
         for at in std::mem::take(&mut state.free).into_values().flatten() {
             // SAFETY: the list held it, so it was allocated, has no user, and the stream has passed.
             check(unsafe { sys::cuMemFree_v2(at) }, "giving memory back")?;
@@ -447,6 +463,14 @@ impl Shared {
     }
 }
 
+impl Drop for Shared {
+    fn drop(&mut self) {
+        self.attempt(Shared::wait);
+        // After a failure nobody knows what still reads: it is kept until the process ends.
+        std::mem::forget(std::mem::take(&mut self.state().staged));
+    }
+}
+
 /// Numbers in a device's memory.
 pub struct Memory<T> {
     device: Arc<Shared>,
@@ -482,7 +506,7 @@ impl<T: Plain> Memory<T> {
             // SAFETY: `to` has `bytes`, `from` is an allocation of at least as many; every pattern of bits is a number. The
             // vector outlives the copy: the stream is waited for below.
             let code = unsafe { sys::cuMemcpyDtoHAsync_v2(to, from, bytes, shared.stream()) };
-            let waited = shared.wait();
+            let waited = shared.wait(state);
             check(code, "copying from the device").and(waited)
         });
         if self.device.state().failure.is_some() {

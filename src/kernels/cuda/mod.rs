@@ -57,6 +57,8 @@ const FEW_BLOCKS: usize = 264;
 const ROWS: usize = 8;
 /// Pixels that share a block of random bits: [`super::dropout`].
 const RUN: usize = super::dropout::RUN;
+/// Lanes of what has one number per channel, at most: stepped here.
+const PER_CHANNEL: usize = 64;
 /// Bytes for the sums of chunks of a gradient by weights, about.
 const PARTS: usize = 256 << 20;
 
@@ -133,13 +135,19 @@ impl Cuda {
         let shape = maps.shape();
         Source { data: self.maps(maps), channels: shape.c as i32, planes: shape.groups::<P>() as i32 }
     }
-    /// Where maps are; of numbers of 16 bits there are none here.
+    /// Where maps are; of numbers of 16 bits there are none here, which is a failure.
     fn maps<P: Pixel>(&self, maps: &Maps<P>) -> Address {
         let maps: &dyn Any = maps;
         match (maps.downcast_ref::<Maps<Lane>>(), maps.downcast_ref::<Maps<f32>>()) {
             (Some(maps), _) => self.at(maps.buffer()),
             (_, Some(maps)) => self.at(maps.buffer()),
-            _ => Address::NONE,
+            _ => self.device.fail(Error::bug("maps of 16 bits on a GPU")),
+        }
+    }
+    /// Kernels know two sources of a convolution; a third would be a change of the network.
+    fn two_sources(&self, count: usize) {
+        if count > 2 {
+            self.device.fail(Error::bug(format!("a convolution of {count} sources on a GPU, which knows two")));
         }
     }
     /// A convolution's activation and what it is given, kept until the kernel is launched.
@@ -190,6 +198,11 @@ fn numbers(shape: Shape) -> usize {
     shape.n * shape.groups::<Lane>() * shape.h * shape.w * LANES
 }
 
+/// Whether it has one number per channel, of which the device has none: it is not worth a launch.
+fn per_channel(x: &Buffer<Lane>) -> bool {
+    x.len() <= PER_CHANNEL && x.is_here() && x.on_device().is_none()
+}
+
 /// An address, and what it points to if nobody else keeps it.
 struct Place {
     at: Address,
@@ -199,8 +212,7 @@ struct Place {
 impl Kernels for Cuda {
     fn convolve<P: Pixel>(&self, call: &Convolution<P>, y: &mut Maps<Lane>) {
         let (out, none) = (y.shape(), Source { data: Address::NONE, channels: 0, planes: 0 });
-        // A third source would be a change of the network: kernels know two.
-        debug_assert!(call.sources.len() <= 2);
+        self.two_sources(call.sources.len());
         let mut sources = [none; 2];
         sources.iter_mut().zip(call.sources).for_each(|(to, maps)| *to = self.source(maps));
         let (weights, bias) = (self.view(call.weights), self.view(call.bias));
@@ -251,7 +263,7 @@ impl Kernels for Cuda {
             row: offsets[which][0],
             column: offsets[which][1],
         };
-        debug_assert!(call.sources.len() <= 2);
+        self.two_sources(call.sources.len());
         let none = walk(Address::NONE, Shape::new(0, 0, 0, 0), 0, 0);
         let mut x = [none; 2];
         for (to, maps) in x.iter_mut().zip(call.sources) {
@@ -366,7 +378,7 @@ impl Kernels for Cuda {
     }
     fn adam(&self, adam: Adam, p: &mut Buffer<Lane>, g: &Buffer<Lane>, m: &mut Buffer<Lane>, v: &mut Buffer<Lane>) {
         // What has one number per channel was put together here, and is looked at here in the next step.
-        if g.is_here() && g.on_device().is_none() {
+        if per_channel(g) {
             return adam.run(self.isa, p, g, m, v);
         }
         let step = Step {
@@ -391,7 +403,7 @@ impl Kernels for Cuda {
         self.each("swap_filter", count, &[&to, &from, &taps, &slots, &groups, &(count as i64)]);
     }
     fn accumulate(&self, sum: &mut Buffer<Lane>, x: &Buffer<Lane>) {
-        if sum.is_here() && sum.on_device().is_none() && x.is_here() {
+        if per_channel(sum) && x.is_here() {
             for (sum, x) in sum.iter_mut().zip(x) {
                 (0..LANES).for_each(|l| sum.0[l] += x.0[l]);
             }
@@ -402,7 +414,7 @@ impl Kernels for Cuda {
         self.each("accumulate", count, &[&sum, &x, &(count as i64)]);
     }
     fn all_finite(&self, x: &Buffer<Lane>) -> bool {
-        if x.is_here() {
+        if x.len() <= PER_CHANNEL && x.is_here() {
             return x.iter().all(|x| x.0.iter().all(|v| v.is_finite()));
         }
         let (found, count) = (self.device.upload(&[0u32]), x.len() * LANES);
