@@ -43,9 +43,9 @@ fn write(path: &Path) {
     std::fs::write(path, header).unwrap();
 }
 
-/// Whether the kernel forgot what it holds of files.
-fn forgotten() -> bool {
-    std::fs::write("/proc/sys/vm/drop_caches", "1").is_ok()
+/// Lets the kernel forget what it holds of files: a rate from memory says nothing of a disk.
+fn forget() {
+    std::fs::write("/proc/sys/vm/drop_caches", "1").expect("a cold cache: run as one who may write drop_caches");
 }
 
 fn cpu_seconds() -> f64 {
@@ -63,17 +63,18 @@ fn a_pass_over_a_volume_of_the_papers_size_keeps_up_with_the_disk() {
     write(&path);
     let raw = path.with_extension("raw");
     let bytes = std::fs::metadata(&raw).unwrap().len() as f64;
-    let cold = forgotten();
+    forget();
     let (start, mut file, mut block) = (Instant::now(), File::open(&raw).unwrap(), vec![0u8; 8 << 20]);
     while file.read(&mut block).unwrap() > 0 {}
     let plain = bytes / start.elapsed().as_secs_f64();
     let source = Box::new(Reader::open(&path, IoMode::Pread).unwrap());
     let mapping = Mapping::parse("from-0", &Classes::cell()).unwrap();
     let labels = Labels::new("full", source, Axes::NATIVE, None, Some(Micrometre(1.33)), (&mapping, 7)).unwrap();
-    forgotten();
+    forget();
     let (start, before) = (Instant::now(), cpu_seconds());
     let columns = Columns::of(&labels, 7).unwrap();
     let (pass, cpu) = (bytes / start.elapsed().as_secs_f64(), cpu_seconds() - before);
+    forget();
     let start = (Instant::now(), cpu_seconds());
     let voids = lost(&labels, 4, &labels, &[3]).unwrap();
     let (both, voids_cpu) = (2.0 * bytes / start.0.elapsed().as_secs_f64(), cpu_seconds() - start.1);
@@ -83,7 +84,7 @@ fn a_pass_over_a_volume_of_the_papers_size_keeps_up_with_the_disk() {
     let peak: f64 =
         held.lines().find(|l| l.starts_with("VmHWM")).unwrap().split_whitespace().nth(1).unwrap().parse().unwrap();
     println!(
-        "cold: {cold}; plain reading {:.2} GB/s; counts and maps {:.2} GB/s, {cpu:.1} CPU s; voids {:.2} GB/s, {voids_cpu:.1} CPU s; \
+        "plain reading {:.2} GB/s; counts and maps {:.2} GB/s, {cpu:.1} CPU s; voids {:.2} GB/s, {voids_cpu:.1} CPU s; \
          {:.2} GiB held",
         plain / 1e9,
         pass / 1e9,
@@ -91,5 +92,6 @@ fn a_pass_over_a_volume_of_the_papers_size_keeps_up_with_the_disk() {
         peak / 1048576.0
     );
     assert!(peak < 4.0 * 1048576.0);
-    assert!(pass >= 0.7 * plain, "{:.2} of the disk's rate", pass / plain);
+    assert!(pass >= 0.7 * plain, "counts and maps: {:.2} of the disk's rate", pass / plain);
+    assert!(both >= 0.7 * plain, "voids: {:.2} of the disk's rate", both / plain);
 }

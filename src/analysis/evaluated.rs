@@ -12,7 +12,8 @@
 //! It is the interval of one more series that is segmented as the evaluated ones were: bias and scatter of every number
 //! itself, areas and voids included, which no confusion matrix tells. A series counts once, as its scans share what is
 //! wrong with them. A number outside of what was evaluated, by more than [`BEYOND`] of its range, and one of fewer than
-//! [`FEWEST`] series keep the interval of their labels, and that is said.
+//! [`FEWEST`] series keep the interval of their labels, and that is said. A series of [`FEWEST`] scans or more whose own
+//! range is as far away does not count for that number.
 //!
 //! Source: limits of agreement (Bland and Altman 1986) with the prediction interval of Student's t.
 
@@ -28,9 +29,22 @@ pub const FEWEST: usize = 3;
 pub const BEYOND: f64 = 0.1;
 /// Tables of numbers that no label changes, or whose interval is something else.
 const NOT_OF_LABELS: [&str; 4] = ["faraday", "impedance", "corrected", "colocalisation"];
+/// Numbers that are counts, or whose interval is the band of what has nothing in common.
+const NOT_CORRECTED: [&str; 2] = ["voxels", "change_correlation"];
 /// Numbers that may be below zero.
-const SIGNED: [&str; 8] =
-    ["net_lithium", "rate.", "decay.", "knee.", "swelling.", "displacement", "ratio.", "roughness."];
+const SIGNED: [&str; 11] = [
+    "net_lithium",
+    "rate.",
+    "decay.",
+    "knee.",
+    "swelling.",
+    "displacement",
+    "ratio.",
+    "roughness.",
+    "current.",
+    "apparent_porosity",
+    "solid.",
+];
 /// Parts of a whole.
 const PARTS: [&str; 8] = [
     "occupied",
@@ -85,18 +99,29 @@ impl Evaluated {
     /// The error of a number; why none is known.
     fn bias(&self, q: &Quantity, value: f64) -> std::result::Result<Bias, &'static str> {
         let key = (q.definition.to_string(), q.of.clone());
-        let all: Vec<&Vec<[f64; 2]>> = self.series.iter().filter_map(|s| s.get(&key)).collect();
-        let n = all.len();
-        if n < FEWEST {
+        let mut all: Vec<&Vec<[f64; 2]>> = self.series.iter().filter_map(|s| s.get(&key)).collect();
+        if all.len() < FEWEST {
             return Err("fewer than three evaluated series have it");
         }
-        let of = |f: fn(f64, f64) -> f64, start: f64| all.iter().flat_map(|s| s.iter()).fold(start, |a, p| f(a, p[0]));
-        let (low, high) = (of(f64::min, f64::MAX), of(f64::max, f64::MIN));
-        let margin = BEYOND * (high - low).max(1e-9 * high.abs());
         // Of the whole series there is one number each, and no range to lie in.
-        if q.step.is_some() && !(low - margin..=high + margin).contains(&value) {
-            return Err("no evaluated scan has so much or so little of it");
+        if q.step.is_some() {
+            let range = |scans: &[[f64; 2]]| {
+                scans.iter().fold([f64::MAX, f64::MIN], |[low, high], p| [low.min(p[0]), high.max(p[0])])
+            };
+            let ranges: Vec<[f64; 2]> = all.iter().map(|scans| range(scans)).collect();
+            let [low, high] = ranges.iter().fold([f64::MAX, f64::MIN], |[a, b], r| [a.min(r[0]), b.max(r[1])]);
+            let margin = BEYOND * (high - low).max(1e-9 * high.abs());
+            let within = |[low, high]: [f64; 2]| (low - margin..=high + margin).contains(&value);
+            if !within([low, high]) {
+                return Err("no evaluated scan has so much or so little of it");
+            }
+            // Fewer scans span no range: they differ as cells do, and tell the error of all that the cells span.
+            all.retain(|scans| scans.len() < FEWEST || within(range(scans)));
+            if all.len() < FEWEST {
+                return Err("fewer than three evaluated series have so much or so little of it");
+            }
         }
+        let n = all.len();
         let nearest = |scans: &&Vec<[f64; 2]>| {
             let apart = |p: &[f64; 2]| (p[0] - value).abs();
             let least = scans.iter().map(apart).fold(f64::MAX, f64::min);
@@ -115,8 +140,7 @@ impl Evaluated {
         let mut missing: BTreeMap<(&'static str, &'static str), usize> = BTreeMap::new();
         for q in &mut results.quantities {
             let Some(value) = q.value else { continue };
-            let is_band = q.from == "shifts";
-            if NOT_OF_LABELS.contains(&q.definition().table) || is_band || q.definition == "voxels" {
+            if NOT_OF_LABELS.contains(&q.definition().table) || NOT_CORRECTED.contains(&q.definition) {
                 continue;
             }
             match self.bias(q, value) {
@@ -126,10 +150,12 @@ impl Evaluated {
                     let [least, most] = limits(q.definition);
                     let corrected = (value - bias.mean).clamp(least, most);
                     q.corrected = Some(corrected);
+                    q.sampling = q.sampling.map(|ends| ends.map(|v| (v - bias.mean).clamp(least, most)));
                     q.interval = Some([(corrected - half).max(least), (corrected + half).min(most)]);
                     q.from = match q.from {
                         "interface" => "evaluated series + interface",
                         "interface + registration" => "evaluated series + interface + registration",
+                        "residuals" => "evaluated series + residuals",
                         _ => "evaluated series",
                     };
                 }
@@ -204,9 +230,47 @@ mod tests {
         assert!(
             (bias.mean - 0.5).abs() < 1e-12 && (bias.half - student(2) * (4.0f64 / 3.0).sqrt() * 0.3).abs() < 1e-12
         );
+        // Of three series with 10 to 50 and one with 10 to 20, the last tells nothing of 49.
+        let mut far = Evaluated::default();
+        for (error, top) in [(1.0, 20.0), (2.0, 50.0), (4.0, 50.0), (6.0, 50.0)] {
+            let (p, t) = ([10.0, 15.0, top], [10.0 - error, 15.0 - error, top - error]);
+            far.add(&results("pit", &p).to_json(), &results("pit", &t).to_json()).unwrap();
+        }
+        let at = |e: &Evaluated, value: f64| e.bias(&results("pit", &[value]).quantities[0], value);
+        assert_eq!((at(&far, 49.0).unwrap().mean, at(&far, 15.0).unwrap().mean), (4.0, 3.25));
+        far.series.pop();
+        assert!(at(&far, 49.0).unwrap_err().contains("fewer than three") && at(&far, 15.0).is_ok());
         // Too few series, and another object.
         same.series.pop();
         assert!(same.bias(&results("pit", &[1.0]).quantities[0], 1.0).is_err());
+    }
+
+    #[test]
+    fn signs_origins_and_samples_stay() {
+        let put = |value: f64| {
+            let mut r = Results::default();
+            let all =
+                [("current.mean", ""), ("apparent_porosity", ""), ("solid.fraction", ""), ("rate.fitted", "residuals")];
+            for (name, from) in all {
+                let interval = Some([value - 1.0, value + 1.0]).filter(|_| !from.is_empty());
+                r.put_with(name, "pit", None, Some(value), (interval, from), Some([value - 2.0, value + 3.0]));
+            }
+            r.put_with("change_correlation", "pit", None, Some(value), (None, ""), None);
+            r.put_with("volume", "pit", None, Some(value), (None, ""), Some([value - 2.0, value + 3.0]));
+            r
+        };
+        let mut e = Evaluated::default();
+        for _ in 0..3 {
+            e.add(&put(1.0).to_json(), &put(-1.0).to_json()).unwrap();
+        }
+        let mut found = put(1.0);
+        e.correct(&mut found);
+        for q in &found.quantities[..4] {
+            assert_eq!((q.corrected, q.sampling), (Some(-1.0), Some([-3.0, 2.0])), "{}", q.definition);
+        }
+        let q = &found.quantities;
+        assert_eq!((q[0].from, q[3].from), ("evaluated series", "evaluated series + residuals"));
+        assert_eq!((q[4].corrected, q[5].corrected, q[5].sampling), (None, Some(0.0), Some([0.0, 2.0])));
     }
 
     #[test]

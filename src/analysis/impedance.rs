@@ -20,6 +20,7 @@ use super::log::{Wanted, for_lines, read};
 use crate::error::{Error, Result};
 use crate::json::Json;
 use crate::provenance::InputFile;
+use std::collections::BTreeSet;
 use std::path::Path;
 
 const WANTED: [Wanted; 3] = [
@@ -27,6 +28,9 @@ const WANTED: [Wanted; 3] = [
     ("Re Z", &[("re(z)/ohm", 1.0), ("re_ohm", 1.0)], true),
     ("-Im Z", &[("-im(z)/ohm", 1.0), ("minus_im_ohm", 1.0), ("im(z)/ohm", -1.0), ("im_ohm", -1.0)], true),
 ];
+
+/// Points that results hold.
+pub const MOST: usize = 20_000;
 
 /// One sweep.
 #[derive(Clone, Debug, PartialEq)]
@@ -64,24 +68,47 @@ pub fn spectra(path: &Path) -> Result<(Vec<Spectrum>, InputFile)> {
     Ok((parse(&text, &input.name).map_err(|e| e.at(path))?, input))
 }
 
+/// Refuses spectra that cannot be told apart, and more points than results hold.
+///
+/// # Errors
+/// Data: two spectra of one name; more than [`MOST`] points.
+pub fn check(spectra: &[Spectrum]) -> Result<()> {
+    let mut names = BTreeSet::new();
+    if let Some(twice) = spectra.iter().find(|s| !names.insert(s.name.as_str())) {
+        return Err(Error::data(format!("two spectra are called '{}'", twice.name))
+            .help("give each file once, and files of different names"));
+    }
+    let points = spectra.iter().map(|s| s.points.len()).sum::<usize>();
+    if points > MOST {
+        return Err(Error::data(format!("the spectra have {points} points, more than {MOST}"))
+            .help("give spectra alone, not a log of the whole experiment, or fewer of them"));
+    }
+    Ok(())
+}
+
 fn parse(text: &str, name: &str) -> Result<Vec<Spectrum>> {
-    let mut sweeps: Vec<Vec<[f64; 3]>> = vec![Vec::new()];
+    let mut sweeps: Vec<Vec<[f64; 3]>> = Vec::new();
+    let mut rising = None;
     for_lines(text, &WANTED, &mut |line, v| {
         let point = [v[0], v[1], v[2]];
         if point[0] <= 0.0 {
             return Err(Error::data(format!("line {line}: a frequency of {} Hz", point[0]))
                 .help("give impedances alone, without the lines of a direct current"));
         }
-        let last = sweeps.last_mut().filter(|sweep| match sweep[..] {
-            [first, second, .., last] => (second[0] > first[0]) == (point[0] > last[0]),
-            _ => true,
-        });
-        match last {
+        // A frequency that is measured twice tells no direction.
+        let before = sweeps.last().and_then(|sweep| sweep.last()).map(|last| last[0]);
+        let goes = before.filter(|f| *f != point[0]).map(|f| point[0] > f);
+        let turned = rising.is_some() && goes.is_some_and(|g| Some(g) != rising);
+        rising = if turned { None } else { goes.or(rising) };
+        match sweeps.last_mut().filter(|_| !turned) {
             Some(sweep) => sweep.push(point),
             None => sweeps.push(vec![point]),
         }
         Ok(())
     })?;
+    if sweeps.is_empty() {
+        return Err(Error::data("holds no spectrum: fewer than two points"));
+    }
     if let Some(short) = sweeps.iter().position(|s| s.len() < 2) {
         return Err(Error::data(format!("sweep {} has fewer than two points", short + 1))
             .help("give whole sweeps, each from one end of the frequencies to the other"));
@@ -125,7 +152,24 @@ mod tests {
         let up = parse(csv, "b").unwrap();
         assert_eq!((up.len(), up[0].points[0]), (1, [1e4, 5.0, -3.0]));
         assert_eq!(up[0].ohmic(), Some(5.75));
+        // Sweeps of two and of three points; a frequency that is measured twice.
+        for (frequencies, lengths) in [
+            (&[9.0, 1.0, 9.0, 1.0][..], &[2, 2][..]),
+            (&[9.0, 3.0, 1.0, 9.0, 3.0, 1.0], &[3, 3]),
+            (&[1.0, 3.0, 9.0, 3.0, 1.0], &[3, 2]),
+            (&[9.0, 9.0, 3.0, 1.0, 1.0, 9.0, 3.0, 3.0, 1.0], &[5, 4]),
+        ] {
+            let lines: String = frequencies.iter().map(|f| format!("{f},1,0\n")).collect();
+            let found = parse(&format!("f_Hz,re_ohm,im_ohm\n{lines}"), "d").unwrap();
+            assert_eq!(found.iter().map(|s| s.points.len()).collect::<Vec<_>>(), lengths, "{frequencies:?}");
+            assert!(check(&found).is_ok());
+            let twice = [found.clone(), found].concat();
+            assert!(check(&twice).unwrap_err().to_string().contains("'d 1'"));
+        }
+        let long = Spectrum { name: "e".into(), points: vec![[1.0; 3]; MOST + 1] };
+        assert!(check(&[long]).unwrap_err().to_string().contains("20001 points"));
         for (text, says) in [
+            ("f_Hz,re_ohm,im_ohm\n", "fewer than two"),
             ("f_Hz,re_ohm\n1,2\n", "no column of -Im Z"),
             ("f_Hz,re_ohm,im_ohm\n0,2,1\n", "line 2: a frequency of 0"),
             ("f_Hz,re_ohm,im_ohm\n1,2,x\n", "line 2: 'x' is no number"),

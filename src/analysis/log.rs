@@ -19,6 +19,7 @@
 use crate::error::{Error, Result};
 use crate::os::open_regular;
 use crate::provenance::{Digest, InputFile};
+use std::collections::BTreeSet;
 use std::io::Read as _;
 use std::path::Path;
 
@@ -131,14 +132,25 @@ impl Log {
         on.fold(0.0, |s, i| s + self.time[i].min(t) - self.time[i - 1]) / 60.0
     }
 
-    /// Lines that tell the course of current and voltage, at most about `most`: equally many apart, and those at which the
-    /// current jumps.
+    /// Lines that tell the course of current and voltage, at most `most` + 2, `most` from 4: all if there are no more; else
+    /// the first, the last, and of each of `most` / 4 runs of equally many lines those of the least and the greatest current
+    /// and voltage. Of equals the outermost, so that a run without change is drawn from end to end.
     pub fn course(&self, most: usize) -> Vec<usize> {
         let n = self.time.len();
-        let apart = n.div_ceil(most.max(1));
-        let span = self.current.iter().fold(0.0f64, |m, c| m.max(c.abs()));
-        let jumps = |i: usize| i > 0 && (self.current[i] - self.current[i - 1]).abs() > 0.1 * span;
-        (0..n).filter(|&i| i % apart == 0 || i + 1 == n || jumps(i) || i + 1 < n && jumps(i + 1)).collect()
+        if n <= most {
+            return (0..n).collect();
+        }
+        let run = n.div_ceil((most / 4).max(1));
+        let mut kept = BTreeSet::from([0, n - 1]);
+        for column in [&self.current, &self.voltage].into_iter().filter(|column| column.len() == n) {
+            for first in (0..n).step_by(run) {
+                let lines = || first..n.min(first + run);
+                let by = |a: &usize, b: &usize| column[*a].total_cmp(&column[*b]);
+                // Of equals `min_by` takes the first, `max_by` the last.
+                kept.extend(lines().min_by(by).into_iter().chain(lines().max_by(by)));
+            }
+        }
+        kept.into_iter().collect()
     }
 
     /// Least and greatest voltage between two moments: the envelope of a segment.
@@ -245,6 +257,24 @@ mod tests {
         let jump = Log::parse("time_s;current_A;voltage_V\n0;0;0,5\n0;1;0,25\n3600;1;-0,75\n").unwrap();
         assert_eq!(jump.charge(1800.0), [500.0, 0.0]);
         assert_eq!((jump.voltages(0.0, 9e9), jump.voltages(1.0, 2.0)), (Some([-0.75, 0.5]), None));
+    }
+
+    #[test]
+    fn the_course_is_bounded_and_keeps_extremes() {
+        use crate::num::philox::Stream;
+        let (n, most, noise) = (100_000, 1000, Stream::new(5, 1));
+        let value = |i: usize| if i == 54_321 { 99.0 } else { noise.normal(i as u64) };
+        let lines: String = (0..n).map(|i| format!("{i},{},{}\n", value(i), noise.normal((n + i) as u64))).collect();
+        let log = Log::parse(&format!("time_s,current_mA,voltage_V\n{lines}")).unwrap();
+        let course = log.course(most);
+        assert!((most / 2..=most + 2).contains(&course.len()), "{}", course.len());
+        assert!(course.windows(2).all(|w| w[0] < w[1]) && course[0] == 0 && *course.last().unwrap() == n - 1);
+        assert!(course.contains(&54_321));
+        // Without voltage, a jump keeps a line on each of its sides; few lines are kept all.
+        let log = Log::parse("time_s,current_mA\n0,1\n1,1\n2,1\n3,1\n4,-1\n5,-1\n6,-1\n7,-1\n8,-1\n9,-1\n").unwrap();
+        assert_eq!(log.course(8), [0, 3, 4, 5, 9]);
+        assert_eq!(log.course(4), [0, 3, 4, 9]);
+        assert_eq!(log.course(10), (0..10).collect::<Vec<_>>());
     }
 
     #[test]

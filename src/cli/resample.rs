@@ -118,11 +118,19 @@ fn square<const N: usize>(from: &Json, key: &str) -> Result<Matrix<N>> {
 /// the corners of each body's region; of several bodies the largest.
 ///
 /// # Errors
-/// What reading says; data: no transform of `register`.
+/// What reading says; data: no transform of `register`, or a covariance that is none.
 pub fn depth_sigma(path: &Path) -> Result<f64> {
-    let json = read_json(path)?;
+    depth_sigma_of(&read_json(path)?)
+}
+
+fn depth_sigma_of(json: &Json) -> Result<f64> {
     let mut most = 0.0f64;
-    for body in json.need_arr("bodies")? {
+    let bodies = json.need_arr("bodies")?;
+    if bodies.is_empty() {
+        return Err(Error::data("`bodies` is empty: no motion, and nothing known of its error")
+            .help("give sigma instead of transform, or register the scan"));
+    }
+    for body in bodies {
         let (motion, covariance) = (motion_of(body)?, square::<6>(body, "covariance_rad_voxels")?);
         let region = body.need("region")?;
         let ends = |axis: &str| -> Result<[f64; 2]> {
@@ -131,8 +139,16 @@ pub fn depth_sigma(path: &Path) -> Result<f64> {
         };
         let ends = [ends("x")?, ends("y")?, ends("z")?];
         let corner = |k: usize| std::array::from_fn(|axis| ends[axis][k >> axis & 1]);
-        let sum = (0..8).fold(0.0, |s, k| s + point_variances(&motion, &covariance, &corner(k))[1]);
-        most = most.max((sum / 8.0).max(0.0).sqrt());
+        let mut sum = 0.0;
+        for k in 0..8 {
+            let variance = point_variances(&motion, &covariance, &corner(k))[1];
+            // A turn's part may round to a little below.
+            if !(variance >= -1e-12 && variance.is_finite()) {
+                return Err(Error::data(format!("`covariance_rad_voxels` makes a variance of {variance} voxels²")));
+            }
+            sum += variance.max(0.0);
+        }
+        most = most.max((sum / 8.0).sqrt());
     }
     Ok(most)
 }
@@ -216,4 +232,44 @@ pub fn write(context: &Context, base: &Path, w: &Written, more: Vec<InputFile>) 
     progress.finish();
     mask.finish(Json::obj::<&str>([]), context.run_record())?;
     out.finish(Json::obj::<&str>([]), context.run_record())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A transform of one body at rest about `centre`, with variances in the place of `diagonal`.
+    fn at_rest(centre: [f64; 3], diagonal: [f64; 6]) -> Json {
+        let one = |n: usize, value: &dyn Fn(usize) -> f64| {
+            let row = |i: usize| Json::Arr((0..n).map(|k| Json::from(if i == k { value(i) } else { 0.0 })).collect());
+            Json::Arr((0..n).map(row).collect())
+        };
+        let range = |a: f64, b: f64| Json::Arr([a, b].map(Json::from).to_vec());
+        let region = Json::obj([("x", range(0.0, 8.0)), ("y", range(0.0, 6.0)), ("z", range(0.0, 20.0))]);
+        let body = Json::obj([
+            ("matrix", one(4, &|_| 1.0)),
+            ("centre", Json::from(centre)),
+            ("covariance_rad_voxels", one(6, &|i| diagonal[i])),
+            ("region", region),
+        ]);
+        Json::obj([("bodies", Json::Arr(vec![body]))])
+    }
+
+    #[test]
+    fn depth_sigma_by_hand() {
+        // Along y alone; along x and z it is not depth; a turn about y moves no depth.
+        let sigma = |diagonal| depth_sigma_of(&at_rest([4.0, 3.0, 10.0], diagonal)).unwrap();
+        assert_eq!(sigma([0.0, 0.0, 0.0, 0.0, 0.25, 0.0]), 0.5);
+        assert_eq!(sigma([0.0, 1.0, 0.0, 9.0, 0.0, 9.0]), 0.0);
+        // A turn about x by 0.01 at a lever of 10 along z, one about z by 0.02 at a lever of 4 along x.
+        assert!((sigma([1e-4, 0.0, 0.0, 0.0, 0.0, 0.0]) - 0.1).abs() < 1e-12);
+        assert!((sigma([0.0, 0.0, 4e-4, 0.0, 0.0, 0.0]) - 0.08).abs() < 1e-12);
+        // Levers of 0 and 20: the root of their mean square.
+        let far = depth_sigma_of(&at_rest([4.0, 3.0, 0.0], [1e-4, 0.0, 0.0, 0.0, 0.0, 0.0])).unwrap();
+        assert!((far - 0.02f64.sqrt()).abs() < 1e-12, "{far}");
+        let bad = depth_sigma_of(&at_rest([0.0; 3], [0.0, 0.0, 0.0, 0.0, -0.25, 0.0])).unwrap_err();
+        assert!(bad.to_string().contains("-0.25"), "{bad}");
+        let none = depth_sigma_of(&Json::obj([("bodies", Json::Arr(Vec::new()))])).unwrap_err();
+        assert!(none.to_string().contains("is empty"), "{none}");
+    }
 }

@@ -121,9 +121,12 @@ fn chart(figure: &Curves, results: &Json, all: &[Value], axis: &Axis) -> Option<
             }
         });
         for of in names {
+            // One kind of number along a line; an interval is about the corrected one where there is one.
+            let is_corrected = of_it().filter(|v| v.of == of && v.value.is_some()).all(|v| v.corrected.is_some());
             let point = |v: &Value| {
                 let x = *axis.of_step.get(&v.step?)?;
-                Some(Point { x, y: v.corrected.or(v.value)?, interval: v.interval })
+                let interval = v.interval.filter(|_| is_corrected || v.corrected.is_none());
+                Some(Point { x, y: if is_corrected { v.corrected } else { v.value }?, interval })
             };
             let points: Vec<Point> = of_it().filter(|v| v.of == of).filter_map(point).collect();
             if points.is_empty() {
@@ -483,5 +486,26 @@ mod tests {
         // Nothing is fetched from anywhere.
         assert!(!text.contains("http") && !text.contains("<script") && !text.contains("NaN"));
         assert!(page("x", &Sources { results: Json::parse("{}").unwrap(), volumes: Vec::new(), ..sources }).is_err());
+    }
+
+    #[test]
+    fn a_line_is_corrected_as_a_whole_or_not_at_all() {
+        let page_of = |second: &str| {
+            let with = RESULTS.replacen("\"value\":1.5,", "\"value\":1.5,\"corrected\":1.25,", 1).replacen(
+                "\"value\":null,\"interval95\":null",
+                &format!("\"value\":2.5,{second}\"interval95\":[2,3]"),
+                1,
+            );
+            let (maps, pictures) = (BTreeMap::new(), BTreeMap::new());
+            let results = Json::parse(&with).unwrap();
+            page("c", &Sources { results, provenance: None, maps, pictures, volumes: Vec::new() }).unwrap()
+        };
+        let (whole, part) = (page_of("\"corrected\":2.25,"), page_of(""));
+        for text in ["needles: 1.25 at 0, 95 %: 1 to 2", "needles: 2.25 at 80, 95 %: 2 to 3"] {
+            assert!(whole.contains(text), "{text}");
+        }
+        for text in ["needles: 1.5 at 0<", "needles: 2.5 at 80, 95 %: 2 to 3"] {
+            assert!(part.contains(text), "{text}");
+        }
     }
 }

@@ -1,7 +1,7 @@
 //! `tomolith analyze`: a series of labelled scans becomes numbers with intervals, tables and maps.
 
 use crate::analysis::evaluated::Evaluated;
-use crate::analysis::impedance::spectra;
+use crate::analysis::impedance::{self, spectra};
 use crate::analysis::labels::{Labels, Region};
 use crate::analysis::log::Log;
 use crate::analysis::map::{Map, Tiles};
@@ -193,14 +193,25 @@ fn run(c: &Context) -> Result<()> {
         impedance.extend(found);
         inputs.push(input);
     }
+    impedance::check(&impedance)?;
     let with_maps = s.text("maps")? != Some("none");
     let meshes = s.text("mesh")?.into_iter().flat_map(|t| t.split(','));
     let meshes = meshes.map(|name| classes.find(name.trim())).collect::<Result<Vec<u8>>>()?;
+    // What decides, beside the labels, of what the numbers are.
+    let turn = s.parse("turn", values::index)?;
+    let grid = scans[0].labels.grid();
+    let about = [
+        ("classes", classes.to_json()),
+        ("roles", roles.to_json(&classes)),
+        ("voxel_um", Json::Arr(grid.voxel.map(Json::from).to_vec())),
+        ("dims_zyx", Json::Arr([grid.dims.nz, grid.dims.ny, grid.dims.nx].map(Json::from).to_vec())),
+        ("turn", turn.into()),
+    ];
     let settings = Settings {
         roles,
         cell_area: s.parse("cell-area", values::positive)?.or(given.cell_area),
         log,
-        turn: s.parse("turn", values::index)?,
+        turn,
         interface,
         tiles: Tiles {
             edge: s.parsed("tile", values::index)?,
@@ -224,25 +235,17 @@ fn run(c: &Context) -> Result<()> {
             }
             None => None,
         },
-        evaluated: given::evaluated(s.text("evaluated")?, s.text("truth")?, &mut inputs)?,
+        evaluated: given::evaluated(s.text("evaluated")?, s.text("truth")?, &about, &mut inputs)?,
     };
     if settings.grey.is_none() && scans.iter().any(|s| s.grey.is_some()) {
         return Err(Error::usage("grey values are given, and not what fills the pores")
             .help("say it: --grey-fill VALUE, the grey value of void or of electrolyte"));
     }
-    let params = Json::obj([
+    let others = [
         ("axes", s.parsed("axes", Axes::parse)?.name().into()),
         ("region", s.text("region")?.map_or(Json::Null, Json::from)),
         ("map", mapping.to_text().into()),
-        ("classes", classes.to_json()),
-        ("roles", settings.roles.to_json(&classes)),
-        ("voxel_um", Json::Arr(scans[0].labels.grid().voxel.map(Json::from).to_vec())),
-        ("dims_zyx", {
-            let d = scans[0].labels.grid().dims;
-            Json::Arr([d.nz, d.ny, d.nx].map(Json::from).to_vec())
-        }),
         ("cell_area_cm2", settings.cell_area.into()),
-        ("turn", settings.turn.into()),
         ("clock_offset_s", offset.into()),
         ("mesh", Json::Arr(settings.meshes.iter().map(|&m| classes.name(m).into()).collect())),
         ("interface_voxels", settings.interface.into()),
@@ -259,12 +262,12 @@ fn run(c: &Context) -> Result<()> {
         ("evaluated_series", settings.evaluated.as_ref().map(Evaluated::count).into()),
         ("least_voxels", settings.least.into()),
         ("thickness_voxels", settings.most.into()),
-    ]);
+    ];
+    let params = Json::obj(about.into_iter().chain(others));
     let steps = Json::Arr(scans.iter().map(|s| s.info.step.into()).collect());
     let plan = Json::obj([("analysis", params.clone()), ("steps", steps), ("maps", with_maps.into())]).to_canonical();
     let mut folder = Folder::claim(&output, &plan, s.is_on("overwrite")?)?;
 
-    let grid = scans[0].labels.grid();
     let progress = Progress::new(&c.talk, "analyze", "scans");
     let bytes = grid.dims.voxels() as u64;
     let mut keep = Kept { folder: &mut folder, with_maps, pixel: grid.voxel[0] };
@@ -301,7 +304,7 @@ fn run(c: &Context) -> Result<()> {
     c.out.line(format!("{}: {} numbers, {digest}", output.join("results.json").display(), results.quantities.len()))
 }
 
-/// Lines of a log that are kept in the results, about.
+/// Lines of a log that are kept in the results, and two more.
 const COURSE: usize = 1000;
 /// Of intervals without evaluated series.
 const UNEVALUATED: &str = "intervals take every class for what it is called and only its faces as inexact (interface_voxels, \

@@ -28,16 +28,22 @@ pub fn check(c: &Context, run: &Run, record: &Record, count: usize) -> Result<()
     (0..count.min(n)).for_each(|i| drawn.swap(i, i + draw.below(i as u64, (n - i) as u32) as usize));
     drawn.truncate(count);
     drawn.sort_unstable();
-    // A folder of this process's own, within the run's.
-    let beside = run.folder.join(format!("again.{}", std::process::id()));
+    // The run is locked: what is there was left by one that was killed.
+    let beside = run.folder.join("again");
     let removed = |folder: &Path| match std::fs::remove_dir_all(folder) {
         Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(Error::writing(folder, &e)),
         _ => Ok(()),
     };
+    removed(&beside)?;
     let mut sound = BTreeSet::new();
     for k in drawn {
         check_interrupt()?;
         let step = &run.steps[k];
+        // Rows of fields that are joined are no slices of one reconstruction.
+        if step.stage == "recon" && step.words().iter().any(|w| matches!(w, Word::Text(t) if t == "--fields")) {
+            c.talk.warn(format!("{}: not made again: of joined fields no slices can be made alone", step.name));
+            continue;
+        }
         run.check_inputs(step, &mut sound).map_err(|e| of_step(&step.name, e))?;
         let outcome = match step.stage {
             "recon" => slices(c, run, step, &|m| draw.below((n + k) as u64, m), &beside),

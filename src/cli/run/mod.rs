@@ -495,7 +495,7 @@ fn run(c: &Context) -> Result<()> {
         }
         c.talk.note(&what);
         record.steps.remove(&step.name);
-        run.check_inputs(step, &mut sound)?;
+        run.check_inputs(step, &mut sound).map_err(|e| of_step(&step.name, e))?;
         run.execute(c, step, &run.folder).map_err(|e| of_step(&step.name, e))?;
         let file = |name: &String| {
             let found = digest_of_made(c, &run.folder.join(name)).map_err(|e| match e.fault() {
