@@ -41,6 +41,8 @@ pub(crate) struct Setting {
     /// Voxels x, y, z of the preset, and columns of its detector.
     pub(crate) size: [usize; 3],
     pub(crate) columns: usize,
+    /// Mode of the scans and the configuration that reads them.
+    pub(crate) scans: [&'static str; 2],
     /// Quanta of a pixel: what makes the noise.
     pub(crate) dose: &'static str,
     /// Seed, steps and role of each cell.
@@ -73,6 +75,7 @@ pub(crate) const FULL: Setting = Setting {
     preset: "small",
     size: [256, 320, 256],
     columns: 448,
+    scans: ["radiographs-phase", "scan_phase.toml"],
     dose: "1e4",
     cells: &[
         (201, &[6, 12, 18], Role::Train),
@@ -104,7 +107,8 @@ pub(crate) const REDUCED: Setting = Setting {
     preset: "tiny",
     size: [64, 288, 48],
     columns: 320,
-    dose: "1e4",
+    scans: ["radiographs", "scan.toml"],
+    dose: "1e7",
     cells: &[
         (1, &[8, 14], Role::Train),
         (2, &[10, 16], Role::Train),

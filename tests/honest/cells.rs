@@ -48,9 +48,8 @@ pub(crate) fn make(s: &Setting, place: &Place) -> Vec<Scan> {
         place.step(
             &format!("cell_{seed}"),
             &format!(
-                "phantom cell -q -o cells/c{seed} --preset {} --mode radiographs-phase --dose {} --annotate dense --only {only} \
-                 --seed {seed}",
-                s.preset, s.dose
+                "phantom cell -q -o cells/c{seed} --preset {} --mode {} --dose {} --annotate dense --only {only} --seed {seed}",
+                s.preset, s.scans[0], s.dose
             ),
         );
         // One axis for all scans of a cell: that of a scan by itself may be a wrong one. Those of `tiny` do not show it.
@@ -66,7 +65,7 @@ pub(crate) fn make(s: &Setting, place: &Place) -> Vec<Scan> {
             place.step_in(
                 &at,
                 &format!("recon_{name}"),
-                &format!("recon -q --config scan_phase.toml --center {axis} -o slices"),
+                &format!("recon -q --config {} --center {axis} -o slices", s.scans[1]),
             );
             scans.push(open(s, place, seed, role, step, name));
         }
