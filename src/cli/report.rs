@@ -15,7 +15,7 @@ use crate::volume::Source;
 use crate::volume::reader::Reader;
 use std::collections::BTreeMap;
 use std::io::Read as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// The command.
 pub const COMMAND: Command = Command {
@@ -44,21 +44,31 @@ pub const COMMAND: Command = Command {
 /// A map is no larger than this, pixels.
 const LARGEST: usize = 1 << 28;
 
-/// The maps of a folder: `step_SS.KIND.tif`.
-fn maps(c: &Context, folder: &Path, pixel: f64) -> Result<BTreeMap<(String, usize), Map>> {
-    let mut found = BTreeMap::new();
+/// Files `step_SS.KIND.ENDING` of a folder, none where there is no folder: kind, step, path.
+fn of_steps(folder: &Path, ending: &str) -> Result<Vec<(String, usize, PathBuf)>> {
+    let mut found = Vec::new();
     if !folder.is_dir() {
         return Ok(found);
     }
     for entry in std::fs::read_dir(folder).map_err(|e| Error::reading(folder, &e))? {
         let name = entry.map_err(|e| Error::reading(folder, &e))?.file_name().to_string_lossy().into_owned();
         let parts: Vec<&str> = name.split('.').collect();
-        let [step, kind, "tif"] = parts[..] else { continue };
-        let Some(step) = step.strip_prefix("step_").and_then(|s| s.parse::<usize>().ok()) else { continue };
+        let [step, kind, last] = parts[..] else { continue };
+        let Some(step) = step.strip_prefix("step_").and_then(|s| s.parse().ok()) else { continue };
+        if last == ending {
+            found.push((kind.to_string(), step, folder.join(&name)));
+        }
+    }
+    Ok(found)
+}
+
+/// The maps of a folder: `step_SS.KIND.tif`.
+fn maps(c: &Context, folder: &Path, pixel: f64) -> Result<BTreeMap<(String, usize), Map>> {
+    let mut found = BTreeMap::new();
+    for (kind, step, path) in of_steps(folder, "tif")? {
         if !MAPS.iter().any(|m| m.kind == kind) {
             continue;
         }
-        let path = folder.join(&name);
         let source = open_stack(&path, c.io)?;
         let d = source.dims();
         if d.nz != 1 || d.slice() > LARGEST {
@@ -66,10 +76,7 @@ fn maps(c: &Context, folder: &Path, pixel: f64) -> Result<BTreeMap<(String, usiz
         }
         let mut values = vec![0.0; d.slice()];
         source.read(0..1, 0..d.ny, &mut values)?;
-        found.insert(
-            (kind.to_string(), step),
-            Map { title: format!("step {step}"), width: d.nx, values, pixel: Some(pixel) },
-        );
+        found.insert((kind, step), Map { title: format!("step {step}"), width: d.nx, values, pixel: Some(pixel) });
     }
     Ok(found)
 }
@@ -77,18 +84,10 @@ fn maps(c: &Context, folder: &Path, pixel: f64) -> Result<BTreeMap<(String, usiz
 /// Pictures of an analysis: `step_SS.KIND.png`.
 fn pictures(folder: &Path) -> Result<BTreeMap<(String, usize), Vec<u8>>> {
     let mut found = BTreeMap::new();
-    if !folder.is_dir() {
-        return Ok(found);
-    }
-    for entry in std::fs::read_dir(folder).map_err(|e| Error::reading(folder, &e))? {
-        let name = entry.map_err(|e| Error::reading(folder, &e))?.file_name().to_string_lossy().into_owned();
-        let parts: Vec<&str> = name.split('.').collect();
-        let [step, kind, "png"] = parts[..] else { continue };
-        let Some(step) = step.strip_prefix("step_").and_then(|s| s.parse::<usize>().ok()) else { continue };
-        let path = folder.join(&name);
+    for (kind, step, path) in of_steps(folder, "png")? {
         let mut bytes = Vec::new();
         open_regular(&path)?.take(LARGEST as u64).read_to_end(&mut bytes).map_err(|e| Error::reading(&path, &e))?;
-        found.insert((kind.to_string(), step), bytes);
+        found.insert((kind, step), bytes);
     }
     Ok(found)
 }
