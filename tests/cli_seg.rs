@@ -203,6 +203,10 @@ fn passes_with_dropout_have_the_same_bits_and_need_to_be_several() {
     }
     expect(&at(&format!("{passes} --seed 1")), 0, &[], "seed");
     assert!(read() != first);
+    // As the authors' code has it: BatchNorm by each window's own moments.
+    expect(&at(&format!("{passes} --batchnorm batch")), 0, &[], "moments of the window");
+    assert!(read() != first);
+    expect(&at(&format!("{predict} --batchnorm batch -o out/x")), 2, &["--batchnorm without --passes"], "one pass");
     expect(&at(&format!("{predict} --mutual -o out/x")), 2, &["--mutual without --passes"], "one pass");
     expect(&at(&format!("{predict} --passes 5 --dropout 1 -o out/x")), 2, &["probability"], "all dropped");
 }

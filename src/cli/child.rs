@@ -15,7 +15,7 @@ use std::process::Stdio;
 pub fn run(c: &Context, words: &[String], folder: Option<&Path>) -> Result<String> {
     let program = std::env::current_exe().map_err(|e| Error::missing(format!("where this program lies: {e}")))?;
     let mut child = std::process::Command::new(program);
-    child.args(words).args(["--threads", &c.threads.to_string(), "--isa", c.isa.name()]);
+    child.args(words).args(["--threads", &c.threads.to_string(), "--isa", c.isa.name(), "--io", c.io.name()]);
     // What is said by the environment is no part of a step: the words say all.
     for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with(ENVIRONMENT_PREFIX)) {
         child.env_remove(name);

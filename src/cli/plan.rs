@@ -39,11 +39,9 @@ fn run(context: &Context) -> Result<()> {
         context.talk.warn(what);
     }
     let times = trial(context, &args, &scan, &geometry, &course)?;
-    let hashed = {
-        let s = &scan.scan;
-        let whole = |source: &dyn crate::volume::Source| source.cost(0..source.dims().nz, 0..source.dims().ny);
-        whole(s.projections.as_ref()) + [&s.flats, &s.darks].iter().filter_map(|f| f.as_deref()).map(whole).sum::<u64>()
-    };
+    let whole = |source: &dyn crate::volume::Source| source.cost(0..source.dims().nz, 0..source.dims().ny);
+    let frames = [&scan.scan.flats, &scan.scan.darks].iter().filter_map(|f| f.as_deref()).map(whole).sum::<u64>();
+    let hashed = whole(scan.scan.projections.as_ref()) + frames;
     context.out.line(format!("{:<11} {:>12} {:>12} {:>12} {:>14}", "pass", "reads", "writes", "memory", "about"))?;
     let line = |name: &str, reads: u64, writes: u64, memory: Option<u64>, time: Option<f64>| {
         context.out.line(format!(
@@ -68,6 +66,12 @@ fn run(context: &Context) -> Result<()> {
     let sum = |of: fn(&crate::cli::passes::Pass) -> u64| course.passes.iter().map(of).sum::<u64>();
     let (reads, writes) = (hashed + looks + sum(|p| p.reads), sum(|p| p.writes));
     line("in all", reads, writes, Some(course.peak()), Some(times.iter().sum()))?;
+    // For who adds up: the same, the slices, and what finding the axis reads.
+    let (n, rows) = (geometry.field.image, scan.rows.len());
+    let of_axis = source.cost(0..source.dims().nz, axis::middle_band(source.dims().ny)) + frames;
+    context
+        .out
+        .line(format!("{:<11} {reads:>12} {writes:>12}  slices of {n} x {n} x {rows}, axis {of_axis}", "in bytes"))?;
     context.talk.log(
         "plan",
         &[

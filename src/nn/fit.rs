@@ -44,12 +44,23 @@ pub trait Patches: Sync {
     fn channels(&self) -> usize {
         1
     }
-    /// Patch `i` as epoch `epoch` sees it: grey values \[channel\]\[row\]\[column\], and labels from −1 on
+    /// Patch `i` as it is seen at a turn: grey values \[channel\]\[row\]\[column\], and labels from −1 on
     /// \[row\]\[column\].
     ///
     /// # Errors
     /// What reading it says.
-    fn patch(&self, i: usize, epoch: u32, grey: &mut [f32], labels: &mut [i16]) -> Result<()>;
+    fn patch(&self, i: usize, turn: Turn, grey: &mut [f32], labels: &mut [i16]) -> Result<()>;
+}
+
+/// When a patch is seen.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Turn {
+    /// The epoch.
+    pub epoch: u32,
+    /// Which batch of it.
+    pub batch: u32,
+    /// Where in the batch.
+    pub place: u32,
 }
 
 /// What a training does, beside its data.
@@ -241,7 +252,8 @@ impl Course {
             let epoch = self.epochs.len() as u32;
             let order = shuffled(training.len(), recipe.options.seed, epoch);
             for batch in order.chunks(recipe.batch.max(1)).skip(self.batches) {
-                let (image, labels) = gather(training, batch, epoch)?;
+                let turn = Turn { epoch, batch: self.batches as u32, place: 0 };
+                let (image, labels) = gather(training, batch, turn)?;
                 let options = Options { rate: self.plateau.rate, ..recipe.options.clone() };
                 let loss = match self.trainer.step(kernels, &image, &labels, &options) {
                     Ok(loss) => loss,
@@ -356,11 +368,12 @@ fn shuffled(n: usize, seed: u64, epoch: u32) -> Vec<usize> {
 }
 
 /// Some patches as a batch.
-fn gather(patches: &dyn Patches, which: &[usize], epoch: u32) -> Result<(Maps<f32>, Vec<i16>)> {
+fn gather(patches: &dyn Patches, which: &[usize], turn: Turn) -> Result<(Maps<f32>, Vec<i16>)> {
     let ([h, w], c) = (patches.size(), patches.channels());
     let (mut grey, mut labels) = (vec![0.0; which.len() * c * h * w], vec![-1; which.len() * h * w]);
-    for ((&i, grey), labels) in which.iter().zip(grey.chunks_mut(c * h * w)).zip(labels.chunks_mut(h * w)) {
-        patches.patch(i, epoch, grey, labels)?;
+    let all = which.iter().zip(grey.chunks_mut(c * h * w)).zip(labels.chunks_mut(h * w));
+    for (place, ((&i, grey), labels)) in all.enumerate() {
+        patches.patch(i, Turn { place: place as u32, ..turn }, grey, labels)?;
     }
     Ok((Maps::from_nchw(Shape::new(which.len(), c, h, w), &grey), labels))
 }
@@ -383,7 +396,7 @@ pub fn validate<K: Kernels>(
     let mut pixels = vec![[0u64; 3]; classes];
     for i in 0..patches.len() {
         check_interrupt()?;
-        let (image, labels) = gather(patches, &[i], 0)?;
+        let (image, labels) = gather(patches, &[i], Turn::default())?;
         let logits = plan.run(kernels, &image, &mut workspace, |_| ());
         let total = weigh(&labels, class_weights);
         let found = kernels.cross_entropy(&logits, &labels, class_weights, total, &mut gradient);
@@ -435,7 +448,8 @@ mod tests {
         fn size(&self) -> [usize; 2] {
             [16, 16]
         }
-        fn patch(&self, i: usize, epoch: u32, grey: &mut [f32], labels: &mut [i16]) -> Result<()> {
+        fn patch(&self, i: usize, turn: Turn, grey: &mut [f32], labels: &mut [i16]) -> Result<()> {
+            let epoch = turn.epoch;
             let noise = Stream::new(i as u64, epoch);
             let corner = [4 + i % 5, 3 + (i / 5 + epoch as usize) % 6];
             for (at, (grey, label)) in grey.iter_mut().zip(labels).enumerate() {
@@ -506,7 +520,7 @@ mod tests {
             fn size(&self) -> [usize; 2] {
                 [4, 4]
             }
-            fn patch(&self, _: usize, _: u32, grey: &mut [f32], labels: &mut [i16]) -> Result<()> {
+            fn patch(&self, _: usize, _: Turn, grey: &mut [f32], labels: &mut [i16]) -> Result<()> {
                 grey.iter_mut().enumerate().for_each(|(i, v)| *v = i as f32);
                 labels.fill(-1);
                 Ok(())
@@ -528,7 +542,7 @@ mod tests {
             fn size(&self) -> [usize; 2] {
                 [4, 4]
             }
-            fn patch(&self, _: usize, _: u32, _: &mut [f32], _: &mut [i16]) -> Result<()> {
+            fn patch(&self, _: usize, _: Turn, _: &mut [f32], _: &mut [i16]) -> Result<()> {
                 Ok(())
             }
         }

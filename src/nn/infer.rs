@@ -61,6 +61,8 @@ pub enum What {
         numbers: Activation,
         /// Its layer of dropout, which [`Plan::drop`] sets.
         layer: Option<u32>,
+        /// γ, β and the slope, where the moments are those of x itself and `numbers` holds its dropout alone.
+        of_batch: Option<Box<OfBatch>>,
         /// Added last.
         add: Option<Value>,
     },
@@ -69,6 +71,14 @@ pub enum What {
         /// x.
         from: Value,
     },
+}
+
+/// A BatchNorm and its PReLU, whose moments are not known before.
+#[derive(Clone, Debug)]
+pub struct OfBatch {
+    gamma: Vec<Lane>,
+    beta: Vec<Lane>,
+    slope: f32,
 }
 
 /// A network made ready for inference.
@@ -83,13 +93,14 @@ pub struct Plan {
 impl Plan {
     /// Folds a network.
     pub fn new(network: &Network) -> Plan {
-        Plan::of(network, false)
+        Plan::of(network, false, false)
     }
 
     /// The same, but that what dropout stands in front of is a call of its own, so that numbers can be dropped
-    /// ([`Plan::drop`]) while BatchNorm keeps its running statistics.
-    pub fn with_dropout(network: &Network) -> Plan {
-        Plan::of(network, true)
+    /// ([`Plan::drop`]) while BatchNorm keeps its running statistics; or, as the authors' prediction has it, takes those of
+    /// the images that it is given (`of_batch`).
+    pub fn with_dropout(network: &Network, of_batch: bool) -> Plan {
+        Plan::of(network, true, of_batch)
     }
 
     /// Drops numbers with probability p, by the masks of `pass`.
@@ -101,7 +112,7 @@ impl Plan {
         }
     }
 
-    fn of(network: &Network, drops: bool) -> Plan {
+    fn of(network: &Network, drops: bool, of_batch: bool) -> Plan {
         let values = |p: usize| &network.parameters[p].values[..];
         let slope_of = |slope: &Option<usize>| slope.map_or(1.0, |s| values(s)[0].0[0]);
         let mut calls: Vec<Call> = Vec::new();
@@ -124,15 +135,27 @@ impl Plan {
                     });
                     // Values count from the image, steps from the first.
                     let x = *from;
+                    let own = norm.filter(|_| of_batch);
+                    let own = own.map(|n| {
+                        let (gamma, beta) = (values(n.gamma).to_vec(), values(n.beta()).to_vec());
+                        Box::new(OfBatch { gamma, beta, slope })
+                    });
                     match &network.steps[x - 1] {
                         Step::Convolution { from, filter, normalised: true, .. } => {
                             let mut weights = values(*filter).to_vec();
+                            let mut bias = values(filter + 1).to_vec();
+                            if own.is_some() {
+                                let what = convolution(network, from, *filter, weights, bias, None, None);
+                                calls.push(Call { what, to: x, last_read: Vec::new() });
+                                let what = What::Activation { from: x, numbers, layer, of_batch: own, add: *add };
+                                calls.push(Call { what, to: i + 1, last_read: Vec::new() });
+                                continue;
+                            }
                             let shape = network.parameters[*filter].filter();
                             for (group, weights) in weights.chunks_mut(shape.per_group()).enumerate() {
                                 let scale = numbers.scale[group];
                                 weights.iter_mut().for_each(|w| (0..LANES).for_each(|l| w.0[l] *= scale.0[l]));
                             }
-                            let mut bias = values(filter + 1).to_vec();
                             for (g, b) in bias.iter_mut().enumerate() {
                                 let (scale, shift) = (numbers.scale[g], numbers.shift[g]);
                                 (0..LANES).for_each(|l| b.0[l] = b.0[l].mul_add(scale.0[l], shift.0[l]));
@@ -147,11 +170,12 @@ impl Plan {
                                     from: x,
                                     numbers: Activation::identity(c, slope, None),
                                     layer,
+                                    of_batch: None,
                                     add: *add,
                                 }
                             }
                         }
-                        _ => What::Activation { from: x, numbers, layer, add: *add },
+                        _ => What::Activation { from: x, numbers, layer, of_batch: own, add: *add },
                     }
                 }
             };
@@ -209,8 +233,13 @@ impl Plan {
                         kernels.convolve(&call, &mut out);
                     }
                 }
-                What::Activation { from, numbers, add, .. } => {
-                    kernels.activate(numbers, value(*from), add.map(value), &mut out);
+                What::Activation { from, numbers, of_batch, add, .. } => {
+                    let own = of_batch.as_ref().map(|of| {
+                        let moments = kernels.moments(value(*from));
+                        let statistics: Vec<_> = moments.iter().map(|m| (m.mean, m.variance())).collect();
+                        Activation::new(&statistics, &of.gamma, &of.beta, of.slope, numbers.dropout)
+                    });
+                    kernels.activate(own.as_ref().unwrap_or(numbers), value(*from), add.map(value), &mut out);
                 }
                 What::MaxPool { from } => kernels.max_pool(value(*from), &mut out),
             }

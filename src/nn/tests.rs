@@ -270,7 +270,7 @@ fn dropout_in_inference_keeps_the_running_statistics() {
         let (isa, x) = (Isa::detect(), image(1, 32));
         let run = |plan: &Plan, x: &Maps<f32>| plan.run(&Cpu { isa }, x, &mut Workspace::default(), |_| ()).to_nchw();
         let folded = run(&Plan::new(&trained.network), &x);
-        let mut plan = Plan::with_dropout(&trained.network);
+        let mut plan = Plan::with_dropout(&trained.network, false);
         // Without a mask the same numbers: a slope of its own changes no bit.
         assert!(run(&plan, &x) == folded, "{config:?}");
         let mut passes = Vec::new();
@@ -291,6 +291,35 @@ fn dropout_in_inference_keeps_the_running_statistics() {
         let mean = rms(&|i| passes.iter().map(|p| p[i]).fold(0.0, |s, v| s + v) / passes.len() as f32);
         let one = rms(&|i| passes[0][i]);
         assert!(one > 0.0 && mean < 0.6 * one, "{config:?}: {mean} {one}");
+    }
+}
+
+/// Logits of BatchNorm by the images' own moments are those of which training takes its loss, with and without dropout.
+#[test]
+fn moments_of_the_images_themselves_are_those_of_training() {
+    for config in small() {
+        let (isa, x) = (Isa::detect(), image(2, 32));
+        let trained = trained(Trainer::new(Network::new(config.clone(), 4)), 5, 2, isa);
+        let mut plan = Plan::with_dropout(&trained.network, true);
+        let labels = labels(&x, 3);
+        for p in [0.0, 0.2] {
+            let (mut trainer, options) = (Trainer::new(trained.network.clone()), options(3, p));
+            plan.drop(p, options.seed, trainer.steps);
+            let logits = plan.run(&Cpu { isa }, &x, &mut Workspace::default(), |_| ()).to_nchw();
+            let (mut sum, mut n) = (0.0, 0.0);
+            for (i, &label) in labels.iter().enumerate().filter(|(_, l)| **l >= 0) {
+                let (image, pixel) = (i / 1024, i % 1024);
+                let of = |k: usize| f64::from(logits[(image * 3 + k) * 1024 + pixel]);
+                sum += (0..3).map(|k| of(k).exp()).sum::<f64>().ln() - of(label as usize);
+                n += 1.0;
+            }
+            let loss = trainer.step(&Cpu { isa }, &x, &labels, &options).unwrap().loss;
+            assert!((loss - sum / n).abs() < 1e-5 * loss, "{config:?}: {loss}, {}", sum / n);
+        }
+        // An image beside another is seen otherwise than alone.
+        plan.drop(0.0, 0, 0);
+        let run = |x: &Maps<f32>| plan.run(&Cpu { isa }, x, &mut Workspace::default(), |_| ()).to_nchw();
+        assert!(run(&x)[..3 * 1024] != run(&x.samples(0..1)));
     }
 }
 

@@ -18,11 +18,16 @@
 //!
 //! Numbers are f(seed, patch, epoch, what): any order of work, any number of threads gives the same patch.
 //!
+//! `loaders=W` is a defect of the authors' code, to measure what it costs: processes that load batches are copies of one
+//! state, and start from it anew in every epoch. Batch b is loaded by process b mod W, so that numbers are f(seed,
+//! ⌊b/W⌋, place in the batch, what): W batches are disturbed alike, in all epochs. Theirs: 4 ranks of 32, W = 128.
+//!
 //! Source: MONAI's RandFlip, RandAffine (AffineGrid, Resample) as the authors call them. MONAI 1.6 made Sh a product of two
 //! shears, [[1, a], [b, 1 + ab]]; here it is what the authors had.
 
 use super::UNLABELLED;
 use crate::error::{Error, Result, nearest};
+use crate::nn::fit::Turn;
 use crate::num::elementary::{cos_pi, exp, sin_pi};
 use crate::num::philox::Stream;
 
@@ -57,11 +62,13 @@ pub struct Options {
     pub rings: f64,
     /// σ of the noise up to this.
     pub noise: f64,
+    /// Loaders that draw the same numbers, as the authors' did; 0: every patch has its own.
+    pub loaders: f64,
 }
 
 /// A field of the options by its name, with the most it may be.
 type Field = (&'static str, fn(&mut Options) -> &mut f64, f64);
-const FIELDS: [Field; 12] = [
+const FIELDS: [Field; 13] = [
     ("half-turn", |o| &mut o.half_turn, 1.0),
     ("flip-rows", |o| &mut o.flip_rows, 1.0),
     ("flip-columns", |o| &mut o.flip_columns, 1.0),
@@ -74,7 +81,10 @@ const FIELDS: [Field; 12] = [
     ("blur", |o| &mut o.blur, 16.0),
     ("rings", |o| &mut o.rings, 1.0),
     ("noise", |o| &mut o.noise, 1.0),
+    (LOADERS, |o| &mut o.loaders, 1024.0),
 ];
+/// The field that is a number of things.
+const LOADERS: &str = "loaders";
 
 impl Options {
     /// What the authors' code does.
@@ -96,7 +106,8 @@ impl Options {
                     let Some((_, field, most)) = FIELDS.iter().find(|(n, _, _)| *n == name.trim()) else {
                         return Err(unknown(name));
                     };
-                    let v = value.trim().parse::<f64>().ok().filter(|v| (0.0..=*most).contains(v));
+                    let whole = |v: &f64| v.fract() == 0.0 || name.trim() != LOADERS;
+                    let v = value.trim().parse::<f64>().ok().filter(|v| (0.0..=*most).contains(v) && whole(v));
                     *field(&mut options) = v.ok_or_else(|| {
                         Error::usage(format!("'{part}': the value is out of range")).help(format!("0 to {most}"))
                     })?;
@@ -120,9 +131,13 @@ impl Options {
         if parts.is_empty() { "none".into() } else { parts.join(",") }
     }
 
-    /// What happens to a patch in an epoch.
-    pub fn draw(self, seed: u64, patch: u32, epoch: u32) -> Drawn {
-        let index = u64::from(patch) << 32 | u64::from(epoch);
+    /// What happens to a patch at a turn.
+    pub fn draw(self, seed: u64, patch: u32, turn: Turn) -> Drawn {
+        let [high, low] = match self.loaders as u32 {
+            0 => [patch, turn.epoch],
+            loaders => [turn.batch / loaders, turn.place],
+        };
+        let index = u64::from(high) << 32 | u64::from(low);
         let stream = Stream::new(seed, STREAM);
         // Block `what` of the index; u in [0, 1), ± in [−1, 1).
         let u = |what: u32| f64::from(stream.block(index, what)[0]) / 4_294_967_296.0;
@@ -344,7 +359,7 @@ mod tests {
     use std::path::Path;
 
     fn nothing() -> Drawn {
-        Options::default().draw(1, 2, 3)
+        Options::default().draw(1, 2, at(3))
     }
 
     fn patch(h: usize, w: usize) -> (Vec<f32>, Vec<u8>) {
@@ -368,11 +383,33 @@ mod tests {
         assert_eq!(options, Options { noise: 0.03, flip_rows: 0.5, ..Options::authors() });
         assert_eq!(Options::parse(&options.to_text()).unwrap(), options);
         assert_eq!(Options::parse(&Options::default().to_text()).unwrap(), Options::default());
-        for (text, says) in
-            [("nosie=1", "did you mean 'noise'"), ("noise=2", "0 to 1"), ("autors", "authors"), ("noise=nan", "range")]
-        {
+        for (text, says) in [
+            ("nosie=1", "did you mean 'noise'"),
+            ("noise=2", "0 to 1"),
+            ("autors", "authors"),
+            ("noise=nan", "range"),
+            ("loaders=1.5", "0 to 1024"),
+        ] {
             assert!(Options::parse(text).unwrap_err().to_string().contains(says), "{text}");
         }
+    }
+
+    /// An epoch's first batch.
+    fn at(epoch: u32) -> Turn {
+        Turn { epoch, ..Turn::default() }
+    }
+
+    /// Three loaders: batches 0, 1, 2 alike and 3 not, in every epoch, whatever the patch.
+    #[test]
+    fn the_authors_loaders_disturb_their_batches_alike() {
+        let options = Options::parse("authors,loaders=3").unwrap();
+        let draw = |patch, epoch, batch, place| options.draw(7, patch, Turn { epoch, batch, place });
+        let one = draw(4, 0, 0, 5);
+        for (patch, epoch, batch) in [(4, 0, 1), (9, 0, 2), (4, 6, 0)] {
+            assert_eq!(draw(patch, epoch, batch, 5), one);
+        }
+        assert_ne!(draw(4, 0, 3, 5), one);
+        assert_ne!(draw(4, 0, 0, 6), one);
     }
 
     #[test]
@@ -480,7 +517,7 @@ mod tests {
             Options::parse("authors,gain=0.2,offset=0.1,blur=2,rings=0.02,noise=0.05,flip-rows=0.25").unwrap();
         let (mut half, mut rows, n) = (0, 0, 4000);
         for patch in 0..n {
-            let d = options.draw(7, patch, 3);
+            let d = options.draw(7, patch, at(3));
             assert!(d.affine.rotate.abs() <= 0.05 && d.affine.shear.iter().all(|v| v.abs() <= 0.25));
             assert!(
                 d.affine.translate.iter().all(|v| v.abs() <= 0.2)
@@ -491,14 +528,19 @@ mod tests {
         }
         // Five standard deviations of n coins.
         assert!((half - 2000).abs() < 160 && (rows - 1000).abs() < 140, "{half} {rows}");
-        let one = options.draw(7, 11, 3);
-        assert_eq!(options.draw(7, 11, 3), one);
-        for other in [options.draw(8, 11, 3), options.draw(7, 12, 3), options.draw(7, 11, 4), options.draw(7, 3, 11)] {
+        let one = options.draw(7, 11, at(3));
+        assert_eq!(options.draw(7, 11, at(3)), one);
+        for other in [
+            options.draw(8, 11, at(3)),
+            options.draw(7, 12, at(3)),
+            options.draw(7, 11, at(4)),
+            options.draw(7, 3, at(11)),
+        ] {
             assert_ne!(other, one);
             assert_ne!(other.pixels, one.pixels);
         }
-        let (a, b) = (applied(one, 16, 20), applied(options.draw(7, 11, 3), 16, 20));
+        let (a, b) = (applied(one, 16, 20), applied(options.draw(7, 11, at(3)), 16, 20));
         assert_eq!(a, b);
-        assert_ne!(a, applied(options.draw(7, 11, 4), 16, 20));
+        assert_ne!(a, applied(options.draw(7, 11, at(4)), 16, 20));
     }
 }

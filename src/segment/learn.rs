@@ -8,7 +8,7 @@ use super::patches::{List, Patch};
 use super::predict::Grey;
 use crate::error::{Error, Result};
 use crate::kernels::cross_entropy;
-use crate::nn::fit::Patches;
+use crate::nn::fit::{Patches, Turn};
 use crate::os::check_interrupt;
 use crate::volume::{Dims, Source};
 
@@ -126,7 +126,7 @@ impl Patches for Cuts {
     fn channels(&self) -> usize {
         self.channels
     }
-    fn patch(&self, i: usize, epoch: u32, grey: &mut [f32], labels: &mut [i16]) -> Result<()> {
+    fn patch(&self, i: usize, turn: Turn, grey: &mut [f32], labels: &mut [i16]) -> Result<()> {
         let cut = &self.cuts[i];
         let of = |label: &u8| if *label == UNLABELLED { cross_entropy::UNLABELLED } else { i16::from(*label) };
         match self.disturbed {
@@ -136,7 +136,7 @@ impl Patches for Cuts {
             }
             Some((options, seed)) => {
                 let (mut image, mut classes) = (cut.grey.clone(), cut.labels.clone());
-                options.draw(seed, cut.number, epoch).apply(self.size, self.size, &mut image, &mut classes);
+                options.draw(seed, cut.number, turn).apply(self.size, self.size, &mut image, &mut classes);
                 grey.copy_from_slice(&image);
                 labels.iter_mut().zip(&classes).for_each(|(to, from)| *to = of(from));
             }
@@ -192,7 +192,7 @@ mod tests {
         let (mut image, mut labels) = ([0.0; SIZE * SIZE], [0; SIZE * SIZE]);
         for (at, &i) in which.iter().enumerate() {
             let patch = &list.patches[i];
-            cuts.patch(at, 7, &mut image, &mut labels).unwrap();
+            cuts.patch(at, Turn { epoch: 7, ..Turn::default() }, &mut image, &mut labels).unwrap();
             for (row, column) in (0..SIZE).flat_map(|r| (0..SIZE).map(move |c| (r, c))) {
                 let [x, y, z] = patch.plane.place(patch.slice, patch.row + row, patch.column + column);
                 let place = (z * 5 + y) * 7 + x;
@@ -207,7 +207,7 @@ mod tests {
         let of = |which: &[usize], at: usize, epoch: u32| {
             let cuts = Cuts::of(&list, which, &sources, grey, 0).unwrap().disturbed(options, 5);
             let (mut image, mut labels) = ([0.0; SIZE * SIZE], [0; SIZE * SIZE]);
-            cuts.patch(at, epoch, &mut image, &mut labels).unwrap();
+            cuts.patch(at, Turn { epoch, ..Turn::default() }, &mut image, &mut labels).unwrap();
             image
         };
         assert_eq!(of(&[3, 9], 1, 2), of(&[9], 0, 2));

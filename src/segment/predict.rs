@@ -62,10 +62,11 @@ pub struct Dropping<K> {
 }
 
 impl<K: Kernels> Dropping<K> {
-    /// A network ready for `passes` passes with dropout `p`.
-    pub fn new(network: &Network, kernels: K, passes: usize, p: f64, seed: u64) -> Dropping<K> {
+    /// A network ready for `passes` passes with dropout `p`; BatchNorm takes the moments of the window itself where `of_batch`
+    /// says so, see [`Plan::with_dropout`].
+    pub fn new(network: &Network, kernels: K, passes: usize, p: f64, seed: u64, of_batch: bool) -> Dropping<K> {
         let (classes, inputs) = (network.config.classes, network.config.inputs);
-        let (plan, workspace) = (Plan::with_dropout(network), Workspace::default());
+        let (plan, workspace) = (Plan::with_dropout(network, of_batch), Workspace::default());
         Dropping { plan, kernels, workspace, classes, inputs, passes, p, seed }
     }
 }

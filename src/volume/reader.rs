@@ -41,6 +41,11 @@ impl IoMode {
             _ => Err(Error::usage(format!("`{name}` is not a way to read files")).help("mmap or pread")),
         }
     }
+
+    /// Its name.
+    pub fn name(self) -> &'static str {
+        ["mmap", "pread"][self as usize]
+    }
 }
 
 /// Bytes that are read at once in [`IoMode::Pread`].

@@ -56,7 +56,9 @@ pub(crate) fn make(s: &Setting, place: &Place) -> Vec<Scan> {
         let common = (s.preset != "tiny").then(|| {
             let all: Vec<String> = steps.iter().map(|step| format!("cells/c{seed}/step_{step:02}/scan.toml")).collect();
             let told = place.step(&format!("center_{seed}"), &format!("center -q {}", all.join(" ")));
-            told.lines().last().and_then(|line| line.split_whitespace().nth(1)).unwrap().to_string()
+            // Of one scan alone every method tells its own; opposite views are the best of them at this noise.
+            let line = told.lines().find(|line| line.starts_with("common") || line.starts_with("opposite"));
+            line.and_then(|line| line.split_whitespace().nth(1)).unwrap().to_string()
         });
         for &step in steps {
             let (name, at) = (format!("c{seed}_{step:02}"), format!("cells/c{seed}/step_{step:02}"));

@@ -9,7 +9,7 @@ use crate::cli::{Command, Context, values};
 use crate::error::{Error, Result};
 use crate::exchange::write_text;
 use crate::kernels::maps::{Maps, Shape};
-use crate::nn::fit::{Course, Ended, Epoch, Event, Patches, Recipe};
+use crate::nn::fit::{Course, Ended, Epoch, Event, Patches, Recipe, Turn};
 use crate::nn::network::Network;
 use crate::nn::train::{Options, Trainer};
 use crate::nn::weights::StateDict;
@@ -93,7 +93,7 @@ impl Patches for Stack {
     fn channels(&self) -> usize {
         self.0.first().map_or(1, |(image, _)| image.shape().c)
     }
-    fn patch(&self, mut i: usize, _: u32, grey: &mut [f32], labels: &mut [i16]) -> Result<()> {
+    fn patch(&self, mut i: usize, _: Turn, grey: &mut [f32], labels: &mut [i16]) -> Result<()> {
         for (image, of_image) in &self.0 {
             let s = image.shape();
             if i < s.n {

@@ -19,6 +19,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 mod again;
+mod ahead;
 pub mod diff;
 pub mod init;
 
@@ -47,6 +48,8 @@ const AGAIN: Opt = Opt::new(
     Takes::Number("N"),
     "Of a finished run: make N of its steps again beside it, drawn by --seed, of a scan a few of its slices, and compare bit by bit",
 );
+const PLAN: Opt =
+    Opt::new("plan", Takes::Switch, "Say what is not done yet, and what it will read and write; do nothing");
 const SEED: Opt = Opt::new("seed", Takes::Number("N"), "Which steps --again draws").default("0");
 
 /// `run`.
@@ -60,7 +63,7 @@ pub const RUN: Command = Command {
               scans are reconstructed about the axis that they have in common. After Ctrl-C, a crash or a full disk the same \
               command goes on, and ends with the same bytes.",
     examples: "  tomolith init scans -o cell.toml\n  tomolith run cell.toml -o cell\n  tomolith status cell.toml -o cell",
-    groups: &[("", &[CELL, FOLDER, SCANS, FIXED, TIMES, STILL, UNTIL, AGAIN, SEED])],
+    groups: &[("", &[CELL, FOLDER, SCANS, FIXED, TIMES, STILL, UNTIL, PLAN, AGAIN, SEED])],
     run,
 };
 
@@ -469,6 +472,9 @@ fn run(c: &Context) -> Result<()> {
         Ok(folder.exists() && std::fs::read_dir(folder)?.any(|e| e.is_ok_and(|e| e.file_name() != "run.lock")))
     };
     let record = run.record()?;
+    if c.settings.is_on("plan")? {
+        return ahead::print(c, &run, &record.unwrap_or_default());
+    }
     if record.is_none() && strange(&run.folder).map_err(|e| Error::reading(&run.folder, &e))? {
         return Err(Error::cannot_create("the folder holds something, and no run")
             .help("name another folder with -o")

@@ -61,6 +61,12 @@ pub const COMMAND: Command = Command {
             Opt::new("dropout", Takes::Number("P"), "Probability that a number is dropped, with --passes")
                 .default("0.2"),
             Opt::new("seed", Takes::Number("N"), "Seed of what is dropped").default("0"),
+            Opt::new(
+                "batchnorm",
+                Takes::Choice(&["running", "batch"]),
+                "Moments of BatchNorm with --passes; batch: each window's own",
+            )
+            .default("running"),
             DEVICE,
             CLASSES,
             Opt::new("output", Takes::Value("DIR/NAME"), "Where to write, without extension").short('o'),
@@ -213,8 +219,10 @@ fn run(c: &Context) -> Result<()> {
     }
     let passes = s.parsed("passes", values::count)?;
     let (dropout, seed) = (s.parsed("dropout", probability)?, s.parsed("seed", values::seed)?);
+    let of_batch = s.text("batchnorm")? == Some("batch");
     if passes == 1 {
-        let idle = ["mutual", "dropout", "seed"].into_iter().find(|name| s.is_given(name).unwrap_or(false));
+        let idle =
+            ["mutual", "dropout", "seed", "batchnorm"].into_iter().find(|name| s.is_given(name).unwrap_or(false));
         if let Some(name) = idle {
             return Err(Error::usage(format!("--{name} without --passes")).help("several passes differ: --passes 20"));
         }
@@ -222,7 +230,7 @@ fn run(c: &Context) -> Result<()> {
     let mut inputs = vec![InputFile::of("weights", &weights_path)?];
     inputs.extend(with_role(source.inputs()?, "volume"));
     inputs.extend(table);
-    let params = Json::obj([
+    let mut params = vec![
         ("plane", planes.iter().map(|p| p.name()).collect::<Vec<_>>().join(",").into()),
         ("grey_low", grey.low.into()),
         ("grey_high", grey.high.into()),
@@ -232,7 +240,11 @@ fn run(c: &Context) -> Result<()> {
         ("passes", passes.into()),
         ("dropout", if passes > 1 { dropout.into() } else { Json::Null }),
         ("seed", if passes > 1 { Json::Str(seed.to_string()) } else { Json::Null }),
-    ]);
+    ];
+    if of_batch {
+        params.push(("batchnorm", "batch".into()));
+    }
+    let params = Json::obj(params);
     let device = Device::open(c)?;
     let outputs = Outputs { base: base.clone(), maps, classes: &classes, params, inputs, overwrite };
     if let [_, _, ..] = planes[..] {
@@ -265,7 +277,7 @@ fn run(c: &Context) -> Result<()> {
         let kernels = device.clone();
         let mut net: Box<dyn Logits> = match passes {
             1 => Box::new(Net::new(&network, kernels)),
-            _ => Box::new(Dropping::new(&network, kernels, passes, dropout, seed)),
+            _ => Box::new(Dropping::new(&network, kernels, passes, dropout, seed, of_batch)),
         };
         predict(&view, plane, grey, &windows, net.as_mut(), &mut sinks, &|done, total| {
             progress.update(done as u64, total as u64, done as u64 * bytes);

@@ -28,7 +28,7 @@ pub const COMMAND: Command = Command {
     details: "SCAN is NAME=GREY,LABELS for each scan of --patches. Patches of the split's training fold are learnt from, those of \
               its validation fold decide which epoch is best; its test fold is not touched. Grey values are scaled so that \
               --grey LOW,HIGH become 0 and 1, and the weights remember it. --augment disturbs every patch anew in every epoch, \
-              the same way for any number of threads. DIR is that of `net train`, and --resume goes on in it. With --seeds there is one \
+              the same way for any number of threads (loaders=128: as the authors' data loaders did, 128 batches alike). DIR is that of `net train`, and --resume goes on in it. With --seeds there is one \
               training after the other, each in DIR/seed_N, and DIR/seeds.csv: how far they differ is how far a figure can be trusted.",
     examples: "  tomolith seg train --patches patches.json --split split.json a=a.mhd,labels/a.mhd b=b.mhd,labels/b.mhd \\\n    \
                --grey 0,1.2 --augment authors -o run",
