@@ -11,7 +11,8 @@
 //! Fixed before any training, in [`FULL`]: cells and which of them train, validate and test; the dose; what is labelled and
 //! how well; networks and epochs. Stages are the paper's: in-plane slices by hand, three classes; electrode and deposited
 //! lithium by themselves; both merged into drafts for a cross-sectional network of five classes; that one refined on the
-//! slices by hand. Every scan is segmented in its own frame, against the truth of that frame.
+//! slices by hand. Scans of a cell are registered onto its last one; truth and drawing go through the motions that were found,
+//! so that what is judged is the segmentation. The cells that validate and test have one scan.
 
 #![allow(clippy::print_stdout)] // A table is what it is for.
 
@@ -43,6 +44,8 @@ pub(crate) struct Setting {
     pub(crate) columns: usize,
     /// Mode of the scans and the configuration that reads them.
     pub(crate) scans: [&'static str; 2],
+    /// What registration looks at; none where cells are too thin for it.
+    pub(crate) bodies: Option<&'static str>,
     /// Quanta of a pixel: what makes the noise.
     pub(crate) dose: &'static str,
     /// Seed, steps and role of each cell.
@@ -76,6 +79,7 @@ pub(crate) const FULL: Setting = Setting {
     size: [256, 320, 256],
     columns: 448,
     scans: ["radiographs-phase", "scan_phase.toml"],
+    bodies: Some("--bodies stripping=269:369 --columns 96:352"),
     dose: "4e3",
     cells: &[
         (201, &[6, 12, 18], Role::Train),
@@ -108,6 +112,7 @@ pub(crate) const REDUCED: Setting = Setting {
     size: [64, 288, 48],
     columns: 320,
     scans: ["radiographs", "scan.toml"],
+    bodies: None,
     dose: "1e7",
     cells: &[
         (1, &[8, 14], Role::Train),

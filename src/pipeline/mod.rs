@@ -34,7 +34,7 @@ pub const VERSIONS: [(&str, u32); 8] = [
     ("seg after", 1),
     ("series", 1),
     ("analyze", 2),
-    ("report", 2),
+    ("report", 3),
 ];
 
 /// Version of a stage.

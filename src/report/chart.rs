@@ -24,6 +24,8 @@ pub struct Line {
     pub colour: String,
     /// Its points, in the order of x.
     pub points: Vec<Point>,
+    /// Points by themselves: nothing lies between them.
+    pub apart: bool,
 }
 
 /// A diagram.
@@ -37,6 +39,8 @@ pub struct Chart {
     pub lines: Vec<Line>,
     /// A place along x that is marked, with what it is.
     pub mark: Option<(f64, String)>,
+    /// Whether a unit is as long along x as along y.
+    pub equal: bool,
 }
 
 const WIDTH: f64 = 640.0;
@@ -90,12 +94,22 @@ impl Chart {
     /// The picture; none without a value.
     pub fn svg(&self) -> Option<String> {
         let points = || self.lines.iter().flat_map(|l| &l.points);
-        let xs = range(points().map(|p| p.x))?;
+        let mut xs = range(points().map(|p| p.x))?;
         let mut ys =
             range(points().flat_map(|p| [p.y, p.interval.map_or(p.y, |i| i[0]), p.interval.map_or(p.y, |i| i[1])]))?;
         // A scale that begins near zero begins at zero.
         if ys[0] > 0.0 && ys[0] < 0.3 * ys[1] {
             ys[0] = 0.0;
+        }
+        if self.equal {
+            // The shorter one is continued on both sides.
+            let unit = |[low, high]: [f64; 2], length: f64| (high - low) / length;
+            let (wide, tall) = (WIDTH - LEFT - RIGHT, HEIGHT - TOP - BOTTOM);
+            let most = unit(xs, wide).max(unit(ys, tall));
+            for (axis, length) in [(&mut xs, wide), (&mut ys, tall)] {
+                let more = 0.5 * (most * length - (axis[1] - axis[0]));
+                *axis = [axis[0] - more, axis[1] + more];
+            }
         }
         let columns = if self.lines.iter().any(|l| l.name.len() > LONG) { COLUMNS - 1 } else { COLUMNS };
         let rows = self.lines.len().div_ceil(columns);
@@ -146,12 +160,14 @@ impl Chart {
                 }
             }
             let path: String = line.points.iter().map(|p| format!("{:.1} {:.1} ", x(p.x), y(p.y))).collect();
-            let _ = write!(
-                s,
-                "<polyline fill=\"none\" stroke=\"{colour}\" stroke-width=\"1.6\" stroke-dasharray=\"{}\" points=\"{}\"/>",
-                DASHES[k % DASHES.len()],
-                path.trim_end()
-            );
+            if !line.apart {
+                let _ = write!(
+                    s,
+                    "<polyline fill=\"none\" stroke=\"{colour}\" stroke-width=\"1.6\" stroke-dasharray=\"{}\" points=\"{}\"/>",
+                    DASHES[k % DASHES.len()],
+                    path.trim_end()
+                );
+            }
             for p in &line.points {
                 let interval =
                     p.interval.map_or(String::new(), |[a, b]| format!(", 95 %: {} to {}", short(a), short(b)));
@@ -193,17 +209,35 @@ mod tests {
         assert!(found.len() > 3 && found.iter().all(|t| (-0.37..=0.41).contains(t)), "{found:?}");
     }
 
+    /// A half circle over its diameter is as high as half of it is long.
+    #[test]
+    fn equal_axes_keep_angles() {
+        let at = |x: f64, y: f64| Point { x, y, interval: None };
+        let points = vec![at(0.0, 0.0), at(10.0, 10.0), at(20.0, 0.0)];
+        let line = Line { name: String::new(), colour: "#000000".into(), points, apart: false };
+        let svg = Chart { lines: vec![line], equal: true, ..Chart::default() }.svg().unwrap();
+        let list = svg.split("points=\"").nth(1).unwrap().split('"').next().unwrap();
+        let p: Vec<f64> = list.split(' ').map(|v| v.parse().unwrap()).collect();
+        assert!(((p[4] - p[0]) - 2.0 * (p[1] - p[3])).abs() < 0.3, "{p:?}");
+        assert!((p[2] - p[0]) > 50.0);
+    }
+
     #[test]
     fn every_value_is_in_the_picture_once() {
         let points =
             (0..5).map(|k| Point { x: f64::from(k), y: f64::from(k * k), interval: Some([-1.0, 20.0]) }).collect();
-        let line = Line { name: "a < b".into(), colour: "#000000".into(), points };
-        let chart = Chart { x: "minutes".into(), y: "um".into(), lines: vec![line], mark: Some((2.0, "turn".into())) };
+        let line = Line { name: "a < b".into(), colour: "#000000".into(), points, apart: false };
+        let mark = Some((2.0, "turn".into()));
+        let chart = Chart { x: "minutes".into(), y: "um".into(), lines: vec![line], mark, equal: false };
         let svg = chart.svg().unwrap();
         assert_eq!(svg.matches("<title>").count(), 5);
         assert!(svg.contains("a &lt; b: 16 at 4, 95 %: -1 to 20") && svg.contains("turn"));
         assert_eq!(svg.matches("<path").count(), svg.matches("/>").count() - 1 + svg.matches("</path>").count());
         assert!(Chart::default().svg().is_none());
+        // Points by themselves are not joined.
+        let apart = Line { apart: true, ..chart.lines[0].clone() };
+        assert!(svg.contains("<polyline"));
+        assert!(!Chart { lines: vec![apart], ..chart.clone() }.svg().unwrap().contains("<polyline"));
         // One value alone has a scale, too.
         let one = Line { points: vec![Point { x: 1.0, y: 0.0, interval: None }], ..chart.lines[0].clone() };
         assert!(!Chart { lines: vec![one], ..chart }.svg().unwrap().contains("NaN"));

@@ -137,11 +137,11 @@ fn chart(figure: &Curves, results: &Json, all: &[Value], axis: &Axis) -> Option<
                 1 => colour(results, of, lines.len()),
                 _ => OTHERS[lines.len() % OTHERS.len()].to_string(),
             };
-            lines.push(Line { name, colour, points });
+            lines.push(Line { name, colour, points, apart: false });
         }
     }
     let mark = axis.turn.map(|at| (at, "turn".to_string()));
-    Chart { x: axis.label.into(), y: figure.y.into(), lines, mark }.svg()
+    Chart { x: axis.label.into(), y: figure.y.into(), lines, mark, equal: false }.svg()
 }
 
 fn interval(v: Option<[f64; 2]>) -> String {
@@ -253,19 +253,21 @@ fn electric(results: &Json, axis: &Axis) -> Vec<(&'static str, &'static str, Str
         name: name.into(),
         colour: OTHERS[k % OTHERS.len()].into(),
         points: points.into_iter().map(|[x, y]| Point { x, y, interval: None }).collect(),
+        apart: false,
     };
     let course = rows(results.get("course"));
     let column = |k: usize| course.iter().filter_map(|r| Some([*r.first()?, *r.get(k)?])).collect::<Vec<_>>();
     let scans = axis.hours.iter().map(|h| [*h, 0.0]).collect::<Vec<_>>();
-    let chart = |x: &str, y: &str, lines: Vec<Line>| {
+    let chart = |x: &str, y: &str, lines: Vec<Line>, equal: bool| {
         let lines = lines.into_iter().filter(|l| !l.points.is_empty()).collect();
-        Chart { x: x.into(), y: y.into(), lines, mark: None }.svg()
+        Chart { x: x.into(), y: y.into(), lines, mark: None, equal }.svg()
     };
     let mut found = Vec::new();
     if !course.is_empty() {
+        let begin = Line { apart: true, ..line("scans begin", 1, scans) };
         let both = [
-            chart("hours", "current, mA", vec![line("current", 0, column(1)), line("scans begin", 1, scans)]),
-            chart("hours", "voltage, V", vec![line("voltage", 2, column(2))]),
+            chart("hours", "current, mA", vec![line("current", 0, column(1)), begin], false),
+            chart("hours", "voltage, V", vec![line("voltage", 2, column(2))], false),
         ];
         found.push(("cycling", "Current, voltage and scans", both.into_iter().flatten().collect()));
     }
@@ -275,7 +277,7 @@ fn electric(results: &Json, axis: &Axis) -> Vec<(&'static str, &'static str, Str
             rows(spectrum.get("hz_re_minus_im")).iter().filter_map(|p| Some([*p.get(1)?, *p.get(2)?])).collect();
         line(spectrum.get("name").and_then(Json::as_str).unwrap_or(""), k, points)
     };
-    let svg = chart("Re Z, ohm", "−Im Z, ohm", spectra.iter().enumerate().map(nyquist).collect());
+    let svg = chart("Re Z, ohm", "−Im Z, ohm", spectra.iter().enumerate().map(nyquist).collect(), true);
     found.extend(svg.map(|svg| ("nyquist", "Impedance", svg)));
     found
 }

@@ -69,31 +69,95 @@ pub(crate) fn make(s: &Setting, place: &Place) -> Vec<Scan> {
                 &format!("recon_{name}"),
                 &format!("recon -q --config {} --center {axis} -o slices", s.scans[1]),
             );
-            scans.push(open(s, place, seed, role, step, name));
+        }
+        register(s, place, seed, steps);
+        for &step in steps {
+            scans.push(open(s, place, seed, role, step, format!("c{seed}_{step:02}")));
         }
     }
     scans
 }
 
+/// Brings the scans of a cell onto the grid of its last one, by the electrodes, and what is true and drawn of them through
+/// the same motions: what somebody labels is what registration gives. Cells of one scan, and those too thin, stay.
+fn register(s: &Setting, place: &Place, seed: u32, steps: &[usize]) {
+    let Some(([last], others @ [_, ..])) = steps.split_last().map(|(last, others)| ([last], others)) else { return };
+    let Some(bodies) = s.bodies else { return };
+    let of = |step: &usize| format!("cells/c{seed}/step_{step:02}");
+    let to = format!("cells/c{seed}/registered");
+    // Where one volume moves alone its name is its own.
+    let name = |step: &usize| if others.len() == 1 { "slices".to_string() } else { format!("step_{step:02}.slices") };
+    let moving: Vec<String> = others.iter().map(|step| of(step) + "/slices.mhd").collect();
+    let (fixed, moving) = (of(last) + "/slices.mhd", moving.join(","));
+    place.step(
+        &format!("register_{seed}"),
+        &format!("register -q --fixed {fixed} --moving {moving} {bodies} --capture 40 --crop fixed -o {to}"),
+    );
+    let [nx, ny, nz] = s.size;
+    let n = s.columns;
+    for step in others {
+        let transform = format!("{to}/{}.transform.json", name(step));
+        for (what, file) in
+            [("truth", format!("truth/step_{step:02}/label_scan.raw")), ("drawn", format!("step_{step:02}/drawn.raw"))]
+        {
+            let small = std::fs::read(place.at(format!("cells/c{seed}/{file}"))).unwrap();
+            // In the whole slice, nothing known around.
+            let mut whole = vec![NONE; n * n * nz];
+            for (i, row) in small.chunks_exact(nx).enumerate() {
+                let at = ((i / ny) * n + (n - ny) / 2 + i % ny) * n + (n - nx) / 2;
+                whole[at..at + nx].copy_from_slice(row);
+            }
+            let (from, done) = (format!("{to}/{what}_{step:02}.npy"), format!("{to}/{what}_{step:02}_moved"));
+            if !place.has(format!("{done}.json")) {
+                place.write(&from, npy_of("|u1", &[nz, n, n], &whole));
+            }
+            place.step(
+                &format!("resample_{seed}_{step:02}_{what}"),
+                &format!("resample -q {from} --transform {transform} --like {fixed} --interpolation nearest -o {done}"),
+            );
+        }
+    }
+}
+
+/// A volume's bytes, its box of labels alone; as bytes where it is numbers.
+fn boxed(s: &Setting, whole: &[u8], width: usize) -> Vec<u8> {
+    let ([nx, ny, nz], n) = (s.size, s.columns);
+    let (left, top) = ((n - nx) / 2, (n - ny) / 2);
+    assert_eq!(whole.len(), width * n * n * nz);
+    let rows = (0..nz * ny).flat_map(|i| {
+        let at = width * (((i / ny) * n + top + i % ny) * n + left);
+        &whole[at..at + width * nx]
+    });
+    rows.copied().collect()
+}
+
 fn open(s: &Setting, place: &Place, seed: u32, role: Role, step: usize, name: String) -> Scan {
     let [nx, ny, nz] = s.size;
     let read = |file: &str| std::fs::read(place.at(format!("cells/c{seed}/{file}"))).unwrap();
-    let cell = read(&format!("truth/step_{step:02}/label_scan.raw"));
-    let drawn = read(&format!("step_{step:02}/drawn.raw"));
+    let names = [format!("registered/step_{step:02}.slices"), "registered/slices".to_string()];
+    let moved = format!("registered/truth_{step:02}_moved");
+    let (cell, drawn, slices) = if place.has(format!("cells/c{seed}/{moved}.json")) {
+        // Where nothing was seen nothing is known.
+        let through = |what: &str| {
+            let at = format!("registered/{what}_{step:02}_moved");
+            let mut labels = boxed(s, &read(&format!("{at}.raw")), 1);
+            let mask = boxed(s, &read(&format!("{at}.mask.raw")), 1);
+            labels.iter_mut().zip(mask).filter(|(_, seen)| *seen == 0).for_each(|(label, _)| *label = NONE);
+            labels
+        };
+        let slices = names.iter().find(|n| place.has(format!("cells/c{seed}/{n}.raw"))).unwrap();
+        (through("truth"), through("drawn"), format!("{slices}.raw"))
+    } else {
+        let at = format!("step_{step:02}");
+        (read(&format!("truth/{at}/label_scan.raw")), read(&format!("{at}/drawn.raw")), format!("{at}/slices.raw"))
+    };
     assert!(cell.len() == nx * ny * nz && drawn.len() == cell.len(), "{name}");
-    let truth: Vec<u8> = cell.iter().map(|&l| OF_CELL[usize::from(l)]).collect();
+    let truth: Vec<u8> = cell.iter().map(|&l| if l == NONE { NONE } else { OF_CELL[usize::from(l)] }).collect();
     let shape = [nz, ny, nx];
-    // The box of the labels in the square of the slices.
-    let (grey_file, n) = (format!("scans/{name}.npy"), s.columns);
-    let (left, top) = ((n - nx) / 2, (n - ny) / 2);
+    let grey_file = format!("scans/{name}.npy");
     if !place.has(&grey_file) {
-        let slices = read(&format!("step_{step:02}/slices.raw"));
-        assert_eq!(slices.len(), 4 * n * n * nz, "{name}");
-        let rows = (0..nz * ny).flat_map(|i| {
-            let at = 4 * (((i / ny) * n + top + i % ny) * n + left);
-            &slices[at..at + 4 * nx]
-        });
-        let grey: Vec<u8> = rows.copied().collect();
+        // The box of the labels in the square of the slices.
+        let grey = boxed(s, &read(&slices), 4);
         place.write(format!("scans/{name}.truth.npy"), npy_of("|u1", &shape, &truth));
         place.write(format!("scans/{name}.drawn.npy"), npy_of("|u1", &shape, &drawn));
         let kept = truth.iter().enumerate().map(|(i, _)| u8::from((i / (nx * ny)).is_multiple_of(s.every)));

@@ -53,7 +53,7 @@ fn in_plane(s: &Setting, scan: &Scan) -> Vec<Slice> {
     let entropy = |y: usize| -> f64 {
         let mut counts = [0f64; CLASSES.len()];
         let rows = scan.drawn.chunks_exact(nx).skip(y).step_by(ny);
-        rows.flatten().for_each(|&l| counts[usize::from(l)] += 1.0);
+        rows.flatten().filter(|&&l| l != NONE).for_each(|&l| counts[usize::from(l)] += 1.0);
         let n: f64 = counts.iter().sum();
         counts.iter().filter(|&&c| c > 0.0).map(|c| -c / n * (c / n).ln()).sum()
     };
