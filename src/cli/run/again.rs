@@ -89,6 +89,16 @@ fn slices(c: &Context, run: &Run, step: &Step, draw: &dyn Fn(u32) -> u32, beside
     let mut some = step.clone();
     if let Does::Command(words, _) = &mut some.does {
         words.extend([Word::text("--rows"), Word::text(format!("{first}:{}", first + rows))]);
+        // Whether the sample is wider than the detector was told from other rows.
+        let told = there.manifest().and_then(|m| m.get("results")?.get("truncated")?.as_bool());
+        let given = |flag: &str| words.iter().position(|w| *w == Word::text(flag));
+        if let (Some(truncated), None) = (told, given("--half-acquisition")) {
+            let padding = Word::text(if truncated { "edge" } else { "none" });
+            match given("--padding") {
+                Some(at) => words[at + 1] = padding,
+                None => words.extend([Word::text("--padding"), padding]),
+            }
+        }
     }
     run.execute(c, &some, beside)?;
     let again = Reader::open(&beside.join(file), c.io)?;
