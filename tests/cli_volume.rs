@@ -5,6 +5,7 @@ use common::{Scratch, expect, npy, npy_of, run, stderr, stdout, tomolith};
 use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::process::{Command, Stdio};
+use tomolith::testing;
 
 /// A foreign header of 4 x 3 x 2 voxels of u16 (48 bytes), with some lines replaced; an empty value drops the line.
 fn mhd(changes: &[(&str, &str)]) -> String {
@@ -300,14 +301,11 @@ fn verify_finds_a_flipped_bit() {
 
 #[test]
 fn a_measured_scan_is_described() {
-    let data = std::env::var_os("TOMOLITH_TEST_DATA")
-        .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/data"), Into::into);
-    let tooth = data.join("tooth.h5");
-    if !tooth.exists() || !cfg!(feature = "hdf5") {
-        assert!(std::env::var_os("TOMOLITH_REQUIRE_DATA").is_none_or(|v| v != "1"), "{} is not there", tooth.display());
-        println!("skipped: {} is not there, or this build reads no HDF5", tooth.display());
+    if !cfg!(feature = "hdf5") {
+        println!("skipped: this build reads no HDF5");
         return;
     }
+    let Some(tooth) = testing::data("tooth.h5") else { return };
     let folder = Scratch::new("tooth");
     let output = tomolith(&folder.0).arg("info").arg(&tooth).output().unwrap();
     expect(&output, 0, &["640 columns x 2 rows x 181 projections", "181 angles, 0 to 179", "deg"], "info tooth.h5");

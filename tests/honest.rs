@@ -46,8 +46,9 @@ pub(crate) struct Setting {
     pub(crate) scans: [&'static str; 2],
     /// What registration looks at; none where cells are too thin for it.
     pub(crate) bodies: Option<&'static str>,
-    /// Quanta of a pixel: what makes the noise.
+    /// Quanta of a pixel, and projections over half a turn: what makes noise and streaks.
     pub(crate) dose: &'static str,
+    pub(crate) views: usize,
     /// Seed, steps and role of each cell.
     pub(crate) cells: &'static [(u32, &'static [usize], Role)],
     /// In-plane slices by hand of a training scan, and cross-sectional slices of all of them.
@@ -80,7 +81,8 @@ pub(crate) const FULL: Setting = Setting {
     columns: 448,
     scans: ["radiographs-phase", "scan_phase.toml"],
     bodies: Some("--bodies stripping=269:369 --columns 96:352"),
-    dose: "4e3",
+    dose: "7e3",
+    views: 180,
     cells: &[
         (201, &[6, 12, 18], Role::Train),
         (202, &[8, 14, 20], Role::Train),
@@ -114,6 +116,7 @@ pub(crate) const REDUCED: Setting = Setting {
     scans: ["radiographs", "scan.toml"],
     bodies: None,
     dose: "1e7",
+    views: 240,
     cells: &[
         (1, &[8, 14], Role::Train),
         (2, &[10, 16], Role::Train),
@@ -186,6 +189,21 @@ impl Place {
         text
     }
 
+    /// A step that may be refused for what the data are, and is not tried again then: whether it was done.
+    pub(crate) fn may(&self, name: &str, words: &str) -> bool {
+        let log = self.at(format!("log/{name}.txt"));
+        if let Ok(said) = std::fs::read_to_string(&log) {
+            return !said.starts_with("refused");
+        }
+        let output = tomolith(&self.folder).args(words.split_whitespace()).arg("--overwrite").output().unwrap();
+        let told = stderr(&output);
+        assert!([0, 3, 65].contains(&output.status.code().unwrap()), "{name}: {told}");
+        let text = if output.status.success() { stdout(&output) } else { format!("refused: {told}") };
+        self.write(&log, &text);
+        println!("{name}: {}", text.lines().next().unwrap_or_default());
+        output.status.success()
+    }
+
     /// The same with a script of `benches/peers`; nothing without a Python.
     pub(crate) fn peer(&self, name: &str, words: &str) -> Option<String> {
         let python = self.peers.as_ref()?;
@@ -221,8 +239,8 @@ pub(crate) fn said(text: &str, word: &str) -> f64 {
 }
 
 fn honest(s: &Setting, place: &Place) -> report::Table {
-    let scans = cells::make(s, place);
     let mut table = report::Table::new();
+    let scans = cells::make(s, place, &mut table);
     cells::check(s, place, &scans, &mut table);
     stages::ceiling(s, place, &scans, &mut table);
     let lists = stages::lists(s, place, &scans, &mut table);

@@ -2,6 +2,7 @@
 //! only where something changed; refused where the reason can be told.
 
 mod common;
+use common::series::{cell, seal};
 use common::{Scratch, expect, run, stderr, stdout, tomolith};
 use std::path::Path;
 use std::process::Stdio;
@@ -10,34 +11,10 @@ use std::time::Duration;
 /// Kills of one run; `TOMOLITH_TEST_KILLS` may ask for more.
 const KILLS: usize = 8;
 
-/// A series of three scans at which nothing moved, a network that has learnt nothing, and rules.
-fn cell(folder: &Scratch) {
-    let words = "phantom cell -o scans --preset tiny --mode radiographs --steps 3 --seed 5 --still --detector ideal --untruncated -q";
-    expect(&run(&folder.0, words), 0, &[], words);
-    expect(&run(&folder.0, "net init -o w.safetensors --channels 4,8 --classes 5"), 0, &[], "init");
-    folder.write(
-        "rules.toml",
-        "axis = \"y\"\n[[split]]\nclass = \"plating electrode\"\nat = 160\nbecomes = \"stripping electrode\"\n",
-    );
-    expect(&run(&folder.0, "init scans --weights w.safetensors -o cell.toml"), 0, &["3 scans"], "init");
-    change(folder, "weights = \"w.safetensors\"", "weights = \"w.safetensors\"\ngrey = \"0,1.2\"\nroi = \"64\"");
-    change(folder, "# rules", "rules");
-    change(folder, "[run]\n", "[run]\nstill = true\n");
-    change(folder, "[analyze]\n", "[analyze]\ncell-area = 0.5\nmaps = \"none\"\n");
-}
-
 fn change(folder: &Scratch, from: &str, to: &str) {
     let text = std::fs::read_to_string(folder.0.join("cell.toml")).unwrap();
     assert!(text.contains(from), "{from}: {text}");
     folder.write("cell.toml", text.replacen(from, to, 1));
-}
-
-/// The seal that a run ends with.
-#[track_caller]
-fn seal(folder: &Path, words: &str) -> String {
-    let output = run(folder, words);
-    expect(&output, 0, &["run cell "], words);
-    stdout(&output).trim().rsplit(' ').next().unwrap().to_string()
 }
 
 fn done_again(folder: &Path, words: &str) -> Vec<String> {

@@ -2,48 +2,20 @@
 //! binder with a table of classes of its own. And where the way ends early: a full disk at every stage, a broken record.
 
 mod common;
+use common::series::{cell, seal};
 use common::{Scratch, expect, json, npy, npy_of, run, stderr, stdout};
 use std::path::Path;
 use std::process::Command;
 use tomolith::analysis::quantity::values;
-
-/// A series of three scans at which nothing moved, a network that has learnt nothing, and rules.
-fn cell(folder: &Scratch) {
-    let words = "phantom cell -o scans --preset tiny --mode radiographs --steps 3 --seed 5 --still --detector ideal --untruncated -q";
-    expect(&run(&folder.0, words), 0, &[], words);
-    expect(&run(&folder.0, "net init -o w.safetensors --channels 4,8 --classes 5"), 0, &[], "init");
-    folder.write(
-        "rules.toml",
-        "axis = \"y\"\n[[split]]\nclass = \"plating electrode\"\nat = 160\nbecomes = \"stripping electrode\"\n",
-    );
-    expect(&run(&folder.0, "init scans --weights w.safetensors -o cell.toml"), 0, &["3 scans"], "init");
-    let text = std::fs::read_to_string(folder.0.join("cell.toml")).unwrap();
-    let text = text
-        .replace("weights = \"w.safetensors\"", "weights = \"w.safetensors\"\ngrey = \"0,1.2\"\nroi = \"64\"")
-        .replace("# rules", "rules")
-        .replace("[run]\n", "[run]\nstill = true\n")
-        .replace("[analyze]\n", "[analyze]\ncell-area = 0.5\nmaps = \"none\"\n");
-    folder.write("cell.toml", text);
-}
-
-/// The seal that a run ends with.
-#[track_caller]
-fn seal(folder: &Path, words: &str) -> String {
-    let output = run(folder, words);
-    expect(&output, 0, &["run cell "], words);
-    stdout(&output).trim().rsplit(' ').next().unwrap().to_string()
-}
+use tomolith::testing;
 
 #[test]
 fn a_measured_scan_goes_as_far_as_its_data_allow() {
-    let data = std::env::var_os("TOMOLITH_TEST_DATA")
-        .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/data"), Into::into);
-    let tooth = data.join("tooth.h5");
-    if !tooth.exists() || !cfg!(feature = "hdf5") {
-        assert!(std::env::var_os("TOMOLITH_REQUIRE_DATA").is_none_or(|v| v != "1"), "{} is not there", tooth.display());
-        println!("skipped: {} is not there, or this build reads no HDF5", tooth.display());
+    if !cfg!(feature = "hdf5") {
+        println!("skipped: this build reads no HDF5");
         return;
     }
+    let Some(tooth) = testing::data("tooth.h5") else { return };
     let folder = Scratch::new("pipeline-tooth");
     let there = &folder.0;
     std::fs::create_dir(there.join("scans")).unwrap();

@@ -80,6 +80,9 @@ impl Config {
     }
 }
 
+/// Commands that take the table of another, whose options they have.
+const ALIKE: [(&str, &str); 1] = [("plan", "recon")];
+
 /// Walks the tables; `line_of` turns a byte offset into a line number.
 struct Reader<'a> {
     global: &'a [Opt],
@@ -94,7 +97,8 @@ impl Reader<'_> {
         let words: Vec<&str> = path.iter().map(String::as_str).collect();
         let command = self.commands.iter().find(|c| c.path == words.as_slice());
         let own: Vec<Opt> = command.map(Command::options).unwrap_or_default();
-        let concerns_us = path.is_empty() || self.running.path == words.as_slice();
+        let alike = |(one, other): &(&str, &str)| self.running.path == [*one] && words == [*other];
+        let concerns_us = path.is_empty() || self.running.path == words.as_slice() || ALIKE.iter().any(alike);
         let children: Vec<&'static str> = self
             .commands
             .iter()

@@ -17,7 +17,7 @@ use std::time::Instant;
 pub const COMMAND: Command = Command {
     path: &["plan"],
     about: "Say what a reconstruction will read, write, hold in memory and take, and do nothing else",
-    details: "Takes the options of `recon`. Prints one line per pass: bytes read and written, the peak of its memory, and \
+    details: "Takes the options of `recon`, and of --config its table [recon]. Prints one line per pass: bytes read and written, the peak of its memory, and \
               an estimate of its time from a trial of one block; then the sums as one JSON line with -v. The axis is found \
               and the scan's edges are looked at as in the run itself. Inputs are read once more for their digests.",
     examples: "  tomolith plan tooth.h5\n  tomolith plan scan.nxs --memory 4GiB --stripe vo --energy 27.5keV --distance 6cm --delta-beta 500",

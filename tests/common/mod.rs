@@ -1,6 +1,8 @@
 //! What the tests of the program share.
 #![allow(dead_code)]
 
+pub mod series;
+
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use tomolith::json::Json;

@@ -41,62 +41,55 @@ impl Scan {
 }
 
 /// Makes what is not there.
-pub(crate) fn make(s: &Setting, place: &Place) -> Vec<Scan> {
-    let mut scans = Vec::new();
+pub(crate) fn make(s: &Setting, place: &Place, table: &mut Table) -> Vec<Scan> {
+    let (mut scans, mut registered) = (Vec::new(), [0; 2]);
     for &(seed, steps, role) in s.cells {
         let only = steps.iter().map(usize::to_string).collect::<Vec<_>>().join(",");
         place.step(
             &format!("cell_{seed}"),
             &format!(
-                "phantom cell -q -o cells/c{seed} --preset {} --mode {} --dose {} --annotate dense --only {only} --seed {seed}",
-                s.preset, s.scans[0], s.dose
+                "phantom cell -q -o cells/c{seed} --preset {} --mode {} --dose {} --projections {} --annotate dense --only {only} \
+                 --seed {seed}",
+                s.preset, s.scans[0], s.dose, s.views
             ),
         );
-        // One axis for all scans of a cell: that of a scan by itself may be a wrong one. Those of `tiny` do not show it.
-        let common = (s.preset != "tiny").then(|| {
-            let all: Vec<String> = steps.iter().map(|step| format!("cells/c{seed}/step_{step:02}/scan.toml")).collect();
-            let told = place.step(&format!("center_{seed}"), &format!("center -q {}", all.join(" ")));
-            // Of one scan alone every method tells its own; opposite views are the best of them at this noise.
-            let line = told.lines().find(|line| line.starts_with("common") || line.starts_with("opposite"));
-            line.and_then(|line| line.split_whitespace().nth(1)).unwrap().to_string()
-        });
         for &step in steps {
             let (name, at) = (format!("c{seed}_{step:02}"), format!("cells/c{seed}/step_{step:02}"));
-            let of_truth = || axis_of(&place.at(format!("cells/c{seed}")), step).to_string();
-            let axis = common.clone().unwrap_or_else(of_truth);
+            // As from an alignment scan: at this noise opposite views are alike by less than a half.
+            let axis = axis_of(&place.at(format!("cells/c{seed}")), step);
             place.step_in(
                 &at,
                 &format!("recon_{name}"),
                 &format!("recon -q --config {} --center {axis} -o slices", s.scans[1]),
             );
         }
-        register(s, place, seed, steps);
+        let [brought, of] = register(s, place, seed, steps);
+        registered = [registered[0] + brought, registered[1] + of];
         for &step in steps {
             scans.push(open(s, place, seed, role, step, format!("c{seed}_{step:02}")));
         }
     }
+    let [brought, of] = registered;
+    table.note(format!("registered: {brought} of {of} scans that have another to be brought onto"));
     scans
 }
 
-/// Brings the scans of a cell onto the grid of its last one, by the electrodes, and what is true and drawn of them through
-/// the same motions: what somebody labels is what registration gives. Cells of one scan, and those too thin, stay.
-fn register(s: &Setting, place: &Place, seed: u32, steps: &[usize]) {
-    let Some(([last], others @ [_, ..])) = steps.split_last().map(|(last, others)| ([last], others)) else { return };
-    let Some(bodies) = s.bodies else { return };
-    let of = |step: &usize| format!("cells/c{seed}/step_{step:02}");
-    let to = format!("cells/c{seed}/registered");
-    // Where one volume moves alone its name is its own.
-    let name = |step: &usize| if others.len() == 1 { "slices".to_string() } else { format!("step_{step:02}.slices") };
-    let moving: Vec<String> = others.iter().map(|step| of(step) + "/slices.mhd").collect();
-    let (fixed, moving) = (of(last) + "/slices.mhd", moving.join(","));
-    place.step(
-        &format!("register_{seed}"),
-        &format!("register -q --fixed {fixed} --moving {moving} {bodies} --capture 40 --crop fixed -o {to}"),
-    );
-    let [nx, ny, nz] = s.size;
-    let n = s.columns;
+/// Brings the scans of a cell onto the grid of its last one, by an electrode, and what is true and drawn of them through the
+/// same motion: what somebody labels is what registration gives. Cells of one scan, and those too thin, stay; and so does a
+/// scan that registration refuses, which at this noise happens. How many were brought, of how many.
+fn register(s: &Setting, place: &Place, seed: u32, steps: &[usize]) -> [usize; 2] {
+    let (Some((last, others)), Some(bodies)) = (steps.split_last(), s.bodies) else { return [0; 2] };
+    let of = |step: &usize| format!("cells/c{seed}/step_{step:02}/slices.mhd");
+    let ([nx, ny, nz], n) = (s.size, s.columns);
+    let mut brought = 0;
     for step in others {
-        let transform = format!("{to}/{}.transform.json", name(step));
+        let (to, fixed) = (format!("cells/c{seed}/registered_{step:02}"), of(last));
+        let words =
+            format!("register -q --fixed {fixed} --moving {} {bodies} --capture 40 --crop fixed -o {to}", of(step));
+        if !place.may(&format!("register_{seed}_{step:02}"), &words) {
+            continue;
+        }
+        brought += 1;
         for (what, file) in
             [("truth", format!("truth/step_{step:02}/label_scan.raw")), ("drawn", format!("step_{step:02}/drawn.raw"))]
         {
@@ -107,16 +100,19 @@ fn register(s: &Setting, place: &Place, seed: u32, steps: &[usize]) {
                 let at = ((i / ny) * n + (n - ny) / 2 + i % ny) * n + (n - nx) / 2;
                 whole[at..at + nx].copy_from_slice(row);
             }
-            let (from, done) = (format!("{to}/{what}_{step:02}.npy"), format!("{to}/{what}_{step:02}_moved"));
+            let (from, done) = (format!("{to}/{what}.npy"), format!("{to}/{what}_moved"));
             if !place.has(format!("{done}.json")) {
                 place.write(&from, npy_of("|u1", &[nz, n, n], &whole));
             }
             place.step(
                 &format!("resample_{seed}_{step:02}_{what}"),
-                &format!("resample -q {from} --transform {transform} --like {fixed} --interpolation nearest -o {done}"),
+                &format!(
+                    "resample -q {from} --transform {to}/slices.transform.json --like {fixed} --interpolation nearest -o {done}"
+                ),
             );
         }
     }
+    [brought, others.len()]
 }
 
 /// A volume's bytes, its box of labels alone; as bytes where it is numbers.
@@ -134,19 +130,17 @@ fn boxed(s: &Setting, whole: &[u8], width: usize) -> Vec<u8> {
 fn open(s: &Setting, place: &Place, seed: u32, role: Role, step: usize, name: String) -> Scan {
     let [nx, ny, nz] = s.size;
     let read = |file: &str| std::fs::read(place.at(format!("cells/c{seed}/{file}"))).unwrap();
-    let names = [format!("registered/step_{step:02}.slices"), "registered/slices".to_string()];
-    let moved = format!("registered/truth_{step:02}_moved");
-    let (cell, drawn, slices) = if place.has(format!("cells/c{seed}/{moved}.json")) {
+    let moved = format!("registered_{step:02}");
+    let (cell, drawn, slices) = if place.has(format!("cells/c{seed}/{moved}/drawn_moved.json")) {
         // Where nothing was seen nothing is known.
         let through = |what: &str| {
-            let at = format!("registered/{what}_{step:02}_moved");
+            let at = format!("{moved}/{what}_moved");
             let mut labels = boxed(s, &read(&format!("{at}.raw")), 1);
             let mask = boxed(s, &read(&format!("{at}.mask.raw")), 1);
             labels.iter_mut().zip(mask).filter(|(_, seen)| *seen == 0).for_each(|(label, _)| *label = NONE);
             labels
         };
-        let slices = names.iter().find(|n| place.has(format!("cells/c{seed}/{n}.raw"))).unwrap();
-        (through("truth"), through("drawn"), format!("{slices}.raw"))
+        (through("truth"), through("drawn"), format!("{moved}/slices.raw"))
     } else {
         let at = format!("step_{step:02}");
         (read(&format!("truth/{at}/label_scan.raw")), read(&format!("{at}/drawn.raw")), format!("{at}/slices.raw"))
