@@ -32,10 +32,26 @@ fn the_emulation_computes_and_finds_misuse() {
     }
 }
 
+/// Fast kernels are within their bound in all orders of threads, and none of their barriers and waits is idle.
+#[test]
+fn fast_kernels_compute_and_need_every_barrier() {
+    let (program, variants) = mock::fast_test();
+    for name in &variants {
+        let done = Command::new(&program).arg(name).output().unwrap();
+        let said = String::from_utf8_lossy(&done.stdout).trim().to_string();
+        let planted = name.contains("_barrier_") || name.contains("_wait_");
+        assert_eq!(said, if planted { "differs" } else { "same" }, "{name}: {}", String::from_utf8_lossy(&done.stderr));
+    }
+    assert!(variants.len() >= 16, "{variants:?}");
+}
+
 /// The tests of `cuda/device.rs`, which need a device.
 #[cfg(feature = "cuda")]
 #[path = "cuda/device.rs"]
 mod device;
+#[cfg(feature = "cuda")]
+#[path = "cuda/fast.rs"]
+mod fast;
 
 #[cfg(feature = "cuda")]
 mod emulated {
@@ -69,9 +85,23 @@ mod emulated {
         passes("device_convolutions_in_large_tiles", &driver, &[("EMULATION_ORDER", "2")]);
     }
 
+    /// Every fast kernel within its bound, in all orders of threads; networks whole.
+    #[test]
+    fn fast_kernels_are_within_their_bounds() {
+        let driver = mock::driver(false);
+        for test in ["fast_convolutions_are", "fast_networks_are"] {
+            passes(test, &driver, &[("EMULATION_ORDER", "2")]);
+        }
+        for order in ["0", "1", "2"] {
+            for test in ["fast_passes", "fast_logits", "fast_trainings"] {
+                passes(test, &driver, &[("EMULATION_ORDER", order)]);
+            }
+        }
+    }
+
     /// The same once more where what lies outside an allocation is found; the small ones, because it is slow.
     #[test]
-    fn strict_kernels_touch_only_what_is_theirs() {
+    fn kernels_touch_only_what_is_theirs() {
         let driver = mock::driver(true);
         let library = mock::sanitizer();
         let preload = library.to_str().unwrap();
@@ -82,6 +112,9 @@ mod emulated {
             ("EMULATION_ORDER", "2"),
         ];
         for test in ["device_passes", "device_convolutions_are", "device_memory", "device_trainings"] {
+            passes(test, &driver, &environment);
+        }
+        for test in ["fast_convolutions_are", "fast_passes", "fast_trainings"] {
             passes(test, &driver, &environment);
         }
     }
