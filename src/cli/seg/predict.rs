@@ -3,6 +3,7 @@
 use super::patches::planes;
 use crate::cli::device::{DEVICE, Device};
 use crate::cli::labels::{CLASSES, OVERWRITE, classes, written};
+use crate::cli::net::FAST;
 use crate::cli::net::probability;
 use crate::cli::options::{Opt, Takes};
 use crate::cli::passes::{made, remove};
@@ -61,6 +62,7 @@ pub const COMMAND: Command = Command {
             Opt::new("dropout", Takes::Number("P"), "Probability that a number is dropped, with --passes")
                 .default("0.2"),
             Opt::new("seed", Takes::Number("N"), "Seed of what is dropped").default("0"),
+            FAST,
             DEVICE,
             CLASSES,
             Opt::new("output", Takes::Value("DIR/NAME"), "Where to write, without extension").short('o'),
@@ -222,7 +224,12 @@ fn run(c: &Context) -> Result<()> {
     let mut inputs = vec![InputFile::of("weights", &weights_path)?];
     inputs.extend(with_role(source.inputs()?, "volume"));
     inputs.extend(table);
-    let params = Json::obj([
+    let fast = s.is_on("fast")?;
+    let device = Device::open_as(c, fast)?;
+    if fast && passes > 1 {
+        device.only_gpu("dropout in 16 bits")?;
+    }
+    let mut params = Json::obj([
         ("plane", planes.iter().map(|p| p.name()).collect::<Vec<_>>().join(",").into()),
         ("grey_low", grey.low.into()),
         ("grey_high", grey.high.into()),
@@ -233,13 +240,17 @@ fn run(c: &Context) -> Result<()> {
         ("dropout", if passes > 1 { dropout.into() } else { Json::Null }),
         ("seed", if passes > 1 { Json::Str(seed.to_string()) } else { Json::Null }),
     ]);
-    let device = Device::open(c)?;
+    // What strict mode computes has the same name on every device.
+    if let (true, Json::Obj(params)) = (fast, &mut params) {
+        params.insert("arithmetic".into(), if device.is_cpu() { "bf16" } else { "fp16" }.into());
+    }
+    let halves = (fast && device.is_cpu()).then_some(c.isa);
     let outputs = Outputs { base: base.clone(), maps, classes: &classes, params, inputs, overwrite };
     if let [_, _, ..] = planes[..] {
         if passes > 1 {
             return Err(Error::usage("--passes of several planes").help("give one plane, or leave --passes out"));
         }
-        let mut net = Net::new(&network, device.clone());
+        let mut net = Net::new(&network, device.clone(), halves);
         let manifest =
             several(c, &outputs, &planes, grey, &windows, &mut net, source.as_ref()).map_err(|e| e.at(&input))?;
         return written(c, &base, &manifest);
@@ -264,7 +275,7 @@ fn run(c: &Context) -> Result<()> {
             writers.iter_mut().map(|(map, w)| (*map, w as &mut dyn Sink)).collect();
         let kernels = device.clone();
         let mut net: Box<dyn Logits> = match passes {
-            1 => Box::new(Net::new(&network, kernels)),
+            1 => Box::new(Net::new(&network, kernels, halves)),
             _ => Box::new(Dropping::new(&network, kernels, passes, dropout, seed)),
         };
         predict(&view, plane, grey, &windows, net.as_mut(), &mut sinks, &|done, total| {
