@@ -24,6 +24,7 @@ use tomolith::nn::infer::{Call, Plan, What, Workspace};
 use tomolith::nn::network::Network;
 use tomolith::nn::train::Trainer;
 use tomolith::num::lanes::{Isa, Lane};
+use tomolith::provenance::Digest;
 
 /// Of one addition in f32, as a tensor core makes it: 18 cuts for sixteen terms.
 const ADDING: f64 = 9.0 / 8.0 / 8_388_608.0;
@@ -115,6 +116,11 @@ fn exact<P: Pixel>(call: &Convolution<P>, out: Shape, before: &Maps<Lane>, keeps
         }
     }
     sums
+}
+
+/// Says what numbers are, for tests/cuda.rs to compare between orders of threads.
+fn digest(numbers: impl Iterator<Item = f32>) {
+    println!("\ndigest {}", Digest::of(&numbers.flat_map(f32::to_le_bytes).collect::<Vec<_>>()).hex());
 }
 
 /// The fast kernels, each of whose convolutions and gradients is checked.
@@ -448,6 +454,7 @@ fn fast_logits_are_near_strict_ones_and_alone_come_back() {
             assert!(far <= 8.0 / 2048.0 * largest && far > 0.0, "{far} of {largest}");
             let now = fast.device().traffic();
             assert_eq!(now.received - before.received, 4 * a.len() as u64, "logits come back, and nothing else");
+            digest(a.iter().copied());
             if round == 0 {
                 first = a;
             } else if round == 2 {
@@ -508,17 +515,16 @@ fn fast_trainings_follow_strict_ones_and_skip_what_overflows() {
         let mut heavy = options(classes, None);
         let few: Vec<i16> = labels.iter().enumerate().map(|(i, &t)| if i == 100 { t.max(0) } else { -1 }).collect();
         heavy.dropout = 0.0;
-        fast.scale.exponent = 24;
+        fast.scale.exponent = 17;
         fast.step(&device, &image, &few, &heavy).unwrap();
-        assert_eq!((fast.steps, fast.scale.skipped, fast.scale.factor()), (4, 1, 8_388_608.0), "2²⁴ leaves fp16");
+        assert_eq!((fast.steps, fast.scale.skipped, fast.scale.factor()), (4, 1, 65536.0), "2¹⁷ leaves fp16");
         let same = fast.network.parameters.iter().zip(&before).all(|(p, b)| p.values[..] == b[..]);
         assert!(same, "a skipped step changes nothing");
         while fast.steps == 4 {
             fast.step(&device, &image, &few, &heavy).unwrap();
         }
         assert!(
-            fast.scale.exponent >= 10
-                && fast.network.parameters.iter().zip(&before).any(|(p, b)| p.values[..] != b[..])
+            fast.scale.exponent >= 8 && fast.network.parameters.iter().zip(&before).any(|(p, b)| p.values[..] != b[..])
         );
         // The same again, to the bit.
         let mut again = Trainer::new(start);
@@ -534,5 +540,6 @@ fn fast_trainings_follow_strict_ones_and_skip_what_overflows() {
             bits.push(again.network.parameters.iter().map(|p| p.values.to_vec()).collect::<Vec<_>>());
         }
         assert!(losses[0] == losses[1] && bits[0] == bits[1], "two trainings differ");
+        digest(bits[0].iter().flatten().flat_map(|l| l.0));
     }
 }

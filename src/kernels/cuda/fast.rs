@@ -417,9 +417,9 @@ impl Kernels for Fast {
             let width = u16::width(out.c);
             let few = |tile: [usize; 2]| pixels.div_ceil(tile[0]) * width.div_ceil(tile[1]) < FEW_BLOCKS;
             let (kernel, tile, threads) = match width {
-                ..=8 => ("fast_convolve_128x8", [128, 8], 128),
-                ..=32 => ("fast_convolve_128x32", [128, 32], 128),
-                ..=64 if !few([128, 64]) => ("fast_convolve_128x64", [128, 64], 128),
+                0..=8 => ("fast_convolve_128x8", [128, 8], 128),
+                9..=32 => ("fast_convolve_128x32", [128, 32], 128),
+                33..=64 if !few([128, 64]) => ("fast_convolve_128x64", [128, 64], 128),
                 65.. if !few([128, 128]) => ("fast_convolve_128x128", [128, 128], 256),
                 _ => ("fast_convolve_64x64", [64, 64], 128),
             };
@@ -456,8 +456,8 @@ impl Kernels for Fast {
         let (pixels, outputs) = (samples * h * w, f.groups() * LANES);
         let (kernel, side) = match outputs.min(f.slots()) {
             _ if image => ("fast_weight_gradient_image", 1),
-            ..=32 => ("fast_weight_gradient_32", 32),
-            ..=64 => ("fast_weight_gradient_64", 64),
+            0..=32 => ("fast_weight_gradient_32", 32),
+            33..=64 => ("fast_weight_gradient_64", 64),
             _ => ("fast_weight_gradient_128", 128),
         };
         let tiles = match image {
