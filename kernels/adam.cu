@@ -29,6 +29,12 @@ KERNEL(256) accumulate(float *sum, const float *x, i64 count) {
     if (i < count) sum[i] = sum[i] + x[i];
 }
 
+// x ← factor·x: gradients of a loss that was scaled. grid: (count / 256).
+KERNEL(256) scale(float *x, float factor, i64 count) {
+    const i64 i = i64(blockIdx.x) * blockDim.x + threadIdx.x;
+    if (i < count) x[i] = factor * x[i];
+}
+
 // *found |= 1 where a number is not finite: its exponent is all ones. grid: any.
 KERNEL(256) find_not_finite(const float *x, i64 count, u32 *found) {
     const u32 exponent = 0x7f800000u;

@@ -302,7 +302,7 @@ fn absent(file: &File) -> Vec<String> {
 /// Files of `src/kernels` that define no kernel, or none that a device needs: numbers of 16 bits are the CPU's own.
 const NO_KERNELS: [&str; 9] = ["mod", "buffer", "cuda", "filter", "halves", "maps", "stencil", "tests", "twin"];
 
-/// Each kernel has its definition: `kernels/op.cu` and `src/kernels/op.rs`. Before the first `.cu` there is nothing to pair.
+/// Each kernel has its definition: `kernels/op.cu` and `src/kernels/op.rs`, which a fast twin `kernels/fast_op.cu` shares. Before the first `.cu` there is nothing to pair.
 fn kernel_pairs(cuda: &[String], rust: &[String]) -> Vec<String> {
     if cuda.is_empty() {
         return Vec::new();
@@ -312,10 +312,14 @@ fn kernel_pairs(cuda: &[String], rust: &[String]) -> Vec<String> {
         stems.filter(|f| !NO_KERNELS.contains(f)).map(str::to_string).collect()
     };
     let (cuda, rust) = (names(cuda, ".cu"), names(rust, ".rs"));
+    let (fast, cuda): (Vec<String>, Vec<String>) = cuda.into_iter().partition(|n| n.starts_with("fast_"));
+    let fast: Vec<String> = fast.iter().map(|n| n["fast_".len()..].to_string()).collect();
     let alone = |a: &[String], b: &[String], what: &str| -> Vec<String> {
         a.iter().filter(|n| !b.contains(n)).map(|n| format!("kernel {n} has no {what}")).collect()
     };
-    [alone(&cuda, &rust, "definition in src/kernels"), alone(&rust, &cuda, "twin in kernels")].concat()
+    // Weights are packed by no definition of their own but that of filters.
+    let fast = alone(&fast, &[rust.clone(), vec!["filter".into()]].concat(), "definition for its fast twin");
+    [alone(&cuda, &rust, "definition in src/kernels"), alone(&rust, &cuda, "twin in kernels"), fast].concat()
 }
 
 fn top_level(entries: &[String], gitignore: &str) -> Vec<String> {
@@ -508,6 +512,7 @@ mod planted {
         let names = |n: &[&str]| n.iter().map(|s| s.to_string()).collect::<Vec<_>>();
         assert_eq!(kernel_pairs(&names(&["conv.cu", "norm.cu"]), &names(&["conv.rs", "mod.rs", "relu.rs"])).len(), 2);
         assert_eq!(kernel_pairs(&names(&["conv.cu"]), &names(&["conv.rs", "mod.rs"])).len(), 0);
+        assert_eq!(kernel_pairs(&names(&["conv.cu", "fast_conv.cu", "fast_norm.cu"]), &names(&["conv.rs"])).len(), 1);
         assert_eq!(kernel_pairs(&[], &names(&["conv.rs"])).len(), 0, "no CUDA yet");
     }
 

@@ -32,10 +32,26 @@ fn the_emulation_computes_and_finds_misuse() {
     }
 }
 
+/// Fast kernels are within their bound in all orders of threads, and none of their barriers and waits is idle.
+#[test]
+fn fast_kernels_compute_and_need_every_barrier() {
+    let (program, variants) = mock::fast_test();
+    for name in &variants {
+        let done = Command::new(&program).arg(name).output().unwrap();
+        let said = String::from_utf8_lossy(&done.stdout).trim().to_string();
+        let planted = name.contains("_barrier_") || name.contains("_wait_");
+        assert_eq!(said, if planted { "differs" } else { "same" }, "{name}: {}", String::from_utf8_lossy(&done.stderr));
+    }
+    assert!(variants.len() >= 16, "{variants:?}");
+}
+
 /// The tests of `cuda/device.rs`, which need a device.
 #[cfg(feature = "cuda")]
 #[path = "cuda/device.rs"]
 mod device;
+#[cfg(feature = "cuda")]
+#[path = "cuda/fast.rs"]
+mod fast;
 
 #[cfg(feature = "cuda")]
 mod emulated {
@@ -49,12 +65,13 @@ mod emulated {
         command.args(["--ignored", "--test-threads=1", "--nocapture", test]).env("LD_LIBRARY_PATH", driver);
         command.envs(environment.iter().copied()).output().unwrap()
     }
-    /// Passes, with tests in it.
-    fn passes(test: &str, driver: &Path, environment: &[(&str, &str)]) {
+    /// Passes, with tests in it; what it says.
+    fn passes(test: &str, driver: &Path, environment: &[(&str, &str)]) -> String {
         let done = run(test, driver, environment);
         let (said, error) = (String::from_utf8_lossy(&done.stdout), String::from_utf8_lossy(&done.stderr));
         assert!(done.status.success() && !said.contains("0 passed"), "{test} {environment:?}\n{said}\n{error}");
         print!("{said}");
+        said.into_owned()
     }
 
     /// Every kernel, in all orders of threads: as its definition, to the bit.
@@ -69,9 +86,25 @@ mod emulated {
         passes("device_convolutions_in_large_tiles", &driver, &[("EMULATION_ORDER", "2")]);
     }
 
+    /// Every fast kernel within its bound, in all orders of threads; networks whole.
+    #[test]
+    fn fast_kernels_are_within_their_bounds() {
+        let driver = mock::driver(false);
+        for test in ["fast_convolutions_are", "fast_networks_are"] {
+            passes(test, &driver, &[("EMULATION_ORDER", "2")]);
+        }
+        let digests = ["0", "1", "2"].map(|order| {
+            let said = ["fast_passes", "fast_logits", "fast_trainings"]
+                .map(|test| passes(test, &driver, &[("EMULATION_ORDER", order)]));
+            said.concat().lines().filter(|l| l.starts_with("digest ")).map(str::to_string).collect::<Vec<_>>()
+        });
+        assert!(digests[0].len() >= 8, "{digests:?}");
+        assert!(digests.iter().all(|d| *d == digests[0]), "other bits in other orders of threads: {digests:?}");
+    }
+
     /// The same once more where what lies outside an allocation is found; the small ones, because it is slow.
     #[test]
-    fn strict_kernels_touch_only_what_is_theirs() {
+    fn kernels_touch_only_what_is_theirs() {
         let driver = mock::driver(true);
         let library = mock::sanitizer();
         let preload = library.to_str().unwrap();
@@ -82,6 +115,9 @@ mod emulated {
             ("EMULATION_ORDER", "2"),
         ];
         for test in ["device_passes", "device_convolutions_are", "device_memory", "device_trainings"] {
+            passes(test, &driver, &environment);
+        }
+        for test in ["fast_convolutions_are", "fast_passes", "fast_trainings"] {
             passes(test, &driver, &environment);
         }
     }

@@ -8,7 +8,7 @@ mod mock;
 
 use common::{Scratch, expect, json, stderr, stdout, tomolith};
 use std::process::Output;
-use tomolith::exchange::npy::write_array;
+use tomolith::exchange::npy::{read_array, write_array};
 use tomolith::num::philox::Stream;
 
 /// The program on the mock driver.
@@ -86,6 +86,80 @@ fn a_volume_is_segmented_alike_and_its_record_says_on_what() {
     assert_eq!(device.need_str("image_sha256").unwrap().len(), 64);
 }
 
+/// Whether this machine's CPU multiplies bf16.
+fn bf16() -> bool {
+    tomolith::num::lanes::Isa::detect().has_halves()
+}
+
+/// Near strict mode, the same on every run, and nobody takes it for strict mode.
+#[test]
+fn fast_mode_is_near_strict_mode_and_recorded() {
+    let folder = folder("cuda-fast");
+    let forward = "net forward --weights w.safetensors --input x.npy --device cuda --overwrite";
+    let strict = said(&folder, &format!("{forward} -o s.npy"));
+    let fast = said(&folder, &format!("{forward} --fast -o f.npy"));
+    assert!(fast != strict && said(&folder, &format!("{forward} --fast -o f.npy")) == fast);
+    let [strict, fast] = ["s.npy", "f.npy"].map(|name| read_array(&folder.0.join(name)).unwrap().1);
+    let largest = strict.iter().fold(0f32, |m, v| m.max(v.abs()));
+    let far = strict.iter().zip(&fast).fold(0f32, |m, (a, b)| m.max((a - b).abs()));
+    // Twenty roundings of 2⁻¹¹ or fewer on each path.
+    assert!(far > 0.0 && far < 20.0 / 2048.0 * largest, "{far} of {largest}");
+
+    let stream = Stream::new(4, 1);
+    let grey: Vec<f32> = (0..3 * 20 * 24).map(|i| stream.uniform_f32(i)).collect();
+    write_array(&folder.0.join("grey.npy"), &[3, 20, 24], &grey, false).unwrap();
+    let classes = ["a", "b", "c"].iter().enumerate().map(|(i, n)| format!("[[class]]\nid = {i}\nname = \"{n}\"\n"));
+    folder.write("three.toml", classes.collect::<String>());
+    let words =
+        "seg predict --weights w.safetensors --input grey.npy --grey 0,1 --classes three.toml --roi 16 --device cuda";
+    for name in ["strict", "fast --fast"] {
+        said(&folder, &format!("{words} -o {name}"));
+    }
+    let raw = |name: &str| std::fs::read(folder.0.join(format!("{name}.raw"))).unwrap();
+    let differ = raw("strict").iter().zip(raw("fast")).filter(|(a, b)| **a != *b).count();
+    assert!(differ * 20 < raw("fast").len(), "{differ} classes differ");
+    let params = |name: &str| json(&folder.0.join(format!("{name}.json"))).need("params").unwrap().to_line();
+    assert!(params("fast").contains("fp16") && !params("strict").contains("arithmetic"), "{}", params("fast"));
+    let record = json(&folder.0.join("fast.run.json"));
+    let device = record.need("run").unwrap().need("device").unwrap();
+    assert_eq!(device.need_str("arithmetic").unwrap(), "fp16, sums in f32");
+}
+
+/// A training in fp16 writes what became of its loss's scale, and goes on as if it had never stopped.
+#[test]
+fn a_fast_training_logs_its_scale_and_goes_on() {
+    let folder = folder("cuda-fast-train");
+    let train =
+        "net train --channels 8,12 --classes 3 --input x.npy --labels y.npy --batch 3 --leaf 2 --device cuda -q";
+    let whole = said(&folder, &format!("{train} --fast --epochs 3 -o whole"));
+    said(&folder, &format!("{train} --fast --epochs 1 -o parts"));
+    assert_eq!(said(&folder, &format!("{train} --fast --epochs 3 -o parts --resume")), whole);
+    assert_ne!(said(&folder, &format!("{train} --epochs 3 -o strict")), whole);
+    let log = |name: &str| std::fs::read_to_string(folder.0.join(name).join("steps.csv")).unwrap();
+    assert_eq!(log("whole"), log("parts"));
+    assert!(
+        log("whole").lines().count() == 7 && log("whole").starts_with("try,steps,skipped,loss,next_loss_scale\n1,1,0,")
+    );
+    assert!(!folder.0.join("strict/steps.csv").exists());
+    // What one arithmetic began, the other does not go on with.
+    let mixed = emulated(&folder, &format!("{train} --epochs 4 -o whole --resume"), &[]);
+    expect(&mixed, 65, &["`fast`"], "strict after fast");
+    // All the weight on one pixel: its gradient leaves fp16 on the way, and steps are skipped until the scale is small
+    // enough. The log says so, and a training that goes on knows the scale.
+    let mut labels = vec![-1f32; 4 * 16 * 16];
+    labels[100] = 1.0;
+    write_array(&folder.0.join("one.npy"), &[4, 16, 16], &labels, false).unwrap();
+    let one = train.replace("y.npy", "one.npy").replace("--batch 3 --leaf 2", "--batch 4") + " --fast";
+    let whole = said(&folder, &format!("{one} --epochs 8 -o one"));
+    said(&folder, &format!("{one} --epochs 1 -o two"));
+    assert_eq!(said(&folder, &format!("{one} --epochs 8 -o two --resume")), whole);
+    let log = [log("one"), log("two")];
+    let ends: Vec<&str> = log[0].lines().skip(1).map(|l| l.rsplit(',').next().unwrap()).collect();
+    let first = log[0].lines().nth(1).unwrap_or_default();
+    assert!(log[0] == log[1] && ends.len() == 8 && ends[0] == "32768" && first.starts_with("1,0,1,"), "{log:?}");
+    assert!(!log[0].lines().last().unwrap().starts_with("8,0,8,"), "no step was ever done: {log:?}");
+}
+
 #[test]
 fn what_a_gpu_cannot_is_told() {
     let folder = folder("cuda-errors");
@@ -103,7 +177,9 @@ fn what_a_gpu_cannot_is_told() {
     refused(&format!("{forward} cuda:3"), &[], 69, &["no GPU 3: there are 1"]);
     refused(&format!("{forward} cuda:x"), &[], 2, &["no number of a GPU"]);
     refused(&format!("{forward} gpu"), &[], 2, &["no device 'gpu'"]);
-    refused(&format!("{forward} cuda --fast"), &[], 2, &["--fast is of the CPU alone"]);
+    refused(&format!("{forward} cuda --fast"), &[("EMULATION_HIDE", "fast_filter")], 69, &["the kernel fast_filter"]);
+    let step = "net step --weights w.safetensors --input x.npy --labels y.npy --fast";
+    refused(step, &[], if bf16() { 2 } else { 69 }, &[if bf16() { "is of a GPU alone" } else { "or a GPU" }]);
     refused("net bench --channels 8,12 --size 16 --device cuda", &[], 69, &["its times mean nothing"]);
     refused(
         "net step --weights w.safetensors --input x.npy --labels y.npy --device cuda",

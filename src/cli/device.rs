@@ -1,4 +1,5 @@
-//! `--device`: what the kernels of a network run on. In strict mode, which is the only one here, it changes no bit.
+//! `--device`: what the kernels of a network run on. In strict mode it changes no bit; `--fast` is near it, and other
+//! numbers on each kind of device.
 
 use super::Context;
 use super::options::{Opt, Takes};
@@ -10,7 +11,7 @@ use crate::kernels::buffer::Buffer;
 use crate::kernels::conv::Convolution;
 use crate::kernels::cross_entropy::Loss;
 #[cfg(feature = "cuda")]
-use crate::kernels::cuda::{self, Cuda};
+use crate::kernels::cuda::{self, Cuda, fast::Fast};
 use crate::kernels::filter::FilterShape;
 use crate::kernels::maps::{Maps, Pixel};
 use crate::kernels::weight_gradient::WeightGradient;
@@ -34,6 +35,9 @@ pub enum Device {
     /// A GPU.
     #[cfg(feature = "cuda")]
     Cuda(Cuda),
+    /// Its tensor cores.
+    #[cfg(feature = "cuda")]
+    Fast(Fast),
 }
 
 impl Device {
@@ -43,6 +47,13 @@ impl Device {
     /// [`Fault::Usage`](crate::error::Fault::Usage) where it is none; [`Fault::Device`](crate::error::Fault::Device) where
     /// it is not there, is too old, or its driver is.
     pub fn open(c: &Context) -> Result<Device> {
+        Device::open_as(c, false)
+    }
+    /// The same; in 16 bits if it is to be fast, which of CPUs only some are, and none in training.
+    ///
+    /// # Errors
+    /// As [`Device::open`].
+    pub fn open_as(c: &Context, fast: bool) -> Result<Device> {
         let name = c.settings.text("device")?.unwrap_or("cpu");
         let device = match name.split_once(':').map_or((name, None), |(kind, number)| (kind, Some(number))) {
             ("cpu", None) => Device::Cpu(Cpu { isa: c.isa }),
@@ -56,6 +67,15 @@ impl Device {
                     .help("there are cpu, cuda, cuda:N for GPU number N, and auto"));
             }
         };
+        #[cfg(feature = "cuda")]
+        let device = match device {
+            Device::Cuda(cuda) if fast => Device::Fast(Fast::new(cuda)),
+            device => device,
+        };
+        if fast && device.is_cpu() && !c.isa.has_halves() {
+            return Err(Error::device(format!("--fast needs AVX-512 with bf16, or a GPU, not {}", c.isa.name()))
+                .help("without --fast it is faster here"));
+        }
         let _ = c.device.set(device.record());
         Ok(device)
     }
@@ -63,59 +83,61 @@ impl Device {
     pub fn is_cpu(&self) -> bool {
         matches!(self, Device::Cpu(_))
     }
-    /// Refuses what only the CPU does.
-    pub fn only_cpu(&self, what: &str) -> Result<()> {
-        if self.is_cpu() {
+    /// Refuses what no CPU does.
+    pub fn only_gpu(&self, what: &str) -> Result<()> {
+        if !self.is_cpu() {
             return Ok(());
         }
-        Err(Error::usage(format!("{what} is of the CPU alone")).help("leave it out, or take --device cpu"))
+        Err(Error::usage(format!("{what} is of a GPU alone")).help("leave it out, or take --device cuda"))
+    }
+    /// The GPU, if it is one.
+    #[cfg(feature = "cuda")]
+    fn gpu(&self) -> Option<&cuda::driver::Device> {
+        match self {
+            Device::Cpu(_) => None,
+            Device::Cuda(cuda) => Some(cuda.device()),
+            Device::Fast(fast) => Some(fast.device()),
+        }
     }
     /// What `work` gives, and its seconds: of the clock, or by the events of a GPU.
     ///
     /// # Errors
     /// [`Fault::Device`](crate::error::Fault::Device) where the device fails.
     pub fn time<R>(&self, work: impl FnOnce() -> R) -> Result<(R, f64)> {
-        match self {
-            Device::Cpu(_) => {
-                let start = Instant::now();
-                let done = work();
-                Ok((done, start.elapsed().as_secs_f64()))
-            }
-            #[cfg(feature = "cuda")]
-            Device::Cuda(cuda) => {
-                let (done, ms) = cuda.device().time(work)?;
-                Ok((done, f64::from(ms) / 1e3))
-            }
+        #[cfg(feature = "cuda")]
+        if let Some(gpu) = self.gpu() {
+            let (done, ms) = gpu.time(work)?;
+            return Ok((done, f64::from(ms) / 1e3));
         }
+        let start = Instant::now();
+        let done = work();
+        Ok((done, start.elapsed().as_secs_f64()))
     }
     /// Refuses to time an emulation.
     pub fn check_real(&self) -> Result<()> {
         #[cfg(feature = "cuda")]
-        if let Device::Cuda(cuda) = self
-            && cuda.device().found().name.contains("emulation")
-        {
+        if self.gpu().is_some_and(|gpu| gpu.found().name.contains("emulation")) {
             return Err(Error::device("this GPU is an emulation: its times mean nothing"));
         }
         Ok(())
     }
     /// What it is, for records.
     fn record(&self) -> Json {
-        let text = |s: String| Json::Str(s);
-        match self {
-            Device::Cpu(_) => text("cpu".into()),
-            #[cfg(feature = "cuda")]
-            Device::Cuda(cuda) => {
-                let (found, [major, minor]) = (cuda.device().found(), cuda.device().found().capability);
-                Json::obj([
-                    ("name", text(found.name.clone())),
-                    ("ordinal", Json::Int(found.ordinal as i64)),
-                    ("compute_capability", text(format!("{major}.{minor}"))),
-                    ("driver_cuda", text(version(cuda.device().version()))),
-                    ("image", text(cuda::images::KIND.into())),
-                    ("image_sha256", text(cuda::images::digest().hex())),
-                ])
-            }
+        #[cfg(feature = "cuda")]
+        if let Some(gpu) = self.gpu() {
+            let (text, found, [major, minor]) = (|s: String| Json::Str(s), gpu.found(), gpu.found().capability);
+            let sums = if matches!(self, Device::Fast(_)) { "fp16, sums in f32" } else { "f32" };
+            return Json::obj([
+                ("name", text(found.name.clone())),
+                ("ordinal", Json::Int(found.ordinal as i64)),
+                ("compute_capability", text(format!("{major}.{minor}"))),
+                ("driver_cuda", text(version(gpu.version()))),
+                ("arithmetic", text(sums.into())),
+                ("image", text(cuda::images::KIND.into())),
+                ("image_sha256", text(cuda::images::digest().hex())),
+            ]);
         }
+        Json::Str("cpu".into())
     }
 }
 
@@ -142,6 +164,8 @@ macro_rules! on {
             Device::Cpu($kernels) => $call,
             #[cfg(feature = "cuda")]
             Device::Cuda($kernels) => $call,
+            #[cfg(feature = "cuda")]
+            Device::Fast($kernels) => $call,
         }
     };
 }
@@ -149,6 +173,9 @@ macro_rules! on {
 impl Kernels for Device {
     fn convolve<P: Pixel>(&self, call: &Convolution<P>, y: &mut Maps<Lane>) {
         on!(self, k => k.convolve(call, y));
+    }
+    fn logits<P: Pixel>(&self, call: &Convolution<P>, y: &mut Maps<Lane>) {
+        on!(self, k => k.logits(call, y));
     }
     fn weight_gradient<P: Pixel>(&self, call: &WeightGradient<P>, dw: &mut Buffer<Lane>) {
         on!(self, k => k.weight_gradient(call, dw));
@@ -191,6 +218,12 @@ impl Kernels for Device {
     }
     fn lanes_are_outputs(&self) -> bool {
         on!(self, k => k.lanes_are_outputs())
+    }
+    fn sixteen_bits(&self) -> bool {
+        on!(self, k => k.sixteen_bits())
+    }
+    fn scale(&self, x: &mut Buffer<Lane>, factor: f32) {
+        on!(self, k => k.scale(x, factor));
     }
     fn check(&self) -> Result<()> {
         on!(self, k => k.check())

@@ -57,6 +57,10 @@ use weight_gradient::WeightGradient;
 pub trait Kernels: Sync {
     /// y, or the gradient by x: [`conv`].
     fn convolve<P: Pixel>(&self, call: &Convolution<P>, y: &mut Maps<Lane>);
+    /// The same of the network's last convolution: its outputs are logits, which keep f32 on every device.
+    fn logits<P: Pixel>(&self, call: &Convolution<P>, y: &mut Maps<Lane>) {
+        self.convolve(call, y);
+    }
     /// Gradient by the weights: [`conv`].
     fn weight_gradient<P: Pixel>(&self, call: &WeightGradient<P>, dw: &mut Buffer<Lane>);
     /// Σ x per channel.
@@ -94,6 +98,14 @@ pub trait Kernels: Sync {
     /// Whether lanes are output channels, so that a gradient by the weights of few outputs is better made by its adjoint.
     fn lanes_are_outputs(&self) -> bool {
         true
+    }
+    /// Whether maps keep 16 bits, in which small gradients vanish unless the loss is scaled.
+    fn sixteen_bits(&self) -> bool {
+        false
+    }
+    /// x ← factor·x: gradients of a loss that was scaled.
+    fn scale(&self, x: &mut Buffer<Lane>, factor: f32) {
+        x.iter_mut().for_each(|x| x.0.iter_mut().for_each(|v| *v *= factor));
     }
     /// Whether everything that was asked for was computed; until here a device may have failed silently.
     ///

@@ -6,9 +6,10 @@
 //! | names of the state dict | weights: the file is read wherever weights are |
 //! | `optimizer.m.NAME`, `optimizer.v.NAME` | Adam's moments of a parameter, in its shape |
 //!
-//! The metadata holds `steps`, `seed` and what the caller adds. The file has its name only when it is complete: a crash
-//! leaves the one before.
+//! The metadata holds `steps`, `seed`, the scale of the loss where it was scaled ([`super::scale`]), and what the caller
+//! adds. The file has its name only when it is complete: a crash leaves the one before.
 
+use super::scale::LossScale;
 use super::state;
 use super::train::Trainer;
 use super::weights::{self, NamedTensor, StateDict};
@@ -34,6 +35,9 @@ pub fn write(path: &Path, trainer: &Trainer, seed: u64, more: &BTreeMap<String, 
     dict.metadata = more.clone();
     dict.metadata.insert("steps".into(), trainer.steps.to_string());
     dict.metadata.insert("seed".into(), seed.to_string());
+    if trainer.scale != LossScale::default() {
+        dict.metadata.insert("loss_scale".into(), trainer.scale.text());
+    }
     weights::write_safetensors(path, &dict, true)
 }
 
@@ -67,5 +71,9 @@ fn parse(dict: StateDict) -> Result<(Trainer, BTreeMap<String, String>)> {
         }
     }
     trainer.steps = steps;
+    if let Some(text) = dict.metadata.get("loss_scale") {
+        trainer.scale =
+            LossScale::parse(text).ok_or_else(|| Error::data(format!("the scale of the loss is `{text}`")))?;
+    }
     Ok((trainer, dict.metadata))
 }

@@ -230,7 +230,11 @@ impl Plan {
                     } else {
                         let sources: Vec<_> = from.iter().map(|&v| value(v)).collect();
                         let call = Convolution { sources: &sources, stencils, weights, bias, slope: *slope, add };
-                        kernels.convolve(&call, &mut out);
+                        if number + 1 == self.calls.len() {
+                            kernels.logits(&call, &mut out);
+                        } else {
+                            kernels.convolve(&call, &mut out);
+                        }
                     }
                 }
                 What::Activation { from, numbers, of_batch, add, .. } => {

@@ -8,6 +8,7 @@
 //! | [`workspace`] | its memory, planned once |
 //! | [`fast`] | inference in bf16, where the machine has it |
 //! | [`train`] | a training step |
+//! | [`scale`] | the scale of its loss, where maps keep 16 bits |
 //! | [`fit`] | a training from its first batch to its last: epochs, validation, pausing |
 //! | [`schedule`] | when to learn slower, when to stop |
 //! | [`checkpoint`] | a training that can be taken up again |
@@ -24,6 +25,7 @@ pub mod fit;
 mod golden_tests;
 pub mod infer;
 pub mod network;
+pub mod scale;
 pub mod schedule;
 pub mod state;
 #[cfg(test)]

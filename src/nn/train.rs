@@ -12,9 +12,11 @@
 //! one.
 //!
 //! A loss or gradient that is not finite ends the training before anything is changed, and the first tensor that is not
-//! finite is named.
+//! finite is named. Where maps keep 16 bits the loss is scaled, and such a gradient only skips the step:
+//! [`super::scale`].
 
 use super::network::{Network, Step};
+use super::scale::LossScale;
 use crate::error::{Error, Result};
 use crate::kernels::Kernels;
 use crate::kernels::adam::Adam;
@@ -59,6 +61,8 @@ pub struct Trainer {
     pub moments: [Vec<Buffer<Lane>>; 2],
     /// Steps done.
     pub steps: u32,
+    /// Of the loss, where maps keep 16 bits.
+    pub scale: LossScale,
     gradients: Vec<Buffer<Lane>>,
     /// Those of a leaf that is not the first.
     of_leaf: Vec<Buffer<Lane>>,
@@ -78,6 +82,7 @@ impl Trainer {
             gradients: zeros(),
             of_leaf: Vec::new(),
             steps: 0,
+            scale: LossScale::default(),
             pool: Pool::default(),
             held: None,
             network,
@@ -106,7 +111,8 @@ impl Trainer {
         &self.gradients
     }
 
-    /// One step on a batch; the loss is that before it. Labels are \[sample\]\[row\]\[column\]: −1, or a class.
+    /// One step on a batch; the loss is that before it. Labels are \[sample\]\[row\]\[column\]: −1, or a class. A step
+    /// that is skipped ([`super::scale`]) counts in [`LossScale::skipped`] and not in [`Trainer::steps`].
     ///
     /// # Errors
     /// [`Fault::Data`](crate::error::Fault::Data) where a label is no class, the image does not fit the network, a
@@ -138,10 +144,18 @@ impl Trainer {
             if !kernels.all_finite(g) {
                 // A device that failed meanwhile is no fault of the data.
                 kernels.check()?;
+                if kernels.sixteen_bits() && self.scale.skip() {
+                    return Ok(all);
+                }
                 return Err(Error::data(format!("the gradient of {} is not finite", p.name)).help(TOO_FAST));
             }
         }
 
+        if kernels.sixteen_bits() {
+            let back = 1.0 / self.scale.factor();
+            self.gradients.iter_mut().for_each(|g| kernels.scale(g, back));
+            self.scale.done();
+        }
         self.steps += 1;
         let adam = Adam::new(o.rate, self.steps);
         let [m, v] = &mut self.moments;
@@ -182,7 +196,7 @@ impl Trainer {
         }
         let mut tape = Tape::new(kernels, &network.parameters, image, &mut self.pool);
         let mut vars = Vec::new();
-        for step in &network.steps {
+        for (number, step) in network.steps.iter().enumerate() {
             check_interrupt()?;
             // Values count from the image.
             let var = |v: usize| vars[v - 1];
@@ -193,7 +207,7 @@ impl Trainer {
                         _ => Source::Vars(from.iter().map(|&v| var(v)).collect()),
                     };
                     let weights = Weights { filter: *filter, bias: filter + 1, normalised: *normalised };
-                    tape.convolution(source, weights, add.map(var))
+                    tape.convolution(source, weights, add.map(var), number + 1 == network.steps.len())
                 }
                 Step::Activation { from, norm, slope, dropout, add } => {
                     let dropout = dropout.and_then(|layer| Dropout::new(o.dropout, o.seed, layer, self.steps));
@@ -208,7 +222,10 @@ impl Trainer {
         let shape = tape.value(vars[vars.len() - 1]).shape();
         let mut gradient = tape.take(shape);
         let logits = tape.value(vars[vars.len() - 1]);
-        let loss = kernels.cross_entropy(logits, labels, &o.class_weights, place.total, &mut gradient);
+        let scale = if kernels.sixteen_bits() { self.scale.factor() } else { 1.0 };
+        let weights: Vec<f32> = o.class_weights.iter().map(|w| scale * w).collect();
+        let mut loss = kernels.cross_entropy(logits, labels, &weights, place.total, &mut gradient);
+        loss.loss /= f64::from(scale);
         kernels.check()?;
         if !loss.loss.is_finite() {
             return Err(not_finite(network, |v| tape.value(vars[v])));

@@ -19,9 +19,10 @@ use super::windows::{Logits, Windows};
 use crate::error::{Error, Result};
 use crate::kernels::Kernels;
 use crate::kernels::maps::Maps;
+use crate::nn::fast::Ready;
 use crate::nn::infer::{Plan, Workspace};
 use crate::nn::network::Network;
-use crate::num::lanes::{LANES, Lane};
+use crate::num::lanes::{Isa, LANES, Lane};
 use crate::os::check_interrupt;
 use crate::volume::{Dims, Sink, Source};
 
@@ -33,18 +34,19 @@ const BAND: u64 = 256 << 20;
 
 /// A network ready for windows.
 pub struct Net<K> {
-    plan: Plan,
+    ready: Ready,
     kernels: K,
-    workspace: Workspace,
+    isa: Isa,
     classes: usize,
     inputs: usize,
 }
 
 impl<K: Kernels> Net<K> {
-    /// Folds a network.
-    pub fn new(network: &Network, kernels: K) -> Net<K> {
+    /// Folds a network; with `halves` it is computed in bf16 on the CPU, instead of by the kernels.
+    pub fn new(network: &Network, kernels: K, halves: Option<Isa>) -> Net<K> {
         let (classes, inputs) = (network.config.classes, network.config.inputs);
-        Net { plan: Plan::new(network), kernels, workspace: Workspace::default(), classes, inputs }
+        let (ready, isa) = (Ready::new(network, halves.is_some()), halves.unwrap_or(Isa::scalar()));
+        Net { ready, kernels, isa, classes, inputs }
     }
 }
 
@@ -112,12 +114,12 @@ impl<K: Kernels> Logits for Net<K> {
         self.inputs
     }
     fn logits(&mut self, windows: &Maps<f32>) -> Result<Maps<Lane>> {
-        let logits = self.plan.run(&self.kernels, windows, &mut self.workspace, |_| ());
+        let logits = self.ready.run(&self.kernels, self.isa, windows, |_| ());
         self.kernels.check()?;
         Ok(logits)
     }
     fn give(&mut self, logits: Maps<Lane>) {
-        self.workspace.give(logits);
+        self.ready.give(logits);
     }
 }
 

@@ -345,7 +345,7 @@ mod tests {
         let want = read_array(&file("segment/windows.network.npy")).unwrap().1;
         let run = |batch: usize, isa: Isa| {
             let windows = Windows::new([32; 2], 0.25, Importance::Constant, batch).unwrap();
-            logits(&windows, 40, 57, &mut Net::new(&network, Cpu { isa }))
+            logits(&windows, 40, 57, &mut Net::new(&network, Cpu { isa }, None))
         };
         let first = run(1, Isa::detect());
         let worst = first.iter().zip(&want).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);

@@ -108,8 +108,8 @@ impl<'a, K: Kernels> Tape<'a, K> {
         Var(self.steps.len() as u32 - 1)
     }
 
-    /// y = w ∗ x + b (+ residual).
-    pub fn convolution(&mut self, x: Source, weights: Weights, residual: Option<Var>) -> Var {
+    /// y = w ∗ x + b (+ residual); of the last of a network, y are logits.
+    pub fn convolution(&mut self, x: Source, weights: Weights, residual: Option<Var>, last: bool) -> Var {
         let (filter, bias) = (&self.parameters[weights.filter], View::from(&self.parameters[weights.bias].values));
         let shape = filter.filter();
         let from = match &x {
@@ -130,7 +130,11 @@ impl<'a, K: Kernels> Tape<'a, K> {
             Source::Vars(vars) => {
                 let sources: Vec<_> = vars.iter().map(|&v| self.value(v)).collect();
                 let call = Convolution { sources: &sources, stencils, weights: weights_of, bias, slope: None, add };
-                self.kernels.convolve(&call, &mut y);
+                if last {
+                    self.kernels.logits(&call, &mut y);
+                } else {
+                    self.kernels.convolve(&call, &mut y);
+                }
             }
         }
         self.push(Op::Convolution { x, weights, residual }, y)

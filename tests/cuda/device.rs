@@ -21,21 +21,21 @@ use tomolith::num::philox::Stream;
 
 type Pair = Twin<Reference, Cuda>;
 
-fn cuda() -> Cuda {
+pub fn cuda() -> Cuda {
     Cuda::open(0, Isa::detect()).expect("a device, or the mock of its driver: see tests/cuda.rs")
 }
 
-fn numbers(count: usize, purpose: u32) -> Vec<f32> {
+pub fn numbers(count: usize, purpose: u32) -> Vec<f32> {
     let stream = Stream::new(11, purpose);
     (0..count as u64).map(|i| stream.normal(i) as f32).collect()
 }
 
-fn maps<P: Pixel>(shape: Shape, purpose: u32) -> Maps<P> {
+pub fn maps<P: Pixel>(shape: Shape, purpose: u32) -> Maps<P> {
     Maps::from_nchw(shape, &numbers(shape.len(), purpose))
 }
 
 /// Maps whose inside is NaN: what is not overwritten shows.
-fn poisoned(shape: Shape) -> Maps<Lane> {
+pub fn poisoned(shape: Shape) -> Maps<Lane> {
     let mut maps = Maps::zeros(shape);
     maps.fill_by(|_, _, _, _| f32::NAN);
     maps
@@ -275,14 +275,14 @@ fn failing_device() {
     }
 }
 
-fn batch(n: usize, size: usize, classes: usize) -> (Maps<f32>, Vec<i16>) {
+pub fn batch(n: usize, size: usize, classes: usize) -> (Maps<f32>, Vec<i16>) {
     let image = maps::<f32>(Shape::new(n, 1, size, size), 31);
     let label = |(i, v): (usize, &f32)| if i % 8 == 0 { -1 } else { ((v.abs() * 3.0) as usize % classes) as i16 };
     let labels = image.to_nchw().iter().enumerate().map(label).collect();
     (image, labels)
 }
 
-fn options(classes: usize, leaf: Option<usize>) -> Options {
+pub fn options(classes: usize, leaf: Option<usize>) -> Options {
     Options { rate: 1e-3, dropout: 0.2, seed: 3, class_weights: vec![1.0; classes], leaf }
 }
 

@@ -37,6 +37,9 @@ pub fn entries() -> Vec<Entry> {
     entries
 }
 
+/// What several files of kernels include.
+const SHARED: [&str; 4] = ["conv.cuh", "dropout.cu", "elementary.cuh", "fast.cuh"];
+
 /// Where a built thing goes.
 fn folder(name: &str) -> PathBuf {
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
@@ -71,6 +74,35 @@ pub fn emulation_test() -> PathBuf {
     to
 }
 
+/// The program that tests fast kernels, and its variants: each kernel as it is, and with each barrier taken away and each
+/// wait for a copy put off in turn.
+pub fn fast_test() -> (PathBuf, Vec<String>) {
+    let folder = folder("fast");
+    let (mut spaces, mut table, mut names) = (String::new(), String::new(), Vec::new());
+    for (file, test) in [("fast_conv", "CONV"), ("fast_weight_gradient", "GRADIENT"), ("fast_batchnorm", "MOMENTS")] {
+        let text = fs::read_to_string(root().join(format!("kernels/{file}.cu"))).unwrap();
+        let mut variants = vec![(file.to_string(), text.clone())];
+        let planted =
+            [("barrier", "__syncthreads();", ""), ("wait", "cp_wait<STAGES - 2>();", "cp_wait<STAGES - 1>();")];
+        for (what, old, new) in planted {
+            for (k, (at, _)) in text.match_indices(old).enumerate() {
+                let changed = format!("{}{new}{}", &text[..at], &text[at + old.len()..]);
+                variants.push((format!("{file}_{what}_{k}"), changed));
+            }
+        }
+        for (name, text) in variants {
+            spaces += &format!("namespace {name} {{\n{text}\n}}\n");
+            table += &format!("VARIANT(\"{name}\", {name}, {test})\n");
+            names.push(name);
+        }
+    }
+    fs::write(folder.join("planted.inc"), spaces).unwrap();
+    fs::write(folder.join("variants.inc"), table).unwrap();
+    let to = folder.join("fast_test");
+    compile("fast_test.cpp", &to, &[&format!("-I{}", folder.display())]);
+    (to, names)
+}
+
 /// The folder of a `libcuda.so.1` that runs every kernel of `kernels`, with the address sanitizer or without.
 pub fn driver(sanitized: bool) -> PathBuf {
     // Tests run side by side, and each library is built once.
@@ -87,7 +119,7 @@ fn build_driver(sanitized: bool) -> PathBuf {
     // What they include by themselves belongs to no namespace.
     fs::write(
         folder.join("kernels.inc"),
-        format!("#include \"conv.cuh\"\n#include \"elementary.cuh\"\n{}", spaces.concat()),
+        format!("{}{}", SHARED.map(|file| format!("#include \"{file}\"\n")).concat(), spaces.concat()),
     )
     .unwrap();
     let table: Vec<String> =

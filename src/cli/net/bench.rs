@@ -55,15 +55,18 @@ fn run(c: &Context) -> Result<()> {
     let network = Network::new(config.clone(), seed);
     let fast = s.is_on("fast")?;
     let (shape, train) = (Shape::new(batch, 1, size, size), s.is_on("train")?);
-    let mut ready = (!train).then(|| Ready::new(&network, fast));
+    let device = Device::open_as(c, fast)?;
+    device.check_real()?;
+    if fast && train {
+        device.only_gpu("--fast --train")?;
+    }
+    let mut ready = (!train).then(|| Ready::new(&network, fast && device.is_cpu()));
     super::check_memory(shape, || {
         ready.as_ref().map_or_else(|| Trainer::memory(&network, shape, None), |r| r.memory(shape))
     })?;
     let (image, labels) = super::audit::batch_of(batch, size, config.classes, seed);
     let flops = super::info::flops(&network, batch, size);
     let total: f64 = flops.iter().sum::<f64>() / 1e9;
-    let device = Device::open(c)?;
-    device.check_real()?;
     let mut times = Vec::new();
     let Some(ready) = &mut ready else {
         let dropout = s.parsed("dropout", super::probability)?;
@@ -80,10 +83,6 @@ fn run(c: &Context) -> Result<()> {
         c.out.line(format!("training step {time:.4} s, {:.1} GFLOP/s", 3.0 * total / time))?;
         return c.out.line(format!("weights {}", super::digest(&trainer.network).hex()));
     };
-    if fast {
-        device.only_cpu("--fast")?;
-        super::check_fast(c.isa)?;
-    }
     let mut least = vec![f64::MAX; ready.calls().len()];
     let mut digest = String::new();
     for _ in 0..=repeat {

@@ -42,15 +42,11 @@ fn run(c: &Context) -> Result<()> {
     let shape = image.shape();
     loaded.network.config.check_size(shape.h, shape.w).map_err(|e| e.at(&input))?;
     let fast = s.is_on("fast")?;
-    let device = Device::open(c)?;
-    if fast {
-        device.only_cpu("--fast")?;
-        super::check_fast(c.isa)?;
-    }
+    let device = Device::open_as(c, fast)?;
     // Image by image: memory for feature maps is that of one.
     let classes = loaded.network.config.classes;
     let count = shape.n * classes * shape.h * shape.w;
-    let mut ready = Ready::new(&loaded.network, fast);
+    let mut ready = Ready::new(&loaded.network, fast && device.is_cpu());
     drop(loaded);
     let one = Shape { n: 1, ..shape };
     super::check_memory(one, || ready.memory(one) + 4 * count as u64)?;

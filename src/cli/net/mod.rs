@@ -10,7 +10,7 @@ use crate::nn::config::Config;
 use crate::nn::network::Network;
 use crate::nn::state::{self, Loaded};
 use crate::nn::weights::{self, StateDict};
-use crate::num::lanes::{Isa, Lane};
+use crate::num::lanes::Lane;
 use crate::os::free_memory;
 use crate::provenance::Digest;
 use std::path::Path;
@@ -38,9 +38,12 @@ pub const CHANNELS: Opt = Opt::new("channels", Takes::Value("C0,C1,…"), "Chann
 pub const CLASSES: Opt = Opt::new("classes", Takes::Number("K"), "Classes to tell apart").default("5");
 /// Seed of the initial weights.
 pub const SEED: Opt = Opt::new("seed", Takes::Number("N"), "Seed of the initial weights and of dropout").default("0");
-/// bf16.
-pub const FAST: Opt =
-    Opt::new("fast", Takes::Switch, "In bf16, where the CPU multiplies it: near the definition, not identical to it");
+/// 16 bits.
+pub const FAST: Opt = Opt::new(
+    "fast",
+    Takes::Switch,
+    "In 16 bits: bf16 where the CPU multiplies it, fp16 on a GPU; near the definition, not identical to it",
+);
 /// Replaces an output.
 pub const OVERWRITE: Opt = Opt::new("overwrite", Takes::Switch, "Replace the output if it exists");
 
@@ -129,15 +132,6 @@ pub(super) fn check_memory(image: Shape, held: impl FnOnce() -> u64) -> Result<(
                 .help("take fewer, smaller ones, or smaller leaves"))
         }
     }
-}
-
-/// Refuses to be fast where the machine is not.
-fn check_fast(isa: Isa) -> Result<()> {
-    if isa.has_halves() {
-        return Ok(());
-    }
-    Err(Error::device(format!("--fast needs AVX-512 with bf16, not {}", isa.name()))
-        .help("without --fast it is faster here"))
 }
 
 /// Weights to begin with.

@@ -1,6 +1,6 @@
 //! `tomolith net step`: training steps on one batch, to be compared with another program's.
 
-use super::{DROPOUT, INPUT, OVERWRITE, RATE, SEED, WEIGHTS};
+use super::{DROPOUT, FAST, INPUT, OVERWRITE, RATE, SEED, WEIGHTS};
 use crate::cli::device::{DEVICE, Device};
 use crate::cli::options::{Opt, Takes};
 use crate::cli::progress::Progress;
@@ -33,6 +33,7 @@ pub const COMMAND: Command = Command {
             RATE,
             DROPOUT,
             SEED,
+            FAST,
             DEVICE,
             Opt::new("output-weights", Takes::Value("FILE"), "Weights to write, .safetensors"),
             Opt::new("losses", Takes::Value("FILE.json"), "Losses to write"),
@@ -67,9 +68,13 @@ fn run(c: &Context) -> Result<()> {
         return Err(Error::usage("two outputs are one file").help("give each a name of its own"));
     }
     super::check_memory(shape, || Trainer::memory(&loaded.network, shape, None))?;
-    let device = Device::open(c)?;
+    let fast = s.is_on("fast")?;
+    let device = Device::open_as(c, fast)?;
+    if fast {
+        device.only_gpu("training in 16 bits")?;
+    }
     let mut trainer = Trainer::new(loaded.network);
-    let mut losses = Vec::new();
+    let (mut losses, mut skipped) = (Vec::new(), 0);
     let progress = Progress::new(&c.talk, "train", "steps");
     for step in 0..steps {
         let loss = trainer.step(&device, &image, &numbers, &options).map_err(|e| {
@@ -83,6 +88,11 @@ fn run(c: &Context) -> Result<()> {
             let at = if e.what().starts_with("label") { &labels } else { &input };
             e.at(at)
         })?;
+        if trainer.scale.skipped > skipped {
+            skipped = trainer.scale.skipped;
+            let now = trainer.scale.factor();
+            c.talk.warn(format!("step {step} is skipped: a gradient is not finite; the loss is scaled by {now} now"));
+        }
         if loss.labelled == 0 {
             c.talk.warn("no pixel has a label: the loss is 0 and nothing is learnt");
         }

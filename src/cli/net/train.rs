@@ -1,10 +1,11 @@
 //! `tomolith net train`: a training on images and labels, that can be stopped and taken up again.
 
-use super::{BEGIN, CHANNELS, CLASSES, DROPOUT, FOLDER, RATE, RESUME, SEED, VARIANT, curve};
+use super::{BEGIN, CHANNELS, CLASSES, DROPOUT, FAST, FOLDER, RATE, RESUME, SEED, VARIANT, curve};
 use crate::cli::device::{DEVICE, Device};
 use crate::cli::options::{Opt, Settings, Takes};
 use crate::cli::own::own;
 use crate::cli::progress::Progress;
+use crate::cli::seg::read_text;
 use crate::cli::{Command, Context, values};
 use crate::error::{Error, Result};
 use crate::exchange::write_text;
@@ -16,6 +17,7 @@ use crate::nn::weights::StateDict;
 use crate::nn::{state, weights};
 use crate::os::interrupted;
 use crate::provenance::Digest;
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::Path;
@@ -27,7 +29,8 @@ pub const COMMAND: Command = Command {
     about: "Train the network on images and their labels",
     details: "Every epoch goes once through the images in an order of its own, in batches; then the network is tried on the \
               validation images. DIR holds best.safetensors (the epoch of least validation loss; of training loss where \
-              nothing validates), last.safetensors (everything that going on takes), epochs.csv and curve.png. After Ctrl-C, \
+              nothing validates), last.safetensors (everything that going on takes), epochs.csv and curve.png; \
+              with --fast also steps.csv, the loss and its scale at every step. After Ctrl-C, \
               or a crash, --resume goes on from last.safetensors and ends with the same bits as if nothing had happened; \
               --epochs may be raised then.",
     examples: "  tomolith net train --input x.npy --labels y.npy --validation-input vx.npy --validation-labels vy.npy \\\n    \
@@ -76,6 +79,7 @@ pub const TRAINING: &[Opt] = &[
         "best.safetensors is the epoch of least loss; of greatest accuracy, or the last: what the authors kept and used",
     )
     .default("loss"),
+    FAST,
     DEVICE,
     Opt::new("stop-after", Takes::Number("TIME"), "Save and stop after this time, such as 50min; --resume goes on"),
 ];
@@ -215,7 +219,7 @@ pub fn recipe(s: &Settings, network: &Network, seed: u64) -> Result<(Recipe, Str
     ) + &match s.text("keep")? {
         Some(keep) if keep != "loss" => format!("keep {keep}\n"),
         _ => String::new(),
-    };
+    } + if s.is_on("fast")? { "fast\n" } else { "" };
     Ok((recipe, about))
 }
 
@@ -306,13 +310,17 @@ pub fn train(
         c.talk.warn("nothing validates: the schedule watches the training loss, which falls also when nothing general is learnt");
     }
     // Before anything is written: a device that is not there leaves no folder.
-    let device = Device::open(c)?;
+    let fast = s.is_on("fast")?;
+    let device = Device::open_as(c, fast)?;
+    if fast {
+        device.only_gpu("training in 16 bits")?;
+    }
     let classes = network.config.classes;
     let [h, w] = training.size();
     let shape = Shape::new(recipe.batch.min(training.len()), 1, h, w);
     super::check_memory(shape, || Trainer::memory(&network, shape, recipe.options.leaf))?;
-    let [last, best, table, picture] =
-        ["last.safetensors", "best.safetensors", "epochs.csv", "curve.png"].map(|name| folder.join(name));
+    let [last, best, table, picture, scales] =
+        ["last.safetensors", "best.safetensors", "epochs.csv", "curve.png", "steps.csv"].map(|name| folder.join(name));
     std::fs::create_dir_all(folder).map_err(|e| Error::writing(folder, &e))?;
     let _lock = own(folder, "training")?;
     let mut course = if resume {
@@ -329,10 +337,14 @@ pub fn train(
     let progress = Progress::new(&c.talk, "train", "steps");
     let (start, before) = (Instant::now(), course.trainer.steps);
     let mut silent = false;
+    let scaled = fast.then(|| Scales::of(&scales, &course.trainer)).transpose()?;
+    let scaled = RefCell::new(scaled);
+    let write_scales = || scaled.borrow().as_ref().map_or(Ok(()), |s| write_text(&scales, &s.0, true));
     let event = |course: &Course, event: Event| -> Result<bool> {
         match event {
             Event::Step(loss) => {
                 silent |= loss == 0.0;
+                scaled.borrow_mut().as_mut().into_iter().for_each(|s| s.add(&course.trainer, loss));
                 progress.update(u64::from(course.trainer.steps), total, 0);
             }
             Event::Epoch(epoch, _) => {
@@ -346,6 +358,7 @@ pub fn train(
                 }
                 write_text(&table, &table_of(&course.epochs, classes), true)?;
                 curve::write(&picture, &course.epochs, true)?;
+                write_scales()?;
                 course.write(&last, recipe.options.seed, about)?;
                 let done = (course.trainer.steps - before) as f64 / steps as f64 * training.len() as f64;
                 let rate = done / start.elapsed().as_secs_f64().max(1e-9);
@@ -368,6 +381,7 @@ pub fn train(
         if last.exists() { e.help(format!("the last whole epoch is in {}", last.display())) } else { e }
     })?;
     if ended == Ended::Paused {
+        write_scales()?;
         course.write(&last, recipe.options.seed, about)?;
         let why = if interrupted() { "interrupted" } else { "the time of --stop-after is over" };
         let what = format!("{why}; step {} is kept", course.trainer.steps);
@@ -381,6 +395,25 @@ pub fn train(
     }
     c.out.line(format!("weights {}", super::digest(&course.trainer.network).hex()))?;
     Ok(course.epochs.get(n).cloned())
+}
+
+/// The per-step log of a training whose loss is scaled: a line per try of a step, skipped ones too.
+struct Scales(String);
+
+impl Scales {
+    const HEADER: &str = "try,steps,skipped,loss,next_loss_scale\n";
+
+    /// That of a training that begins or, as far as the training had come when it was written, goes on.
+    fn of(path: &Path, trainer: &Trainer) -> Result<Scales> {
+        let tries = (trainer.steps + trainer.scale.skipped) as usize;
+        let before = if tries > 0 { read_text(path)? } else { String::new() };
+        let lines: String = before.lines().skip(1).take(tries).map(|line| format!("{line}\n")).collect();
+        Ok(Scales(format!("{}{lines}", Self::HEADER)))
+    }
+    fn add(&mut self, trainer: &Trainer, loss: f64) {
+        let (steps, scale) = (trainer.steps, &trainer.scale);
+        let _ = writeln!(self.0, "{},{steps},{},{loss},{}", steps + scale.skipped, scale.skipped, scale.factor());
+    }
 }
 
 fn table_of(epochs: &[Epoch], classes: usize) -> String {

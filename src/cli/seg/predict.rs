@@ -3,6 +3,7 @@
 use super::patches::planes;
 use crate::cli::device::{DEVICE, Device};
 use crate::cli::labels::{CLASSES, OVERWRITE, classes, written};
+use crate::cli::net::FAST;
 use crate::cli::net::probability;
 use crate::cli::options::{Opt, Takes};
 use crate::cli::passes::{made, remove};
@@ -67,6 +68,7 @@ pub const COMMAND: Command = Command {
                 "Moments of BatchNorm with --passes; batch: each window's own",
             )
             .default("running"),
+            FAST,
             DEVICE,
             CLASSES,
             Opt::new("output", Takes::Value("DIR/NAME"), "Where to write, without extension").short('o'),
@@ -230,6 +232,11 @@ fn run(c: &Context) -> Result<()> {
     let mut inputs = vec![InputFile::of("weights", &weights_path)?];
     inputs.extend(with_role(source.inputs()?, "volume"));
     inputs.extend(table);
+    let fast = s.is_on("fast")?;
+    let device = Device::open_as(c, fast)?;
+    if fast && passes > 1 {
+        device.only_gpu("dropout in 16 bits")?;
+    }
     let mut params = vec![
         ("plane", planes.iter().map(|p| p.name()).collect::<Vec<_>>().join(",").into()),
         ("grey_low", grey.low.into()),
@@ -244,14 +251,18 @@ fn run(c: &Context) -> Result<()> {
     if of_batch {
         params.push(("batchnorm", "batch".into()));
     }
+    // What strict mode computes has the same name on every device.
+    if fast {
+        params.push(("arithmetic", if device.is_cpu() { "bf16" } else { "fp16" }.into()));
+    }
     let params = Json::obj(params);
-    let device = Device::open(c)?;
+    let halves = (fast && device.is_cpu()).then_some(c.isa);
     let outputs = Outputs { base: base.clone(), maps, classes: &classes, params, inputs, overwrite };
     if let [_, _, ..] = planes[..] {
         if passes > 1 {
             return Err(Error::usage("--passes of several planes").help("give one plane, or leave --passes out"));
         }
-        let mut net = Net::new(&network, device.clone());
+        let mut net = Net::new(&network, device.clone(), halves);
         let manifest =
             several(c, &outputs, &planes, grey, &windows, &mut net, source.as_ref()).map_err(|e| e.at(&input))?;
         return written(c, &base, &manifest);
@@ -276,7 +287,7 @@ fn run(c: &Context) -> Result<()> {
             writers.iter_mut().map(|(map, w)| (*map, w as &mut dyn Sink)).collect();
         let kernels = device.clone();
         let mut net: Box<dyn Logits> = match passes {
-            1 => Box::new(Net::new(&network, kernels)),
+            1 => Box::new(Net::new(&network, kernels, halves)),
             _ => Box::new(Dropping::new(&network, kernels, passes, dropout, seed, of_batch)),
         };
         predict(&view, plane, grey, &windows, net.as_mut(), &mut sinks, &|done, total| {

@@ -64,6 +64,10 @@ impl Plain for f32 {
 impl Plain for f64 {
     const FAILED: f64 = f64::NAN;
 }
+impl Plain for u16 {
+    // NaN as fp16.
+    const FAILED: u16 = 0x7e00;
+}
 impl Plain for i16 {
     const FAILED: i16 = 0;
 }
@@ -314,7 +318,7 @@ impl Device {
             };
             Ok(())
         });
-        Memory { device: self.0.clone(), at, len, bytes, of: std::marker::PhantomData }
+        Memory { device: self.0.clone(), at, len, bytes, made: Mutex::default(), of: std::marker::PhantomData }
     }
     /// Numbers copied to the device.
     pub fn upload<T: Plain>(&self, numbers: &[T]) -> Memory<T> {
@@ -477,6 +481,8 @@ pub struct Memory<T> {
     at: u64,
     len: usize,
     bytes: usize,
+    /// What was made of the numbers, by a key, until they change.
+    made: Mutex<BTreeMap<usize, Arc<dyn Any + Send + Sync>>>,
     of: std::marker::PhantomData<T>,
 }
 
@@ -492,6 +498,20 @@ impl<T: Plain> Memory<T> {
     /// The address of a number, for a kernel.
     pub fn at(&self, index: usize) -> Address {
         Address(self.at + (index * size_of::<T>()) as u64)
+    }
+    /// What `make` makes of the numbers: once, until they change.
+    pub fn made<M: Any + Send + Sync>(&self, key: usize, make: impl FnOnce() -> M) -> Arc<M> {
+        let mut made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(there) = made.get(&key).and_then(|there| there.clone().downcast::<M>().ok()) {
+            return there;
+        }
+        let new = Arc::new(make());
+        made.insert(key, new.clone());
+        new
+    }
+    /// The numbers are about to change.
+    pub fn changes(&self) {
+        self.made.lock().unwrap_or_else(PoisonError::into_inner).clear();
     }
     /// Copies the numbers here, when everything before is computed.
     pub fn read(&self) -> Vec<T> {
@@ -547,4 +567,5 @@ pub trait Argument {
 }
 impl Argument for Address {}
 impl Argument for i32 {}
+impl Argument for f32 {}
 impl Argument for i64 {}

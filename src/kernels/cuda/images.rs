@@ -14,8 +14,24 @@ macro_rules! images {
 pub const KIND: &str = "PTX of compute capability 8.0, compiled by the driver";
 
 /// PTX by the file of `kernels` that it was made of.
-const IMAGES: [(&str, &str); 9] =
-    images!("adam", "batchnorm", "conv", "cross_entropy", "filter", "maps", "narrow", "pool", "weight_gradient");
+const IMAGES: [(&str, &str); 16] = images!(
+    "adam",
+    "batchnorm",
+    "conv",
+    "cross_entropy",
+    "fast_batchnorm",
+    "fast_conv",
+    "fast_cross_entropy",
+    "fast_filter",
+    "fast_narrow",
+    "fast_pool",
+    "fast_weight_gradient",
+    "filter",
+    "maps",
+    "narrow",
+    "pool",
+    "weight_gradient"
+);
 
 /// A kernel: which file holds it, and how many bytes each of its arguments has.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -5,6 +5,7 @@
 //! | [`driver`] | the driver's calls, its errors, memory |
 //! | [`images`] | the kernels as the program carries them |
 //! | `arguments` | what kernels are given |
+//! | [`fast`] | the same on tensor cores, of fp16: near the definition |
 //!
 //! Numbers stay on the device ([`super::buffer`]). What crosses the bus in a training step: images and labels to the
 //! device; moments, sums and losses, some numbers per channel or row, from it, and what is made of them for each channel
@@ -12,6 +13,7 @@
 
 mod arguments;
 pub mod driver;
+pub mod fast;
 pub mod images;
 
 use super::adam::{self, Adam};
@@ -95,7 +97,10 @@ impl Cuda {
             Some(there) => (there.clone(), false),
             None => (Arc::new(self.device.memory::<P>(len)) as Arc<dyn There<P>>, true),
         };
-        let at = self.own(&there.0).map_or(Address::NONE, |memory| memory.at(0));
+        let at = self.own(&there.0).map_or(Address::NONE, |memory| {
+            memory.changes();
+            memory.at(0)
+        });
         buffer.only_there(there.0);
         (at, there.1)
     }
@@ -103,6 +108,7 @@ impl Cuda {
     fn changed<P: Pixel + Plain>(&self, buffer: &mut Buffer<P>) -> Address {
         let at = self.at(buffer);
         if let Some(there) = buffer.on_device().cloned() {
+            self.own(&there).into_iter().for_each(Memory::changes);
             buffer.only_there(there);
         }
         at
@@ -159,6 +165,33 @@ impl Cuda {
             Activated { scale: at(0), shift: at(1), mean: at(2), slope: a.slope, dropout: a.dropout.into() };
         let more = (3..parts.len()).map(at).collect();
         (activated, memory, more)
+    }
+    /// Losses of logits at an address, by a kernel that writes their gradient to another.
+    fn losses(
+        &self,
+        kernel: &'static str,
+        s: Shape,
+        [x, dx]: [Address; 2],
+        labels: &[i16],
+        weights: &[f32],
+        total: f64,
+    ) -> Loss {
+        let d = &self.device;
+        let (pixels, rows) = (s.n * s.h * s.w, s.n * s.h);
+        let factors: Vec<f32> = (0..weights.len()).map(|k| cross_entropy::factor(k as i16, weights, total)).collect();
+        let (labels_there, weights_there, factors_there) = (d.upload(labels), d.upload(weights), d.upload(&factors));
+        let (losses, sums, correct) = (d.memory::<f32>(pixels), d.memory::<f32>(rows), d.upload(&[0u32]));
+        let (losses_at, correct_at) = (losses.at(0), correct.at(0));
+        let (labels_at, weights_at, factors_at) = (labels_there.at(0), weights_there.at(0), factors_there.at(0));
+        let (classes, extent) = (weights.len() as i32, Extent::from(s));
+        let arguments: [&dyn Argument; 9] =
+            [&x, &labels_at, &weights_at, &factors_at, &classes, &extent, &dx, &losses_at, &correct_at];
+        d.launch(kernel, [pixels.div_ceil(128) as u32, 1], 128, &arguments);
+        let grid = [rows.div_ceil(ROWS) as u32, 1];
+        d.launch("row_losses", grid, 128, &[&losses_at, &(rows as i32), &(s.w as i32), &sums.at(0)]);
+        let rows = sums.read().into_iter().map(f64::from).collect();
+        let correct = correct.read().first().map_or(0, |&n| u64::from(n));
+        cross_entropy::join(vec![(rows, correct)], labels, total)
     }
     /// K sums per band and channel by a kernel, joined to K per channel.
     fn sums_of<const K: usize>(
@@ -358,23 +391,8 @@ impl Kernels for Cuda {
         self.each("max_pool_gradient", numbers(s), &[&x_at, &dy_at, &dx_at, &Extent::from(s)]);
     }
     fn cross_entropy(&self, x: &Maps<Lane>, labels: &[i16], weights: &[f32], total: f64, dx: &mut Maps<Lane>) -> Loss {
-        let (s, d) = (x.shape(), &self.device);
-        let (pixels, rows) = (s.n * s.h * s.w, s.n * s.h);
-        let factors: Vec<f32> = (0..weights.len()).map(|k| cross_entropy::factor(k as i16, weights, total)).collect();
-        let (labels_there, weights_there, factors_there) = (d.upload(labels), d.upload(weights), d.upload(&factors));
-        let (losses, sums, correct) = (d.memory::<f32>(pixels), d.memory::<f32>(rows), d.upload(&[0u32]));
-        let (x_at, dx_at, losses_at, correct_at) =
-            (self.at(x.buffer()), self.output_maps(dx), losses.at(0), correct.at(0));
-        let (labels_at, weights_at, factors_at) = (labels_there.at(0), weights_there.at(0), factors_there.at(0));
-        let (classes, extent) = (weights.len() as i32, Extent::from(s));
-        let arguments: [&dyn Argument; 9] =
-            [&x_at, &labels_at, &weights_at, &factors_at, &classes, &extent, &dx_at, &losses_at, &correct_at];
-        d.launch("cross_entropy", [pixels.div_ceil(128) as u32, 1], 128, &arguments);
-        let grid = [rows.div_ceil(ROWS) as u32, 1];
-        d.launch("row_losses", grid, 128, &[&losses_at, &(rows as i32), &(s.w as i32), &sums.at(0)]);
-        let rows = sums.read().into_iter().map(f64::from).collect();
-        let correct = correct.read().first().map_or(0, |&n| u64::from(n));
-        cross_entropy::join(vec![(rows, correct)], labels, total)
+        let at = [self.at(x.buffer()), self.output_maps(dx)];
+        self.losses("cross_entropy", x.shape(), at, labels, weights, total)
     }
     fn adam(&self, adam: Adam, p: &mut Buffer<Lane>, g: &Buffer<Lane>, m: &mut Buffer<Lane>, v: &mut Buffer<Lane>) {
         // What has one number per channel was put together here, and is looked at here in the next step.
@@ -424,6 +442,16 @@ impl Kernels for Cuda {
     }
     fn lanes_are_outputs(&self) -> bool {
         false
+    }
+    fn scale(&self, x: &mut Buffer<Lane>, factor: f32) {
+        if x.is_empty() {
+            return;
+        }
+        if per_channel(x) {
+            return x.iter_mut().for_each(|x| x.0.iter_mut().for_each(|v| *v *= factor));
+        }
+        let count = x.len() * LANES;
+        self.each("scale", count, &[&self.changed(x), &factor, &(count as i64)]);
     }
     fn check(&self) -> Result<()> {
         self.device.check()

@@ -1,0 +1,588 @@
+//! L2. The kernels on tensor cores (`kernels/fast_*.cu`): maps of fp16, sums of f32; near the definition, not identical to
+//! it, and the same bits on every run of one device model.
+//!
+//! ```text
+//! y = fp16( PReLU(b + Σ x·w) + r )       x, r: fp16 of what was stored; w: fp16 of f32 weights
+//! |y − exact| ≤ ( 2·u + u² + 9/8·n·2⁻²³ )·(Σ |x|·|w| + |b|)   before y is stored, by u·|y| + 2⁻²⁵ at most;  u = 2⁻¹¹
+//! ```
+//!
+//! for n terms: fp16 keeps 11 bits, so x and w are each rounded by u of themselves or less, and their product is exact in
+//! f32. A tensor core lines sixteen products and the sum so far up with the largest of them and cuts each off at 2⁻²³ of it
+//! or finer (Fasi et al. 2021): 17 cuts, and one of the sum, for sixteen terms. Numbers below 2⁻¹⁴ are multiples of 2⁻²⁴, those above 65504 infinite. Two ends keep f32: the image, and the
+//! logits ([`Kernels::logits`]).
+//!
+//! It is one more [`Kernels`]: plan, tape and optimizer are those of strict mode, and weights, their gradients and moments
+//! are in f32 where they were. Who holds maps sees [`Lane`]s; on the device they are [`Pixels`].
+
+use super::arguments::{Extent, Places, Source, Stencilled, TAPS};
+use super::driver::{Address, Argument, Device, Memory, Plain};
+use super::{Cuda, MOST_BLOCKS};
+use crate::error::{Error, Result};
+use crate::kernels::Kernels;
+use crate::kernels::adam::Adam;
+use crate::kernels::batchnorm::{Activation, Backward, GradientSums, Moments};
+use crate::kernels::buffer::{Buffer, There};
+use crate::kernels::conv::{Add, Convolution};
+use crate::kernels::cross_entropy::Loss;
+use crate::kernels::filter::FilterShape;
+use crate::kernels::maps::{BORDER, Maps, Pixel, Shape};
+use crate::kernels::weight_gradient::WeightGradient;
+use crate::num::lanes::{LANES, Lane};
+use half::f16;
+use std::any::Any;
+use std::sync::Arc;
+
+/// A GPU that computes in fp16.
+#[derive(Clone)]
+pub struct Fast {
+    cuda: Cuda,
+}
+
+/// Channels that are copied at once.
+const UNIT: usize = 8;
+/// Depth of a chunk of a product.
+const CHUNK: usize = 32;
+/// Threads of a block of sums.
+const SUMMING: usize = 256;
+/// Pixels that share a block of random bits.
+const RUN: usize = super::RUN;
+/// Numbers that a block joins from parts.
+const JOINED: usize = 4;
+/// Blocks below which a convolution takes smaller tiles.
+const FEW_BLOCKS: usize = super::FEW_BLOCKS;
+/// Blocks that the pixels of a gradient by weights are cut for, and least pixels of a chunk.
+const GRADIENT_BLOCKS: usize = 1024;
+const LEAST_PIXELS: usize = 1024;
+/// Pixels that such a block multiplies at a time.
+const PASS: usize = 32;
+
+/// A number of maps on the device.
+trait Number: Plain {
+    /// Numbers of a pixel of c channels.
+    fn width(c: usize) -> usize;
+    fn wide(self) -> f32;
+    fn of(v: f32) -> Self;
+}
+/// fp16, in units of eight channels.
+impl Number for u16 {
+    fn width(c: usize) -> usize {
+        c.next_multiple_of(UNIT)
+    }
+    fn wide(self) -> f32 {
+        f16::from_bits(self).to_f32_const()
+    }
+    fn of(v: f32) -> u16 {
+        f16::from_f32_const(v).to_bits()
+    }
+}
+/// Logits, as many as there are.
+impl Number for f32 {
+    fn width(c: usize) -> usize {
+        c
+    }
+    fn wide(self) -> f32 {
+        self
+    }
+    fn of(v: f32) -> f32 {
+        v
+    }
+}
+
+/// Maps on the device: \[sample\]\[row\]\[column\]\[channel\].
+struct Pixels<T> {
+    memory: Memory<T>,
+    shape: Shape,
+}
+
+impl<T: Number> Pixels<T> {
+    fn count(s: Shape) -> usize {
+        s.n * s.h * s.w * T::width(s.c)
+    }
+    /// Places of a pixel's sixteen channels in lanes, and of their first in pixels.
+    fn places(s: Shape) -> impl Iterator<Item = (usize, usize, usize)> {
+        let rows = (0..s.n).flat_map(move |n| (0..s.h).map(move |y| (n, y)));
+        let groups = rows.flat_map(move |(n, y)| (0..s.groups::<Lane>()).map(move |g| (n, y, g)));
+        groups.flat_map(move |(n, y, g)| {
+            let plane = (n * s.groups::<Lane>() + g) * s.plane() + (y + BORDER) * s.pitch() + BORDER;
+            let pixel = (n * s.h + y) * s.w;
+            (0..s.w).map(move |x| (plane + x, (pixel + x) * T::width(s.c) + g * LANES, (s.c - g * LANES).min(LANES)))
+        })
+    }
+    fn of_lanes(lanes: &[Lane], s: Shape) -> Vec<T> {
+        let mut numbers = vec![T::of(0.0); Self::count(s)];
+        for (from, to, c) in Self::places(s) {
+            numbers[to..to + c].iter_mut().zip(&lanes[from].0).for_each(|(to, &v)| *to = T::of(v));
+        }
+        numbers
+    }
+}
+
+impl<T: Number> There<Lane> for Pixels<T> {
+    fn read(&self) -> Vec<Lane> {
+        let numbers = self.memory.read();
+        let mut lanes = vec![Lane::ZERO; Maps::<Lane>::positions(self.shape)];
+        for (to, from, c) in Self::places(self.shape) {
+            lanes[to].0.iter_mut().zip(&numbers[from..from + c]).for_each(|(to, v)| *to = v.wide());
+        }
+        lanes
+    }
+    fn any(&self) -> &dyn Any {
+        self
+    }
+}
+
+/// `FastSource` of kernels/fast_conv.cu.
+#[derive(Clone, Copy)]
+#[repr(C)]
+struct FastSource {
+    data: Address,
+    units: i32,
+}
+
+/// `FastConvolution` of kernels/fast_conv.cu.
+#[derive(Clone, Copy)]
+#[repr(C)]
+struct FastConvolution {
+    sources: [FastSource; 2],
+    input: Extent,
+    output: Extent,
+    stride: i32,
+    step: i32,
+    phase: [i32; 2],
+    taps: i32,
+    offsets: [[i32; TAPS]; 2],
+    chunks: i32,
+    weights: Address,
+    bias: Address,
+    has_slope: i32,
+    slope: f32,
+    add: Address,
+    y: Address,
+}
+
+/// `FastFilter` of kernels/fast_filter.cu.
+#[derive(Clone, Copy)]
+#[repr(C)]
+struct FastFilter {
+    weights: Address,
+    to: Address,
+    taps: i32,
+    weight: [i32; TAPS],
+    per_group: i32,
+    slots: i32,
+    channels: [i32; 2],
+    groups: i32,
+    depth: i32,
+}
+
+/// `FastWalk` of kernels/fast_weight_gradient.cu.
+#[derive(Clone, Copy)]
+#[repr(C)]
+struct FastWalk {
+    data: Address,
+    units: i32,
+    size: [i32; 2],
+    step: i32,
+    offsets: [[i32; TAPS]; 2],
+}
+
+/// `FastGradient` of kernels/fast_weight_gradient.cu.
+#[derive(Clone, Copy)]
+#[repr(C)]
+struct FastGradient {
+    x: [FastWalk; 2],
+    dy: FastWalk,
+    extent: [i32; 3],
+    chunk: i32,
+    taps: i32,
+    slots: i32,
+    groups: i32,
+    first_slots: i32,
+    parts: Address,
+}
+
+impl Argument for FastConvolution {}
+impl Argument for FastFilter {}
+impl Argument for FastGradient {}
+
+/// Units of eight channels.
+fn units(c: usize) -> usize {
+    c.div_ceil(UNIT)
+}
+
+/// Runs of eight pixels of a row.
+fn runs(s: Shape) -> usize {
+    s.n * s.h * s.w.div_ceil(RUN)
+}
+
+impl Fast {
+    /// The tensor cores of a GPU.
+    pub fn new(cuda: Cuda) -> Fast {
+        Fast { cuda }
+    }
+    /// The device.
+    pub fn device(&self) -> &Device {
+        self.cuda.device()
+    }
+
+    /// The device's own maps behind others.
+    fn own<'a, T: Number>(&self, there: &'a Arc<dyn There<Lane>>, shape: Shape) -> Option<&'a Pixels<T>> {
+        let pixels = there.any().downcast_ref::<Pixels<T>>();
+        pixels.filter(|p| p.memory.is_of(self.device()) && p.shape == shape)
+    }
+    /// Where maps are; they are rounded and copied there if need be.
+    fn at<T: Number>(&self, maps: &Maps<Lane>) -> Address {
+        let shape = maps.shape();
+        let copy = |lanes: &[Lane]| -> Arc<dyn There<Lane>> {
+            Arc::new(Pixels { memory: self.device().upload(&Pixels::<T>::of_lanes(lanes, shape)), shape })
+        };
+        let foreign = || self.device().fail(Error::bug("maps of another GPU or another arithmetic"));
+        self.own::<T>(maps.buffer().there(copy), shape).map_or_else(foreign, |p| p.memory.at(0))
+    }
+    /// Memory that a kernel is about to fill: the maps' own, or new.
+    fn output<T: Number>(&self, maps: &mut Maps<Lane>) -> Address {
+        let shape = maps.shape();
+        let own = maps.buffer().on_device().filter(|there| self.own::<T>(there, shape).is_some()).cloned();
+        let there = own.unwrap_or_else(|| {
+            Arc::new(Pixels { memory: self.device().memory::<T>(Pixels::<T>::count(shape)), shape })
+        });
+        let at = self.own::<T>(&there, shape).map_or(Address::NONE, |p| p.memory.at(0));
+        maps.buffer_mut().only_there(there);
+        at
+    }
+    /// Maps that a convolution reads, which are lanes unless they are the image.
+    fn source<P: Pixel>(&self, maps: &Maps<P>) -> Source {
+        let (any, s): (&dyn Any, Shape) = (maps, maps.shape());
+        let c = s.c;
+        if s.n * s.h * s.w * units(c) > i32::MAX as usize {
+            self.device().fail(Error::device("maps of more than 32 GB on a GPU").help("take fewer images in a batch"));
+        }
+        match any.downcast_ref::<Maps<Lane>>() {
+            Some(maps) => Source { data: self.at::<u16>(maps), channels: c as i32, planes: units(c) as i32 },
+            None => self.cuda.source(maps),
+        }
+    }
+    fn sources<P: Pixel>(&self, maps: &[&Maps<P>]) -> [Source; 2] {
+        self.cuda.two_sources(maps.len());
+        let mut sources = [self.source(maps[0]); 2];
+        // Where there is no second, nothing is read; its address is one all the same, as copies want it.
+        match maps.get(1) {
+            Some(second) => sources[1] = self.source(second),
+            None => (sources[1].channels, sources[1].planes) = (0, 0),
+        }
+        sources
+    }
+    /// Where y is, and what is added: fp16, or logits.
+    fn outputs<T: Number>(&self, add: Add, y: &mut Maps<Lane>) -> (Address, Address) {
+        match add {
+            Add::Nothing => (self.output::<T>(y), Address::NONE),
+            Add::Maps(maps) => (self.output::<T>(y), self.at::<u16>(maps)),
+            Add::Output => {
+                let at = self.at::<T>(y);
+                let there = y.buffer().on_device().cloned();
+                there.into_iter().for_each(|there| y.buffer_mut().only_there(there));
+                (at, at)
+            }
+        }
+    }
+
+    /// The weights of each stencil as a matrix: made when they are first wanted, and again when they have changed. One set
+    /// of stencils belongs to a buffer's weights: those of its convolution, or of its gradient.
+    fn matrices<P: Pixel>(&self, call: &Convolution<P>, out: Shape) -> Arc<Vec<Memory<u16>>> {
+        let make = |weights: Address| -> Vec<Memory<u16>> {
+            call.stencils.iter().map(|s| self.matrix(call, out, s, weights)).collect()
+        };
+        let Some((buffer, first)) = call.weights.buffer() else {
+            let numbers = self.device().upload(call.weights.slice());
+            return Arc::new(make(numbers.at(0)));
+        };
+        let at = self.cuda.view(call.weights).at;
+        let memory = buffer.on_device().and_then(|there| self.cuda.own::<Lane>(there));
+        memory.map_or_else(|| Arc::new(Vec::new()), |memory| memory.made(first, || make(at)))
+    }
+    fn matrix<P: Pixel>(
+        &self,
+        call: &Convolution<P>,
+        out: Shape,
+        stencil: &crate::kernels::stencil::Stencil,
+        weights: Address,
+    ) -> Memory<u16> {
+        let (groups, depth) = (out.groups::<Lane>(), depth(call, stencil.taps.len()));
+        let to = self.device().memory::<u16>(groups * LANES * depth);
+        let (mut weight, mut channels) = ([0; TAPS], [0; 2]);
+        weight.iter_mut().zip(&stencil.taps).for_each(|(to, tap)| *to = tap.weight as i32);
+        channels.iter_mut().zip(call.sources).for_each(|(to, maps)| *to = maps.shape().c as i32);
+        let slots: usize = call.sources.iter().map(|s| s.shape().groups::<Lane>() * LANES).sum();
+        let arguments = FastFilter {
+            weights,
+            to: to.at(0),
+            taps: stencil.taps.len() as i32,
+            weight,
+            per_group: call.per_group() as i32,
+            slots: slots as i32,
+            channels,
+            groups: groups as i32,
+            depth: depth as i32,
+        };
+        self.device().launch("fast_filter", [depth.div_ceil(256) as u32, groups as u32], 256, &[&arguments]);
+        to
+    }
+
+    /// The image's convolution, or that to the logits.
+    fn end<P: Pixel>(&self, call: &Convolution<P>, y: &mut Maps<Lane>, image: bool) {
+        let (out, sources) = (y.shape(), self.sources(call.sources));
+        let (weights, bias) = (self.cuda.view(call.weights), self.cuda.view(call.bias));
+        let (y_at, add) = if image { self.outputs::<u16>(call.add, y) } else { self.outputs::<f32>(call.add, y) };
+        let at = Places { sources, weights: weights.at, bias: bias.at, add, y: y_at };
+        for s in call.stencils {
+            let arguments = Stencilled::new(call, s, out, &at);
+            let size = |size: usize, phase: usize| (size - phase.min(size)).div_ceil(s.step);
+            let pixels = out.n * size(out.h, s.phase[0]) * size(out.w, s.phase[1]);
+            let (kernel, grid) = if image {
+                ("fast_convolve_image", [(pixels * units(out.c)).div_ceil(128), 1])
+            } else {
+                ("fast_convolve_logits", [pixels.div_ceil(256), units(out.c)])
+            };
+            self.device().launch(kernel, grid.map(|n| n as u32), 128, &[&arguments]);
+        }
+        drop((weights.kept, bias.kept));
+    }
+
+    /// A kernel that sums blocks of runs, K numbers a channel, and how many blocks there are: \[k\]\[channel\]\[block\].
+    fn parts<T: Plain>(&self, s: Shape, kernel: &'static str, k: usize, given: &[&dyn Argument]) -> (Memory<T>, i32) {
+        let side = units(s.c).next_power_of_two().min(4);
+        let blocks = runs(s).div_ceil(SUMMING / side);
+        let parts = self.device().memory::<T>(k * u16::width(s.c) * blocks);
+        let (extent, beside, to) = (Extent::from(s), side as i32, parts.at(0));
+        let mut arguments = given.to_vec();
+        arguments.extend([&extent as &dyn Argument, &beside, &to]);
+        let grid = [blocks as u32, units(s.c).div_ceil(side) as u32];
+        self.device().launch(kernel, grid, SUMMING as u32, &arguments);
+        (parts, blocks as i32)
+    }
+    /// Parts of each row joined.
+    fn joined<T: Plain>(&self, kernel: &'static str, rows: usize, (parts, blocks): (Memory<T>, i32)) -> Vec<T> {
+        let all = self.device().memory::<T>(rows);
+        let arguments: [&dyn Argument; 4] = [&parts.at(0), &(rows as i32), &blocks, &all.at(0)];
+        self.device().launch(kernel, [rows.div_ceil(JOINED) as u32, 1], 128, &arguments);
+        all.read()
+    }
+    /// A kernel with a thread for each run and unit.
+    fn each_run(&self, kernel: &'static str, s: Shape, arguments: &[&dyn Argument]) {
+        self.device().launch(kernel, [(runs(s) * units(s.c)).div_ceil(128) as u32, 1], 128, arguments);
+    }
+}
+
+/// Depth of a product, in whole chunks.
+fn depth<P: Pixel>(call: &Convolution<P>, taps: usize) -> usize {
+    let per_tap: usize = call.sources.iter().map(|s| u16::width(s.shape().c)).sum();
+    (taps * per_tap).next_multiple_of(CHUNK)
+}
+
+/// Offsets from the pixel itself, which stand from the border's corner.
+fn offsets(of: impl Iterator<Item = [usize; 2]>) -> [[i32; TAPS]; 2] {
+    let mut to = [[0; TAPS]; 2];
+    of.enumerate().for_each(|(i, o)| (0..2).for_each(|axis| to[axis][i] = o[axis] as i32 - BORDER as i32));
+    to
+}
+
+impl Kernels for Fast {
+    fn convolve<P: Pixel>(&self, call: &Convolution<P>, y: &mut Maps<Lane>) {
+        if P::CHANNELS == 1 {
+            return self.end(call, y, true);
+        }
+        let (out, sources) = (y.shape(), self.sources(call.sources));
+        let (matrices, bias) = (self.matrices(call, out), self.cuda.view(call.bias));
+        let (y_at, add) = self.outputs::<u16>(call.add, y);
+        for (s, weights) in call.stencils.iter().zip(matrices.iter()) {
+            let arguments = FastConvolution {
+                sources: sources.map(|s| FastSource { data: s.data, units: s.planes }),
+                input: call.sources[0].shape().into(),
+                output: out.into(),
+                stride: s.stride as i32,
+                step: s.step as i32,
+                phase: s.phase.map(|v| v as i32),
+                taps: s.taps.len() as i32,
+                offsets: offsets(s.taps.iter().map(|tap| tap.offset)),
+                chunks: (depth(call, s.taps.len()) / CHUNK) as i32,
+                weights: weights.at(0),
+                bias: bias.at,
+                has_slope: i32::from(call.slope.is_some()),
+                slope: call.slope.unwrap_or(0.0),
+                add,
+                y: y_at,
+            };
+            let size = |size: usize, phase: usize| (size - phase.min(size)).div_ceil(s.step);
+            let pixels = out.n * size(out.h, s.phase[0]) * size(out.w, s.phase[1]);
+            let width = u16::width(out.c);
+            let few = |tile: [usize; 2]| pixels.div_ceil(tile[0]) * width.div_ceil(tile[1]) < FEW_BLOCKS;
+            let (kernel, tile, threads) = match width {
+                0..=8 => ("fast_convolve_128x8", [128, 8], 128),
+                9..=32 => ("fast_convolve_128x32", [128, 32], 128),
+                33..=64 if !few([128, 64]) => ("fast_convolve_128x64", [128, 64], 128),
+                65.. if !few([128, 128]) => ("fast_convolve_128x128", [128, 128], 256),
+                _ => ("fast_convolve_64x64", [64, 64], 128),
+            };
+            let grid = [pixels.div_ceil(tile[0]) as u32, width.div_ceil(tile[1]) as u32];
+            self.device().launch(kernel, grid, threads, &[&arguments]);
+        }
+        drop(bias.kept);
+    }
+    fn logits<P: Pixel>(&self, call: &Convolution<P>, y: &mut Maps<Lane>) {
+        if P::CHANNELS == 1 {
+            self.device().fail(Error::bug("logits of an image"));
+            return;
+        }
+        self.end(call, y, false);
+    }
+    fn weight_gradient<P: Pixel>(&self, call: &WeightGradient<P>, dw: &mut Buffer<Lane>) {
+        let (f, (h, w), samples, image) = (call.filter, call.extent(), call.dy.shape().n, P::CHANNELS == 1);
+        let (steps, pairs) = (call.steps(), call.offsets());
+        let (mut of_x, of_dy) = (offsets(pairs.iter().map(|p| p.0)), offsets(pairs.iter().map(|p| p.1)));
+        if image {
+            // Its border is there.
+            of_x.iter_mut().flatten().for_each(|o| *o += BORDER as i32);
+        }
+        let walk = |data, units: i32, s: Shape, step: usize, offsets| FastWalk {
+            data,
+            units,
+            size: [s.h, s.w].map(|v| v as i32),
+            step: step as i32,
+            offsets,
+        };
+        let x = self.sources(call.sources).map(|s| walk(s.data, s.planes, call.sources[0].shape(), steps[0], of_x));
+        let dy = walk(self.at::<u16>(call.dy), units(f.outputs) as i32, call.dy.shape(), steps[1], of_dy);
+        // As many chunks of pixels as the problem says, and no fewer pixels than are worth a block.
+        let (pixels, outputs) = (samples * h * w, f.groups() * LANES);
+        let (kernel, side) = match outputs.min(f.slots()) {
+            _ if image => ("fast_weight_gradient_image", 1),
+            0..=32 => ("fast_weight_gradient_32", 32),
+            33..=64 => ("fast_weight_gradient_64", 64),
+            _ => ("fast_weight_gradient_128", 128),
+        };
+        let tiles = match image {
+            true => f.slots() * f.groups(),
+            false => f.slots().div_ceil(side) * f.taps() * outputs.div_ceil(side),
+        };
+        let most = pixels.div_ceil(LEAST_PIXELS).min(MOST_BLOCKS);
+        let chunk = pixels.div_ceil((GRADIENT_BLOCKS / tiles).clamp(1, most.max(1))).next_multiple_of(PASS);
+        let (chunks, count) = (pixels.div_ceil(chunk), f.len() * LANES);
+        let parts = self.device().memory::<f32>(chunks * count);
+        let arguments = FastGradient {
+            x,
+            dy,
+            extent: [samples, h, w].map(|v| v as i32),
+            chunk: chunk as i32,
+            taps: f.taps() as i32,
+            slots: f.slots() as i32,
+            groups: f.groups() as i32,
+            first_slots: call.sources[0].shape().c.next_multiple_of(f.position) as i32,
+            parts: parts.at(0),
+        };
+        let threads = match side {
+            1 => 144,
+            128 => 256,
+            _ => 128,
+        };
+        self.device().launch(kernel, [tiles as u32, chunks as u32], threads, &[&arguments]);
+        let (dw_at, _) = self.cuda.output(dw);
+        let given: [&dyn Argument; 5] = [&dw_at, &parts.at(0), &(count as i64), &(chunks as i32), &1];
+        self.cuda.each("add_chunks", count, &given);
+    }
+    fn sums(&self, x: &Maps<Lane>) -> Vec<f64> {
+        let (s, at) = (x.shape(), self.at::<u16>(x));
+        let mut sums = self.joined("fast_join_sums", u16::width(s.c), self.parts::<f64>(s, "fast_sums", 1, &[&at]));
+        sums.truncate(s.c);
+        sums
+    }
+    fn moments(&self, x: &Maps<Lane>) -> Vec<Moments> {
+        let (s, at) = (x.shape(), self.at::<u16>(x));
+        let parts = self.parts::<Moments>(s, "fast_moments", 1, &[&at]);
+        let mut moments = self.joined("fast_join_moments", u16::width(s.c), parts);
+        moments.truncate(s.c);
+        moments
+    }
+    fn activate(&self, a: &Activation, x: &Maps<Lane>, residual: Option<&Maps<Lane>>, z: &mut Maps<Lane>) {
+        let (numbers, memory, _) = self.cuda.activation(a, &[]);
+        let residual = residual.map_or(Address::NONE, |r| self.at::<u16>(r));
+        let (x_at, z_at, s) = (self.at::<u16>(x), self.output::<u16>(z), x.shape());
+        self.each_run("fast_activate", s, &[&numbers, &x_at, &residual, &z_at, &Extent::from(s)]);
+        drop(memory);
+    }
+    fn gradient_sums(&self, a: &Activation, x: &Maps<Lane>, dz: &Maps<Lane>) -> Vec<GradientSums> {
+        let (numbers, memory, _) = self.cuda.activation(a, &[]);
+        let (s, x_at, dz_at) = (x.shape(), self.at::<u16>(x), self.at::<u16>(dz));
+        let parts = self.parts::<f64>(s, "fast_gradient_sums", 3, &[&numbers, &x_at, &dz_at]);
+        let (rows, sums) = (u16::width(s.c), self.joined("fast_join_sums", 3 * u16::width(s.c), parts));
+        drop(memory);
+        (0..s.c).map(|c| std::array::from_fn(|k| sums[k * rows + c])).collect()
+    }
+    fn activation_gradient(&self, a: &Activation, b: &Backward, x: &Maps<Lane>, dz: &Maps<Lane>, dx: &mut Maps<Lane>) {
+        let (numbers, memory, more) = self.cuda.activation(a, &[&b.by_x, &b.constant]);
+        let (s, x_at, dz_at, dx_at) = (x.shape(), self.at::<u16>(x), self.at::<u16>(dz), self.output::<u16>(dx));
+        let arguments: [&dyn Argument; 7] = [&numbers, &more[0], &more[1], &x_at, &dz_at, &dx_at, &Extent::from(s)];
+        self.each_run("fast_activation_gradient", s, &arguments);
+        drop(memory);
+    }
+    fn max_pool(&self, x: &Maps<Lane>, y: &mut Maps<Lane>) {
+        let (x_at, y_at, s) = (self.at::<u16>(x), self.output::<u16>(y), y.shape());
+        self.cuda.each("fast_max_pool", s.n * s.h * s.w * units(s.c), &[&x_at, &y_at, &Extent::from(s)]);
+    }
+    fn max_pool_gradient(&self, x: &Maps<Lane>, dy: &Maps<Lane>, dx: &mut Maps<Lane>) {
+        let (x_at, dy_at, dx_at) = (self.at::<u16>(x), self.at::<u16>(dy), self.output::<u16>(dx));
+        let (s, count) = (dy.shape(), dy.shape().n * dy.shape().h * dy.shape().w * units(dy.shape().c));
+        self.cuda.each("fast_max_pool_gradient", count, &[&x_at, &dy_at, &dx_at, &Extent::from(s)]);
+    }
+    fn cross_entropy(&self, x: &Maps<Lane>, labels: &[i16], weights: &[f32], total: f64, dx: &mut Maps<Lane>) -> Loss {
+        let (x_at, dx_at) = (self.at::<f32>(x), self.output::<u16>(dx));
+        self.cuda.losses("fast_cross_entropy", x.shape(), [x_at, dx_at], labels, weights, total)
+    }
+    fn adam(&self, adam: Adam, p: &mut Buffer<Lane>, g: &Buffer<Lane>, m: &mut Buffer<Lane>, v: &mut Buffer<Lane>) {
+        self.cuda.adam(adam, p, g, m, v);
+    }
+    fn swap(&self, filter: &FilterShape, from: &Buffer<Lane>, to: &mut Buffer<Lane>) {
+        self.cuda.swap(filter, from, to);
+    }
+    fn accumulate(&self, sum: &mut Buffer<Lane>, x: &Buffer<Lane>) {
+        self.cuda.accumulate(sum, x);
+    }
+    fn all_finite(&self, x: &Buffer<Lane>) -> bool {
+        self.cuda.all_finite(x)
+    }
+    fn lanes_are_outputs(&self) -> bool {
+        false
+    }
+    fn sixteen_bits(&self) -> bool {
+        true
+    }
+    fn scale(&self, x: &mut Buffer<Lane>, factor: f32) {
+        self.cuda.scale(x, factor);
+    }
+    fn check(&self) -> Result<()> {
+        self.cuda.check()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn maps_go_to_units_and_back() {
+        for s in [Shape::new(2, 5, 3, 4), Shape::new(1, 33, 2, 1), Shape::new(1, 16, 1, 3)] {
+            let values: Vec<f32> = (0..s.len()).map(|i| i as f32 - 7.5).collect();
+            let maps = Maps::<Lane>::from_nchw(s, &values);
+            let numbers = Pixels::<u16>::of_lanes(maps.data(), s);
+            assert_eq!(numbers.len(), s.n * s.h * s.w * s.c.next_multiple_of(8));
+            let at = |n: usize, c: usize, y: usize, x: usize| {
+                numbers[((n * s.h + y) * s.w + x) * s.c.next_multiple_of(8) + c].wide()
+            };
+            assert_eq!(at(s.n - 1, s.c - 1, s.h - 1, s.w - 1), maps.at(s.n - 1, s.c - 1, s.h - 1, s.w - 1));
+            assert_eq!(at(0, 1, s.h - 1, 0), maps.at(0, 1, s.h - 1, 0));
+            assert_eq!(Pixels::<f32>::of_lanes(maps.data(), s).len(), s.len());
+        }
+        // Eleven bits, to even; beyond the largest, infinite.
+        let rounded = [1.0 + 1.0 / 2048.0, 1.0 + 3.0 / 2048.0, 65519.0, 65520.0].map(|v| u16::of(v).wide());
+        assert_eq!(rounded, [1.0, 1.0 + 2.0 / 1024.0, 65504.0, f32::INFINITY]);
+    }
+}
