@@ -203,7 +203,7 @@ fn passes_with_dropout_have_the_same_bits_and_need_to_be_several() {
     }
     expect(&at(&format!("{passes} --seed 1")), 0, &[], "seed");
     assert!(read() != first);
-    // As the authors' code has it: BatchNorm by each window's own moments.
+    // As the authors' code has it: BatchNorm by each window's own moments, of which there must be some.
     expect(&at(&format!("{passes} --batchnorm batch")), 0, &[], "moments of the window");
     assert!(read() != first);
     expect(&at(&format!("{predict} --batchnorm batch -o out/x")), 2, &["--batchnorm without --passes"], "one pass");

@@ -98,7 +98,8 @@ impl Reader<'_> {
         let command = self.commands.iter().find(|c| c.path == words.as_slice());
         let own: Vec<Opt> = command.map(Command::options).unwrap_or_default();
         let alike = |(one, other): &(&str, &str)| self.running.path == [*one] && words == [*other];
-        let concerns_us = path.is_empty() || self.running.path == words.as_slice() || ALIKE.iter().any(alike);
+        let own_table = path.is_empty() || self.running.path == words.as_slice();
+        let concerns_us = own_table || ALIKE.iter().any(alike);
         let children: Vec<&'static str> = self
             .commands
             .iter()
@@ -130,7 +131,7 @@ impl Reader<'_> {
             let values = values_of(option, value).map_err(|e| {
                 Error::usage(format!("line {line}: {name}: {}", e.what())).help(e.advice().unwrap_or(""))
             })?;
-            if concerns_us {
+            if concerns_us && (own_table || !self.entries.contains_key(option.name)) {
                 self.entries.insert(option.name, Entry { values, line });
             }
         }

@@ -73,11 +73,20 @@ impl Device {
             device => device,
         };
         if fast && device.is_cpu() && !c.isa.has_halves() {
-            return Err(Error::device(format!("--fast needs AVX-512 with bf16, or a GPU, not {}", c.isa.name()))
-                .help("without --fast it is faster here"));
+            let what =
+                format!("--fast needs a GPU, or for inference a CPU with AVX-512 and bf16, not {}", c.isa.name());
+            return Err(Error::device(what).help("without --fast it is faster here"));
         }
         let _ = c.device.set(device.record());
         Ok(device)
+    }
+    /// Its model: what is fast has the same bits on one model alone.
+    pub fn model(&self) -> String {
+        #[cfg(feature = "cuda")]
+        if let Some(gpu) = self.gpu() {
+            return gpu.found().name.clone();
+        }
+        "cpu".into()
     }
     /// Whether it is the CPU.
     pub fn is_cpu(&self) -> bool {

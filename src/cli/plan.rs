@@ -56,8 +56,9 @@ fn run(context: &Context) -> Result<()> {
     let source = scan.scan.projections.as_ref();
     let row = source.cost(0..source.dims().nz, scan.rows.start..scan.rows.start + 1);
     let band = axis::middle_band(source.dims().ny);
-    let looks = if geometry.truncated.is_some() { row * LOOKED_AT.len() as u64 } else { 0 }
-        + if geometry.axis_found == Json::Null { 0 } else { source.cost(0..source.dims().nz, band) };
+    let band = source.cost(0..source.dims().nz, band);
+    let for_axis = if geometry.axis_found == Json::Null { 0 } else { band };
+    let looks = for_axis + if geometry.truncated.is_some() { row * LOOKED_AT.len() as u64 } else { 0 };
     line("digests", hashed, 0, None, None)?;
     line("looks", looks, 0, None, None)?;
     for (pass, &time) in course.passes.iter().zip(&times) {

@@ -36,8 +36,9 @@ pub const EPSILON: f64 = 1e-5;
 /// Rows of a band: what its two passes read stays in the second-level cache.
 const ROWS: usize = 8;
 
-/// Count, mean and sum of squares about the mean of one channel.
+/// Count, mean and sum of squares about the mean of one channel; a device writes them in this order.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[repr(C)]
 pub struct Moments {
     /// Pixels.
     pub n: f64,

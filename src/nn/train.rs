@@ -265,7 +265,8 @@ struct Place {
     total: f64,
 }
 
-const TOO_FAST: &str = "lower the learning rate, and look for numbers in the input that are not finite";
+const TOO_FAST: &str =
+    "lower the learning rate, and look for numbers in the input that are not finite; fp16 (--fast) ends at 65504";
 
 /// Refuses labels that are no class.
 fn check_labels(labels: &[i16], pixels: usize, classes: usize) -> Result<()> {

@@ -315,6 +315,12 @@ pub fn train(
     if fast {
         device.only_gpu("training in 16 bits")?;
     }
+    let (mut metadata, mut about) = (metadata.clone(), about.to_string());
+    if fast {
+        metadata.extend([("arithmetic".into(), "fp16".into()), ("device".into(), device.model())]);
+        let _ = write!(about, "\ndevice {}", device.model());
+    }
+    let about = &about;
     let classes = network.config.classes;
     let [h, w] = training.size();
     let shape = Shape::new(recipe.batch.min(training.len()), 1, h, w);

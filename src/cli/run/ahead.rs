@@ -59,7 +59,7 @@ struct Ahead<'a> {
 pub fn print(c: &Context, run: &Run, record: &Record) -> Result<()> {
     let mut ahead = Ahead { c, run, made: BTreeMap::new(), planned: BTreeMap::new() };
     let (mut digests, mut hashed, mut sound) = (Digests::default(), BTreeSet::new(), BTreeSet::new());
-    let (mut sum, mut open, mut behind) = (Cost::default(), 0, false);
+    let (mut sum, mut open, mut new) = (Cost::default(), 0, BTreeSet::new());
     c.out.line(format!("{:16} {:>12} {:>12}", "step", "reads", "writes"))?;
     for step in &run.steps {
         let mut cost = Cost::default();
@@ -69,11 +69,12 @@ pub fn print(c: &Context, run: &Run, record: &Record) -> Result<()> {
             }
         }
         let key = run.key(c, step, record, &mut digests)?;
-        let done = !behind && run.state(c, step, key.as_ref(), record) == State::Done;
-        ahead.known(step, done)?;
-        if !done {
-            // What comes behind it may be the same all the same: nobody knows before.
-            behind = true;
+        // What is made anew may be what it was: nobody knows before.
+        let same = !step.needs().any(|n| new.contains(n));
+        if same && run.state(c, step, key.as_ref(), record) == State::Done {
+            ahead.known(step)?;
+        } else {
+            new.extend(&step.makes);
             open += 1;
             let needed = step.needs().filter(|n| n.ends_with(".mhd"));
             for name in needed.filter(|n| sound.insert((*n).clone())) {
@@ -127,16 +128,14 @@ impl<'a> Ahead<'a> {
         self.made.get(name).copied().ok_or_else(|| Error::bug(format!("nothing makes {name}")))
     }
 
-    /// Takes down the volumes of a step that is done, and of one that is not as they will be.
-    fn known(&mut self, step: &'a Step, done: bool) -> Result<()> {
+    /// Takes down the volumes of a step that is done.
+    fn known(&mut self, step: &'a Step) -> Result<()> {
         for name in step.makes.iter().filter(|n| n.ends_with(".mhd")) {
-            if done {
-                let volume = Reader::open(&self.run.folder.join(name), self.c.io)?;
-                let d = volume.dims();
-                let dims = [d.nx, d.ny, d.nz].map(|n| n as u64);
-                let bytes = (d.voxels() * volume.dtype().size()) as u64;
-                self.made.insert(name, Volume { dims, bytes });
-            }
+            let volume = Reader::open(&self.run.folder.join(name), self.c.io)?;
+            let d = volume.dims();
+            let dims = [d.nx, d.ny, d.nz].map(|n| n as u64);
+            let bytes = (d.voxels() * volume.dtype().size()) as u64;
+            self.made.insert(name, Volume { dims, bytes });
         }
         Ok(())
     }
@@ -169,14 +168,14 @@ impl<'a> Ahead<'a> {
                 Ok(cost)
             }
             "register" => {
-                let Some(Word::Made(fixed)) = after(step, "--fixed") else { return Err(Error::bug("no fixed volume")) };
-                let fixed = self.volume(fixed)?;
-                let mut cost = Cost { reads: fixed.bytes, writes: 0 };
-                for name in step.needs() {
+                let Some(Word::Made(name)) = after(step, "--fixed") else { return Err(Error::bug("no fixed volume")) };
+                let fixed = self.volume(name)?;
+                let own = fixed.bytes + fixed.bytes / 4;
+                let mut cost = Cost { reads: fixed.bytes, writes: own };
+                for name in step.needs().filter(|n| *n != name) {
                     let moving = self.volume(name)?;
                     let blocks = BLOCKS * (fixed.bytes + moving.bytes) as f64;
-                    cost.reads += 2 * moving.bytes + blocks as u64;
-                    cost.writes += fixed.bytes + fixed.bytes / 4;
+                    cost = Cost { reads: cost.reads + 2 * moving.bytes + blocks as u64, writes: cost.writes + own };
                 }
                 self.makes(step, fixed);
                 Ok(cost)
@@ -249,15 +248,15 @@ impl<'a> Ahead<'a> {
         Ok(cost)
     }
 
-    /// What `plan` says of a reconstruction.
-    /// As third, what finding its axis reads.
+    /// What `plan` says of a reconstruction, and what finding its axis reads, which is the step's before.
     fn recon(&self, step: &Step) -> Result<(Cost, Volume, u64)> {
         let mut step = step.clone();
         let Does::Command(own, folder) = &mut step.does else {
             return Err(Error::bug("a reconstruction without words"));
         };
         // An axis that is not found yet is found by the plan itself.
-        if let Some(at) = own.iter().position(|w| matches!(w, Word::Value(f) if !self.run.folder.join(f).is_file())) {
+        let open = own.iter().position(|w| matches!(w, Word::Value(f) if !self.run.folder.join(f).is_file()));
+        if let Some(at) = open {
             own.drain(at - 1..=at);
         }
         let folder = folder.clone();
@@ -265,9 +264,10 @@ impl<'a> Ahead<'a> {
         words[0] = "plan".into();
         let said = child::run(self.c, &words, folder.as_deref())?;
         let line = said.lines().find_map(|l| l.strip_prefix("in bytes")).unwrap_or_default();
-        let numbers: Vec<u64> = line.split([' ', ',']).filter_map(|w| w.parse().ok()).collect();
+        let numbers: Vec<u64> = line.split([' ', ';']).filter_map(|w| w.parse().ok()).collect();
         match numbers[..] {
-            [reads, writes, nx, ny, nz, axis] => {
+            [reads, writes, nx, ny, nz, axis, here] => {
+                let reads = reads - if open.is_some() { here } else { 0 };
                 Ok((Cost { reads, writes }, Volume { dims: [nx, ny, nz], bytes: 4 * nx * ny * nz }, axis))
             }
             _ => Err(Error::bug(format!("`plan` says nothing of use of {}", step.name))),

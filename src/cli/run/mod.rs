@@ -48,8 +48,11 @@ const AGAIN: Opt = Opt::new(
     Takes::Number("N"),
     "Of a finished run: make N of its steps again beside it, drawn by --seed, of a scan a few of its slices, and compare bit by bit",
 );
-const PLAN: Opt =
-    Opt::new("plan", Takes::Switch, "Say what is not done yet, and what it will read and write; do nothing");
+const PLAN: Opt = Opt::new(
+    "plan",
+    Takes::Switch,
+    "Say what is not done yet, and what it will read and write; nothing is written, but inputs are read for their keys, and scans as `plan` does",
+);
 const SEED: Opt = Opt::new("seed", Takes::Number("N"), "Which steps --again draws").default("0");
 
 /// `run`.

@@ -222,6 +222,10 @@ fn run(c: &Context) -> Result<()> {
     let passes = s.parsed("passes", values::count)?;
     let (dropout, seed) = (s.parsed("dropout", probability)?, s.parsed("seed", values::seed)?);
     let of_batch = s.text("batchnorm")? == Some("batch");
+    if of_batch && roi == network.config.multiple() {
+        return Err(Error::usage("--batchnorm batch: the deepest maps have one value a channel, and no moments")
+            .help(format!("take a larger --roi, such as {}", 2 * roi)));
+    }
     if passes == 1 {
         let idle =
             ["mutual", "dropout", "seed", "batchnorm"].into_iter().find(|name| s.is_given(name).unwrap_or(false));
@@ -254,6 +258,7 @@ fn run(c: &Context) -> Result<()> {
     // What strict mode computes has the same name on every device.
     if fast {
         params.push(("arithmetic", if device.is_cpu() { "bf16" } else { "fp16" }.into()));
+        params.push(("device", device.model().into()));
     }
     let params = Json::obj(params);
     let halves = (fast && device.is_cpu()).then_some(c.isa);

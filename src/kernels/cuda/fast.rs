@@ -3,12 +3,14 @@
 //!
 //! ```text
 //! y = fp16( PReLU(b + Σ x·w) + r )       x, r: fp16 of what was stored; w: fp16 of f32 weights
-//! |y − exact| ≤ ( 2·u + u² + 9/8·n·2⁻²³ )·(Σ |x|·|w| + |b|)   before y is stored, by u·|y| + 2⁻²⁵ at most;  u = 2⁻¹¹
+//! |y − exact| ≤ ( 2·u + u² + 9/8·n·2⁻²³ )·(Σ |x|·|w| + |b|) + 2⁻²⁵·(Σ |x| + Σ |w|)
+//!                                         before y is stored, by u·|y| + 2⁻²⁵ at most;  u = 2⁻¹¹
 //! ```
 //!
 //! for n terms: fp16 keeps 11 bits, so x and w are each rounded by u of themselves or less, and their product is exact in
 //! f32. A tensor core lines sixteen products and the sum so far up with the largest of them and cuts each off at 2⁻²³ of it
-//! or finer (Fasi et al. 2021): 17 cuts, and one of the sum, for sixteen terms. Numbers below 2⁻¹⁴ are multiples of 2⁻²⁴, those above 65504 infinite. Two ends keep f32: the image, and the
+//! or finer (Fasi et al. 2021): 17 cuts, and one of the sum, for sixteen terms. Numbers below 2⁻¹⁴ are multiples of 2⁻²⁴, so that they are off by 2⁻²⁵ at most instead of a part of themselves: the second
+//! sums; those above 65504 are infinite. Two ends keep f32: the image, and the
 //! logits ([`Kernels::logits`]).
 //!
 //! It is one more [`Kernels`]: plan, tape and optimizer are those of strict mode, and weights, their gradients and moments
@@ -450,6 +452,8 @@ impl Kernels for Fast {
             step: step as i32,
             offsets,
         };
+        // Refuses what is too large, as of x.
+        self.source(call.dy);
         let x = self.sources(call.sources).map(|s| walk(s.data, s.planes, call.sources[0].shape(), steps[0], of_x));
         let dy = walk(self.at::<u16>(call.dy), units(f.outputs) as i32, call.dy.shape(), steps[1], of_dy);
         // As many chunks of pixels as the problem says, and no fewer pixels than are worth a block.
