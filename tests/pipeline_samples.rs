@@ -4,7 +4,6 @@
 mod common;
 use common::series::{cell, seal};
 use common::{Scratch, expect, json, npy, npy_of, run, stderr, stdout};
-use std::path::Path;
 use std::process::Command;
 use tomolith::analysis::quantity::values;
 use tomolith::testing;

@@ -67,7 +67,8 @@ def unet(about, seed, out):
         learn, check = (np.array(folds[name], int) for name in ("train", "validation"))
         target = torch.from_numpy(np.where(y == NONE, -1, y.astype(np.int64)))
         x = torch.from_numpy(x)
-        loss_of = torch.nn.CrossEntropyLoss(ignore_index=-1)
+        weights = torch.tensor(about["class_weights"], dtype=torch.float32)
+        loss_of = torch.nn.CrossEntropyLoss(weight=weights, ignore_index=-1)
         adam = torch.optim.Adam(net.parameters(), lr=stage["rate"])
         plateau = torch.optim.lr_scheduler.ReduceLROnPlateau(adam, factor=0.2, patience=10, min_lr=1e-6)
         best, kept = np.inf, None
@@ -91,7 +92,7 @@ def unet(about, seed, out):
             with torch.no_grad():
                 lost, n = 0.0, 0
                 for i in check:
-                    k = int((target[i] >= 0).sum())
+                    k = float(weights[target[i][target[i] >= 0]].sum())
                     if k:
                         lost, n = lost + float(loss_of(net(x[i:i + 1]), target[i:i + 1])) * k, n + k
             lost /= max(n, 1)

@@ -312,9 +312,13 @@ fn network(s: &Setting) -> String {
     format!("--channels {} --context {} --batch {}", s.channels, s.context, s.batch)
 }
 
+fn weighted(s: &Setting) -> String {
+    format!("--class-weights {}", s.class_weights.map(|w| w.to_string()).join(","))
+}
+
 /// A cross-sectional network of drafts and what is drawn; seconds of its training.
 fn drafted(s: &Setting, place: &Place, scans: &[Scan], list: &[String; 3], seed: u32) -> f64 {
-    let more = format!("{} --lr {} --seed {seed} --epochs {}", network(s), RATE[0], s.epochs[2]);
+    let more = format!("{} {} --lr {} --seed {seed} --epochs {}", network(s), weighted(s), RATE[0], s.epochs[2]);
     said(&train(place, scans, list, &format!("r2/run_{seed}"), &more), "seconds")
 }
 
@@ -323,8 +327,11 @@ pub(crate) fn refined(s: &Setting, place: &Place, scans: &[Scan], lists: &Lists,
     let before = drafted(s, place, scans, &lists.drafts, seed);
     let run = format!("r3/run_{seed}");
     let more = format!(
-        "--weights r2/run_{seed}/best.safetensors --batch {} --lr {} --seed {seed} --epochs {}",
-        s.batch, RATE[1], s.epochs[3]
+        "--weights r2/run_{seed}/best.safetensors {} --batch {} --lr {} --seed {seed} --epochs {}",
+        weighted(s),
+        s.batch,
+        RATE[1],
+        s.epochs[3]
     );
     let took = before + said(&train(place, scans, &lists.hand, &run, &more), "seconds");
     for (to, row, planes) in [("xy", "ours, seed", "xy"), ("planes", "ours, planes averaged", "xy,yz")] {
@@ -341,8 +348,13 @@ pub(crate) fn leak(s: &Setting, place: &Place, scans: &[Scan], lists: &Lists, ta
     std::fs::create_dir_all(place.at("leak")).unwrap();
     let told = place.step("leak_split", &format!("seg split {patches} --by patch --ratios 72/28 -o {split}"));
     let list = [to.clone(), patches.clone(), split.to_string()];
-    let more =
-        format!("--weights r2/run_0/best.safetensors --batch {} --lr {} --epochs {}", s.batch, RATE[1], s.epochs[3]);
+    let more = format!(
+        "--weights r2/run_0/best.safetensors {} --batch {} --lr {} --epochs {}",
+        weighted(s),
+        s.batch,
+        RATE[1],
+        s.epochs[3]
+    );
     train(place, scans, &list, "leak/run", &more);
     let text = std::fs::read_to_string(place.at("leak/run/epochs.csv")).unwrap();
     let rows: Vec<Vec<f64>> =
@@ -383,6 +395,7 @@ pub(crate) fn about(s: &Setting, place: &Place, scans: &[Scan], lists: &Lists) {
         ("channels", Json::Arr(channels)),
         ("context", s.context.into()),
         ("batch", s.batch.into()),
+        ("class_weights", Json::Arr(s.class_weights.iter().map(|&w| u64::from(w).into()).collect())),
         ("patch", s.patch.into()),
         ("every", s.every.into()),
     ]);
