@@ -55,8 +55,7 @@ fn run(context: &Context) -> Result<()> {
     // The rows from which axis and truncation are told: of compressed pieces all that they touch.
     let source = scan.scan.projections.as_ref();
     let row = source.cost(0..source.dims().nz, scan.rows.start..scan.rows.start + 1);
-    let band = axis::middle_band(source.dims().ny);
-    let band = source.cost(0..source.dims().nz, band);
+    let band = source.cost(0..source.dims().nz, axis::middle_band(source.dims().ny));
     let for_axis = if geometry.axis_found == Json::Null { 0 } else { band };
     let looks = for_axis + if geometry.truncated.is_some() { row * LOOKED_AT.len() as u64 } else { 0 };
     line("digests", hashed, 0, None, None)?;
@@ -67,12 +66,12 @@ fn run(context: &Context) -> Result<()> {
     let sum = |of: fn(&crate::cli::passes::Pass) -> u64| course.passes.iter().map(of).sum::<u64>();
     let (reads, writes) = (hashed + looks + sum(|p| p.reads), sum(|p| p.writes));
     line("in all", reads, writes, Some(course.peak()), Some(times.iter().sum()))?;
-    // For who adds up: the same, the slices, and what finding the axis reads.
-    let (n, rows) = (geometry.field.image, scan.rows.len());
-    let of_axis = source.cost(0..source.dims().nz, axis::middle_band(source.dims().ny)) + frames;
-    context
-        .out
-        .line(format!("{:<11} {reads:>12} {writes:>12}  slices of {n} x {n} x {rows}, axis {of_axis}", "in bytes"))?;
+    // For who adds up: the same, the slices, what finding the axis by itself reads, and what of it is among the reads.
+    let (n, rows, of_axis) = (geometry.field.image, scan.rows.len(), band + frames);
+    context.out.line(format!(
+        "{:<11} {reads:>12} {writes:>12}  slices of {n} x {n} x {rows}; the axis {of_axis} or {for_axis}",
+        "in bytes"
+    ))?;
     context.talk.log(
         "plan",
         &[
