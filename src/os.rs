@@ -72,6 +72,16 @@ pub fn preallocate(file: &File, length: u64) -> io::Result<()> {
     Ok(())
 }
 
+/// Gives free memory back to the system: glibc keeps pieces of large blocks between threads, and a run of many large steps
+/// grows by them (25 synthetic scans: from 0.28 to 1.0 GB).
+pub fn give_memory_back() {
+    #[cfg(all(target_os = "linux", target_env = "gnu"))]
+    // SAFETY: no pointer is passed, and other threads may allocate meanwhile.
+    unsafe {
+        libc::malloc_trim(0);
+    }
+}
+
 /// `fallocate(2)`; `false` where the file system does not know it.
 #[cfg(target_os = "linux")]
 fn reserve(file: &File, length: u64) -> io::Result<bool> {

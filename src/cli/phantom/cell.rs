@@ -9,6 +9,7 @@ use crate::cli::{Command, Context, values};
 use crate::error::{Error, Result};
 use crate::exchange::png::write_rgb8;
 use crate::json::Json;
+use crate::os::give_memory_back;
 use crate::phantom::annotator::{Annotator, Habits};
 use crate::phantom::cell::schedule::{Chemistry, SCANS};
 use crate::phantom::cell::step::Step;
@@ -306,6 +307,7 @@ fn run(context: &Context) -> Result<()> {
     for (i, &k) in args.steps.iter().enumerate() {
         context.talk.note(format!("step {k} ({} of {})", i + 1, args.steps.len()));
         made.push(run.step(&cell.step(k)?, k)?);
+        give_memory_back();
     }
     series::write(&run, &made)?;
     context.out.line(format!(
