@@ -93,6 +93,17 @@ impl Activation {
         let all = |v: f32| vec![Lane([v; LANES]); channels.div_ceil(LANES)];
         Activation { scale: all(1.0), shift: all(0.0), mean: all(0.0), slope, dropout }
     }
+    /// As [`Activation::new`], with the moments of what is normalised itself.
+    pub fn of_moments(
+        moments: &[Moments],
+        gamma: &[Lane],
+        beta: &[Lane],
+        slope: f32,
+        dropout: Option<Dropout>,
+    ) -> Activation {
+        let statistics: Vec<_> = moments.iter().map(|m| (m.mean, m.variance())).collect();
+        Activation::new(&statistics, gamma, beta, slope, dropout)
+    }
     /// From mean and variance by n, γ and β per channel.
     pub fn new(
         statistics: &[(f64, f64)],

@@ -191,8 +191,7 @@ fn activation(shape: Shape, dropout: Option<Dropout>, x: &Maps<Lane>) -> (Activa
     let channels = |purpose| batchnorm::lanes_of(numbers(shape.c, purpose).into_iter().map(f64::from));
     let (gamma, beta) = (channels(21), channels(22));
     let moments = Reference.moments(x);
-    let statistics: Vec<_> = moments.iter().map(|m| (m.mean, m.variance())).collect();
-    (Activation::new(&statistics, &gamma, &beta, 0.25, dropout), moments, [gamma, beta])
+    (Activation::of_moments(&moments, &gamma, &beta, 0.25, dropout), moments, [gamma, beta])
 }
 
 #[test]

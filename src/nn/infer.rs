@@ -240,8 +240,7 @@ impl Plan {
                 What::Activation { from, numbers, of_batch, add, .. } => {
                     let own = of_batch.as_ref().map(|of| {
                         let moments = kernels.moments(value(*from));
-                        let statistics: Vec<_> = moments.iter().map(|m| (m.mean, m.variance())).collect();
-                        Activation::new(&statistics, &of.gamma, &of.beta, of.slope, numbers.dropout)
+                        Activation::of_moments(&moments, &of.gamma, &of.beta, of.slope, numbers.dropout)
                     });
                     kernels.activate(own.as_ref().unwrap_or(numbers), value(*from), add.map(value), &mut out);
                 }

@@ -147,9 +147,8 @@ impl<'a, K: Kernels> Tape<'a, K> {
         let (numbers, moments) = match layer.norm {
             Some([gamma, beta]) => {
                 let moments = self.kernels.moments(self.value(x));
-                let statistics: Vec<_> = moments.iter().map(|m| (m.mean, m.variance())).collect();
                 let [gamma, beta] = [gamma, beta].map(|p| &self.parameters[p].values[..]);
-                (Activation::new(&statistics, gamma, beta, slope, layer.dropout), moments)
+                (Activation::of_moments(&moments, gamma, beta, slope, layer.dropout), moments)
             }
             None => (Activation::identity(shape.c, slope, layer.dropout), Vec::new()),
         };

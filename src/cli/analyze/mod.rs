@@ -137,7 +137,7 @@ pub const COMMAND: Command = Command {
 pub const VERSION: u32 = 2;
 
 /// `x=A:B,y=A:B`: what is not named is whole.
-fn region(text: &str, whole: &Region) -> Result<Region> {
+pub(super) fn region(text: &str, whole: &Region) -> Result<Region> {
     let mut region = whole.clone();
     for part in text.split(',') {
         let wrong = || Error::usage(format!("'{part}' is no range")).help("write x=A:B, such as x=100:500,z=0:300");

@@ -19,14 +19,16 @@
 //! come from memory the second time: these are bytes asked for.
 
 use super::{Digests, Run, State};
+use crate::analysis::labels::Region;
+use crate::cli::analyze::region;
 use crate::cli::output::bytes_for_people;
 use crate::cli::{Context, child};
 use crate::error::{Error, Result};
 use crate::nn::{state, weights};
 use crate::pipeline::record::Record;
 use crate::pipeline::{Does, Step, Word};
-use crate::volume::Source;
 use crate::volume::reader::Reader;
+use crate::volume::{Dims, Source};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
@@ -58,16 +60,16 @@ struct Ahead<'a> {
 /// Prints a line for each step that is not done, and the sums.
 pub fn print(c: &Context, run: &Run, record: &Record) -> Result<()> {
     let mut ahead = Ahead { c, run, made: BTreeMap::new(), planned: BTreeMap::new() };
-    let (mut digests, mut hashed, mut sound) = (Digests::default(), BTreeSet::new(), BTreeSet::new());
+    let (mut digests, mut sound) = (Digests::default(), BTreeSet::new());
     let (mut sum, mut open, mut new) = (Cost::default(), 0, BTreeSet::new());
     c.out.line(format!("{:16} {:>12} {:>12}", "step", "reads", "writes"))?;
     for step in &run.steps {
-        let mut cost = Cost::default();
+        // A key that waits for an earlier step will tell these files all the same.
+        let before = digests.read;
         for path in outside(step) {
-            if hashed.insert(path.to_path_buf()) {
-                cost.reads += size(path)?;
-            }
+            digests.outside(c, path)?;
         }
+        let mut cost = Cost { reads: digests.read - before, writes: 0 };
         let key = run.key(c, step, record, &mut digests)?;
         // What is made anew may be what it was: nobody knows before.
         let same = !step.needs().any(|n| new.contains(n));
@@ -96,18 +98,6 @@ pub fn print(c: &Context, run: &Run, record: &Record) -> Result<()> {
 fn outside(step: &Step) -> impl Iterator<Item = &Path> {
     let named = step.words().iter().flat_map(|w| if let Word::Inputs(paths) = w { &paths[..] } else { &[] });
     named.chain(&step.reads).map(|p| p.as_path())
-}
-
-/// Bytes of a file; of a volume with its numbers, of a folder with its files.
-fn size(path: &Path) -> Result<u64> {
-    let of = |p: &Path| p.metadata().map(|m| m.len()).map_err(|e| Error::reading(p, &e));
-    if path.is_dir() {
-        let entries = std::fs::read_dir(path).map_err(|e| Error::reading(path, &e))?;
-        return entries.filter_map(|e| e.ok().map(|e| e.path()).filter(|p| p.is_file())).map(|p| of(&p)).sum();
-    }
-    let raw = path.with_extension("raw");
-    let volume = path.extension().is_some_and(|e| e == "mhd") && raw.is_file();
-    Ok(of(path)? + if volume { of(&raw)? } else { 0 })
 }
 
 /// The text behind a flag.
@@ -191,7 +181,8 @@ impl<'a> Ahead<'a> {
                 let mut cost = Cost { reads: (1 + planes.len() as u64) * input.bytes, writes: maps * n };
                 if let Some(Word::Inputs(files)) = after(step, "--weights") {
                     for file in files {
-                        cost.reads += 2 * size(file)?;
+                        let bytes = file.metadata().map_err(|e| Error::reading(file, &e))?.len();
+                        cost.reads += 2 * bytes;
                         if planes.len() > 1 {
                             let logits = planes.len() as u64
                                 * 2
@@ -231,19 +222,15 @@ impl<'a> Ahead<'a> {
         let mut cost = Cost::default();
         for (k, name) in labels.iter().enumerate() {
             let volume = self.volume(name)?;
-            // Of a region whole rows are read: along x nothing is saved.
-            let part = |axis: usize, name: &str| {
-                let all = volume.dims[axis] as f64;
-                let range = text(step, "--region").and_then(|r| r.split(',').find_map(|r| r.strip_prefix(name)));
-                let ends = range
-                    .and_then(|r| r.split_once(':'))
-                    .and_then(|(a, b)| Some(b.trim().parse::<f64>().ok()? - a.trim().parse::<f64>().ok()?));
-                ends.unwrap_or(all) / all
-            };
-            let region = volume.bytes as f64 * part(1, "y=") * part(2, "z=");
+            let [nx, ny, nz] = volume.dims.map(|n| n as usize);
+            let whole = Region::whole(Dims { nz, ny, nx });
+            let looked_at = text(step, "--region").map_or(Ok(whole.clone()), |text| region(text, &whole))?;
+            // Whole rows are read: along x nothing is saved.
+            let part = (looked_at.y.len() * looked_at.z.len()) as f64 / (ny * nz) as f64;
+            let seen = volume.bytes as f64 * part;
             // Where the log turns is not known before: half of a series is its discharge.
             let pairs = if 2 * k > labels.len() { 2 } else { 0 };
-            cost.reads += volume.bytes + (region * f64::from(3 + views + pairs)) as u64;
+            cost.reads += volume.bytes + (seen * f64::from(3 + views + pairs)) as u64;
         }
         Ok(cost)
     }

@@ -311,30 +311,39 @@ fn open(c: &Context) -> Result<Run> {
 
 /// Digests of files, each taken once.
 #[derive(Default)]
-struct Digests(BTreeMap<PathBuf, Digest>);
+struct Digests {
+    known: BTreeMap<PathBuf, Digest>,
+    /// Bytes that were read for them.
+    read: u64,
+}
 
 impl Digests {
     /// Digest of a file from outside; of a volume, that of its numbers; of a folder, that of all its files.
     fn outside(&mut self, c: &Context, path: &Path) -> Result<Digest> {
-        if let Some(known) = self.0.get(path) {
+        if let Some(known) = self.known.get(path) {
             return Ok(*known);
         }
         check_interrupt()?;
+        let mut of_file = |path: &Path| -> Result<Digest> {
+            let (digest, bytes) = Digest::of_file(path)?;
+            self.read += bytes;
+            Ok(digest)
+        };
         let found = if path.extension().is_some_and(|e| e == "mhd") {
             let volume = Reader::open(path, c.io)?;
             // The bytes themselves: a manifest only says what they were.
-            Digest::root(&[Digest::of_file(path)?.0, Digest::of_file(volume.raw_path())?.0])
+            Digest::root(&[of_file(path)?, of_file(volume.raw_path())?])
         } else if path.is_dir() {
             let mut files: Vec<PathBuf> = std::fs::read_dir(path)
                 .and_then(|entries| entries.map(|e| e.map(|e| e.path())).collect())
                 .map_err(|e| Error::reading(path, &e))?;
             files.sort();
             files.retain(|p| p.is_file());
-            Digest::root(&files.iter().map(|p| Ok(Digest::of_file(p)?.0)).collect::<Result<Vec<_>>>()?)
+            Digest::root(&files.iter().map(|p| of_file(p)).collect::<Result<Vec<_>>>()?)
         } else {
-            Digest::of_file(path)?.0
+            of_file(path)?
         };
-        self.0.insert(path.to_path_buf(), found);
+        self.known.insert(path.to_path_buf(), found);
         Ok(found)
     }
 }
