@@ -48,8 +48,6 @@ pub(crate) struct Setting {
     pub(crate) bodies: Option<&'static str>,
     /// Quanta of a pixel, and projections over half a turn: what makes noise and streaks.
     pub(crate) dose: &'static str,
-    /// Of some cells, which would be seen too well.
-    pub(crate) doses: &'static [(u32, &'static str)],
     pub(crate) views: usize,
     /// Seed, steps and role of each cell.
     pub(crate) cells: &'static [(u32, &'static [usize], Role)],
@@ -86,7 +84,6 @@ pub(crate) const FULL: Setting = Setting {
     scans: ["radiographs-phase", "scan_phase.toml"],
     bodies: Some("--bodies stripping=269:369 --columns 96:352"),
     dose: "7e3",
-    doses: &[(203, "2e3"), (205, "2e3"), (207, "2e3")],
     views: 180,
     cells: &[
         (201, &[6, 12, 18], Role::Train),
@@ -122,7 +119,6 @@ pub(crate) const REDUCED: Setting = Setting {
     scans: ["radiographs", "scan.toml"],
     bodies: None,
     dose: "1e7",
-    doses: &[],
     views: 240,
     cells: &[
         (1, &[8, 14], Role::Train),

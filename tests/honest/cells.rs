@@ -48,13 +48,12 @@ pub(crate) fn make(s: &Setting, place: &Place, table: &mut Table) -> Vec<Scan> {
     let (mut scans, mut registered) = (Vec::new(), [0; 2]);
     for &(seed, steps, role) in s.cells {
         let only = steps.iter().map(usize::to_string).collect::<Vec<_>>().join(",");
-        let dose = s.doses.iter().find(|(cell, _)| *cell == seed).map_or(s.dose, |(_, dose)| dose);
         place.step(
             &format!("cell_{seed}"),
             &format!(
                 "phantom cell -q -o cells/c{seed} --preset {} --mode {} --dose {} --projections {} --annotate dense --only {only} \
                  --seed {seed}",
-                s.preset, s.scans[0], dose, s.views
+                s.preset, s.scans[0], s.dose, s.views
             ),
         );
         for &step in steps {

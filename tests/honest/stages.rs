@@ -241,16 +241,16 @@ pub(crate) fn lists(s: &Setting, place: &Place, scans: &[Scan], table: &mut Tabl
     predict(s, place, of(scans, Role::Train), "r0/run", "r0/seg", &format!("--plane xz {classes}"));
 
     // Cross-sectional slices, one of each scan and some of who validates: electrode, and deposited lithium.
-    let grid = |n: usize| (n / 2 - DRAFTS.0) / DRAFTS.1 * DRAFTS.1 + DRAFTS.0;
-    let one = |scan: &Scan, plane: &'static str| {
-        let at = grid(if plane == "xy" { nz } else { nx });
+    let grid = |n: usize| (n - DRAFTS.0) / DRAFTS.1 * DRAFTS.1 + DRAFTS.0;
+    let one = |scan: &Scan, plane: &'static str, quarter: usize| {
+        let at = grid(quarter * if plane == "xy" { nz } else { nx } / 4);
         Slice { scan: scan.name.clone(), plane, at }
     };
     for (i, scan) in of(scans, Role::Train).enumerate() {
-        slices.push(one(scan, ["xy", "yz"][i % 2]));
+        slices.push(one(scan, ["xy", "yz"][i % 2], 2));
     }
     for scan in of(scans, Role::Validate) {
-        slices.extend(["xy", "yz"].map(|plane| one(scan, plane)));
+        slices.extend((1..4).flat_map(|quarter| ["xy", "yz"].map(|plane| one(scan, plane, quarter))));
     }
     label(s, place, scans, "r1", &slices);
     let cross =
