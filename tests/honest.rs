@@ -56,9 +56,12 @@ pub(crate) struct Setting {
     pub(crate) cross: usize,
     /// Columns of a slice that are labelled.
     pub(crate) wide: usize,
-    /// Side of a patch, and from one to the next where slices are labelled by hand.
+    /// Side of a patch, and from one to the next where slices are labelled by hand; side of a window that is predicted.
     pub(crate) patch: usize,
     pub(crate) step: usize,
+    pub(crate) window: usize,
+    /// Slices between two that are labelled, and those at the ends that are not.
+    pub(crate) apart: [usize; 2],
     /// Channels of the networks, slices beside the one in question.
     pub(crate) channels: &'static str,
     pub(crate) context: usize,
@@ -100,6 +103,8 @@ pub(crate) const FULL: Setting = Setting {
     wide: 128,
     patch: 128,
     step: 64,
+    window: 256,
+    apart: [24, 16],
     channels: "16,32,64,64,64",
     context: 2,
     epochs: [20, 20, 8, 30],
@@ -131,6 +136,8 @@ pub(crate) const REDUCED: Setting = Setting {
     wide: 64,
     patch: 32,
     step: 16,
+    window: 48,
+    apart: [10, 2],
     channels: "8,16,32",
     context: 1,
     epochs: [10, 10, 4, 40],

@@ -5,8 +5,8 @@
 
 Started by tests/honest.rs, which writes about.json: scans, patch lists, splits, epochs, rates. Predictions of the test scans are
 FOLDER/SCAN.npy, u8; the last line says the seconds of training. `unet` trains the architecture of `seg train` (MONAI's, with
-as many input channels as slices are seen) with Adam, PyTorch's plateau schedule and its own random numbers, keeps the epoch of
-least validation loss, and predicts with MONAI's sliding windows. `forest` learns from the same voxels as the last stage; its
+as many input channels as slices are seen) with Adam, the same cosine and its own random numbers, keeps the last
+epoch, and predicts with MONAI's sliding windows. `forest` learns from the same voxels as the last stage; its
 leaves and depth are chosen on the validation cell, and it sees Gaussians, gradients, Laplacians, and eigenvalues of the Hessian and
 of the structure tensor at four scales, in three dimensions. Needs torch, monai; numpy, scipy, scikit-learn.
 """
@@ -40,12 +40,14 @@ def patches(stage, about):
     for text in listed["patches"]:
         scan, plane, at, row, column, _ = text.split(" ")
         at, row, column = int(at), int(row), int(column)
-        axis = {"xy": 0, "xz": 1, "yz": 2}[plane]
+        axis = {"xy": 0, "xz": 1, "yz": 2, "zy": 2}[plane]
         g, l = volumes[int(scan)]
         beside = [min(max(at + d, 0), g.shape[axis] - 1) for d in range(-context, context + 1)]
         cut = (slice(row, row + size), slice(column, column + size))
-        images.append(np.stack([g.take(b, axis)[cut] if axis else g[b][cut] for b in beside]))
-        classes.append(l.take(at, axis)[cut])
+        # zy is yz with y as its rows.
+        seen = (lambda s: s.T[cut]) if plane == "zy" else (lambda s: s[cut])
+        images.append(np.stack([seen(g.take(b, axis) if axis else g[b]) for b in beside]))
+        classes.append(seen(l.take(at, axis)))
     x = np.clip((np.stack(images) - low) / (high - low), 0, 1).astype(np.float32)
     return x, np.stack(classes), folds
 
@@ -58,6 +60,7 @@ def unet(about, seed, out):
     torch.manual_seed(seed)
     rng = np.random.default_rng(seed)
     channels, context = about["channels"], about["context"]
+    gain, offset = about["gain"], about["offset"]
     net = UNet(spatial_dims=2, in_channels=2 * context + 1, out_channels=5, channels=channels, strides=[2] * (len(channels) - 1),
                num_res_units=2, dropout=0.1, norm="batch")
     trained = 0.0
@@ -70,18 +73,17 @@ def unet(about, seed, out):
         weights = torch.tensor(about["class_weights"], dtype=torch.float32)
         loss_of = torch.nn.CrossEntropyLoss(weight=weights, ignore_index=-1)
         adam = torch.optim.Adam(net.parameters(), lr=stage["rate"])
-        plateau = torch.optim.lr_scheduler.ReduceLROnPlateau(adam, factor=0.2, patience=10, min_lr=1e-6)
-        best, kept = np.inf, None
+        cosine = torch.optim.lr_scheduler.CosineAnnealingLR(adam, int(stage["epochs"]), eta_min=0)
         for _ in range(int(stage["epochs"])):
             net.train()
             order = rng.permutation(learn)
             for batch in np.array_split(order, range(about["batch"], len(order), about["batch"])):
                 image, label = x[batch].clone(), target[batch].clone()
                 for i in range(len(batch)):
-                    for axis in (1, 2):
-                        if rng.random() < 0.5:
-                            image[i], label[i] = image[i].flip(axis), label[i].flip(axis - 1)
-                    image[i] = image[i] * (1 + 0.1 * rng.uniform(-1, 1)) + 0.08 * rng.uniform(-1, 1)
+                    # As ours: from left to right alone.
+                    if rng.random() < 0.5:
+                        image[i], label[i] = image[i].flip(2), label[i].flip(1)
+                    image[i] = image[i] * (1 + gain * rng.uniform(-1, 1)) + offset * rng.uniform(-1, 1)
                 image.clamp_(0, 1)
                 if not (label >= 0).any():
                     continue
@@ -95,11 +97,8 @@ def unet(about, seed, out):
                     k = float(weights[target[i][target[i] >= 0]].sum())
                     if k:
                         lost, n = lost + float(loss_of(net(x[i:i + 1]), target[i:i + 1])) * k, n + k
-            lost /= max(n, 1)
-            plateau.step(lost)
-            if lost < best:
-                best, kept = lost, {k: v.clone() for k, v in net.state_dict().items()}
-        net.load_state_dict(kept)
+            cosine.step()
+        print(f"validation loss {lost / max(n, 1):.4f}")
         trained += time.perf_counter() - start
     net.eval()
     start = time.perf_counter()
@@ -111,7 +110,7 @@ def unet(about, seed, out):
             beside = [min(max(z + d, 0), len(g) - 1) for d in range(-context, context + 1)]
             with torch.no_grad():
                 image = torch.from_numpy(g[beside])[None]
-                logits = sliding_window_inference(image, (about["patch"],) * 2, 4, net)
+                logits = sliding_window_inference(image, (about["window"],) * 2, 4, net)
             found[z] = logits[0].argmax(0).numpy()
         np.save(out / f"{name}.npy", found)
     print(f"predicted {time.perf_counter() - start:.1f}")

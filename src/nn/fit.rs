@@ -15,7 +15,7 @@
 use super::checkpoint;
 use super::infer::{Plan, Workspace};
 use super::network::Network;
-use super::schedule::{EarlyStop, Plateau};
+use super::schedule::{EarlyStop, Plateau, Schedule, cosine};
 use super::train::{Options, Trainer};
 use crate::error::{Error, Fault, Result};
 use crate::kernels::Kernels;
@@ -72,8 +72,8 @@ pub struct Recipe {
     pub batch: usize,
     /// Of each step; its learning rate is that of the beginning.
     pub options: Options,
-    /// Whether the learning rate falls when the loss stays.
-    pub plateau: bool,
+    /// How the learning rate goes down.
+    pub schedule: Schedule,
     /// Epochs without a better loss after which training stops.
     pub patience: Option<u32>,
 }
@@ -205,6 +205,14 @@ impl Course {
         Course { trainer, epochs: Vec::new(), batches: 0, sums: Sums::default(), plateau, stop }
     }
 
+    /// Learning rate of the epoch at work.
+    fn rate(&self, recipe: &Recipe) -> f64 {
+        match recipe.schedule {
+            Schedule::Cosine => cosine(recipe.options.rate, self.epochs.len() as u32, recipe.epochs),
+            Schedule::Constant | Schedule::Plateau => self.plateau.rate,
+        }
+    }
+
     /// Number of the best epoch.
     pub fn best(&self) -> Option<usize> {
         (0..self.epochs.len()).reduce(
@@ -254,7 +262,7 @@ impl Course {
             for batch in order.chunks(recipe.batch.max(1)).skip(self.batches) {
                 let turn = Turn { epoch, batch: self.batches as u32, place: 0 };
                 let (image, labels) = gather(training, batch, turn)?;
-                let options = Options { rate: self.plateau.rate, ..recipe.options.clone() };
+                let options = Options { rate: self.rate(recipe), ..recipe.options.clone() };
                 let loss = match self.trainer.step(kernels, &image, &labels, &options) {
                     Ok(loss) => loss,
                     // Nothing of the step is done.
@@ -279,9 +287,9 @@ impl Course {
                 None => None,
             };
             let (loss, accuracy) = self.sums.means();
-            let (steps, rate) = (self.trainer.steps, self.plateau.rate);
+            let (steps, rate) = (self.trainer.steps, self.rate(recipe));
             let done = Epoch { steps, rate, loss, accuracy, validation: score };
-            if recipe.plateau {
+            if recipe.schedule == Schedule::Plateau {
                 self.plateau.epoch(done.watched());
             }
             self.stop.epoch(done.watched());
@@ -464,7 +472,7 @@ mod tests {
 
     fn recipe(epochs: u32) -> Recipe {
         let options = Options { rate: 1e-2, dropout: 0.1, seed: 3, class_weights: vec![1.0; 2], leaf: Some(4) };
-        Recipe { epochs, batch: 8, options, plateau: true, patience: None }
+        Recipe { epochs, batch: 8, options, schedule: Schedule::Plateau, patience: None }
     }
 
     fn start(recipe: &Recipe) -> Course {

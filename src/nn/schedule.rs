@@ -1,13 +1,32 @@
-//! L4. When to learn slower, and when to stop: both watch the validation loss, once an epoch.
+//! L4. When to learn slower, and when to stop, once an epoch; but for the cosine, both watch the validation loss.
 //!
 //! ```text
 //! plateau   better: loss < best·(1 − 1e-4), relative; after more than 10 epochs in a row that are not, rate ← max(rate/5, 1e-6)
+//! cosine    rate of epoch e of E = max(rate·(1 + cos(π·e/E))/2, 1e-6)
 //! stop      better: loss < best − 1e-3, absolute; stops at the 10th epoch in a row that is not
 //! ```
 //!
 //! These are the numbers of the authors' code (PyTorch's `ReduceLROnPlateau` and Lightning's `EarlyStopping`); there,
 //! early stopping was made but never asked. With these numbers it stops before the rate is ever lowered, so whoever
 //! wants both gives it more patience.
+
+use crate::num::elementary::cos_pi;
+
+/// How the learning rate goes down.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Schedule {
+    /// Not at all.
+    Constant,
+    /// When the loss stays: [`Plateau`].
+    Plateau,
+    /// From the first epoch on, to nothing at the last; Loshchilov and Hutter 2017, without restarts.
+    Cosine,
+}
+
+/// Rate of epoch `e` of `epochs` along a cosine.
+pub fn cosine(rate: f64, e: u32, epochs: u32) -> f64 {
+    (rate * (1.0 + cos_pi(f64::from(e) / f64::from(epochs.max(1)))) / 2.0).max(LEAST_RATE)
+}
 
 /// Lowers the learning rate when the loss stays.
 #[derive(Clone, Debug, PartialEq)]
@@ -101,6 +120,15 @@ mod tests {
         }
         plateau.bad = 10;
         assert_eq!((plateau.epoch(0.5), plateau.bad, plateau.best), (1e-6, 0, 0.5));
+    }
+
+    #[test]
+    fn a_cosine_goes_from_the_rate_to_nothing() {
+        let rates: Vec<f64> = (0..4).map(|e| cosine(0.8, e, 4)).collect();
+        for (rate, want) in rates.iter().zip([0.8, 0.4 + 0.4 * 0.5f64.sqrt(), 0.4, 0.4 - 0.4 * 0.5f64.sqrt()]) {
+            assert!((rate - want).abs() < 1e-15, "{rates:?}");
+        }
+        assert_eq!(cosine(0.8, 4, 4), 1e-6);
     }
 
     #[test]

@@ -20,7 +20,7 @@
 use super::UNLABELLED;
 use super::classes::Mapping;
 use super::ledger::Origin;
-use super::orient::{Axes, PLANES, Plane, Turned};
+use super::orient::{Axes, Plane, Turned, VIEWS};
 use crate::error::{Error, Result};
 use crate::os::check_interrupt;
 use crate::volume::{Dims, Source};
@@ -82,8 +82,8 @@ impl<'a> Incoming<'a> {
         let (file, want) = (source.dims(), plane.dims(volume));
         if (file.ny, file.nx) != (want.ny, want.nx) {
             let fits = |p: &Plane| (file.ny, file.nx) == (p.dims(volume).ny, p.dims(volume).nx);
-            let names: Vec<&str> = PLANES.iter().filter(|p| fits(p)).map(|p| p.name()).collect();
-            let lying = PLANES.iter().any(|p| (file.nx, file.ny) == (p.dims(volume).ny, p.dims(volume).nx));
+            let names: Vec<&str> = VIEWS.iter().filter(|p| fits(p)).map(|p| p.name()).collect();
+            let lying = VIEWS.iter().any(|p| (file.nx, file.ny) == (p.dims(volume).ny, p.dims(volume).nx));
             let help = match (names.is_empty(), lying) {
                 (false, _) => format!("they fit the plane {}", names.join(" or ")),
                 (true, true) => "rows and columns are exchanged: transpose them before".to_string(),
@@ -330,7 +330,7 @@ mod tests {
     fn images_become_slices_of_every_plane() {
         let mapping = Mapping::parse("from-0", &Classes::network()).unwrap();
         let volume = dims(2, 3, 4);
-        for plane in PLANES {
+        for plane in VIEWS {
             let d = plane.dims(volume);
             // Image i holds the class (row + column + i) mod 5.
             let at = [d.nz - 1, 0];

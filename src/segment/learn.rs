@@ -150,7 +150,7 @@ mod tests {
     use super::*;
     use crate::provenance::Digest;
     use crate::segment::classes::Classes;
-    use crate::segment::orient::PLANES;
+    use crate::segment::orient::VIEWS;
     use crate::segment::patches::{Making, Scan, Stride};
     use crate::volume::Memory;
 
@@ -168,7 +168,7 @@ mod tests {
             })
             .collect();
         let making = Making {
-            planes: PLANES.to_vec(),
+            planes: VIEWS.to_vec(),
             slices: Stride::parse("::").unwrap(),
             size: SIZE,
             step: 1,

@@ -96,46 +96,56 @@ pub enum Plane {
     Xy,
     /// Slices are y.
     Xz,
-    /// Slices are x.
+    /// Slices are x, rows are z.
     Yz,
+    /// The slices of `Yz`, rows and columns exchanged: y goes down as it does in `Xy`, so that a network that learns from
+    /// both cross sections of layers along y sees the layers lie in one way.
+    Zy,
 }
 
 /// Planes in the order of their numbers.
 pub const PLANES: [Plane; 3] = [Plane::Xy, Plane::Xz, Plane::Yz];
+/// The ways in which slices of them are seen.
+pub const VIEWS: [Plane; 4] = [Plane::Xy, Plane::Xz, Plane::Yz, Plane::Zy];
 
 impl Plane {
-    /// `xy`, `xz` or `yz`.
+    /// `xy`, `xz`, `yz` or `zy`: columns, then rows.
     ///
     /// # Errors
     /// Usage.
     pub fn parse(text: &str) -> Result<Plane> {
-        let found = PLANES.into_iter().find(|p| p.name() == text.trim());
-        found.ok_or_else(|| Error::usage(format!("'{text}' is no plane")).help("planes are xy, xz and yz"))
+        let found = VIEWS.into_iter().find(|p| p.name() == text.trim());
+        found.ok_or_else(|| Error::usage(format!("'{text}' is no plane")).help("planes are xy, xz, yz and zy"))
     }
     /// Its name.
     pub fn name(self) -> &'static str {
-        ["xy", "xz", "yz"][self as usize]
+        ["xy", "xz", "yz", "zy"][self as usize]
+    }
+    /// The plane whose slices these are.
+    pub fn plane(self) -> Plane {
+        if self == Plane::Zy { Plane::Yz } else { self }
     }
     /// Order in which a volume's z, y, x become slice, row, column.
     pub fn cut(self) -> Axes {
-        Axes { of: [[0, 1, 2], [1, 0, 2], [1, 2, 0]][self as usize], flipped: [false; 3] }
+        Axes { of: [[0, 1, 2], [1, 0, 2], [1, 2, 0], [2, 1, 0]][self as usize], flipped: [false; 3] }
     }
     /// Order in which slice, row, column become z, y, x again.
     pub fn back(self) -> Axes {
-        Axes { of: [[0, 1, 2], [1, 0, 2], [2, 0, 1]][self as usize], flipped: [false; 3] }
+        Axes { of: [[0, 1, 2], [1, 0, 2], [2, 0, 1], [2, 1, 0]][self as usize], flipped: [false; 3] }
     }
     /// Slices, rows, columns of a volume.
     pub fn dims(self, volume: Dims) -> Dims {
         let Dims { nz, ny, nx } = volume;
-        [Dims { nz, ny, nx }, Dims { nz: ny, ny: nz, nx }, Dims { nz: nx, ny: nz, nx: ny }][self as usize]
+        let [xy, xz] = [Dims { nz, ny, nx }, Dims { nz: ny, ny: nz, nx }];
+        [xy, xz, Dims { nz: nx, ny: nz, nx: ny }, Dims { nz: nx, ny, nx: nz }][self as usize]
     }
     /// x, y, z of a place in a slice.
     pub fn place(self, slice: usize, row: usize, column: usize) -> [usize; 3] {
-        [[column, row, slice], [column, slice, row], [slice, column, row]][self as usize]
+        [[column, row, slice], [column, slice, row], [slice, column, row], [slice, row, column]][self as usize]
     }
     /// Row and column of the place x, y, z.
     pub fn within(self, [x, y, z]: [usize; 3]) -> [usize; 2] {
-        [[y, x], [z, x], [z, y]][self as usize]
+        [[y, x], [z, x], [z, y], [y, z]][self as usize]
     }
 }
 
@@ -310,7 +320,7 @@ mod tests {
     #[test]
     fn planes_cut_and_come_back() {
         let volume = counted(2, 3, 4);
-        for plane in PLANES {
+        for plane in VIEWS {
             let cut = Turned::slices(&volume, plane).unwrap();
             assert_eq!(cut.dims(), plane.dims(volume.dims()));
             let d = cut.dims();

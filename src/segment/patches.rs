@@ -16,7 +16,7 @@
 use super::UNLABELLED;
 use super::classes::Classes;
 use super::ledger::read_u8;
-use super::orient::{PLANES, Plane};
+use super::orient::{Plane, VIEWS};
 use crate::error::{Error, Result};
 use crate::json::{Json, MAX_TEXT};
 use crate::os::check_interrupt;
@@ -103,7 +103,7 @@ impl Making {
     pub fn check(&self) -> Result<()> {
         let twice = self.planes.iter().enumerate().any(|(i, p)| self.planes[..i].contains(p));
         if self.planes.is_empty() || twice {
-            return Err(Error::usage("no plane, or one twice").help("planes are xy, xz and yz"));
+            return Err(Error::usage("no plane, or one twice").help("planes are xy, xz, yz and zy"));
         }
         if !(1..=MOST_SIZE).contains(&self.size) || self.step == 0 || !(0.0..1.0).contains(&self.least) {
             let what =
@@ -238,7 +238,7 @@ impl Grid {
     }
 
     fn add(&mut self, [x, y, z]: [usize; 3], label: u8, classes: usize) {
-        let (slice, row, column) = [(z, y, x), (y, z, x), (x, z, y)][self.plane as usize];
+        let (slice, row, column) = [(z, y, x), (y, z, x), (x, z, y), (x, y, z)][self.plane as usize];
         let Some(slice) = self.slices[slice] else { return };
         for r in self.of_row[row].clone() {
             for c in self.of_column[column].clone() {
@@ -402,7 +402,7 @@ impl List {
     /// Patches by plane.
     pub fn by_plane(&self) -> Vec<(Plane, usize)> {
         let count = |plane: Plane| (plane, self.patches.iter().filter(|p| p.plane == plane).count());
-        PLANES.into_iter().map(count).filter(|(_, n)| *n > 0).collect()
+        VIEWS.into_iter().map(count).filter(|(_, n)| *n > 0).collect()
     }
 }
 
@@ -463,10 +463,10 @@ mod tests {
         let values = labels(dims);
         let memory = Memory::new(dims, values.clone()).unwrap();
         for (least, z) in [(0.2, None), (0.4, None), (0.45, Some(1..8))] {
-            let making = Making { least, z: z.clone(), ..making(&PLANES, "1:-1:3") };
+            let making = Making { least, z: z.clone(), ..making(&VIEWS, "1:-1:3") };
             let list = List::of(&making, &Classes::network(), &[(scan("a", dims), &memory)], &|_, _| ()).unwrap();
             let mut want = Vec::new();
-            for plane in PLANES {
+            for plane in VIEWS {
                 let d = plane.dims(dims);
                 let z = z.clone().unwrap_or(0..9);
                 let rows = if plane == Plane::Xy { 0..d.ny } else { z.clone() };

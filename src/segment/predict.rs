@@ -418,7 +418,7 @@ pub fn average(
 mod tests {
     use super::*;
     use crate::kernels::maps::Maps;
-    use crate::segment::orient::{PLANES, Turned};
+    use crate::segment::orient::{Turned, VIEWS};
     use crate::segment::windows::Importance;
     use crate::volume::{Collect, Memory};
 
@@ -444,7 +444,7 @@ mod tests {
         let grey = Grey { low: -50.0, high: 150.0 };
         let want: Vec<f32> = values.iter().map(|&v| f32::from(u8::from(grey.scale(v) > 0.5))).collect();
         let windows = Windows::new([4; 2], 0.25, Importance::Constant, 2).unwrap();
-        for plane in PLANES {
+        for plane in VIEWS {
             let view = Turned::slices(&volume, plane).unwrap();
             let d = view.dims();
             let (mut class, mut entropy) = (Collect::new(d), Collect::new(d));
@@ -527,8 +527,8 @@ mod tests {
             predict_logits(&view, plane, grey, &windows, &mut Threshold, &mut sinks, &|_, _| ()).unwrap();
             out.into_iter().map(|s| Memory::new(view.dims(), s.values).unwrap()).collect()
         };
-        let stored = PLANES.map(of_plane);
-        let turned: Vec<Vec<Turned>> = PLANES
+        let stored = VIEWS.map(of_plane);
+        let turned: Vec<Vec<Turned>> = VIEWS
             .iter()
             .zip(&stored)
             .map(|(plane, of)| of.iter().map(|m| Turned::new(m, plane.back()).unwrap()).collect())

@@ -4,7 +4,7 @@
 //! score(slice) = mean of the map over the slice            entropy, or 1 − margin, both 0 … 1
 //! taken        from the greatest score down (ties: scan, plane, slice ascending), n slices, each
 //!              not among the slices that have labels, and at least `apart` slices from them and from those taken,
-//!              of one scan at most ⌈n / spread⌉
+//!              of one scan at most ⌈n / spread⌉, and none of the `edge` slices at each end
 //! ```
 //!
 //! One pass over each volume sums all planes at once. Values are summed as whole multiples of 2⁻²⁴, exactly.
@@ -26,6 +26,8 @@ pub struct Wanted {
     pub spread: usize,
     /// Slices between two.
     pub apart: usize,
+    /// Slices at both ends that are left out: a network sees less around them, and is unsure for that.
+    pub edge: usize,
     /// Of these planes.
     pub planes: Vec<Plane>,
     /// The map is sure where it is great: a margin.
@@ -114,9 +116,10 @@ pub fn propose(scans: &[Scan], wanted: &Wanted) -> Result<Vec<Proposal>> {
     let most = wanted.count.div_ceil(wanted.spread);
     let mut all: Vec<Proposal> = Vec::new();
     for (scan, (scores, _)) in scans.iter().enumerate() {
-        for &plane in &wanted.planes {
-            let of = scores[plane as usize].iter().enumerate();
-            all.extend(of.map(|(slice, &score)| Proposal { scan, plane, slice, score }));
+        for plane in wanted.planes.iter().map(|p| p.plane()) {
+            let of = &scores[plane as usize];
+            let inner = wanted.edge..of.len().saturating_sub(wanted.edge);
+            all.extend(inner.map(|slice| Proposal { scan, plane, slice, score: of[slice] }));
         }
     }
     all.sort_by(|a, b| b.score.total_cmp(&a.score).then((a.scan, a.plane, a.slice).cmp(&(b.scan, b.plane, b.slice))));
@@ -145,7 +148,7 @@ mod tests {
     use crate::volume::Memory;
 
     fn wanted(count: usize, spread: usize, apart: usize) -> Wanted {
-        Wanted { count, spread, apart, planes: vec![Plane::Xy], sure: false }
+        Wanted { count, spread, apart, edge: 0, planes: vec![Plane::Xy], sure: false }
     }
 
     fn scan(scores: &[f64], labelled: &[usize]) -> Scan {
@@ -187,6 +190,8 @@ mod tests {
         assert_eq!(of(wanted(3, 2, 1)), [(0, 1), (0, 2), (1, 0)], "at most two of a scan");
         // Slice 4 of the second scan has labels, and slice 3 is too near.
         assert_eq!(of(wanted(9, 1, 2)), [(0, 1), (0, 3), (1, 0), (1, 2)]);
+        assert_eq!(of(Wanted { edge: 2, ..wanted(9, 1, 1) }), [(0, 2), (1, 2)], "no ends");
+        assert_eq!(of(Wanted { edge: 9, ..wanted(9, 1, 1) }), []);
         assert!(propose(&scans, &wanted(0, 1, 1)).is_err());
     }
 }

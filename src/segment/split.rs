@@ -137,7 +137,7 @@ pub fn deal(list: &List, dealing: &Dealing) -> Result<Vec<Fold>> {
         let scan = &list.scans[p.scan];
         Ok(match dealing.by {
             By::Patch => (String::new(), i, 0),
-            By::Slice => (scan.name.clone(), p.plane as usize, p.slice),
+            By::Slice => (scan.name.clone(), p.plane.plane() as usize, p.slice),
             By::Scan => (scan.name.clone(), 0, 0),
             By::Cell => {
                 let cell = scan.cell.clone().ok_or_else(|| {
@@ -281,7 +281,7 @@ fn overlap(mine: &[Range<usize>; 3], other: &[Range<usize>; 3], m: usize) -> Opt
 /// Rows and columns of a box within a patch.
 fn square(patch: &Patch, mine: &[Range<usize>; 3], b: &[Range<usize>; 3]) -> [Range<usize>; 2] {
     // Axis x, y, z of the patch's rows and columns.
-    let [row, column] = [[1, 0], [2, 0], [2, 1]][patch.plane as usize];
+    let [row, column] = [[1, 0], [2, 0], [2, 1], [1, 2]][patch.plane as usize];
     let within = |axis: usize| b[axis].start - mine[axis].start..b[axis].end - mine[axis].start;
     [within(row), within(column)]
 }

@@ -10,9 +10,13 @@ use tomolith::json::Json;
 /// Grey values, 1/cm, that become 0 and 1.
 const GREY: &str = "-0.6,1.6";
 /// Learning rates from scratch and of what is refined.
-const RATE: [&str; 2] = ["3e-3", "1e-3"];
-/// Mirrored cells are cells, and truncated scans have levels of their own.
-const AUGMENT: &str = "none,flip-rows=0.5,flip-columns=0.5,gain=0.1,offset=0.08";
+const RATE: [&str; 2] = ["5e-3", "3e-3"];
+/// Truncated scans have levels of their own. In-plane slices have no direction; in cross sections, which are seen with depth
+/// going down in both planes, cells are mirrored from left to right alone: pits are on one side, dendrites on the other.
+const AUGMENT: [&str; 2] =
+    ["none,flip-rows=0.5,flip-columns=0.5,gain=0.1,offset=0.06", "none,flip-columns=0.5,gain=0.1,offset=0.06"];
+/// The cross sections, depth going down.
+const CROSS: &str = "xy,zy";
 /// Slices that drafts are learnt from: every so many-th from the first.
 const DRAFTS: (usize, usize) = (8, 32);
 /// Slices that are drawn again together for intervals.
@@ -139,8 +143,10 @@ fn train(place: &Place, scans: &[Scan], [to, patches, split]: &[String; 3], run:
     place.step(
         &run.replace('/', "_"),
         &format!(
-            "seg train -q --patches {patches} --split {split} {} --grey {GREY} --augment {AUGMENT} --dropout 0.1 {more} -o {run}",
-            given.join(" ")
+            "seg train -q --patches {patches} --split {split} {} --grey {GREY} --augment {} --schedule cosine --keep last \
+             --dropout 0.1 {more} -o {run}",
+            given.join(" "),
+            AUGMENT[usize::from(!run.starts_with("r0"))]
         ),
     )
 }
@@ -153,7 +159,7 @@ fn predict<'a>(s: &Setting, place: &Place, scans: impl Iterator<Item = &'a Scan>
             &format!(
                 "seg predict -q --weights {run}/best.safetensors --input {} --roi {} --batch 4 {more} -o {to}/{}",
                 scan.grey(),
-                s.patch,
+                s.window,
                 scan.name
             ),
         );
@@ -254,7 +260,7 @@ pub(crate) fn lists(s: &Setting, place: &Place, scans: &[Scan], table: &mut Tabl
     }
     label(s, place, scans, "r1", &slices);
     let cross =
-        |slices: &str, step: usize| format!("--planes xy,yz --slices {slices} --step {step} --least-labelled 0.4");
+        |slices: &str, step: usize| format!("--planes {CROSS} --slices {slices} --step {step} --least-labelled 0.4");
     for (name, _, map) in &TABLES[1..] {
         let (classes, to) = (format!("--classes {name}.toml"), format!("r1/{name}"));
         ledgers(place, scans, "r1", &format!("{to}/labels"), &classes, map, None);
@@ -263,7 +269,8 @@ pub(crate) fn lists(s: &Setting, place: &Place, scans: &[Scan], table: &mut Tabl
         predict(s, place, of(scans, Role::Train), &format!("{to}/run"), &format!("{to}/seg"), &classes);
     }
 
-    // Merged: what is lithium and neither electrode nor deposited is a dendrite. What somebody drew stays.
+    // Merged: where lithium is neither electrode nor deposited nobody knows whether it is a dendrite or one of the two that was
+    // missed, and it stays unlabelled. What somebody drew stays.
     for scan in of(scans, Role::Train) {
         let name = &scan.name;
         let source = |at: &str, map: &str, priority: u32| {
@@ -272,7 +279,7 @@ pub(crate) fn lists(s: &Setting, place: &Place, scans: &[Scan], table: &mut Tabl
         place.write(
             format!("r2/merge/{name}.toml"),
             "conflict = \"priority\"\nnothing = \"unlabelled\"\n".to_string()
-                + &source("r0", "0=background,1=pit,2=dendrite", 0)
+                + &source("r0", "0=background,1=pit,2=-", 0)
                 + &source("r1/electrode", "0=-,1=electrode", 2)
                 + &source("r1/deposited", "0=-,1=deposited", 1),
         );
@@ -293,7 +300,13 @@ pub(crate) fn lists(s: &Setting, place: &Place, scans: &[Scan], table: &mut Tabl
         of(scans, Role::Train).map(|scan| format!("{0}=r2/seg/{0}.entropy.mhd,r1/hand/{0}.npy", scan.name)).collect();
     place.step(
         "r3_propose",
-        &format!("seg propose {} --planes xy,yz -n {} --spread {n} -o r3/next.json", maps.join(" "), s.cross - n),
+        &format!(
+            "seg propose {} --planes xy,yz -n {} --spread {n} --apart {} --edge {} -o r3/next.json",
+            maps.join(" "),
+            s.cross - n,
+            s.apart[0],
+            s.apart[1]
+        ),
     );
     for proposed in json(&place.at("r3/next.json")).need_arr("slices").unwrap() {
         let plane = if proposed.need_str("plane").unwrap() == "xy" { "xy" } else { "yz" };
@@ -334,7 +347,7 @@ pub(crate) fn refined(s: &Setting, place: &Place, scans: &[Scan], lists: &Lists,
         s.epochs[3]
     );
     let took = before + said(&train(place, scans, &lists.hand, &run, &more), "seconds");
-    for (to, row, planes) in [("xy", "ours, seed", "xy"), ("planes", "ours, planes averaged", "xy,yz")] {
+    for (to, row, planes) in [("xy", "ours, seed", "xy"), ("planes", "ours, planes averaged", CROSS)] {
         let to = format!("r3/{to}_{seed}");
         predict(s, place, of(scans, Role::Test), &run, &to, &format!("--plane {planes}"));
         judged(place, scans, &format!("{row} {seed}"), |scan| format!("{to}/{}.mhd", scan.name), Some(took), table);
@@ -381,6 +394,9 @@ pub(crate) fn about(s: &Setting, place: &Place, scans: &[Scan], lists: &Lists) {
         ])
     };
     let names = |role| Json::Arr(of(scans, role).map(|scan| scan.name.as_str().into()).collect());
+    let of_cross = |name: &str| -> f64 {
+        AUGMENT[1].split(',').find_map(|part| part.strip_prefix(name)?.strip_prefix('=')?.parse().ok()).unwrap_or(0.0)
+    };
     let grey: Vec<f64> = GREY.split(',').map(|v| v.parse().unwrap()).collect();
     let channels = s.channels.split(',').map(|c| c.parse::<u64>().unwrap().into()).collect();
     let about = Json::obj([
@@ -392,11 +408,14 @@ pub(crate) fn about(s: &Setting, place: &Place, scans: &[Scan], lists: &Lists) {
         ("validate", names(Role::Validate)),
         ("test", names(Role::Test)),
         ("grey", Json::from(&grey[..])),
+        ("gain", of_cross("gain").into()),
+        ("offset", of_cross("offset").into()),
         ("channels", Json::Arr(channels)),
         ("context", s.context.into()),
         ("batch", s.batch.into()),
         ("class_weights", Json::Arr(s.class_weights.iter().map(|&w| u64::from(w).into()).collect())),
         ("patch", s.patch.into()),
+        ("window", s.window.into()),
         ("every", s.every.into()),
     ]);
     place.write("peers/about.json", about.to_canonical());
@@ -455,9 +474,10 @@ pub(crate) fn curve(s: &Setting, place: &Place, table: &mut Table) {
         place.step(
             &format!("curve_{cnr}_run"),
             &format!(
-                "seg train -q --patches {patches} --split {split} {} --grey {GREY} --augment {AUGMENT} --dropout 0.1 \
-                 --channels {} --context {} --batch {} --lr {} --epochs {epochs} -o {run}",
+                "seg train -q --patches {patches} --split {split} {} --grey {GREY} --augment {} --schedule cosine --keep last \
+                 --dropout 0.1 --channels {} --context {} --batch {} --lr {} --epochs {epochs} -o {run}",
                 scans.1[..6].join(" "),
+                AUGMENT[1],
                 s.channels,
                 s.context,
                 s.batch,

@@ -41,7 +41,7 @@ pub const COMMAND: Command = Command {
             Opt::new("like", Takes::Value("VOLUME"), "The volume that was labelled: its shape and voxel size"),
             Opt::new("axes", Takes::Number("ORDER"), "Axes of the file, slowest first; a minus runs backwards")
                 .default("zyx"),
-            Opt::new("plane", Takes::Choice(&["xy", "xz", "yz"]), "The images are slices of this plane"),
+            Opt::new("plane", Takes::Choice(&["xy", "xz", "yz", "zy"]), "The images are slices of this plane"),
             Opt::new("at", Takes::Value("N,N,…"), "Numbers of these slices, one for each image"),
             Opt::new("origin", Takes::Value("NAME"), "Who labelled: human, corrected, rule or draft:ROUND")
                 .default("human"),

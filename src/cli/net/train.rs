@@ -12,6 +12,7 @@ use crate::exchange::write_text;
 use crate::kernels::maps::{Maps, Shape};
 use crate::nn::fit::{Course, Ended, Epoch, Event, Patches, Recipe, Turn};
 use crate::nn::network::Network;
+use crate::nn::schedule::Schedule;
 use crate::nn::train::{Options, Trainer};
 use crate::nn::weights::StateDict;
 use crate::nn::{state, weights};
@@ -64,8 +65,8 @@ pub const TRAINING: &[Opt] = &[
     Opt::new("class-weights", Takes::Value("W0,W1,…"), "Weight of each class in the loss [default: 1]"),
     Opt::new(
         "schedule",
-        Takes::Choice(&["plateau", "constant"]),
-        "Learning rate: a fifth after 10 epochs that are no better, or always the same",
+        Takes::Choice(&["plateau", "cosine", "constant"]),
+        "Learning rate: a fifth after 10 epochs that are no better, down along a cosine, or always the same",
     )
     .default("plateau"),
     Opt::new(
@@ -201,11 +202,15 @@ pub fn recipe(s: &Settings, network: &Network, seed: u64) -> Result<(Recipe, Str
             class_weights,
             leaf: s.parse("leaf", values::count)?,
         },
-        plateau: s.text("schedule")? == Some("plateau"),
+        schedule: match s.text("schedule")? {
+            Some("cosine") => Schedule::Cosine,
+            Some("constant") => Schedule::Constant,
+            _ => Schedule::Plateau,
+        },
         patience: s.parse("patience", whole)?,
     };
     let o = &recipe.options;
-    let about = format!(
+    let mut about = format!(
         "network {}\nbatch {}\nleaf {:?}\nlr {}\ndropout {}\nseed {}\nclass-weights {:?}\nplateau {}\npatience {:?}\n",
         super::digest(network).hex(),
         recipe.batch,
@@ -214,12 +219,19 @@ pub fn recipe(s: &Settings, network: &Network, seed: u64) -> Result<(Recipe, Str
         o.dropout,
         o.seed,
         o.class_weights,
-        recipe.plateau,
+        recipe.schedule == Schedule::Plateau,
         recipe.patience
-    ) + &match s.text("keep")? {
-        Some(keep) if keep != "loss" => format!("keep {keep}\n"),
-        _ => String::new(),
-    } + if s.is_on("fast")? { "fast\n" } else { "" };
+    );
+    if recipe.schedule == Schedule::Cosine {
+        // The way down depends on where it ends.
+        about += &format!("cosine {}\n", recipe.epochs);
+    }
+    if let Some(keep) = s.text("keep")?.filter(|keep| *keep != "loss") {
+        about += &format!("keep {keep}\n");
+    }
+    if s.is_on("fast")? {
+        about += "fast\n";
+    }
     Ok((recipe, about))
 }
 

@@ -47,7 +47,8 @@ pub const COMMAND: Command = Command {
         &[
             Opt::new("weights", Takes::Value("FILE"), "Weights: .safetensors, or PyTorch's .pt or .ckpt"),
             Opt::new("input", Takes::Value("VOLUME"), "Volume to segment"),
-            Opt::new("plane", Takes::Value("PLANE,…"), "Slices of which plane: xy, xz, yz, or several").default("xy"),
+            Opt::new("plane", Takes::Value("PLANE,…"), "Slices of which plane: xy, xz, yz, zy, or several")
+                .default("xy"),
             Opt::new("grey", Takes::Number("LOW,HIGH"), "Grey values that become 0 and 1"),
             Opt::new("roi", Takes::Number("N"), "Rows and columns of a window").default("512"),
             Opt::new("overlap", Takes::Number("PART"), "Part by which windows overlap").default("0.25"),

@@ -17,7 +17,8 @@ pub const COMMAND: Command = Command {
     details: "SCAN is NAME=MAP.mhd or NAME=MAP.mhd,LABELS.mhd: a map that `seg predict` wrote and the labels that there are. The \
               score of a slice is the mean of the map. Slices are taken from the greatest score down, each at least --apart \
               from others of its scan and plane and from those that are labelled (of which --labelled-part of the pixels have \
-              a label), and at most n / --spread of a scan.",
+              a label), and at most n / --spread of a scan. The first and last slices are often the least sure, because less is \
+              seen around them: --edge leaves them out.",
     examples: "  tomolith seg propose a=a.entropy.mhd,a_labels.mhd b=b.entropy.mhd --planes xz,yz -n 42 --spread 11 -o next.json",
     groups: &[(
         "",
@@ -26,6 +27,7 @@ pub const COMMAND: Command = Command {
             Opt::new("count", Takes::Number("N"), "Slices").short('n').default("10"),
             Opt::new("spread", Takes::Number("N"), "Scans they are spread over, at least").default("1"),
             Opt::new("apart", Takes::Number("N"), "Slices from one to the next").default("10"),
+            Opt::new("edge", Takes::Number("N"), "Slices at both ends that are not asked for").default("0"),
             Opt::new("planes", Takes::Value("PLANE,…"), "Planes of the slices").default("xz,yz"),
             Opt::new("score", Takes::Choice(&["entropy", "margin"]), "What the maps are").default("entropy"),
             Opt::new("labelled-part", Takes::Number("PART"), "Part of a slice whose labels make it labelled")
@@ -43,6 +45,7 @@ fn run(c: &Context) -> Result<()> {
         count: s.parsed("count", values::count)?,
         spread: s.parsed("spread", values::count)?,
         apart: s.parsed("apart", values::count)?,
+        edge: s.parsed("edge", values::index)?,
         planes: s.parsed("planes", planes)?,
         sure: s.text("score")? == Some("margin"),
     };
@@ -96,6 +99,7 @@ fn run(c: &Context) -> Result<()> {
         ("count", wanted.count.into()),
         ("spread", wanted.spread.into()),
         ("apart", wanted.apart.into()),
+        ("edge", wanted.edge.into()),
         ("labelled_part", part.into()),
         ("inputs", Json::Arr(inputs.iter().map(InputFile::to_json).collect())),
         ("slices", Json::Arr(found.iter().map(one).collect())),
