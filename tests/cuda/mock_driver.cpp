@@ -6,6 +6,8 @@
 // - Work of a stream waits in its queue until somebody synchronises with it, as late as a device may do it: a missing
 //   synchronisation shows. So does host memory that is given up before a copy to the device has read it.
 // - A module holds the kernels that its PTX names, no more: an old image shows.
+// - A stream that records computes nothing. While one records, copies on it, waiting for it, and whatever asks for memory or
+//   gives it back, or loads a module, is refused, and ends the recording.
 //
 // The environment breaks it:
 //   EMULATION_DEVICES=N        so many devices (1)
@@ -34,7 +36,8 @@ typedef int Result;
 typedef void *Handle;
 enum : Result {
     SUCCESS = 0, INVALID_VALUE = 1, OUT_OF_MEMORY = 2, STUB_LIBRARY = 34, NO_DEVICE = 100, INVALID_DEVICE = 101,
-    INVALID_IMAGE = 200, INVALID_CONTEXT = 201, INVALID_HANDLE = 400, NOT_FOUND = 500, NOT_READY = 600, UNKNOWN = 999
+    INVALID_IMAGE = 200, INVALID_CONTEXT = 201, INVALID_HANDLE = 400, ILLEGAL_STATE = 401, NOT_FOUND = 500, NOT_READY = 600,
+    CAPTURE_UNSUPPORTED = 900, CAPTURE_INVALIDATED = 901, UNKNOWN = 999
 };
 
 std::string text(const char *name, const char *otherwise) {
@@ -103,9 +106,13 @@ bool on_device(u64 at, size_t bytes) {
 }
 
 // ------------------------------------------------------------------------------------------------------- streams
+typedef std::vector<std::function<void()>> Launches;
 struct Stream {
     std::deque<std::function<void()>> queue;
     u64 done = 0, last = 0;
+    // What it records, if it does, and whether that was spoilt.
+    std::shared_ptr<Launches> recorded;
+    bool spoilt = false;
     void put(std::function<void()> work) {
         queue.push_back(std::move(work));
         last++;
@@ -132,6 +139,20 @@ void finish_all() {
     for (Stream *s : streams) s->until(s->last);
 }
 thread_local Handle current_context = nullptr;
+
+// A recording made ready, and how many times it is still to run.
+struct Graph {
+    std::shared_ptr<Launches> launches;
+    std::shared_ptr<int> waiting = std::make_shared<int>(0);
+};
+// Whether a recording is under way, which this spoils.
+bool spoils() {
+    bool found = false;
+    for (Stream *s : streams)
+        if (s->recorded) found = s->spoilt = true;
+    return found;
+}
+bool spoils(Stream &s) { return s.recorded && (s.spoilt = true); }
 } // namespace
 
 #define ENTRY_POINT(name, ...) \
@@ -141,6 +162,8 @@ thread_local Handle current_context = nullptr;
 #define IN_CONTEXT() \
     MAY_FAIL(); \
     if (!current_context) return INVALID_CONTEXT
+#define NOT_RECORDING(...) \
+    if (spoils(__VA_ARGS__)) return CAPTURE_UNSUPPORTED
 
 ENTRY_POINT(cuInit, unsigned flags) {
     MAY_FAIL();
@@ -196,6 +219,7 @@ ENTRY_POINT(cuCtxSetCurrent, Handle context) {
 }
 ENTRY_POINT(cuCtxSynchronize, void) {
     IN_CONTEXT();
+    NOT_RECORDING();
     finish_all();
     return SUCCESS;
 }
@@ -218,6 +242,7 @@ ENTRY_POINT(cuStreamDestroy_v2, Handle stream) {
 }
 ENTRY_POINT(cuStreamSynchronize, Handle stream) {
     IN_CONTEXT();
+    NOT_RECORDING(stream_of(stream));
     stream_of(stream).until(stream_of(stream).last);
     return SUCCESS;
 }
@@ -232,6 +257,7 @@ ENTRY_POINT(cuEventDestroy_v2, Handle event) {
 }
 ENTRY_POINT(cuEventRecord, Handle event, Handle stream) {
     IN_CONTEXT();
+    NOT_RECORDING(stream_of(stream));
     Event &e = *(Event *)event;
     auto time = std::make_shared<std::chrono::steady_clock::time_point>();
     stream_of(stream).put([time] { *time = std::chrono::steady_clock::now(); });
@@ -240,6 +266,7 @@ ENTRY_POINT(cuEventRecord, Handle event, Handle stream) {
 }
 ENTRY_POINT(cuStreamWaitEvent, Handle stream, Handle event, unsigned) {
     IN_CONTEXT();
+    NOT_RECORDING(stream_of(stream));
     const Event e = *(Event *)event;
     if (e.stream) stream_of(stream).put([e] { e.stream->until(e.position); });
     return SUCCESS;
@@ -271,6 +298,7 @@ ENTRY_POINT(cuMemGetInfo_v2, size_t *free, size_t *total) {
 }
 ENTRY_POINT(cuMemAlloc_v2, u64 *at, size_t bytes) {
     IN_CONTEXT();
+    NOT_RECORDING();
     if (!bytes) return INVALID_VALUE;
     if (allocated + bytes > number("EMULATION_MEMORY", u64(4) << 30)) return OUT_OF_MEMORY;
     char *p = (char *)std::aligned_alloc(256, (bytes + 255) / 256 * 256);
@@ -285,6 +313,7 @@ ENTRY_POINT(cuMemAlloc_v2, u64 *at, size_t bytes) {
 }
 ENTRY_POINT(cuMemFree_v2, u64 at) {
     IN_CONTEXT();
+    NOT_RECORDING();
     finish_all();
     auto found = allocations.find((char *)at);
     if (found == allocations.end()) return INVALID_VALUE;
@@ -297,12 +326,14 @@ ENTRY_POINT(cuMemFree_v2, u64 at) {
 }
 ENTRY_POINT(cuMemcpyHtoDAsync_v2, u64 to, const void *from, size_t bytes, Handle stream) {
     IN_CONTEXT();
+    NOT_RECORDING(stream_of(stream));
     if (!on_device(to, bytes)) return INVALID_VALUE;
     stream_of(stream).put([=] { std::memcpy((void *)to, from, bytes); });
     return SUCCESS;
 }
 ENTRY_POINT(cuMemcpyDtoHAsync_v2, void *to, u64 from, size_t bytes, Handle stream) {
     IN_CONTEXT();
+    NOT_RECORDING(stream_of(stream));
     if (!on_device(from, bytes)) return INVALID_VALUE;
     std::memset(to, POISON, bytes);
     stream_of(stream).put([=] { std::memcpy(to, (const void *)from, bytes); });
@@ -322,6 +353,7 @@ ENTRY_POINT(cuMemsetD8Async, u64 to, unsigned char value, size_t bytes, Handle s
 }
 ENTRY_POINT(cuModuleLoadData, Handle *module, const void *image) {
     IN_CONTEXT();
+    NOT_RECORDING();
     const std::string ptx = (const char *)image;
     if (ptx.find(".target sm_") == std::string::npos) return INVALID_IMAGE;
     *module = new Module{ptx};
@@ -357,7 +389,63 @@ ENTRY_POINT(cuLaunchKernel, Handle function, unsigned gx, unsigned gy, unsigned 
     const Kernel &k = *(Kernel *)function;
     const u64 threads = u64(bx) * by * bz;
     if (!gx || !gy || !gz || !threads || threads > u64(k.threads) || gy > 65535 || gz > 65535) return INVALID_VALUE;
-    stream_of(stream).put(k.prepare(arguments, dim3(gx, gy, gz), dim3(bx, by, bz), shared));
+    Stream &s = stream_of(stream);
+    auto work = k.prepare(arguments, dim3(gx, gy, gz), dim3(bx, by, bz), shared);
+    if (s.spoilt) return CAPTURE_INVALIDATED;
+    if (s.recorded) s.recorded->push_back(std::move(work));
+    else s.put(std::move(work));
+    return SUCCESS;
+}
+ENTRY_POINT(cuStreamBeginCapture_v2, Handle stream, int mode) {
+    IN_CONTEXT();
+    if (!stream) return CAPTURE_UNSUPPORTED;
+    Stream &s = stream_of(stream);
+    if (mode < 0 || mode > 2) return INVALID_VALUE;
+    if (s.recorded) return ILLEGAL_STATE;
+    s.recorded = std::make_shared<Launches>();
+    s.spoilt = false;
+    return SUCCESS;
+}
+ENTRY_POINT(cuStreamEndCapture, Handle stream, Handle *graph) {
+    Stream &s = stream_of(stream);
+    *graph = nullptr;
+    if (!s.recorded) return ILLEGAL_STATE;
+    const std::shared_ptr<Launches> recorded = std::move(s.recorded);
+    const bool spoilt = s.spoilt;
+    s.recorded = nullptr;
+    s.spoilt = false;
+    IN_CONTEXT();
+    if (spoilt) return CAPTURE_INVALIDATED;
+    *graph = new std::shared_ptr<Launches>(recorded);
+    return SUCCESS;
+}
+ENTRY_POINT(cuGraphInstantiateWithFlags, Handle *handle, Handle graph, unsigned long long flags) {
+    IN_CONTEXT();
+    if (!graph || flags) return INVALID_VALUE;
+    *handle = new Graph{*(std::shared_ptr<Launches> *)graph};
+    return SUCCESS;
+}
+ENTRY_POINT(cuGraphDestroy, Handle graph) {
+    MAY_FAIL();
+    delete (std::shared_ptr<Launches> *)graph;
+    return SUCCESS;
+}
+ENTRY_POINT(cuGraphLaunch, Handle handle, Handle stream) {
+    IN_CONTEXT();
+    NOT_RECORDING(stream_of(stream));
+    const Graph g = *(Graph *)handle;
+    ++*g.waiting;
+    stream_of(stream).put([g] {
+        for (const auto &launch : *g.launches) launch();
+        --*g.waiting;
+    });
+    return SUCCESS;
+}
+// Refused while it is to run: nobody says that a device minds it.
+ENTRY_POINT(cuGraphExecDestroy, Handle handle) {
+    MAY_FAIL();
+    if (*((Graph *)handle)->waiting) return ILLEGAL_STATE;
+    delete (Graph *)handle;
     return SUCCESS;
 }
 ENTRY_POINT(cuGetErrorName, Result, const char **name) {

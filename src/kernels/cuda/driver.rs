@@ -9,11 +9,15 @@
 //! `Result` each, as they need none on the CPU.
 #![allow(unsafe_code)]
 
+pub mod graph;
+mod streams;
+
 use super::images::{self, Kernel};
 use crate::error::{Error, Result};
 use crate::kernels::batchnorm::Moments;
 use crate::num::lanes::Lane;
 use cudarc::driver::sys::{self, CUdevice_attribute as Attribute, CUresult};
+use graph::Recording;
 use std::any::Any;
 use std::collections::BTreeMap;
 use std::ffi::{CString, c_char, c_int, c_void};
@@ -224,7 +228,26 @@ struct State {
     staged: Vec<Box<dyn Any + Send>>,
     staged_bytes: usize,
     failure: Option<Error>,
+    recording: Option<Recording>,
+    notes: Vec<String>,
     traffic: Traffic,
+}
+
+impl State {
+    /// Memory that nobody uses.
+    fn take(&mut self, bytes: usize) -> Option<u64> {
+        let own = self.recording.as_mut().and_then(|r| r.free.get_mut(&bytes)?.pop());
+        own.or_else(|| self.free.get_mut(&bytes)?.pop())
+    }
+    fn give_back(&mut self, memory: BTreeMap<usize, Vec<u64>>) {
+        memory.into_iter().for_each(|(bytes, list)| self.free.entry(bytes).or_default().extend(list));
+    }
+    fn note(&mut self, why: &Error) {
+        let text = why.what().to_string();
+        if !self.notes.contains(&text) {
+            self.notes.push(text);
+        }
+    }
 }
 
 /// What crossed the bus.
@@ -234,8 +257,10 @@ pub struct Traffic {
     pub sent: u64,
     /// Bytes from it.
     pub received: u64,
-    /// Kernels started.
+    /// Kernels started, and recordings, each of which counts once.
     pub launches: u64,
+    /// Recordings started.
+    pub graphs: u64,
 }
 
 impl Device {
@@ -312,7 +337,7 @@ impl Device {
         let bytes = (len * size_of::<T>()).max(1).next_multiple_of(ALIGNMENT);
         let mut at = 0;
         self.0.attempt(|shared, state| {
-            at = match state.free.get_mut(&bytes).and_then(Vec::pop) {
+            at = match state.take(bytes) {
                 Some(at) => at,
                 None => shared.allocate(bytes, state)?,
             };
@@ -323,10 +348,18 @@ impl Device {
     /// Numbers copied to the device.
     pub fn upload<T: Plain>(&self, numbers: &[T]) -> Memory<T> {
         let memory = self.memory(numbers.len());
+        self.write(&memory, numbers);
+        memory
+    }
+    /// Numbers copied to where others were, of which there are no fewer.
+    pub fn write<T: Plain>(&self, memory: &Memory<T>, numbers: &[T]) {
         let bytes = size_of_val(numbers);
         self.0.attempt(|shared, state| {
             if bytes == 0 {
                 return Ok(());
+            }
+            if numbers.len() > memory.len || state.recording.is_some() {
+                return Err(Error::bug("a copy to the device that is too long, or in a recording"));
             }
             state.traffic.sent += bytes as u64;
             if state.staged_bytes + bytes > MOST_STAGED {
@@ -341,7 +374,6 @@ impl Device {
             // changes and which are kept until the stream has been waited for: the driver may read them until then.
             check(unsafe { sys::cuMemcpyHtoDAsync_v2(to, from, bytes, shared.stream()) }, "copying to the device")
         });
-        memory
     }
     /// Starts a kernel of `threads` threads a block. What the kernel wants is compared with its image.
     pub fn launch(&self, kernel: &'static str, grid: [u32; 2], threads: u32, arguments: &[&dyn Argument]) {
@@ -367,24 +399,6 @@ impl Device {
             check(unsafe { sys::cuLaunchKernel(function, x, y, 1, threads, 1, 1, 0, stream, pointers, none) }, &doing)
         });
     }
-    /// What `work` gives, and the milliseconds that the device takes for what it starts.
-    ///
-    /// # Errors
-    /// As [`Device::check`].
-    pub fn time<R>(&self, work: impl FnOnce() -> R) -> Result<(R, f32)> {
-        let (first, last) = (self.0.event()?, self.0.event()?);
-        // SAFETY: event and stream are of this context.
-        check(unsafe { sys::cuEventRecord(first as sys::CUevent, self.0.stream()) }, "timing")?;
-        let done = work();
-        self.0.enter()?;
-        // SAFETY: event and stream are of this context.
-        check(unsafe { sys::cuEventRecord(last as sys::CUevent, self.0.stream()) }, "timing")?;
-        self.check()?;
-        let mut ms = 0.0;
-        // SAFETY: both were recorded, and the stream has passed them.
-        let code = unsafe { sys::cuEventElapsedTime(&mut ms, first as sys::CUevent, last as sys::CUevent) };
-        check(code, "timing").map(|()| (done, ms))
-    }
 }
 
 /// Allocations are multiples of this, so that nearly equal ones are exchanged.
@@ -404,15 +418,24 @@ impl Shared {
         // SAFETY: the context is never given back.
         check(unsafe { sys::cuCtxSetCurrent(self.context as sys::CUcontext) }, "choosing the device")
     }
-    /// Does something unless something failed before; remembers whether it fails.
+    /// Does something unless something failed before; remembers whether it fails, which in a recording spoils no more than
+    /// that.
     fn attempt(&self, work: impl FnOnce(&Shared, &mut State) -> Result<()>) {
         let mut state = self.state();
-        if state.failure.is_none() {
-            state.failure = self.enter().and_then(|()| work(self, &mut state)).err();
+        if state.failure.is_some() || state.recording.as_ref().is_some_and(|r| r.spoilt.is_some()) {
+            return;
+        }
+        let failed = self.enter().and_then(|()| work(self, &mut state)).err();
+        match &mut state.recording {
+            Some(recording) => recording.spoilt = failed,
+            None => state.failure = failed,
         }
     }
     /// Waits for everything; then no copy reads what was kept for it.
     fn wait(&self, state: &mut State) -> Result<()> {
+        if state.recording.is_some() {
+            return Err(Error::bug("a recording that is waited for"));
+        }
         // SAFETY: the stream is never given back.
         check(unsafe { sys::cuStreamSynchronize(self.stream()) }, "computing")?;
         (state.staged, state.staged_bytes) = (Vec::new(), 0);
@@ -420,6 +443,9 @@ impl Shared {
     }
     fn allocate(&self, bytes: usize, state: &mut State) -> Result<u64> {
         let mut at = 0;
+        if state.recording.is_some() {
+            return Err(Error::device("GPU: a recording found no memory"));
+        }
         let doing = format!("asking for {bytes} bytes");
         // SAFETY: writes one address.
         let code = unsafe { sys::cuMemAlloc_v2(&mut at, bytes) };
@@ -458,12 +484,6 @@ impl Shared {
         check(code, &format!("looking for the kernel {kernel}"))?;
         state.functions.insert(kernel, function as usize);
         Ok(function as usize)
-    }
-    fn event(&self) -> Result<usize> {
-        self.enter()?;
-        let mut event = std::ptr::null_mut();
-        // SAFETY: writes one handle; it is kept until the process ends, which times little.
-        check(unsafe { sys::cuEventCreate(&mut event, 0) }, "timing").map(|()| event as usize)
     }
 }
 
@@ -521,6 +541,9 @@ impl<T: Plain> Memory<T> {
             if bytes == 0 {
                 return Ok(());
             }
+            if state.recording.is_some() {
+                return Err(Error::bug("a copy from the device in a recording"));
+            }
             state.traffic.received += bytes as u64;
             let (to, from) = (numbers.as_mut_ptr().cast(), self.at);
             // SAFETY: `to` has `bytes`, `from` is an allocation of at least as many; every pattern of bits is a number. The
@@ -539,7 +562,10 @@ impl<T: Plain> Memory<T> {
 impl<T> Drop for Memory<T> {
     fn drop(&mut self) {
         if self.at != 0 {
-            self.device.state().free.entry(self.bytes).or_default().push(self.at);
+            let mut state = self.device.state();
+            let state = &mut *state;
+            let free = state.recording.as_mut().map_or(&mut state.free, |r| &mut r.free);
+            free.entry(self.bytes).or_default().push(self.at);
         }
     }
 }

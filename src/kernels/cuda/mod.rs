@@ -6,15 +6,20 @@
 //! | [`images`] | the kernels as the program carries them |
 //! | `arguments` | what kernels are given |
 //! | [`fast`] | the same on tensor cores, of fp16: near the definition |
+//! | `pixels` | maps of fast kernels |
+//! | `steps` | its training steps, which nobody looks at until they are done |
 //!
-//! Numbers stay on the device ([`super::buffer`]). What crosses the bus in a training step: images and labels to the
+//! Numbers stay on the device ([`super::buffer`]). What crosses the bus in a strict training step: images and labels to the
 //! device; moments, sums and losses, some numbers per channel or row, from it, and what is made of them for each channel
-//! (in f64, here) back. Parameters with one number per channel are stepped here, weights there.
+//! (in f64, here) back. Parameters with one number per channel are stepped here, weights there. In a fast step all of that
+//! stays there, and losses alone come back.
 
 mod arguments;
 pub mod driver;
 pub mod fast;
 pub mod images;
+mod pixels;
+mod steps;
 
 use super::adam::{self, Adam};
 use super::batchnorm::{Activation, Backward, GradientSums, Moments};
