@@ -36,8 +36,9 @@ const LAYERS: [&[&str]; 11] = [
 const TESTING: &str = "testing";
 
 /// Where `unsafe` may stand.
-const UNSAFE: [&str; 8] = [
+const UNSAFE: [&str; 9] = [
     "src/kernels/cuda/driver.rs",
+    "src/kernels/cuda/driver/found.rs",
     "src/kernels/cuda/driver/graph.rs",
     "src/kernels/cuda/driver/streams.rs",
     "src/num/lanes.rs",

@@ -53,6 +53,9 @@ mod device;
 #[path = "cuda/fast.rs"]
 mod fast;
 #[cfg(feature = "cuda")]
+#[path = "cuda/flow.rs"]
+mod flow;
+#[cfg(feature = "cuda")]
 #[path = "cuda/steps.rs"]
 mod steps;
 
@@ -120,8 +123,31 @@ mod emulated {
         for test in ["device_passes", "device_convolutions_are", "device_memory", "device_trainings"] {
             passes(test, &driver, &environment);
         }
-        for test in ["fast_convolutions_are", "fast_passes", "fast_trainings", "fast_recordings"] {
+        for test in ["fast_convolutions_are", "fast_passes", "fast_trainings", "fast_recordings", "flow_of"] {
             passes(test, &driver, &environment);
+        }
+    }
+
+    /// Copies beside the kernels, as late and as early as they may be; and no wait is idle: without it numbers are others.
+    #[test]
+    fn copies_pass_beside_kernels_and_every_wait_is_needed() {
+        let driver = mock::driver(false);
+        for eager in ["0", "1"] {
+            passes("flow_of", &driver, &[("EMULATION_EAGER", eager)]);
+        }
+        for (test, eager, forgotten, says) in [
+            // An image before the kernels that read the slot's last one are done; and kernels before the image is there.
+            ("flow_of_images", "1", "cuStreamWaitEvent:10", "other logits of image 1"),
+            ("flow_of_images", "0", "cuStreamWaitEvent:23", "other logits of image 7"),
+            // Logits before the kernels are done, and before they are here.
+            ("flow_of_a_volume", "0", "cuStreamWaitEvent:9", ""),
+            ("flow_of_a_volume", "1", "cuStreamWaitEvent:9", ""),
+            ("flow_of_a_volume", "0", "cuEventSynchronize:5", ""),
+        ] {
+            let done = run(test, &driver, &[("EMULATION_EAGER", eager), ("EMULATION_FORGET", forgotten)]);
+            let said = String::from_utf8_lossy(&done.stderr).to_string() + &String::from_utf8_lossy(&done.stdout);
+            let found = ["another volume", "is not finite", says].iter().any(|w| !w.is_empty() && said.contains(w));
+            assert!(!done.status.success() && found, "{test} without {forgotten}: {said}");
         }
     }
 

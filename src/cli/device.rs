@@ -265,6 +265,18 @@ impl Kernels for Device {
     fn clear(&self, x: &mut Buffer<Lane>) {
         on!(self, k => k.clear(x));
     }
+    fn copies_beside(&self) -> bool {
+        on!(self, k => k.copies_beside())
+    }
+    fn send(&self, image: &Maps<f32>) {
+        on!(self, k => k.send(image));
+    }
+    fn fetch(&self, logits: &Maps<Lane>) {
+        on!(self, k => k.fetch(logits));
+    }
+    fn so_far(&self) -> Result<()> {
+        on!(self, k => k.so_far())
+    }
     fn steps(&self) -> Option<&dyn Steps> {
         on!(self, k => k.steps())
     }

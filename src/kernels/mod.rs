@@ -143,6 +143,21 @@ pub trait Kernels: Sync {
     fn scale(&self, x: &mut Buffer<Lane>, factor: f32) {
         x.iter_mut().for_each(|x| x.0.iter_mut().for_each(|v| *v *= factor));
     }
+    /// Whether images and logits cross to a device and back while it computes.
+    fn copies_beside(&self) -> bool {
+        false
+    }
+    /// An image that kernels are about to read sets out for the device.
+    fn send(&self, _: &Maps<f32>) {}
+    /// Logits set out from the device once they are computed; who looks at them waits for them alone.
+    fn fetch(&self, _: &Maps<Lane>) {}
+    /// Whether a device has failed, as far as is known without waiting.
+    ///
+    /// # Errors
+    /// As [`Kernels::check`].
+    fn so_far(&self) -> Result<()> {
+        Ok(())
+    }
     /// A device that computes whole steps by itself, if it is one.
     fn steps(&self) -> Option<&dyn Steps> {
         None

@@ -4,7 +4,8 @@
 // - Device memory holds NaN bytes until it is written, and so does freed memory; what a copy from the device will write
 //   holds them until the copy is done.
 // - Work of a stream waits in its queue until somebody synchronises with it, as late as a device may do it: a missing
-//   synchronisation shows. So does host memory that is given up before a copy to the device has read it.
+//   synchronisation shows. So does host memory that is given up before a copy to the device has read it. Or all streams but
+//   the first, which computes, work as early as a device may: what they do not wait for is not there yet, or still read.
 // - A module holds the kernels that its PTX names, no more: an old image shows.
 // - A stream that records computes nothing. While one records, copies on it, waiting for it, and whatever asks for memory or
 //   gives it back, or loads a module, is refused, and ends the recording.
@@ -18,6 +19,8 @@
 //   EMULATION_FAIL=NAME:N      the N-th call of an entry point fails with "unknown error"
 //   EMULATION_HIDE=KERNEL      the kernel is in no module
 //   EMULATION_ORDER=0|1|2      threads run forward, backward, shuffled
+//   EMULATION_EAGER=1          streams that copy work as early as they may
+//   EMULATION_FORGET=NAME:N    the N-th call of cuStreamWaitEvent or cuEventSynchronize does nothing
 #include "device.cuh"
 #include <chrono>
 #include <deque>
@@ -50,13 +53,16 @@ u64 number(const char *name, u64 otherwise) {
 }
 
 // Whether this call is the one that fails.
-bool fails(const char *entry) {
-    static std::map<std::string, u64> calls;
-    const std::string plan = text("EMULATION_FAIL", "");
+bool is_planned(const char *variable, const char *entry) {
+    static std::map<std::string, u64> all_calls;
+    const std::string plan = text(variable, "");
+    u64 &calls = all_calls[std::string(variable) + entry];
     const size_t colon = plan.find(':');
     const u64 which = colon == std::string::npos ? 1 : std::strtoull(plan.c_str() + colon + 1, nullptr, 10);
-    return ++calls[entry] == which && plan.substr(0, colon) == entry;
+    return ++calls == which && plan.substr(0, colon) == entry;
 }
+bool fails(const char *entry) { return is_planned("EMULATION_FAIL", entry); }
+bool is_forgotten(const char *entry) { return is_planned("EMULATION_FORGET", entry); }
 
 // ------------------------------------------------------------------------------------------------------- kernels
 struct Kernel {
@@ -107,23 +113,45 @@ bool on_device(u64 at, size_t bytes) {
 
 // ------------------------------------------------------------------------------------------------------- streams
 typedef std::vector<std::function<void()>> Launches;
+struct Stream;
+// What a stream does; or how far another must have come before it goes on.
+struct Work {
+    std::function<void()> run;
+    Stream *of = nullptr;
+    u64 position = 0;
+};
+void work_eagerly();
 struct Stream {
-    std::deque<std::function<void()>> queue;
+    std::deque<Work> queue;
     u64 done = 0, last = 0;
+    bool eager = false, busy = false;
     // What it records, if it does, and whether that was spoilt.
     std::shared_ptr<Launches> recorded;
     bool spoilt = false;
-    void put(std::function<void()> work) {
+    void put(std::function<void()> work) { put(Work{std::move(work)}); }
+    void put(Work work) {
         queue.push_back(std::move(work));
         last++;
+        work_eagerly();
     }
     void until(u64 position) {
         while (done < position && !queue.empty()) {
-            auto work = std::move(queue.front());
-            queue.pop_front();
-            work();
-            done++;
+            next();
+            work_eagerly();
         }
+    }
+    void next() {
+        const Work work = std::move(queue.front());
+        queue.pop_front();
+        // While it waits for another stream, nothing behind is begun.
+        busy = true;
+        if (work.of) work.of->until(work.position);
+        else work.run();
+        busy = false;
+        done++;
+    }
+    bool may_go_on() const {
+        return !busy && !queue.empty() && !(queue.front().of && queue.front().of->done < queue.front().position);
     }
 };
 struct Event {
@@ -133,6 +161,17 @@ struct Event {
 };
 std::vector<Stream *> streams;
 Stream default_stream;
+void work_eagerly() {
+    static bool working = false;
+    if (working) return;
+    working = true;
+    for (bool moved = true; moved;) {
+        moved = false;
+        for (Stream *s : streams)
+            for (; s->eager && s->may_go_on(); moved = true) s->next();
+    }
+    working = false;
+}
 Stream &stream_of(Handle h) { return h ? *(Stream *)h : default_stream; }
 void finish_all() {
     default_stream.until(default_stream.last);
@@ -226,6 +265,7 @@ ENTRY_POINT(cuCtxSynchronize, void) {
 ENTRY_POINT(cuStreamCreate, Handle *stream, unsigned) {
     IN_CONTEXT();
     streams.push_back(new Stream);
+    streams.back()->eager = streams.size() > 1 && number("EMULATION_EAGER", 0);
     *stream = streams.back();
     return SUCCESS;
 }
@@ -268,13 +308,21 @@ ENTRY_POINT(cuStreamWaitEvent, Handle stream, Handle event, unsigned) {
     IN_CONTEXT();
     NOT_RECORDING(stream_of(stream));
     const Event e = *(Event *)event;
-    if (e.stream) stream_of(stream).put([e] { e.stream->until(e.position); });
+    if (e.stream && !is_forgotten(__func__)) stream_of(stream).put(Work{nullptr, e.stream, e.position});
     return SUCCESS;
 }
 ENTRY_POINT(cuEventSynchronize, Handle event) {
     IN_CONTEXT();
     Event &e = *(Event *)event;
-    if (e.stream) e.stream->until(e.position);
+    if (e.stream && !is_forgotten(__func__)) e.stream->until(e.position);
+    return SUCCESS;
+}
+ENTRY_POINT(cuMemHostAlloc, void **at, size_t bytes, unsigned) {
+    IN_CONTEXT();
+    NOT_RECORDING();
+    if (!bytes) return INVALID_VALUE;
+    *at = std::malloc(bytes);
+    std::memset(*at, POISON, bytes);
     return SUCCESS;
 }
 ENTRY_POINT(cuEventQuery, Handle event) {

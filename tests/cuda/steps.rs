@@ -145,7 +145,7 @@ fn fast_recordings_are_spoilt_by_copies_waiting_and_memory() {
             d.memory::<f32>(4).read();
         }),
         ("found no memory", |d| drop(d.memory::<f32>(123_456))),
-        // Refused by the driver itself.
+        // Refused by the mock itself; a driver may let the event be and be asked to wait.
         ("ending a recording: stream capture invalidated", |d| drop(d.time(|| ()))),
     ];
     for (why, work) in spoils {
@@ -160,7 +160,8 @@ fn fast_recordings_are_spoilt_by_copies_waiting_and_memory() {
         });
         let notes = device.notes();
         assert!(matches!(graph, Ok(None)) && calls == 1, "{why}: {notes:?}");
-        assert!(notes.len() == 1 && notes[0].contains(why), "{why}: {notes:?}");
+        let of_driver = why.starts_with("ending") && !device.found().name.contains("emulation");
+        assert!(notes.len() == 1 && (of_driver || notes[0].contains(why)), "{why}: {notes:?}");
         device.check().unwrap();
         assert_eq!(device.upload(&[3f32; 4]).read(), [3.0; 4], "{why}: the device goes on");
     }

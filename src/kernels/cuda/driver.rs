@@ -1,14 +1,15 @@
 //! The driver of NVIDIA's GPUs: everything that is `unsafe` about it, and all that is said about its errors.
 //!
-//! The library is looked for when it is asked for ([`Device::open`]); then every entry point that is called below is
-//! looked up before the first is called, because cudarc ends the program where one is missing. One stream of each device
-//! computes in the order of the calls, and copies from a device wait for it. What is given back is kept for the next who
-//! wants as much, and returned to the driver when memory runs out.
+//! The library is looked for when it is asked for ([`Device::open`]); then every entry point that is called is looked up
+//! before the first is called, because cudarc ends the program where one is missing. One stream of each device computes in
+//! the order of the calls, and copies stand in it, but for those that pass beside it (`streams`). What is given back is kept
+//! for the next who wants as much, and returned to the driver when memory runs out.
 //!
 //! A call that fails is remembered, and nothing is computed after it: [`Device::check`] tells. So kernels need no
 //! `Result` each, as they need none on the CPU.
 #![allow(unsafe_code)]
 
+mod found;
 pub mod graph;
 mod streams;
 
@@ -16,43 +17,14 @@ use super::images::{self, Kernel};
 use crate::error::{Error, Result};
 use crate::kernels::batchnorm::Moments;
 use crate::num::lanes::Lane;
-use cudarc::driver::sys::{self, CUdevice_attribute as Attribute, CUresult};
+use cudarc::driver::sys::{self, CUresult};
+pub use found::{Driver, Found, OLDEST_DEVICE, OLDEST_DRIVER, find};
 use graph::Recording;
 use std::any::Any;
 use std::collections::BTreeMap;
-use std::ffi::{CString, c_char, c_int, c_void};
+use std::ffi::{CString, c_void};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-
-/// What is called below.
-const ENTRY_POINTS: [&str; 22] = [
-    "cuInit",
-    "cuDriverGetVersion",
-    "cuDeviceGetCount",
-    "cuDeviceGet",
-    "cuDeviceGetName",
-    "cuDeviceGetAttribute",
-    "cuDeviceTotalMem_v2",
-    "cuDevicePrimaryCtxRetain",
-    "cuCtxSetCurrent",
-    "cuMemGetInfo_v2",
-    "cuStreamCreate",
-    "cuStreamSynchronize",
-    "cuMemAlloc_v2",
-    "cuMemFree_v2",
-    "cuMemcpyHtoDAsync_v2",
-    "cuMemcpyDtoHAsync_v2",
-    "cuModuleLoadData",
-    "cuModuleGetFunction",
-    "cuLaunchKernel",
-    "cuEventCreate",
-    "cuEventRecord",
-    "cuEventElapsedTime",
-];
-
-/// The oldest version of the driver's interface, CUDA 12.0: driver 525 and later.
-pub const OLDEST_DRIVER: i32 = 12_000;
-/// The oldest devices that the kernels run on: compute capability 8.0.
-pub const OLDEST_DEVICE: [i32; 2] = [8, 0];
+use streams::{Copies, Fetched};
 
 /// Numbers that a device has as they are here: fixed size, every pattern of bits a number, no padding.
 pub trait Plain: Copy + Send + Sync + 'static {
@@ -82,28 +54,6 @@ impl Plain for Moments {
     const FAILED: Moments = Moments { n: f64::NAN, mean: f64::NAN, m2: f64::NAN };
 }
 
-/// What is known of a device before it is used.
-#[derive(Clone, Debug)]
-pub struct Found {
-    /// Its number.
-    pub ordinal: usize,
-    /// Its name.
-    pub name: String,
-    /// Compute capability.
-    pub capability: [i32; 2],
-    /// Bytes of memory.
-    pub memory: u64,
-}
-
-/// The driver's version and the devices that it shows.
-#[derive(Clone, Debug)]
-pub struct Driver {
-    /// 1000·major + 10·minor of the CUDA that it speaks.
-    pub version: i32,
-    /// Devices.
-    pub devices: Vec<Found>,
-}
-
 /// Whether a call succeeded.
 fn check(code: CUresult, doing: &str) -> Result<()> {
     let help = match code {
@@ -129,78 +79,6 @@ fn check(code: CUresult, doing: &str) -> Result<()> {
 
 fn no_gpu(why: &str) -> Error {
     Error::device(format!("no GPU: {why}")).help("--device cpu computes the same bits; see `tomolith doctor`")
-}
-
-/// Finds the driver, and what it shows.
-///
-/// # Errors
-/// [`Fault::Device`](crate::error::Fault::Device): no library, an old one, no device.
-pub fn find() -> Result<Driver> {
-    // SAFETY: opens the driver's library, whose constructors are NVIDIA's, and closes it.
-    let present = unsafe { sys::is_culib_present() };
-    if !present {
-        return Err(no_gpu("the driver's library libcuda.so.1 is not found"));
-    }
-    // SAFETY: the library is there, so this does not end the program.
-    let library = unsafe { sys::culib() };
-    for name in ENTRY_POINTS {
-        // SAFETY: the symbol's address is looked up and not used.
-        let found = unsafe { library.get::<*const c_void>(name.as_bytes()) };
-        if found.is_err() {
-            return Err(Error::device(format!("the GPU's driver is too old: it has no {name}"))
-                .help("CUDA 12.0 (driver 525) or later is needed; --device cpu computes the same bits"));
-        }
-    }
-    // SAFETY: entry points were found; no arguments but flags.
-    check(unsafe { sys::cuInit(0) }, "starting the driver")?;
-    let (mut version, mut count) = (0, 0);
-    // SAFETY: writes one integer.
-    check(unsafe { sys::cuDriverGetVersion(&mut version) }, "asking for its version")?;
-    if version < OLDEST_DRIVER {
-        return Err(Error::device(format!(
-            "the GPU's driver speaks CUDA {}.{}, which is too old",
-            version / 1000,
-            version % 1000 / 10
-        ))
-        .help("CUDA 12.0 (driver 525) or later is needed; --device cpu computes the same bits"));
-    }
-    // SAFETY: writes one integer.
-    check(unsafe { sys::cuDeviceGetCount(&mut count) }, "counting devices")?;
-    let devices = (0..count).map(found).collect::<Result<Vec<_>>>()?;
-    if devices.is_empty() { Err(no_gpu("the driver shows no device")) } else { Ok(Driver { version, devices }) }
-}
-
-/// The device of a number.
-fn handle(ordinal: i32) -> Result<sys::CUdevice> {
-    let mut device = 0;
-    // SAFETY: writes one handle.
-    check(unsafe { sys::cuDeviceGet(&mut device, ordinal) }, "asking for a device")?;
-    Ok(device)
-}
-
-fn found(ordinal: i32) -> Result<Found> {
-    let device = handle(ordinal)?;
-    let (mut name, mut memory) = ([0 as c_char; 128], 0usize);
-    // SAFETY: writes at most the length given, with the zero at its end.
-    let code = unsafe { sys::cuDeviceGetName(name.as_mut_ptr(), name.len() as c_int, device) };
-    check(code, "asking for a device's name")?;
-    // SAFETY: writes one number.
-    check(unsafe { sys::cuDeviceTotalMem_v2(&mut memory, device) }, "asking for a device's memory")?;
-    let attribute = |which: Attribute| {
-        let mut value = 0;
-        // SAFETY: writes one integer.
-        let code = unsafe { sys::cuDeviceGetAttribute(&mut value, which, device) };
-        check(code, "asking for a device's capability").map(|()| value)
-    };
-    let major = attribute(Attribute::CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR)?;
-    let minor = attribute(Attribute::CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR)?;
-    let name: Vec<u8> = name.iter().take_while(|&&c| c != 0).map(|&c| c as u8).collect();
-    Ok(Found {
-        ordinal: ordinal as usize,
-        name: String::from_utf8_lossy(&name).into_owned(),
-        capability: [major, minor],
-        memory: memory as u64,
-    })
 }
 
 /// A device in use; clones are the same.
@@ -229,6 +107,7 @@ struct State {
     staged_bytes: usize,
     failure: Option<Error>,
     recording: Option<Recording>,
+    copies: Copies,
     notes: Vec<String>,
     traffic: Traffic,
 }
@@ -283,7 +162,7 @@ impl Device {
             ))
             .help("8.0 or later is needed; --device cpu computes the same bits"));
         }
-        let device = handle(ordinal as i32)?;
+        let device = found::handle(ordinal as i32)?;
         let (mut context, mut stream) = (std::ptr::null_mut(), std::ptr::null_mut());
         // SAFETY: writes one handle of a device that exists. The context is kept until the process ends.
         check(unsafe { sys::cuDevicePrimaryCtxRetain(&mut context, device) }, "opening the device")?;
@@ -313,6 +192,13 @@ impl Device {
     /// The first failure of all calls so far; it stays.
     pub fn check(&self) -> Result<()> {
         self.0.attempt(Shared::wait);
+        self.so_far()
+    }
+    /// Whether something has failed, as far as is known.
+    ///
+    /// # Errors
+    /// The first failure.
+    pub fn so_far(&self) -> Result<()> {
         self.0.state().failure.clone().map_or(Ok(()), Err)
     }
     /// Remembers a failure that is none of the driver's.
@@ -343,7 +229,15 @@ impl Device {
             };
             Ok(())
         });
-        Memory { device: self.0.clone(), at, len, bytes, made: Mutex::default(), of: std::marker::PhantomData }
+        Memory {
+            device: self.0.clone(),
+            at,
+            len,
+            bytes,
+            made: Mutex::default(),
+            fetched: Mutex::default(),
+            of: std::marker::PhantomData,
+        }
     }
     /// Numbers copied to the device.
     pub fn upload<T: Plain>(&self, numbers: &[T]) -> Memory<T> {
@@ -503,6 +397,8 @@ pub struct Memory<T> {
     bytes: usize,
     /// What was made of the numbers, by a key, until they change.
     made: Mutex<BTreeMap<usize, Arc<dyn Any + Send + Sync>>>,
+    /// Numbers on their way here.
+    fetched: Mutex<Option<Fetched>>,
     of: std::marker::PhantomData<T>,
 }
 
@@ -531,10 +427,14 @@ impl<T: Plain> Memory<T> {
     }
     /// The numbers are about to change.
     pub fn changes(&self) {
+        drop(self.take_fetched());
         self.made.lock().unwrap_or_else(PoisonError::into_inner).clear();
     }
     /// Copies the numbers here, when everything before is computed.
     pub fn read(&self) -> Vec<T> {
+        if let Some(numbers) = self.take_fetched() {
+            return numbers;
+        }
         let mut numbers = vec![T::FAILED; self.len];
         let bytes = size_of_val(&numbers[..]);
         self.device.attempt(|shared, state| {
@@ -561,6 +461,7 @@ impl<T: Plain> Memory<T> {
 
 impl<T> Drop for Memory<T> {
     fn drop(&mut self) {
+        self.await_fetched();
         if self.at != 0 {
             let mut state = self.device.state();
             let state = &mut *state;

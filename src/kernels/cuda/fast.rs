@@ -114,7 +114,10 @@ impl Fast {
         let there = own.unwrap_or_else(|| {
             Arc::new(Pixels { memory: self.device().memory::<T>(Pixels::<T>::count(shape)), shape })
         });
-        let at = self.own::<T>(&there, shape).map_or(Address::NONE, |p| p.memory.at(0));
+        let at = self.own::<T>(&there, shape).map_or(Address::NONE, |p| {
+            p.memory.changes();
+            p.memory.at(0)
+        });
         maps.buffer_mut().only_there(there);
         at
     }
@@ -523,6 +526,20 @@ impl Kernels for Fast {
     }
     fn scale(&self, x: &mut Buffer<Lane>, factor: f32) {
         self.cuda.scale(x, factor);
+    }
+    fn copies_beside(&self) -> bool {
+        true
+    }
+    fn send(&self, image: &Maps<f32>) {
+        self.cuda.send(image);
+    }
+    fn fetch(&self, logits: &Maps<Lane>) {
+        let there = logits.buffer().on_device();
+        let own = there.and_then(|there| self.own::<f32>(there, logits.shape()));
+        own.into_iter().for_each(|pixels| pixels.memory.fetch());
+    }
+    fn so_far(&self) -> Result<()> {
+        self.cuda.so_far()
     }
     fn check(&self) -> Result<()> {
         self.cuda.check()

@@ -458,6 +458,22 @@ impl Kernels for Cuda {
         let count = x.len() * LANES;
         self.each("scale", count, &[&self.changed(x), &factor, &(count as i64)]);
     }
+    fn copies_beside(&self) -> bool {
+        true
+    }
+    fn send(&self, image: &Maps<f32>) {
+        image.buffer().there(|numbers| match self.device.send(numbers) {
+            Some(there) => there,
+            None => Arc::new(self.device.upload(numbers)),
+        });
+    }
+    fn fetch(&self, logits: &Maps<Lane>) {
+        let there = logits.buffer().on_device();
+        there.and_then(|there| self.own(there)).into_iter().for_each(Memory::fetch);
+    }
+    fn so_far(&self) -> Result<()> {
+        self.device.so_far()
+    }
     fn check(&self) -> Result<()> {
         self.device.check()
     }
