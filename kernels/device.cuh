@@ -23,6 +23,7 @@ typedef long long i64;
 
 DEVICE float fma32(float a, float b, float c) { return __fmaf_rn(a, b, c); }
 DEVICE float sqrt32(float x) { return __fsqrt_rn(x); }
+DEVICE double sqrt64(double x) { return __dsqrt_rn(x); }
 DEVICE u32 bits_of(float x) { return __float_as_uint(x); }
 DEVICE float of_bits(u32 x) { return __uint_as_float(x); }
 DEVICE u32 high_of_product(u32 a, u32 b) { return __umulhi(a, b); }

@@ -17,7 +17,15 @@ struct Dropout {
     u32 key0, key1, stream, draw;
     // Samples of the batch in front of these.
     i64 before;
+    // What is added to `draw`, where a device counts the steps.
+    const u32 *counter;
 };
+
+// The dropout of this step.
+DEVICE Dropout counted(Dropout d) {
+    if (d.counter) d.draw += *d.counter;
+    return d;
+}
 
 // The bits of a run of eight pixels from column x on, of one channel.
 struct Bits {

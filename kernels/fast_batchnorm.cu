@@ -18,7 +18,8 @@ constexpr int JOINERS = 32;
 struct Activation {
     // Per channel, sixteen by sixteen.
     const float *scale, *shift, *mean;
-    float slope;
+    // One number.
+    const float *slope;
     Dropout dropout;
 };
 
@@ -167,6 +168,8 @@ KERNEL(256) fast_gradient_sums(Activation a, const h16 *x, const h16 *dz, Shape 
     __shared__ double shared[THREADS];
     const Run r = run_in_block(s, units);
     const Pixels p = load_run(x, s, r), q = load_run(dz, s, r);
+    const float slope = *a.slope;
+    a.dropout = counted(a.dropout);
     const i64 next = i64(width_of(s)) * gridDim.x;
 #pragma unroll
     for (int i = 0; i < UNIT; i++) {
@@ -176,7 +179,7 @@ KERNEL(256) fast_gradient_sums(Activation a, const h16 *x, const h16 *dz, Shape 
         for (int k = 0; k < RUN; k++) {
             if (k >= r.count) break;
             const float m = dropout_factor(a.dropout, c.bits, k), v = number(p, k, i), d = number(q, k, i);
-            const float u = fma32(v, c.scale, c.shift) * m, g = (u > 0.0f ? 1.0f : a.slope) * m * d;
+            const float u = fma32(v, c.scale, c.shift) * m, g = (u > 0.0f ? 1.0f : slope) * m * d;
             sums[0] = sums[0] + g;
             sums[1] = fma32(g, v - c.mean, sums[1]);
             sums[2] = sums[2] + (u > 0.0f ? 0.0f : u) * d;
@@ -231,6 +234,8 @@ KERNEL(128) fast_join_moments(const Moments *parts, i32 rows, i32 blocks, Moment
 KERNEL(128) fast_activate(Activation a, const h16 *x, const h16 *residual, h16 *z, Shape s) {
     const Run r = run_of_thread(s);
     if (!r.count) return;
+    const float slope = *a.slope;
+    a.dropout = counted(a.dropout);
     Pixels p = load_run(x, s, r), q = p;
     if (residual) q = load_run(residual, s, r);
 #pragma unroll
@@ -242,7 +247,7 @@ KERNEL(128) fast_activate(Activation a, const h16 *x, const h16 *residual, h16 *
 #pragma unroll
             for (int j = 0; j < 2; j++) {
                 const float u = fma32(number(p, k, i + j), c[j].scale, c[j].shift) * dropout_factor(a.dropout, c[j].bits, k);
-                v[j] = u < 0.0f ? a.slope * u : u;
+                v[j] = u < 0.0f ? slope * u : u;
                 if (residual) v[j] = v[j] + number(q, k, i + j);
             }
             p.word[k][i / 2] = pack2(v[0], v[1]);
@@ -256,6 +261,8 @@ KERNEL(128) fast_activation_gradient(Activation a, const float *by_x, const floa
                                      h16 *dx, Shape s) {
     const Run r = run_of_thread(s);
     if (!r.count) return;
+    const float slope = *a.slope;
+    a.dropout = counted(a.dropout);
     Pixels p = load_run(x, s, r);
     const Pixels q = load_run(dz, s, r);
 #pragma unroll
@@ -270,7 +277,7 @@ KERNEL(128) fast_activation_gradient(Activation a, const float *by_x, const floa
             for (int j = 0; j < 2; j++) {
                 const float m = dropout_factor(a.dropout, c[j].bits, k), v = number(p, k, i + j);
                 const float u = fma32(v, c[j].scale, c[j].shift) * m;
-                const float g = (u > 0.0f ? 1.0f : a.slope) * m * number(q, k, i + j);
+                const float g = (u > 0.0f ? 1.0f : slope) * m * number(q, k, i + j);
                 d[j] = fma32(g, c[j].scale, fma32(v - c[j].mean, slopes[j], constants[j]));
             }
             p.word[k][i / 2] = pack2(d[0], d[1]);

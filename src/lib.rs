@@ -59,7 +59,7 @@
 //! - Only `cli` prints and reads the environment. There is no global state but two of `os`: the flag that an
 //!   interrupt sets, and the table by which a truncated memory map is named before the program ends.
 //! - `unsafe` stands in `num/lanes` (intrinsics), `volume/reader.rs` (memory maps), `os.rs` and
-//!   `kernels/cuda/driver.rs` (the GPU's driver), each block with the check that makes it sound.
+//!   `kernels/cuda/driver.rs` and `driver/` (the GPU's driver), each block with the check that makes it sound.
 //! - No result depends on time, threads, hash order or the platform's libm: [`num`] says how.
 //! - An output's name exists only when it is complete, synced and hashed; its manifest is written last ([`volume`]).
 //! - No file, however malformed, makes us allocate by its word or read outside its folder.

@@ -15,7 +15,7 @@ use tokens::{Token, reads, tokens};
 /// Longest file, lines.
 const LONGEST: usize = 600;
 /// Longest program, lines of code without tests. Comments are not counted: a limit on them would be paid in clarity.
-const LONGEST_PROGRAM: usize = 52_000;
+const LONGEST_PROGRAM: usize = 53_000;
 
 /// Rooms by layer: a room names only rooms of lower layers, and itself.
 const LAYERS: [&[&str]; 11] = [
@@ -36,8 +36,11 @@ const LAYERS: [&[&str]; 11] = [
 const TESTING: &str = "testing";
 
 /// Where `unsafe` may stand.
-const UNSAFE: [&str; 6] = [
+const UNSAFE: [&str; 9] = [
     "src/kernels/cuda/driver.rs",
+    "src/kernels/cuda/driver/found.rs",
+    "src/kernels/cuda/driver/graph.rs",
+    "src/kernels/cuda/driver/streams.rs",
     "src/num/lanes.rs",
     "src/num/lanes/x86.rs",
     "src/num/lanes/arm.rs",

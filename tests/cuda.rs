@@ -52,6 +52,12 @@ mod device;
 #[cfg(feature = "cuda")]
 #[path = "cuda/fast.rs"]
 mod fast;
+#[cfg(feature = "cuda")]
+#[path = "cuda/flow.rs"]
+mod flow;
+#[cfg(feature = "cuda")]
+#[path = "cuda/steps.rs"]
+mod steps;
 
 #[cfg(feature = "cuda")]
 mod emulated {
@@ -90,11 +96,11 @@ mod emulated {
     #[test]
     fn fast_kernels_are_within_their_bounds() {
         let driver = mock::driver(false);
-        for test in ["fast_convolutions_are", "fast_networks_are"] {
+        for test in ["fast_convolutions_are", "fast_networks_are", "fast_steps_are"] {
             passes(test, &driver, &[("EMULATION_ORDER", "2")]);
         }
         let digests = ["0", "1", "2"].map(|order| {
-            let said = ["fast_passes", "fast_logits", "fast_trainings"]
+            let said = ["fast_passes", "fast_logits", "fast_trainings", "fast_recordings"]
                 .map(|test| passes(test, &driver, &[("EMULATION_ORDER", order)]));
             said.concat().lines().filter(|l| l.starts_with("digest ")).map(str::to_string).collect::<Vec<_>>()
         });
@@ -117,9 +123,60 @@ mod emulated {
         for test in ["device_passes", "device_convolutions_are", "device_memory", "device_trainings"] {
             passes(test, &driver, &environment);
         }
-        for test in ["fast_convolutions_are", "fast_passes", "fast_trainings"] {
+        for test in ["fast_convolutions_are", "fast_passes", "fast_trainings", "fast_recordings", "flow_of"] {
             passes(test, &driver, &environment);
         }
+    }
+
+    /// Copies beside the kernels, as late and as early as they may be; and no wait is idle: without it numbers are others.
+    #[test]
+    fn copies_pass_beside_kernels_and_every_wait_is_needed() {
+        let driver = mock::driver(false);
+        for eager in ["0", "1"] {
+            passes("flow_of", &driver, &[("EMULATION_EAGER", eager)]);
+        }
+        for (test, eager, forgotten, says) in [
+            // An image before the kernels that read the slot's last one are done; and kernels before the image is there.
+            ("flow_of_images", "1", "cuStreamWaitEvent:10", "other logits of image 1"),
+            ("flow_of_images", "0", "cuStreamWaitEvent:23", "other logits of image 7"),
+            // Logits before the kernels are done, and before they are here.
+            ("flow_of_a_volume", "0", "cuStreamWaitEvent:9", ""),
+            ("flow_of_a_volume", "1", "cuStreamWaitEvent:9", ""),
+            ("flow_of_a_volume", "0", "cuEventSynchronize:5", ""),
+        ] {
+            let done = run(test, &driver, &[("EMULATION_EAGER", eager), ("EMULATION_FORGET", forgotten)]);
+            let said = String::from_utf8_lossy(&done.stderr).to_string() + &String::from_utf8_lossy(&done.stdout);
+            let found = ["another volume", "is not finite", says].iter().any(|w| !w.is_empty() && said.contains(w));
+            assert!(!done.status.success() && found, "{test} without {forgotten}: {said}");
+        }
+    }
+
+    /// A driver that does not record, or not always: the same bits, and it is said why.
+    #[test]
+    fn what_cannot_be_recorded_is_started_kernel_by_kernel() {
+        let driver = mock::driver(false);
+        let says = |driver: &Path, environment: &[(&str, &str)]| -> [String; 3] {
+            let said = passes("fast_recordings_say", driver, environment);
+            let line = |word: &str| said.lines().find(|l| l.starts_with(word)).unwrap_or_default().to_string();
+            ["digest ", "graphs ", "notes "].map(line)
+        };
+        let [digest, graphs, notes] = says(&driver, &[]);
+        assert!(digest.len() > 64 && graphs == "graphs 5" && notes == "notes []", "{digest} {graphs} {notes}");
+        for (fails, started, note) in [
+            ("cuStreamBeginCapture_v2:1", "graphs 4", "recording: unknown"),
+            ("cuStreamEndCapture:1", "graphs 4", "ending a recording: unknown"),
+            ("cuGraphInstantiateWithFlags:1", "graphs 4", "preparing a recording: unknown"),
+            ("cuGraphLaunch:1", "graphs 4", "starting a recording: unknown"),
+            ("cuGraphLaunch:3", "graphs 5", "starting a recording: unknown"),
+        ] {
+            let found = says(&driver, &[("EMULATION_FAIL", fails)]);
+            assert!(found[0] == digest && found[1] == started && found[2].contains(note), "{fails}: {found:?}");
+        }
+        let [without, graphs, notes] = says(&mock::without("cuGraphLaunch"), &[]);
+        assert!(
+            without == digest && graphs == "graphs 0" && notes.contains("has no cuGraphLaunch"),
+            "{graphs} {notes}"
+        );
     }
 
     /// What a driver may do to a program, and what is said about it: never a panic, never a number that is not computed.

@@ -14,6 +14,7 @@ use crate::kernels::cross_entropy::Loss;
 use crate::kernels::cuda::{self, Cuda, fast::Fast};
 use crate::kernels::filter::FilterShape;
 use crate::kernels::maps::{Maps, Pixel};
+use crate::kernels::step::{ByParameters, Given, Normalised, Steps};
 use crate::kernels::weight_gradient::WeightGradient;
 use crate::kernels::{Cpu, Kernels};
 use crate::num::lanes::Lane;
@@ -26,6 +27,14 @@ pub const DEVICE: Opt = Opt::new(
     "Device to compute with: the CPU, GPU number N, or a GPU where there is one; the results are the same",
 )
 .default("cpu");
+
+/// Whether a GPU's fast steps are recorded.
+pub const GRAPHS: Opt = Opt::new(
+    "graphs",
+    Takes::Choice(&["on", "off"]),
+    "Whether a GPU records a step of --fast and starts it as one, or kernel by kernel; the results are the same",
+)
+.default("on");
 
 /// A device.
 #[derive(Clone)]
@@ -79,6 +88,30 @@ impl Device {
         }
         let _ = c.device.set(device.record());
         Ok(device)
+    }
+    /// The same, to train: in 16 bits on a GPU alone, whose steps are recorded or not as [`GRAPHS`] says.
+    ///
+    /// # Errors
+    /// As [`Device::open`].
+    pub fn open_to_train(c: &Context, fast: bool) -> Result<Device> {
+        let device = Device::open_as(c, fast)?;
+        if fast {
+            device.only_gpu("training in 16 bits")?;
+        }
+        #[cfg(feature = "cuda")]
+        if let Device::Fast(fast) = device {
+            return Ok(Device::Fast(fast.recording(c.settings.text(GRAPHS.name)? == Some("on"))));
+        }
+        Ok(device)
+    }
+    /// Tells what did not work and was done otherwise.
+    pub fn tell(&self, c: &Context) {
+        #[cfg(feature = "cuda")]
+        for note in self.gpu().map(|gpu| gpu.notes()).unwrap_or_default() {
+            c.talk.note(format!("some steps were started kernel by kernel: {note}"));
+        }
+        #[cfg(not(feature = "cuda"))]
+        let _ = c;
     }
     /// Its model: what is fast has the same bits on one model alone.
     pub fn model(&self) -> String {
@@ -203,6 +236,49 @@ impl Kernels for Device {
     }
     fn activation_gradient(&self, a: &Activation, b: &Backward, x: &Maps<Lane>, dz: &Maps<Lane>, dx: &mut Maps<Lane>) {
         on!(self, k => k.activation_gradient(a, b, x, dz, dx));
+    }
+    fn normalise(
+        &self,
+        given: &Given,
+        x: &Maps<Lane>,
+        residual: Option<&Maps<Lane>>,
+        z: &mut Maps<Lane>,
+    ) -> Normalised {
+        on!(self, k => k.normalise(given, x, residual, z))
+    }
+    fn normalise_gradient(
+        &self,
+        given: &Given,
+        made: &Normalised,
+        x_dz: [&Maps<Lane>; 2],
+        to: ByParameters,
+        dx: &mut Maps<Lane>,
+    ) {
+        on!(self, k => k.normalise_gradient(given, made, x_dz, to, dx));
+    }
+    fn bias_gradient(&self, dy: &Maps<Lane>, db: &mut Buffer<Lane>) {
+        on!(self, k => k.bias_gradient(dy, db));
+    }
+    fn add(&self, a: &Maps<Lane>, b: &Maps<Lane>, sum: &mut Maps<Lane>) {
+        on!(self, k => k.add(a, b, sum));
+    }
+    fn clear(&self, x: &mut Buffer<Lane>) {
+        on!(self, k => k.clear(x));
+    }
+    fn copies_beside(&self) -> bool {
+        on!(self, k => k.copies_beside())
+    }
+    fn send(&self, image: &Maps<f32>) {
+        on!(self, k => k.send(image));
+    }
+    fn fetch(&self, logits: &Maps<Lane>) {
+        on!(self, k => k.fetch(logits));
+    }
+    fn so_far(&self) -> Result<()> {
+        on!(self, k => k.so_far())
+    }
+    fn steps(&self) -> Option<&dyn Steps> {
+        on!(self, k => k.steps())
     }
     fn max_pool(&self, x: &Maps<Lane>, y: &mut Maps<Lane>) {
         on!(self, k => k.max_pool(x, y));

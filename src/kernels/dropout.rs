@@ -31,6 +31,8 @@ pub struct Dropout {
     pub(super) draw: u32,
     /// Samples of the batch in front of these.
     pub(super) before: usize,
+    /// Whether a device counts the steps, and knows the draw.
+    pub(super) counted: bool,
 }
 
 impl Dropout {
@@ -46,6 +48,7 @@ impl Dropout {
             stream: layer,
             draw: step,
             before: 0,
+            counted: false,
         })
     }
 
@@ -53,6 +56,12 @@ impl Dropout {
     #[must_use]
     pub fn after(self, before: usize) -> Dropout {
         Dropout { before, ..self }
+    }
+
+    /// The same, at the step that a device counts ([`super::step::Dial::draw`]).
+    #[must_use]
+    pub fn counted(self) -> Dropout {
+        Dropout { draw: 0, counted: true, ..self }
     }
 
     /// Number of the first block of a run of eight pixels from column x on.

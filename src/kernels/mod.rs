@@ -15,6 +15,7 @@
 //! | [`pool`] | max-pooling |
 //! | [`cross_entropy`] | softmax cross-entropy with class weights and unlabelled pixels |
 //! | [`adam`] | the optimizer |
+//! | [`step`] | what stands between passes over pixels, and steps that a device computes by itself |
 //!
 //! [`Kernels`] lists them. [`Reference`] is the definition, one number after the other; [`Cpu`] uses lanes and
 //! threads; `cuda::Cuda` (feature `cuda`) a GPU, with the kernels of `kernels/*.cu`; and [`Twin`] runs two of them and keeps the first bit in which they differ: the tool of an audit.
@@ -35,6 +36,7 @@ pub mod maps;
 mod narrow;
 pub mod pool;
 pub mod stencil;
+pub mod step;
 #[cfg(test)]
 mod tests;
 mod twin;
@@ -50,6 +52,7 @@ use cross_entropy::Loss;
 use filter::FilterShape;
 use maps::{Maps, Pixel};
 use rayon::prelude::*;
+use step::{ByParameters, Given, Normalised, Steps};
 pub use twin::Twin;
 use weight_gradient::WeightGradient;
 
@@ -73,6 +76,35 @@ pub trait Kernels: Sync {
     fn gradient_sums(&self, a: &Activation, x: &Maps<Lane>, dz: &Maps<Lane>) -> Vec<GradientSums>;
     /// Its gradient by x.
     fn activation_gradient(&self, a: &Activation, b: &Backward, x: &Maps<Lane>, dz: &Maps<Lane>, dx: &mut Maps<Lane>);
+    /// An activation with the statistics of the batch: z, and what its gradient takes.
+    fn normalise(
+        &self,
+        given: &Given,
+        x: &Maps<Lane>,
+        residual: Option<&Maps<Lane>>,
+        z: &mut Maps<Lane>,
+    ) -> Normalised {
+        step::normalise(self, given, x, residual, z)
+    }
+    /// Its gradient by x and by its parameters.
+    fn normalise_gradient(
+        &self,
+        given: &Given,
+        made: &Normalised,
+        x_dz: [&Maps<Lane>; 2],
+        to: ByParameters,
+        dx: &mut Maps<Lane>,
+    ) {
+        step::gradient(self, given, made, x_dz, to, dx);
+    }
+    /// Σ dy per channel: gradient by a bias.
+    fn bias_gradient(&self, dy: &Maps<Lane>, db: &mut Buffer<Lane>) {
+        step::put_channels(db, self.sums(dy).into_iter());
+    }
+    /// sum = a + b.
+    fn add(&self, a: &Maps<Lane>, b: &Maps<Lane>, sum: &mut Maps<Lane>) {
+        self.activate(&Activation::identity(a.shape().c, 1.0, None), a, Some(b), sum);
+    }
     /// The largest of 2×2: [`pool`].
     fn max_pool(&self, x: &Maps<Lane>, y: &mut Maps<Lane>);
     /// Its gradient.
@@ -91,6 +123,10 @@ pub trait Kernels: Sync {
             (0..LANES).for_each(|l| sum.0[l] += x.0[l]);
         }
     }
+    /// x ← 0.
+    fn clear(&self, x: &mut Buffer<Lane>) {
+        x.fill(Lane::ZERO);
+    }
     /// Whether no number is NaN or infinite.
     fn all_finite(&self, x: &Buffer<Lane>) -> bool {
         x.par_iter().all(|x| x.0.iter().all(|v| v.is_finite()))
@@ -106,6 +142,25 @@ pub trait Kernels: Sync {
     /// x ← factor·x: gradients of a loss that was scaled.
     fn scale(&self, x: &mut Buffer<Lane>, factor: f32) {
         x.iter_mut().for_each(|x| x.0.iter_mut().for_each(|v| *v *= factor));
+    }
+    /// Whether images and logits cross to a device and back while it computes.
+    fn copies_beside(&self) -> bool {
+        false
+    }
+    /// An image that kernels are about to read sets out for the device.
+    fn send(&self, _: &Maps<f32>) {}
+    /// Logits set out from the device once they are computed; who looks at them waits for them alone.
+    fn fetch(&self, _: &Maps<Lane>) {}
+    /// Whether a device has failed, as far as is known without waiting.
+    ///
+    /// # Errors
+    /// As [`Kernels::check`].
+    fn so_far(&self) -> Result<()> {
+        Ok(())
+    }
+    /// A device that computes whole steps by itself, if it is one.
+    fn steps(&self) -> Option<&dyn Steps> {
+        None
     }
     /// Whether everything that was asked for was computed; until here a device may have failed silently.
     ///

@@ -8,6 +8,7 @@
 //! | [`workspace`] | its memory, planned once |
 //! | [`fast`] | inference in bf16, where the machine has it |
 //! | [`train`] | a training step |
+//! | [`recording`] | the same where a device computes it by itself |
 //! | [`scale`] | the scale of its loss, where maps keep 16 bits |
 //! | [`fit`] | a training from its first batch to its last: epochs, validation, pausing |
 //! | [`schedule`] | when to learn slower, when to stop |
@@ -25,6 +26,7 @@ pub mod fit;
 mod golden_tests;
 pub mod infer;
 pub mod network;
+pub mod recording;
 pub mod scale;
 pub mod schedule;
 pub mod state;

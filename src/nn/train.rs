@@ -14,8 +14,11 @@
 //! A loss or gradient that is not finite ends the training before anything is changed, and the first tensor that is not
 //! finite is named. Where maps keep 16 bits the loss is scaled, and such a gradient only skips the step:
 //! [`super::scale`].
+//!
+//! Where a device computes whole steps by itself, [`super::recording`] has them done so.
 
 use super::network::{Network, Step};
+use super::recording::Recording;
 use super::scale::LossScale;
 use crate::error::{Error, Result};
 use crate::kernels::Kernels;
@@ -25,15 +28,14 @@ use crate::kernels::buffer::Buffer;
 use crate::kernels::cross_entropy::{Loss, weigh};
 use crate::kernels::dropout::Dropout;
 use crate::kernels::maps::{Maps, Shape};
-use crate::num::lanes::{LANES, Lane};
+use crate::kernels::step;
+pub use crate::kernels::step::MOMENTUM;
+use crate::num::lanes::Lane;
 use crate::os::check_interrupt;
 use crate::tensor::parameter::Parameter;
 use crate::tensor::pool::Pool;
-use crate::tensor::tape::{Layer, Source, Tape, Weights};
+use crate::tensor::tape::{Layer, Source, Tape, Var, Weights};
 use std::collections::BTreeSet;
-
-/// Part of the running statistics that a batch replaces.
-pub const MOMENTUM: f64 = 0.1;
 
 /// What a step depends on beside weights and data.
 #[derive(Clone, Debug, PartialEq)]
@@ -63,12 +65,14 @@ pub struct Trainer {
     pub steps: u32,
     /// Of the loss, where maps keep 16 bits.
     pub scale: LossScale,
-    gradients: Vec<Buffer<Lane>>,
+    pub(super) gradients: Vec<Buffer<Lane>>,
     /// Those of a leaf that is not the first.
-    of_leaf: Vec<Buffer<Lane>>,
-    pool: Pool,
+    pub(super) of_leaf: Vec<Buffer<Lane>>,
+    pub(super) pool: Pool,
     /// Shape of the leaves whose maps the pool holds.
     held: Option<Shape>,
+    /// What a device does at every step.
+    pub(super) recording: Option<Recording>,
 }
 
 impl Trainer {
@@ -85,6 +89,7 @@ impl Trainer {
             scale: LossScale::default(),
             pool: Pool::default(),
             held: None,
+            recording: None,
             network,
         }
     }
@@ -126,6 +131,9 @@ impl Trainer {
         check_labels(labels, s.n * s.h * s.w, self.network.config.classes)?;
         let total = weigh(labels, &o.class_weights);
         let leaf = of_leaf(s.n, o.leaf);
+        if let Some(loss) = self.at_once(kernels, image, labels, o, total)? {
+            return Ok(loss);
+        }
         let mut all = Loss { loss: 0.0, labelled: 0, correct: 0 };
         let mut batch = Vec::new();
         for first in (0..s.n).step_by(leaf) {
@@ -163,12 +171,7 @@ impl Trainer {
             kernels.adam(adam, &mut p.values, &self.gradients[i], &mut m[i], &mut v[i]);
         }
         for (gamma, moments) in batch.iter().flatten() {
-            for (c, moments) in moments.iter().enumerate() {
-                for (offset, batch) in [(2, moments.mean), (3, moments.unbiased())] {
-                    let running = &mut self.network.parameters[gamma + offset].values[c / LANES].0[c % LANES];
-                    *running = ((1.0 - MOMENTUM) * f64::from(*running) + MOMENTUM * batch) as f32;
-                }
-            }
+            step::track(moments, running(&mut self.network, *gamma));
         }
         self.network.batches.iter_mut().for_each(|n| *n += batch.len() as u64);
         let bad = |p: &&Parameter| !kernels.all_finite(&p.values);
@@ -195,30 +198,9 @@ impl Trainer {
             self.pool = Pool::default();
         }
         let mut tape = Tape::new(kernels, &network.parameters, image, &mut self.pool);
-        let mut vars = Vec::new();
-        for (number, step) in network.steps.iter().enumerate() {
-            check_interrupt()?;
-            // Values count from the image.
-            let var = |v: usize| vars[v - 1];
-            let made = match step {
-                Step::Convolution { from, filter, normalised, add } => {
-                    let source = match from[..] {
-                        [0] => Source::Image,
-                        _ => Source::Vars(from.iter().map(|&v| var(v)).collect()),
-                    };
-                    let weights = Weights { filter: *filter, bias: filter + 1, normalised: *normalised };
-                    tape.convolution(source, weights, add.map(var), number + 1 == network.steps.len())
-                }
-                Step::Activation { from, norm, slope, dropout, add } => {
-                    let dropout = dropout.and_then(|layer| Dropout::new(o.dropout, o.seed, layer, self.steps));
-                    let dropout = dropout.map(|d| d.after(place.first));
-                    let layer = Layer { norm: norm.map(|n| [n.gamma, n.beta()]), slope: *slope, dropout };
-                    tape.activation(var(*from), layer, add.map(var))
-                }
-                Step::MaxPool { from } => tape.max_pool(var(*from)),
-            };
-            vars.push(made);
-        }
+        let steps = self.steps;
+        let dropout = |layer| Dropout::new(o.dropout, o.seed, layer, steps).map(|d| d.after(place.first));
+        let vars = forward(network, &mut tape, dropout)?;
         let shape = tape.value(vars[vars.len() - 1]).shape();
         let mut gradient = tape.take(shape);
         let logits = tape.value(vars[vars.len() - 1]);
@@ -230,7 +212,7 @@ impl Trainer {
         if !loss.loss.is_finite() {
             return Err(not_finite(network, |v| tape.value(vars[v])));
         }
-        let moments = tape.moments();
+        let moments: BatchMoments = tape.normalised().iter().map(|(gamma, made)| (*gamma, made.moments())).collect();
         if let Some((gamma, _)) = moments.iter().find(|(_, m)| m.iter().any(|m| m.n < 2.0)) {
             let name = &network.parameters[*gamma].name;
             return Err(Error::data(format!("{name} normalises one value per channel, which makes it 0"))
@@ -251,8 +233,46 @@ impl Trainer {
     }
 }
 
+/// Forward of a leaf: its values.
+pub(super) fn forward<K: Kernels>(
+    network: &Network,
+    tape: &mut Tape<K>,
+    dropout_of: impl Fn(u32) -> Option<Dropout>,
+) -> Result<Vec<Var>> {
+    let mut vars = Vec::new();
+    for (number, step) in network.steps.iter().enumerate() {
+        check_interrupt()?;
+        // Values count from the image.
+        let var = |v: usize| vars[v - 1];
+        let made = match step {
+            Step::Convolution { from, filter, normalised, add } => {
+                let source = match from[..] {
+                    [0] => Source::Image,
+                    _ => Source::Vars(from.iter().map(|&v| var(v)).collect()),
+                };
+                let weights = Weights { filter: *filter, bias: filter + 1, normalised: *normalised };
+                tape.convolution(source, weights, add.map(var), number + 1 == network.steps.len())
+            }
+            Step::Activation { from, norm, slope, dropout, add } => {
+                let dropout = dropout.and_then(&dropout_of);
+                let layer = Layer { norm: norm.map(|n| [n.gamma, n.beta()]), slope: *slope, dropout };
+                tape.activation(var(*from), layer, add.map(var))
+            }
+            Step::MaxPool { from } => tape.max_pool(var(*from)),
+        };
+        vars.push(made);
+    }
+    Ok(vars)
+}
+
+/// Running mean and variance of the BatchNorm of a γ.
+pub(super) fn running(network: &mut Network, gamma: usize) -> [&mut Buffer<Lane>; 2] {
+    let [mean, variance, ..] = &mut network.parameters[gamma + 2..] else { panic!("{gamma} is no BatchNorm's") };
+    [&mut mean.values, &mut variance.values]
+}
+
 /// Samples of a leaf in a batch of n.
-fn of_leaf(n: usize, leaf: Option<usize>) -> usize {
+pub(super) fn of_leaf(n: usize, leaf: Option<usize>) -> usize {
     leaf.unwrap_or(n).clamp(1, n.max(1))
 }
 
@@ -265,7 +285,7 @@ struct Place {
     total: f64,
 }
 
-const TOO_FAST: &str =
+pub(super) const TOO_FAST: &str =
     "lower the learning rate, and look for numbers in the input that are not finite; fp16 (--fast) ends at 65504";
 
 /// Refuses labels that are no class.

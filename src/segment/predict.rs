@@ -15,7 +15,7 @@
 
 use super::orient::Plane;
 use super::uncertainty::{Pixel, pixel_of_passes, stored};
-use super::windows::{Logits, Windows};
+use super::windows::{Logits, Series, Windows};
 use crate::error::{Error, Result};
 use crate::kernels::Kernels;
 use crate::kernels::maps::Maps;
@@ -114,9 +114,17 @@ impl<K: Kernels> Logits for Net<K> {
         self.inputs
     }
     fn logits(&mut self, windows: &Maps<f32>) -> Result<Maps<Lane>> {
+        self.kernels.send(windows);
         let logits = self.ready.run(&self.kernels, self.isa, windows, |_| ());
-        self.kernels.check()?;
+        self.kernels.fetch(&logits);
         Ok(logits)
+    }
+    fn ahead(&self) -> usize {
+        usize::from(self.kernels.copies_beside())
+    }
+    fn wait(&mut self, logits: &Maps<Lane>) -> Result<()> {
+        logits.data();
+        self.kernels.so_far()
     }
     fn give(&mut self, logits: Maps<Lane>) {
         self.ready.give(logits);
@@ -253,6 +261,22 @@ impl<'a> Images<'a> {
     }
 }
 
+/// Images of slices, one after the other.
+struct Slices<'a, 'b> {
+    images: Images<'a>,
+    next: std::ops::Range<usize>,
+    progress: &'b dyn Fn(usize, usize),
+}
+
+impl Series for Slices<'_, '_> {
+    fn next(&mut self) -> Result<Option<&[f32]>> {
+        let Some(slice) = self.next.next() else { return Ok(None) };
+        check_interrupt()?;
+        (self.progress)(slice, self.next.end);
+        self.images.of(slice).map(Some)
+    }
+}
+
 /// Pixel `i` of a slice of a view, in words.
 fn place(plane: Plane, view: Dims, slice: usize, i: usize) -> String {
     let [x, y, z] = plane.place(slice, i / view.nx, i % view.nx);
@@ -316,20 +340,18 @@ pub fn predict(
 ) -> Result<()> {
     let (d, k, passes) = (view.dims(), network.classes(), network.passes());
     let mut drawn = Drawn::new(sinks, d.slice(), k / passes);
-    let mut images = Images::new(view, plane, grey, network.inputs());
-    for slice in drawn.next().unwrap_or(d.nz)..d.nz {
-        check_interrupt()?;
-        progress(slice, d.nz);
-        windows.run(images.of(slice)?, [d.ny, d.nx], network, &mut |rows, logits| {
-            for (i, logits) in logits.chunks_exact(k).enumerate() {
-                let at = rows.start * d.nx + i;
-                let p = pixel_of_passes(logits, passes).ok_or_else(|| not_finite(&place(plane, d, slice, at)))?;
-                drawn.set(at, p);
-            }
-            Ok(())
-        })?;
-        drawn.write(slice)?;
-    }
+    let images = Images::new(view, plane, grey, network.inputs());
+    let first = drawn.next().unwrap_or(d.nz);
+    let mut slices = Slices { images, next: first..d.nz, progress };
+    windows.run(&mut slices, [d.ny, d.nx], network, &mut |image, rows, logits| {
+        let slice = first + image;
+        for (i, logits) in logits.chunks_exact(k).enumerate() {
+            let at = rows.start * d.nx + i;
+            let p = pixel_of_passes(logits, passes).ok_or_else(|| not_finite(&place(plane, d, slice, at)))?;
+            drawn.set(at, p);
+        }
+        if rows.end == d.ny { drawn.write(slice) } else { Ok(()) }
+    })?;
     progress(d.nz, d.nz);
     Ok(())
 }
@@ -348,25 +370,25 @@ pub fn predict_logits(
     progress: &dyn Fn(usize, usize),
 ) -> Result<()> {
     let (d, k) = (view.dims(), network.classes());
-    let mut images = Images::new(view, plane, grey, network.inputs());
+    let images = Images::new(view, plane, grey, network.inputs());
     let mut values = vec![vec![0f32; d.slice()]; k];
-    for slice in sinks.iter().map(|s| s.next_slice()).min().unwrap_or(d.nz)..d.nz {
-        check_interrupt()?;
-        progress(slice, d.nz);
-        windows.run(images.of(slice)?, [d.ny, d.nx], network, &mut |rows, logits| {
-            for (i, logits) in logits.chunks_exact(k).enumerate() {
-                let at = rows.start * d.nx + i;
-                if logits.iter().any(|l| !l.is_finite()) {
-                    return Err(not_finite(&place(plane, d, slice, at)));
-                }
-                values.iter_mut().zip(logits).for_each(|(values, &l)| values[at] = stored_logit(l));
+    let first = sinks.iter().map(|s| s.next_slice()).min().unwrap_or(d.nz);
+    let mut slices = Slices { images, next: first..d.nz, progress };
+    windows.run(&mut slices, [d.ny, d.nx], network, &mut |image, rows, logits| {
+        let slice = first + image;
+        for (i, logits) in logits.chunks_exact(k).enumerate() {
+            let at = rows.start * d.nx + i;
+            if logits.iter().any(|l| !l.is_finite()) {
+                return Err(not_finite(&place(plane, d, slice, at)));
             }
-            Ok(())
-        })?;
-        for (sink, values) in sinks.iter_mut().zip(&values).filter(|(s, _)| s.next_slice() == slice) {
-            sink.write(values)?;
+            values.iter_mut().zip(logits).for_each(|(values, &l)| values[at] = stored_logit(l));
         }
-    }
+        if rows.end < d.ny {
+            return Ok(());
+        }
+        let wanted = sinks.iter_mut().zip(&values).filter(|(s, _)| s.next_slice() == slice);
+        wanted.into_iter().try_for_each(|(sink, values)| sink.write(values))
+    })?;
     progress(d.nz, d.nz);
     Ok(())
 }

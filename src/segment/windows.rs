@@ -13,7 +13,8 @@
 //! apart, one quotient.
 //!
 //! **Memory.** Rows above the next row of windows are finished: they are handed on and their memory used again. Held are
-//! roi rows of the image's width, K + 1 numbers each, and a batch.
+//! roi rows of the image's width, K + 1 numbers each, and a batch. Of a network that computes behind our back a second batch:
+//! while it computes one, the next is cut and the logits of the one before are added up, from image to image without a halt.
 //!
 //! Source: MONAI's `sliding_window_inference`, `dense_patch_slices`, `_get_scan_interval`, `compute_importance_map`.
 
@@ -21,6 +22,7 @@ use crate::error::{Error, Result};
 use crate::kernels::maps::{Maps, Shape};
 use crate::num::elementary::exp;
 use crate::num::lanes::{LANES, Lane};
+use std::collections::VecDeque;
 use std::ops::Range;
 
 /// A network as windows see it.
@@ -36,6 +38,17 @@ pub trait Logits {
     /// # Errors
     /// What the network says.
     fn logits(&mut self, windows: &Maps<f32>) -> Result<Maps<Lane>>;
+    /// Batches that are asked for before the logits of one are looked at.
+    fn ahead(&self) -> usize {
+        0
+    }
+    /// Waits for logits that are looked at next.
+    ///
+    /// # Errors
+    /// What the network says of them.
+    fn wait(&mut self, _: &Maps<Lane>) -> Result<()> {
+        Ok(())
+    }
     /// Passes whose logits stand one behind the other.
     fn passes(&self) -> usize {
         1
@@ -46,8 +59,41 @@ pub trait Logits {
     }
 }
 
-/// What takes finished rows and their logits `[row][column][class]`.
-pub type Take<'a> = dyn FnMut(Range<usize>, &[f32]) -> Result<()> + 'a;
+/// What takes finished rows of an image, the number of which comes first, and their logits `[row][column][class]`.
+pub type Take<'a> = dyn FnMut(usize, Range<usize>, &[f32]) -> Result<()> + 'a;
+
+/// Images of one size, one after the other.
+pub trait Series {
+    /// The next one, `[channel][row][column]`; none after the last.
+    ///
+    /// # Errors
+    /// What reading it says.
+    fn next(&mut self) -> Result<Option<&[f32]>>;
+}
+
+/// Windows of an image on their way through the network.
+struct Batch<'a> {
+    image: usize,
+    /// Which row of windows, and whether none of it comes after these.
+    row: usize,
+    last: bool,
+    lefts: &'a [usize],
+    logits: Maps<Lane>,
+}
+
+/// Logits of the rows that are not finished.
+struct Sums<'a> {
+    windows: &'a Windows,
+    height: usize,
+    width: usize,
+    rows: &'a Axis,
+    columns: &'a Axis,
+    k: usize,
+    /// Of a ring of h rows, row y lies at y mod h.
+    sums: Vec<f32>,
+    weights: Vec<f32>,
+    band: Vec<f32>,
+}
 
 /// How windows that overlap are weighed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -163,85 +209,120 @@ impl Windows {
         4 * (row * self.roi[0] as u64 * (classes as u64 + 1) + window * (1 + self.batch as u64))
     }
 
-    /// Averaged logits of an image `[channel][row][column]`, handed to `take` in bands from the top: rows, and their logits
-    /// `[row][column][class]`.
+    /// Averaged logits of images, handed to `take` in bands from the top: rows, and their logits `[row][column][class]`.
     ///
     /// # Errors
-    /// Those of the network and of `take`; bug: an image that is not `height` × `width`.
+    /// Those of the images, the network and `take`; bug: an image that is not `height` × `width`.
     pub fn run(
         &self,
-        image: &[f32],
+        images: &mut dyn Series,
         [height, width]: [usize; 2],
         network: &mut dyn Logits,
         take: &mut Take,
     ) -> Result<()> {
-        let inputs = network.inputs();
-        if image.len() != inputs * height * width || image.is_empty() {
-            return Err(Error::bug(format!("{} pixels for an image of {height} x {width}", image.len())));
+        let (rows, columns, k) = (&self.axis(height, 0), &self.axis(width, 1), network.classes());
+        let mut sums = Sums {
+            windows: self,
+            height,
+            width,
+            rows,
+            columns,
+            k,
+            sums: vec![0f32; self.roi[0] * columns.padded * k],
+            weights: vec![0f32; self.roi[0] * columns.padded],
+            band: Vec::new(),
+        };
+        let (mut flying, mut number) = (VecDeque::new(), 0);
+        let ended = loop {
+            let image = match images.next() {
+                Ok(Some(image)) => image,
+                Ok(None) => break Ok(()),
+                // What is on its way comes down first.
+                Err(e) => break Err(e),
+            };
+            if image.len() != network.inputs() * height * width || image.is_empty() {
+                return Err(Error::bug(format!("{} pixels for an image of {height} x {width}", image.len())));
+            }
+            for (row, &top) in rows.starts.iter().enumerate() {
+                for (chunk, lefts) in columns.starts.chunks(self.batch).enumerate() {
+                    let maps = sums.cut(image, network.inputs(), top, lefts);
+                    let logits = network.logits(&maps)?;
+                    if logits.shape() != maps.shape().with_channels(k) {
+                        let (of, got) = (maps.shape(), logits.shape());
+                        return Err(Error::bug(format!("logits of {got:?} for windows of {of:?}")));
+                    }
+                    let last = (chunk + 1) * self.batch >= columns.starts.len();
+                    flying.push_back(Batch { image: number, row, last, lefts, logits });
+                    while flying.len() > network.ahead() {
+                        flying.pop_front().map_or(Ok(()), |batch| sums.land(batch, network, take))?;
+                    }
+                }
+            }
+            number += 1;
+        };
+        flying.into_iter().try_for_each(|batch| sums.land(batch, network, take))?;
+        ended
+    }
+}
+
+impl Sums<'_> {
+    /// Windows of an image, zeros around it.
+    fn cut(&self, image: &[f32], inputs: usize, top: usize, lefts: &[usize]) -> Maps<f32> {
+        let (Sums { height, width, rows, columns, .. }, [h, w]) = (self, self.windows.roi);
+        let mut maps = Maps::zeros(Shape::new(lefts.len(), inputs, h, w));
+        for (n, &left) in lefts.iter().enumerate() {
+            for (c, y) in (0..inputs).flat_map(|c| (0..h).map(move |y| (c, y))) {
+                let Some(row) = (top + y).checked_sub(rows.before).filter(|r| r < height) else { continue };
+                let to = maps.row_mut(n, c, y);
+                let (first, last) = (columns.before.saturating_sub(left), (width + columns.before - left).min(w));
+                let from = left + first - columns.before;
+                to[first..last].copy_from_slice(&image[(c * height + row) * width + from..][..last - first]);
+            }
         }
-        let (rows, columns) = (self.axis(height, 0), self.axis(width, 1));
-        let [h, w] = self.roi;
-        let k = network.classes();
-        // Of a ring of h rows, row y lies at y mod h.
-        let mut sums = vec![0f32; h * columns.padded * k];
-        let mut weights = vec![0f32; h * columns.padded];
-        let mut band = Vec::new();
-        for (i, &top) in rows.starts.iter().enumerate() {
-            for lefts in columns.starts.chunks(self.batch) {
-                let mut maps = Maps::zeros(Shape::new(lefts.len(), inputs, h, w));
-                for (n, &left) in lefts.iter().enumerate() {
-                    for (c, y) in (0..inputs).flat_map(|c| (0..h).map(move |y| (c, y))) {
-                        let Some(row) = (top + y).checked_sub(rows.before).filter(|&r| r < height) else { continue };
-                        let to = maps.row_mut(n, c, y);
-                        let (first, last) =
-                            (columns.before.saturating_sub(left), (width + columns.before - left).min(w));
-                        let from = left + first - columns.before;
-                        to[first..last].copy_from_slice(&image[(c * height + row) * width + from..][..last - first]);
+        maps
+    }
+
+    /// Adds the logits of windows; hands on the rows that no later window holds.
+    fn land(&mut self, batch: Batch, network: &mut dyn Logits, take: &mut Take) -> Result<()> {
+        let Batch { image, row, last, lefts, logits } = batch;
+        network.wait(&logits)?;
+        let (&Sums { height, width, rows, columns, k, .. }, [h, w]) = (&*self, self.windows.roi);
+        let (sums, weights, top) = (&mut self.sums, &mut self.weights, rows.starts[row]);
+        for (n, &left) in lefts.iter().enumerate() {
+            for y in 0..h {
+                let at = (top + y) % h * columns.padded + left;
+                let of_row = &self.windows.weights[y * w..][..w];
+                weights[at..at + w].iter_mut().zip(of_row).for_each(|(a, b)| *a += b);
+                let sums = &mut sums[at * k..(at + w) * k];
+                for group in 0..k.div_ceil(LANES) {
+                    let channels = group * LANES..k.min((group + 1) * LANES);
+                    let from = logits.row(n, group, y);
+                    for ((pixel, lane), weight) in sums.chunks_exact_mut(k).zip(from).zip(of_row) {
+                        let pixel = &mut pixel[channels.clone()];
+                        pixel.iter_mut().zip(&lane.0).for_each(|(sum, l)| *sum += l * weight);
                     }
                 }
-                let logits = network.logits(&maps)?;
-                if logits.shape() != maps.shape().with_channels(k) {
-                    return Err(Error::bug(format!(
-                        "logits of {:?} for windows of {:?}",
-                        logits.shape(),
-                        maps.shape()
-                    )));
-                }
-                for (n, &left) in lefts.iter().enumerate() {
-                    for y in 0..h {
-                        let at = (top + y) % h * columns.padded + left;
-                        let of_row = &self.weights[y * w..][..w];
-                        weights[at..at + w].iter_mut().zip(of_row).for_each(|(a, b)| *a += b);
-                        let sums = &mut sums[at * k..(at + w) * k];
-                        for group in 0..k.div_ceil(LANES) {
-                            let channels = group * LANES..k.min((group + 1) * LANES);
-                            let from = logits.row(n, group, y);
-                            for ((pixel, lane), weight) in sums.chunks_exact_mut(k).zip(from).zip(of_row) {
-                                let pixel = &mut pixel[channels.clone()];
-                                pixel.iter_mut().zip(&lane.0).for_each(|(sum, l)| *sum += l * weight);
-                            }
-                        }
-                    }
-                }
-                network.give(logits);
             }
-            // Finished is what no later window holds.
-            let end = rows.starts.get(i + 1).copied().unwrap_or(rows.padded);
-            let (first, last) = (top.max(rows.before), end.min(rows.before + height));
-            band.clear();
-            for row in first..last {
-                let at = row % h * columns.padded + columns.before;
-                let pixels = sums[at * k..(at + width) * k].chunks_exact(k).zip(&weights[at..at + width]);
-                band.extend(pixels.flat_map(|(pixel, weight)| pixel.iter().map(move |sum| sum / weight)));
-            }
-            if first < last {
-                take(first - rows.before..last - rows.before, &band)?;
-            }
-            for row in top..end {
-                let at = row % h * columns.padded;
-                sums[at * k..(at + columns.padded) * k].fill(0.0);
-                weights[at..at + columns.padded].fill(0.0);
-            }
+        }
+        network.give(logits);
+        if !last {
+            return Ok(());
+        }
+        let end = rows.starts.get(row + 1).copied().unwrap_or(rows.padded);
+        let (first, last) = (top.max(rows.before), end.min(rows.before + height));
+        self.band.clear();
+        for row in first..last {
+            let at = row % h * columns.padded + columns.before;
+            let pixels = sums[at * k..(at + width) * k].chunks_exact(k).zip(&weights[at..at + width]);
+            self.band.extend(pixels.flat_map(|(pixel, weight)| pixel.iter().map(move |sum| sum / weight)));
+        }
+        if first < last {
+            take(image, first - rows.before..last - rows.before, &self.band)?;
+        }
+        for row in top..end {
+            let at = row % h * columns.padded;
+            sums[at * k..(at + columns.padded) * k].fill(0.0);
+            weights[at..at + columns.padded].fill(0.0);
         }
         Ok(())
     }
@@ -263,6 +344,19 @@ mod tests {
 
     fn image(h: usize, w: usize) -> Vec<f32> {
         (0..h * w).map(|i| ((i * 7919 % 1009) as f64 / 1009.0) as f32).collect()
+    }
+
+    /// An image so many times; where ten are left, it cannot be read.
+    struct Same<'a>(&'a [f32], usize);
+
+    impl Series for Same<'_> {
+        fn next(&mut self) -> Result<Option<&[f32]>> {
+            if self.1 == 0 {
+                return Ok(None);
+            }
+            self.1 -= 1;
+            if self.1 == 10 { Err(Error::data("unreadable")) } else { Ok(Some(self.0)) }
+        }
     }
 
     /// What `ramp` is in testdata/segment/make.py.
@@ -288,7 +382,7 @@ mod tests {
         let mut out = vec![f32::NAN; k * h * w];
         let mut next = 0;
         windows
-            .run(&image(h, w), [h, w], network, &mut |rows, logits| {
+            .run(&mut Same(&image(h, w), 1), [h, w], network, &mut |_, rows, logits| {
                 assert_eq!(rows.start, next, "bands come in order and leave nothing out");
                 next = rows.end;
                 assert_eq!(logits.len(), rows.len() * w * k);
@@ -372,6 +466,62 @@ mod tests {
         for (overlap, roi, batch) in [(1.0, 8, 1), (-0.1, 8, 1), (f64::NAN, 8, 1), (0.5, 0, 1), (0.5, 8, 0)] {
             assert!(Windows::new([roi; 2], overlap, Importance::Constant, batch).is_err());
         }
-        assert!(windows.run(&[0.0; 3], [2, 2], &mut Ramp(1), &mut |_, _| Ok(())).is_err());
+        assert!(windows.run(&mut Same(&[0.0; 3], 1), [2, 2], &mut Ramp(1), &mut |_, _, _| Ok(())).is_err());
+    }
+
+    /// A network that is asked for so many batches before one is looked at, and what it is asked.
+    struct Behind(Ramp, usize, Vec<String>, usize);
+
+    impl Logits for Behind {
+        fn classes(&self) -> usize {
+            self.0.classes()
+        }
+        fn logits(&mut self, windows: &Maps<f32>) -> Result<Maps<Lane>> {
+            self.2.push(format!("batch {}", self.2.iter().filter(|t| t.starts_with("batch")).count()));
+            self.0.logits(windows)
+        }
+        fn ahead(&self) -> usize {
+            self.1
+        }
+        fn wait(&mut self, _: &Maps<Lane>) -> Result<()> {
+            self.2.push(format!("wait {}", self.3));
+            self.3 += 1;
+            Ok(())
+        }
+    }
+
+    /// The next batch is under way when one is looked at, also where an image ends; numbers are the same.
+    #[test]
+    fn batches_fly_one_ahead_from_image_to_image() {
+        let windows = Windows::new([8, 8], 0.25, Importance::Gaussian, 2).unwrap();
+        let run = |ahead: usize, images: usize| {
+            let (mut network, mut all) = (Behind(Ramp(3), ahead, Vec::new(), 0), vec![Vec::new(); 3]);
+            let mut series = Same(&image(9, 20), images);
+            let ended = windows.run(&mut series, [9, 20], &mut network, &mut |i, rows, logits| {
+                assert_eq!(all[i].len(), rows.start * 20 * 3);
+                all[i].extend_from_slice(logits);
+                Ok(())
+            });
+            (all, network.2, ended)
+        };
+        let (all, calls, ended) = run(0, 3);
+        // Two rows of three windows an image.
+        assert!(ended.is_ok() && all.iter().all(|a| a.len() == 9 * 20 * 3 && a == &all[0]), "{calls:?}");
+        assert_eq!(calls[..4], ["batch 0", "wait 0", "batch 1", "wait 1"]);
+        let (ahead, calls, ended) = run(1, 3);
+        assert!(ended.is_ok() && ahead == all);
+        let want: Vec<String> = (0..12).flat_map(|i| [format!("batch {i}"), format!("wait {i}")]).collect();
+        let mut sorted = calls.clone();
+        sorted.sort();
+        let mut expected = want.clone();
+        expected.sort();
+        assert_eq!(sorted, expected);
+        for i in 0..11 {
+            let at = |text: String| calls.iter().position(|c| *c == text).unwrap();
+            assert!(at(format!("batch {}", i + 1)) < at(format!("wait {i}")), "{calls:?}");
+        }
+        // An image that cannot be read: those before it are finished.
+        let (before, _, ended) = run(1, 14);
+        assert!(ended.is_err() && before == all);
     }
 }

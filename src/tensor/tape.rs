@@ -20,13 +20,13 @@ use super::parameter::Parameter;
 use super::pool::Pool;
 use crate::error::Result;
 use crate::kernels::Kernels;
-use crate::kernels::batchnorm::{Activation, Backward, EPSILON, Moments};
 use crate::kernels::buffer::{Buffer, View};
 use crate::kernels::conv::{Add, Convolution};
 use crate::kernels::dropout::Dropout;
 use crate::kernels::filter::FilterShape;
 use crate::kernels::maps::{Maps, Shape};
 use crate::kernels::stencil::{Stencil, Window};
+use crate::kernels::step::{ByParameters, Given, Normalised};
 use crate::kernels::weight_gradient::WeightGradient;
 use crate::num::lanes::{LANES, Lane};
 use crate::os::check_interrupt;
@@ -69,7 +69,7 @@ pub struct Layer {
 /// A step, with what its gradient needs.
 enum Op {
     Convolution { x: Source, weights: Weights, residual: Option<Var> },
-    Activation { x: Var, layer: Layer, numbers: Activation, moments: Vec<Moments>, residual: Option<Var> },
+    Activation { x: Var, layer: Layer, made: Normalised, residual: Option<Var> },
     MaxPool { x: Var },
 }
 
@@ -82,9 +82,10 @@ pub struct Tape<'a, K> {
     steps: Vec<(Op, Maps<Lane>)>,
 }
 
-/// The slope that a parameter holds.
-fn slope(parameters: &[Parameter], layer: &Layer) -> f32 {
-    layer.slope.map_or(1.0, |s| parameters[s].values[0].0[0])
+/// A layer's parameters.
+fn given<'a>(parameters: &'a [Parameter], layer: &Layer) -> Given<'a> {
+    let of = |p: usize| &parameters[p].values;
+    Given { norm: layer.norm.map(|n| n.map(of)), slope: layer.slope.map(of), dropout: layer.dropout }
 }
 
 impl<'a, K: Kernels> Tape<'a, K> {
@@ -142,19 +143,10 @@ impl<'a, K: Kernels> Tape<'a, K> {
 
     /// z = PReLU(dropout(BatchNorm(x))) (+ residual), with the statistics of the batch.
     pub fn activation(&mut self, x: Var, layer: Layer, residual: Option<Var>) -> Var {
-        let shape = self.value(x).shape();
-        let slope = slope(self.parameters, &layer);
-        let (numbers, moments) = match layer.norm {
-            Some([gamma, beta]) => {
-                let moments = self.kernels.moments(self.value(x));
-                let [gamma, beta] = [gamma, beta].map(|p| &self.parameters[p].values[..]);
-                (Activation::of_moments(&moments, gamma, beta, slope, layer.dropout), moments)
-            }
-            None => (Activation::identity(shape.c, slope, layer.dropout), Vec::new()),
-        };
-        let mut z = self.pool.take(shape);
-        self.kernels.activate(&numbers, self.value(x), residual.map(|r| self.value(r)), &mut z);
-        self.push(Op::Activation { x, layer, numbers, moments, residual }, z)
+        let mut z = self.pool.take(self.value(x).shape());
+        let given = given(self.parameters, &layer);
+        let made = self.kernels.normalise(&given, self.value(x), residual.map(|r| self.value(r)), &mut z);
+        self.push(Op::Activation { x, layer, made, residual }, z)
     }
 
     /// The largest of 2×2.
@@ -165,12 +157,10 @@ impl<'a, K: Kernels> Tape<'a, K> {
         self.push(Op::MaxPool { x }, y)
     }
 
-    /// Moments of the batch of every BatchNorm so far, by the index of its γ.
-    pub fn moments(&self) -> Vec<(usize, Vec<Moments>)> {
+    /// What the batch made of every BatchNorm so far, by the index of its γ.
+    pub fn normalised(&self) -> Vec<(usize, Normalised)> {
         let of = |(op, _): &(Op, _)| match op {
-            Op::Activation { layer: Layer { norm: Some([gamma, _]), .. }, moments, .. } => {
-                Some((*gamma, moments.clone()))
-            }
+            Op::Activation { layer: Layer { norm: Some([gamma, _]), .. }, made, .. } => Some((*gamma, made.clone())),
             _ => None,
         };
         self.steps.iter().filter_map(of).collect()
@@ -202,9 +192,9 @@ impl<'a, K: Kernels> Tape<'a, K> {
                     let filter = parameters[weights.filter].filter();
                     let bias = &mut gradients[weights.bias];
                     if weights.normalised {
-                        bias.fill(Lane::ZERO);
+                        kernels.clear(bias);
                     } else {
-                        put_channels(bias, kernels.sums(&dy).into_iter());
+                        kernels.bias_gradient(&dy, bias);
                     }
                     match &x {
                         Source::Image => {
@@ -229,30 +219,16 @@ impl<'a, K: Kernels> Tape<'a, K> {
                     hand_over(kernels, pool, &mut of_values, residual, dy);
                 }
                 // z = PReLU(m·(scale·x + shift)) + r
-                Op::Activation { x, layer, numbers, moments, residual } => {
+                Op::Activation { x, layer, made, residual } => {
                     let from = &steps[x.0 as usize].1;
-                    let sums = kernels.gradient_sums(&numbers, from, &dy);
-                    let backward = match layer.norm {
-                        Some([gamma, beta]) => {
-                            put_channels(&mut gradients[beta], sums.iter().map(|s| s[0]));
-                            let deviation = |c: usize| (moments[c].variance() + EPSILON).sqrt();
-                            put_channels(
-                                &mut gradients[gamma],
-                                sums.iter().enumerate().map(|(c, s)| s[1] / deviation(c)),
-                            );
-                            Backward::new(&numbers, &sums, &moments)
-                        }
-                        None => Backward::fixed(from.shape().c),
-                    };
-                    if let Some(slope) = layer.slope {
-                        // Channels in order.
-                        put_channels(
-                            &mut gradients[slope],
-                            std::iter::once(sums.iter().fold(0.0, |sum, s| sum + s[2])),
-                        );
-                    }
                     let mut dx = pool.take(from.shape());
-                    kernels.activation_gradient(&numbers, &backward, from, &dy, &mut dx);
+                    // Borrowed one by one, and given back.
+                    let mut take = |p: usize| std::mem::take(&mut gradients[p]);
+                    let (mut norm, mut slope) = (layer.norm.map(|n| n.map(&mut take)), layer.slope.map(&mut take));
+                    let to = ByParameters { norm: norm.as_mut().map(|n| n.each_mut()), slope: slope.as_mut() };
+                    kernels.normalise_gradient(&given(parameters, &layer), &made, [from, &dy], to, &mut dx);
+                    let taken = layer.norm.into_iter().flatten().chain(layer.slope);
+                    taken.zip(norm.into_iter().flatten().chain(slope)).for_each(|(p, g)| gradients[p] = g);
                     hand_over(kernels, pool, &mut of_values, Some(x), dx);
                     hand_over(kernels, pool, &mut of_values, residual, dy);
                 }
@@ -304,11 +280,6 @@ fn lanes_of_source(filter: &FilterShape, c: usize) -> usize {
     c.div_ceil(LANES) * filter.taps() * filter.groups() * LANES
 }
 
-/// Numbers per channel, rounded to f32.
-fn put_channels(to: &mut [Lane], values: impl Iterator<Item = f64>) {
-    values.enumerate().for_each(|(c, v)| to[c / LANES].0[c % LANES] = v as f32);
-}
-
 /// Adds wᵀ ∗ dy to a value's gradient.
 fn pass_on<K: Kernels>(
     kernels: &K,
@@ -337,7 +308,7 @@ fn hand_over<K: Kernels>(
         None => maps,
         Some(there) => {
             let mut sum = pool.take(maps.shape());
-            kernels.activate(&Activation::identity(maps.shape().c, 1.0, None), &maps, Some(&there), &mut sum);
+            kernels.add(&maps, &there, &mut sum);
             pool.give(maps);
             pool.give(there);
             sum

@@ -257,6 +257,7 @@ DEVICE void __syncthreads() { emulation::leave(emulation::At::Barrier); }
 
 DEVICE float fma32(float a, float b, float c) { return __builtin_fmaf(a, b, c); }
 DEVICE float sqrt32(float x) { return __builtin_sqrtf(x); }
+DEVICE double sqrt64(double x) { return __builtin_sqrt(x); }
 DEVICE u32 bits_of(float x) {
     u32 b;
     std::memcpy(&b, &x, 4);

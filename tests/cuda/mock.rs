@@ -164,6 +164,20 @@ pub fn old_driver() -> PathBuf {
     folder
 }
 
+/// The folder of the mock driver under whose symbols one has another name.
+pub fn without(entry: &str) -> PathBuf {
+    let folder = folder("mock-without");
+    let mut library = fs::read(driver(false).join("libcuda.so.1")).unwrap();
+    let name = format!("\0{entry}\0");
+    let places: Vec<usize> =
+        (0..library.len() - name.len()).filter(|&at| library[at..].starts_with(name.as_bytes())).collect();
+    assert!(!places.is_empty(), "{entry} is no symbol");
+    places.into_iter().for_each(|at| library[at + 1] = b'-');
+    fs::write(folder.join("libcuda.so.1"), library).unwrap();
+    link(&folder);
+    folder
+}
+
 /// The entry points of the mock driver.
 fn entry_points() -> Vec<String> {
     let text = fs::read_to_string(root().join("tests/cuda/mock_driver.cpp")).unwrap();

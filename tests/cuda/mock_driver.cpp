@@ -4,8 +4,11 @@
 // - Device memory holds NaN bytes until it is written, and so does freed memory; what a copy from the device will write
 //   holds them until the copy is done.
 // - Work of a stream waits in its queue until somebody synchronises with it, as late as a device may do it: a missing
-//   synchronisation shows. So does host memory that is given up before a copy to the device has read it.
+//   synchronisation shows. So does host memory that is given up before a copy to the device has read it. Or all streams but
+//   the first, which computes, work as early as a device may: what they do not wait for is not there yet, or still read.
 // - A module holds the kernels that its PTX names, no more: an old image shows.
+// - A stream that records computes nothing. While one records, copies on it, waiting for it, and whatever asks for memory or
+//   gives it back, or loads a module, is refused, and ends the recording.
 //
 // The environment breaks it:
 //   EMULATION_DEVICES=N        so many devices (1)
@@ -16,6 +19,8 @@
 //   EMULATION_FAIL=NAME:N      the N-th call of an entry point fails with "unknown error"
 //   EMULATION_HIDE=KERNEL      the kernel is in no module
 //   EMULATION_ORDER=0|1|2      threads run forward, backward, shuffled
+//   EMULATION_EAGER=1          streams that copy work as early as they may
+//   EMULATION_FORGET=NAME:N    the N-th call of cuStreamWaitEvent or cuEventSynchronize does nothing
 #include "device.cuh"
 #include <chrono>
 #include <deque>
@@ -34,7 +39,8 @@ typedef int Result;
 typedef void *Handle;
 enum : Result {
     SUCCESS = 0, INVALID_VALUE = 1, OUT_OF_MEMORY = 2, STUB_LIBRARY = 34, NO_DEVICE = 100, INVALID_DEVICE = 101,
-    INVALID_IMAGE = 200, INVALID_CONTEXT = 201, INVALID_HANDLE = 400, NOT_FOUND = 500, NOT_READY = 600, UNKNOWN = 999
+    INVALID_IMAGE = 200, INVALID_CONTEXT = 201, INVALID_HANDLE = 400, ILLEGAL_STATE = 401, NOT_FOUND = 500, NOT_READY = 600,
+    CAPTURE_UNSUPPORTED = 900, CAPTURE_INVALIDATED = 901, UNKNOWN = 999
 };
 
 std::string text(const char *name, const char *otherwise) {
@@ -47,13 +53,16 @@ u64 number(const char *name, u64 otherwise) {
 }
 
 // Whether this call is the one that fails.
-bool fails(const char *entry) {
-    static std::map<std::string, u64> calls;
-    const std::string plan = text("EMULATION_FAIL", "");
+bool is_planned(const char *variable, const char *entry) {
+    static std::map<std::string, u64> all_calls;
+    const std::string plan = text(variable, "");
+    u64 &calls = all_calls[std::string(variable) + entry];
     const size_t colon = plan.find(':');
     const u64 which = colon == std::string::npos ? 1 : std::strtoull(plan.c_str() + colon + 1, nullptr, 10);
-    return ++calls[entry] == which && plan.substr(0, colon) == entry;
+    return ++calls == which && plan.substr(0, colon) == entry;
 }
+bool fails(const char *entry) { return is_planned("EMULATION_FAIL", entry); }
+bool is_forgotten(const char *entry) { return is_planned("EMULATION_FORGET", entry); }
 
 // ------------------------------------------------------------------------------------------------------- kernels
 struct Kernel {
@@ -103,20 +112,46 @@ bool on_device(u64 at, size_t bytes) {
 }
 
 // ------------------------------------------------------------------------------------------------------- streams
+typedef std::vector<std::function<void()>> Launches;
+struct Stream;
+// What a stream does; or how far another must have come before it goes on.
+struct Work {
+    std::function<void()> run;
+    Stream *of = nullptr;
+    u64 position = 0;
+};
+void work_eagerly();
 struct Stream {
-    std::deque<std::function<void()>> queue;
+    std::deque<Work> queue;
     u64 done = 0, last = 0;
-    void put(std::function<void()> work) {
+    bool eager = false, busy = false;
+    // What it records, if it does, and whether that was spoilt.
+    std::shared_ptr<Launches> recorded;
+    bool spoilt = false;
+    void put(std::function<void()> work) { put(Work{std::move(work)}); }
+    void put(Work work) {
         queue.push_back(std::move(work));
         last++;
+        work_eagerly();
     }
     void until(u64 position) {
         while (done < position && !queue.empty()) {
-            auto work = std::move(queue.front());
-            queue.pop_front();
-            work();
-            done++;
+            next();
+            work_eagerly();
         }
+    }
+    void next() {
+        const Work work = std::move(queue.front());
+        queue.pop_front();
+        // While it waits for another stream, nothing behind is begun.
+        busy = true;
+        if (work.of) work.of->until(work.position);
+        else work.run();
+        busy = false;
+        done++;
+    }
+    bool may_go_on() const {
+        return !busy && !queue.empty() && !(queue.front().of && queue.front().of->done < queue.front().position);
     }
 };
 struct Event {
@@ -126,12 +161,37 @@ struct Event {
 };
 std::vector<Stream *> streams;
 Stream default_stream;
+void work_eagerly() {
+    static bool working = false;
+    if (working) return;
+    working = true;
+    for (bool moved = true; moved;) {
+        moved = false;
+        for (Stream *s : streams)
+            for (; s->eager && s->may_go_on(); moved = true) s->next();
+    }
+    working = false;
+}
 Stream &stream_of(Handle h) { return h ? *(Stream *)h : default_stream; }
 void finish_all() {
     default_stream.until(default_stream.last);
     for (Stream *s : streams) s->until(s->last);
 }
 thread_local Handle current_context = nullptr;
+
+// A recording made ready, and how many times it is still to run.
+struct Graph {
+    std::shared_ptr<Launches> launches;
+    std::shared_ptr<int> waiting = std::make_shared<int>(0);
+};
+// Whether a recording is under way, which this spoils.
+bool spoils() {
+    bool found = false;
+    for (Stream *s : streams)
+        if (s->recorded) found = s->spoilt = true;
+    return found;
+}
+bool spoils(Stream &s) { return s.recorded && (s.spoilt = true); }
 } // namespace
 
 #define ENTRY_POINT(name, ...) \
@@ -141,6 +201,8 @@ thread_local Handle current_context = nullptr;
 #define IN_CONTEXT() \
     MAY_FAIL(); \
     if (!current_context) return INVALID_CONTEXT
+#define NOT_RECORDING(...) \
+    if (spoils(__VA_ARGS__)) return CAPTURE_UNSUPPORTED
 
 ENTRY_POINT(cuInit, unsigned flags) {
     MAY_FAIL();
@@ -196,12 +258,14 @@ ENTRY_POINT(cuCtxSetCurrent, Handle context) {
 }
 ENTRY_POINT(cuCtxSynchronize, void) {
     IN_CONTEXT();
+    NOT_RECORDING();
     finish_all();
     return SUCCESS;
 }
 ENTRY_POINT(cuStreamCreate, Handle *stream, unsigned) {
     IN_CONTEXT();
     streams.push_back(new Stream);
+    streams.back()->eager = streams.size() > 1 && number("EMULATION_EAGER", 0);
     *stream = streams.back();
     return SUCCESS;
 }
@@ -218,6 +282,7 @@ ENTRY_POINT(cuStreamDestroy_v2, Handle stream) {
 }
 ENTRY_POINT(cuStreamSynchronize, Handle stream) {
     IN_CONTEXT();
+    NOT_RECORDING(stream_of(stream));
     stream_of(stream).until(stream_of(stream).last);
     return SUCCESS;
 }
@@ -232,6 +297,7 @@ ENTRY_POINT(cuEventDestroy_v2, Handle event) {
 }
 ENTRY_POINT(cuEventRecord, Handle event, Handle stream) {
     IN_CONTEXT();
+    NOT_RECORDING(stream_of(stream));
     Event &e = *(Event *)event;
     auto time = std::make_shared<std::chrono::steady_clock::time_point>();
     stream_of(stream).put([time] { *time = std::chrono::steady_clock::now(); });
@@ -240,14 +306,23 @@ ENTRY_POINT(cuEventRecord, Handle event, Handle stream) {
 }
 ENTRY_POINT(cuStreamWaitEvent, Handle stream, Handle event, unsigned) {
     IN_CONTEXT();
+    NOT_RECORDING(stream_of(stream));
     const Event e = *(Event *)event;
-    if (e.stream) stream_of(stream).put([e] { e.stream->until(e.position); });
+    if (e.stream && !is_forgotten(__func__)) stream_of(stream).put(Work{nullptr, e.stream, e.position});
     return SUCCESS;
 }
 ENTRY_POINT(cuEventSynchronize, Handle event) {
     IN_CONTEXT();
     Event &e = *(Event *)event;
-    if (e.stream) e.stream->until(e.position);
+    if (e.stream && !is_forgotten(__func__)) e.stream->until(e.position);
+    return SUCCESS;
+}
+ENTRY_POINT(cuMemHostAlloc, void **at, size_t bytes, unsigned) {
+    IN_CONTEXT();
+    NOT_RECORDING();
+    if (!bytes) return INVALID_VALUE;
+    *at = std::malloc(bytes);
+    std::memset(*at, POISON, bytes);
     return SUCCESS;
 }
 ENTRY_POINT(cuEventQuery, Handle event) {
@@ -271,6 +346,7 @@ ENTRY_POINT(cuMemGetInfo_v2, size_t *free, size_t *total) {
 }
 ENTRY_POINT(cuMemAlloc_v2, u64 *at, size_t bytes) {
     IN_CONTEXT();
+    NOT_RECORDING();
     if (!bytes) return INVALID_VALUE;
     if (allocated + bytes > number("EMULATION_MEMORY", u64(4) << 30)) return OUT_OF_MEMORY;
     char *p = (char *)std::aligned_alloc(256, (bytes + 255) / 256 * 256);
@@ -285,6 +361,7 @@ ENTRY_POINT(cuMemAlloc_v2, u64 *at, size_t bytes) {
 }
 ENTRY_POINT(cuMemFree_v2, u64 at) {
     IN_CONTEXT();
+    NOT_RECORDING();
     finish_all();
     auto found = allocations.find((char *)at);
     if (found == allocations.end()) return INVALID_VALUE;
@@ -297,12 +374,14 @@ ENTRY_POINT(cuMemFree_v2, u64 at) {
 }
 ENTRY_POINT(cuMemcpyHtoDAsync_v2, u64 to, const void *from, size_t bytes, Handle stream) {
     IN_CONTEXT();
+    NOT_RECORDING(stream_of(stream));
     if (!on_device(to, bytes)) return INVALID_VALUE;
     stream_of(stream).put([=] { std::memcpy((void *)to, from, bytes); });
     return SUCCESS;
 }
 ENTRY_POINT(cuMemcpyDtoHAsync_v2, void *to, u64 from, size_t bytes, Handle stream) {
     IN_CONTEXT();
+    NOT_RECORDING(stream_of(stream));
     if (!on_device(from, bytes)) return INVALID_VALUE;
     std::memset(to, POISON, bytes);
     stream_of(stream).put([=] { std::memcpy(to, (const void *)from, bytes); });
@@ -322,6 +401,7 @@ ENTRY_POINT(cuMemsetD8Async, u64 to, unsigned char value, size_t bytes, Handle s
 }
 ENTRY_POINT(cuModuleLoadData, Handle *module, const void *image) {
     IN_CONTEXT();
+    NOT_RECORDING();
     const std::string ptx = (const char *)image;
     if (ptx.find(".target sm_") == std::string::npos) return INVALID_IMAGE;
     *module = new Module{ptx};
@@ -357,7 +437,63 @@ ENTRY_POINT(cuLaunchKernel, Handle function, unsigned gx, unsigned gy, unsigned 
     const Kernel &k = *(Kernel *)function;
     const u64 threads = u64(bx) * by * bz;
     if (!gx || !gy || !gz || !threads || threads > u64(k.threads) || gy > 65535 || gz > 65535) return INVALID_VALUE;
-    stream_of(stream).put(k.prepare(arguments, dim3(gx, gy, gz), dim3(bx, by, bz), shared));
+    Stream &s = stream_of(stream);
+    auto work = k.prepare(arguments, dim3(gx, gy, gz), dim3(bx, by, bz), shared);
+    if (s.spoilt) return CAPTURE_INVALIDATED;
+    if (s.recorded) s.recorded->push_back(std::move(work));
+    else s.put(std::move(work));
+    return SUCCESS;
+}
+ENTRY_POINT(cuStreamBeginCapture_v2, Handle stream, int mode) {
+    IN_CONTEXT();
+    if (!stream) return CAPTURE_UNSUPPORTED;
+    Stream &s = stream_of(stream);
+    if (mode < 0 || mode > 2) return INVALID_VALUE;
+    if (s.recorded) return ILLEGAL_STATE;
+    s.recorded = std::make_shared<Launches>();
+    s.spoilt = false;
+    return SUCCESS;
+}
+ENTRY_POINT(cuStreamEndCapture, Handle stream, Handle *graph) {
+    Stream &s = stream_of(stream);
+    *graph = nullptr;
+    if (!s.recorded) return ILLEGAL_STATE;
+    const std::shared_ptr<Launches> recorded = std::move(s.recorded);
+    const bool spoilt = s.spoilt;
+    s.recorded = nullptr;
+    s.spoilt = false;
+    IN_CONTEXT();
+    if (spoilt) return CAPTURE_INVALIDATED;
+    *graph = new std::shared_ptr<Launches>(recorded);
+    return SUCCESS;
+}
+ENTRY_POINT(cuGraphInstantiateWithFlags, Handle *handle, Handle graph, unsigned long long flags) {
+    IN_CONTEXT();
+    if (!graph || flags) return INVALID_VALUE;
+    *handle = new Graph{*(std::shared_ptr<Launches> *)graph};
+    return SUCCESS;
+}
+ENTRY_POINT(cuGraphDestroy, Handle graph) {
+    MAY_FAIL();
+    delete (std::shared_ptr<Launches> *)graph;
+    return SUCCESS;
+}
+ENTRY_POINT(cuGraphLaunch, Handle handle, Handle stream) {
+    IN_CONTEXT();
+    NOT_RECORDING(stream_of(stream));
+    const Graph g = *(Graph *)handle;
+    ++*g.waiting;
+    stream_of(stream).put([g] {
+        for (const auto &launch : *g.launches) launch();
+        --*g.waiting;
+    });
+    return SUCCESS;
+}
+// Refused while it is to run: nobody says that a device minds it.
+ENTRY_POINT(cuGraphExecDestroy, Handle handle) {
+    MAY_FAIL();
+    if (*((Graph *)handle)->waiting) return ILLEGAL_STATE;
+    delete (Graph *)handle;
     return SUCCESS;
 }
 ENTRY_POINT(cuGetErrorName, Result, const char **name) {

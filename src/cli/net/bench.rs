@@ -1,7 +1,7 @@
 //! `tomolith net bench`: how long inference and a training step take, layer by layer.
 
 use super::{CHANNELS, CLASSES, FAST, SEED, VARIANT};
-use crate::cli::device::{DEVICE, Device};
+use crate::cli::device::{DEVICE, Device, GRAPHS};
 use crate::cli::options::{Opt, Takes};
 use crate::cli::{Command, Context, values};
 use crate::error::Result;
@@ -33,6 +33,7 @@ pub const COMMAND: Command = Command {
             Opt::new("repeat", Takes::Number("N"), "Repetitions").default("7"),
             FAST,
             DEVICE,
+            GRAPHS,
             Opt::new("train", Takes::Switch, "Time training steps instead of inference"),
             Opt::new("dropout", Takes::Number("P"), "Dropout of the training steps").default("0"),
         ],
@@ -55,11 +56,8 @@ fn run(c: &Context) -> Result<()> {
     let network = Network::new(config.clone(), seed);
     let fast = s.is_on("fast")?;
     let (shape, train) = (Shape::new(batch, 1, size, size), s.is_on("train")?);
-    let device = Device::open_as(c, fast)?;
+    let device = if train { Device::open_to_train(c, fast)? } else { Device::open_as(c, fast)? };
     device.check_real()?;
-    if fast && train {
-        device.only_gpu("--fast --train")?;
-    }
     let mut ready = (!train).then(|| Ready::new(&network, fast && device.is_cpu()));
     super::check_memory(shape, || {
         ready.as_ref().map_or_else(|| Trainer::memory(&network, shape, None), |r| r.memory(shape))
@@ -82,7 +80,8 @@ fn run(c: &Context) -> Result<()> {
                 times.push(time);
             }
         }
-        // The first step asks the system for its memory.
+        device.tell(c);
+        // The first step asks for its memory, and what comes next may be recorded.
         let time = median(&times[1..]);
         c.out.line(format!("training step {time:.4} s, {:.1} GFLOP/s", 3.0 * total / time))?;
         return c.out.line(format!("weights {}", super::digest(&trainer.network).hex()));

@@ -1,7 +1,7 @@
 //! `tomolith net step`: training steps on one batch, to be compared with another program's.
 
 use super::{DROPOUT, FAST, INPUT, OVERWRITE, RATE, SEED, WEIGHTS};
-use crate::cli::device::{DEVICE, Device};
+use crate::cli::device::{DEVICE, Device, GRAPHS};
 use crate::cli::options::{Opt, Takes};
 use crate::cli::progress::Progress;
 use crate::cli::{Command, Context, values};
@@ -35,6 +35,7 @@ pub const COMMAND: Command = Command {
             SEED,
             FAST,
             DEVICE,
+            GRAPHS,
             Opt::new("output-weights", Takes::Value("FILE"), "Weights to write, .safetensors"),
             Opt::new("losses", Takes::Value("FILE.json"), "Losses to write"),
             Opt::new("gradients", Takes::Value("FILE"), "Gradients of the last step to write, .safetensors"),
@@ -69,10 +70,7 @@ fn run(c: &Context) -> Result<()> {
     }
     super::check_memory(shape, || Trainer::memory(&loaded.network, shape, None))?;
     let fast = s.is_on("fast")?;
-    let device = Device::open_as(c, fast)?;
-    if fast {
-        device.only_gpu("training in 16 bits")?;
-    }
+    let device = Device::open_to_train(c, fast)?;
     let mut trainer = Trainer::new(loaded.network);
     let (mut losses, mut skipped) = (Vec::new(), 0);
     let progress = Progress::new(&c.talk, "train", "steps");
@@ -100,6 +98,7 @@ fn run(c: &Context) -> Result<()> {
         progress.update(step as u64 + 1, steps as u64, 0);
     }
     progress.finish();
+    device.tell(c);
     if let Some(path) = &outputs[0] {
         weights::write_safetensors(path, &state::save_like(&trainer.network, &dict, loaded.prefix)?, overwrite)?;
     }

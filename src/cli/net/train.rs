@@ -1,7 +1,7 @@
 //! `tomolith net train`: a training on images and labels, that can be stopped and taken up again.
 
 use super::{BEGIN, CHANNELS, CLASSES, DROPOUT, FAST, FOLDER, RATE, RESUME, SEED, VARIANT, curve};
-use crate::cli::device::{DEVICE, Device};
+use crate::cli::device::{DEVICE, Device, GRAPHS};
 use crate::cli::options::{Opt, Settings, Takes};
 use crate::cli::own::own;
 use crate::cli::progress::Progress;
@@ -82,6 +82,7 @@ pub const TRAINING: &[Opt] = &[
     .default("loss"),
     FAST,
     DEVICE,
+    GRAPHS,
     Opt::new("stop-after", Takes::Number("TIME"), "Save and stop after this time, such as 50min; --resume goes on"),
 ];
 
@@ -323,10 +324,7 @@ pub fn train(
     }
     // Before anything is written: a device that is not there leaves no folder.
     let fast = s.is_on("fast")?;
-    let device = Device::open_as(c, fast)?;
-    if fast {
-        device.only_gpu("training in 16 bits")?;
-    }
+    let device = Device::open_to_train(c, fast)?;
     let (mut metadata, mut about) = (metadata.clone(), about.to_string());
     if fast {
         metadata.extend([("arithmetic".into(), "fp16".into()), ("device".into(), device.model())]);
@@ -392,6 +390,7 @@ pub fn train(
     };
     let ended = course.run(recipe, training, validation, &device, event);
     progress.finish();
+    device.tell(c);
     if silent {
         c.talk.warn("some batches had no label: they taught nothing");
     }

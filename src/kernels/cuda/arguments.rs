@@ -128,7 +128,7 @@ pub struct Chunks {
 }
 
 /// `Dropout` of kernels/dropout.cu; all 0 drops nothing.
-#[derive(Clone, Copy, Default)]
+#[derive(Clone, Copy)]
 #[repr(C)]
 pub struct Drops {
     threshold: u32,
@@ -137,6 +137,13 @@ pub struct Drops {
     stream: u32,
     draw: u32,
     before: i64,
+    pub counter: Address,
+}
+
+impl Default for Drops {
+    fn default() -> Drops {
+        Drops { threshold: 0, keep: 0.0, key: [0; 2], stream: 0, draw: 0, before: 0, counter: Address::NONE }
+    }
 }
 
 impl From<Option<Dropout>> for Drops {
@@ -148,6 +155,7 @@ impl From<Option<Dropout>> for Drops {
             stream: d.stream,
             draw: d.draw,
             before: d.before as i64,
+            counter: Address::NONE,
         })
     }
 }
@@ -163,6 +171,17 @@ pub struct Activated {
     pub dropout: Drops,
 }
 
+/// `Activation` of kernels/fast_batchnorm.cu.
+#[derive(Clone, Copy)]
+#[repr(C)]
+pub struct FastActivated {
+    pub scale: Address,
+    pub shift: Address,
+    pub mean: Address,
+    pub slope: Address,
+    pub dropout: Drops,
+}
+
 /// `Adam` of kernels/adam.cu.
 #[derive(Clone, Copy)]
 #[repr(C)]
@@ -175,8 +194,93 @@ pub struct Step {
     pub root: f32,
 }
 
+/// `Betas` of kernels/step.cu.
+#[derive(Clone, Copy)]
+#[repr(C)]
+pub struct Betas {
+    pub one_minus_beta1: f32,
+    pub one_minus_beta2: f32,
+    pub beta2: f32,
+    pub epsilon: f32,
+}
+
+/// `FastSource` of kernels/fast_conv.cu.
+#[derive(Clone, Copy)]
+#[repr(C)]
+pub struct FastSource {
+    pub data: Address,
+    pub units: i32,
+}
+
+/// `FastConvolution` of kernels/fast_conv.cu.
+#[derive(Clone, Copy)]
+#[repr(C)]
+pub struct FastConvolution {
+    pub sources: [FastSource; 2],
+    pub input: Extent,
+    pub output: Extent,
+    pub stride: i32,
+    pub step: i32,
+    pub phase: [i32; 2],
+    pub taps: i32,
+    pub offsets: [[i32; TAPS]; 2],
+    pub chunks: i32,
+    pub weights: Address,
+    pub bias: Address,
+    pub has_slope: i32,
+    pub slope: f32,
+    pub add: Address,
+    pub y: Address,
+}
+
+/// `FastFilter` of kernels/fast_filter.cu.
+#[derive(Clone, Copy)]
+#[repr(C)]
+pub struct FastFilter {
+    pub weights: Address,
+    pub to: Address,
+    pub taps: i32,
+    pub weight: [i32; TAPS],
+    pub per_group: i32,
+    pub slots: i32,
+    pub channels: [i32; 2],
+    pub groups: i32,
+    pub depth: i32,
+}
+
+/// `FastWalk` of kernels/fast_weight_gradient.cu.
+#[derive(Clone, Copy)]
+#[repr(C)]
+pub struct FastWalk {
+    pub data: Address,
+    pub units: i32,
+    pub size: [i32; 2],
+    pub step: i32,
+    pub offsets: [[i32; TAPS]; 2],
+}
+
+/// `FastGradient` of kernels/fast_weight_gradient.cu.
+#[derive(Clone, Copy)]
+#[repr(C)]
+pub struct FastGradient {
+    pub x: [FastWalk; 2],
+    pub dy: FastWalk,
+    pub extent: [i32; 3],
+    pub chunk: i32,
+    pub taps: i32,
+    pub slots: i32,
+    pub groups: i32,
+    pub first_slots: i32,
+    pub parts: Address,
+}
+
 impl Argument for Extent {}
 impl Argument for Stencilled {}
 impl Argument for Chunks {}
 impl Argument for Activated {}
 impl Argument for Step {}
+impl Argument for Betas {}
+impl Argument for FastActivated {}
+impl Argument for FastConvolution {}
+impl Argument for FastFilter {}
+impl Argument for FastGradient {}

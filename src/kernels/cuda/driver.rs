@@ -1,54 +1,30 @@
 //! The driver of NVIDIA's GPUs: everything that is `unsafe` about it, and all that is said about its errors.
 //!
-//! The library is looked for when it is asked for ([`Device::open`]); then every entry point that is called below is
-//! looked up before the first is called, because cudarc ends the program where one is missing. One stream of each device
-//! computes in the order of the calls, and copies from a device wait for it. What is given back is kept for the next who
-//! wants as much, and returned to the driver when memory runs out.
+//! The library is looked for when it is asked for ([`Device::open`]); then every entry point that is called is looked up
+//! before the first is called, because cudarc ends the program where one is missing. One stream of each device computes in
+//! the order of the calls, and copies stand in it, but for those that pass beside it (`streams`). What is given back is kept
+//! for the next who wants as much, and returned to the driver when memory runs out.
 //!
 //! A call that fails is remembered, and nothing is computed after it: [`Device::check`] tells. So kernels need no
 //! `Result` each, as they need none on the CPU.
 #![allow(unsafe_code)]
 
+mod found;
+pub mod graph;
+mod streams;
+
 use super::images::{self, Kernel};
 use crate::error::{Error, Result};
 use crate::kernels::batchnorm::Moments;
 use crate::num::lanes::Lane;
-use cudarc::driver::sys::{self, CUdevice_attribute as Attribute, CUresult};
+use cudarc::driver::sys::{self, CUresult};
+pub use found::{Driver, Found, OLDEST_DEVICE, OLDEST_DRIVER, find};
+use graph::Recording;
 use std::any::Any;
 use std::collections::BTreeMap;
-use std::ffi::{CString, c_char, c_int, c_void};
+use std::ffi::{CString, c_void};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-
-/// What is called below.
-const ENTRY_POINTS: [&str; 22] = [
-    "cuInit",
-    "cuDriverGetVersion",
-    "cuDeviceGetCount",
-    "cuDeviceGet",
-    "cuDeviceGetName",
-    "cuDeviceGetAttribute",
-    "cuDeviceTotalMem_v2",
-    "cuDevicePrimaryCtxRetain",
-    "cuCtxSetCurrent",
-    "cuMemGetInfo_v2",
-    "cuStreamCreate",
-    "cuStreamSynchronize",
-    "cuMemAlloc_v2",
-    "cuMemFree_v2",
-    "cuMemcpyHtoDAsync_v2",
-    "cuMemcpyDtoHAsync_v2",
-    "cuModuleLoadData",
-    "cuModuleGetFunction",
-    "cuLaunchKernel",
-    "cuEventCreate",
-    "cuEventRecord",
-    "cuEventElapsedTime",
-];
-
-/// The oldest version of the driver's interface, CUDA 12.0: driver 525 and later.
-pub const OLDEST_DRIVER: i32 = 12_000;
-/// The oldest devices that the kernels run on: compute capability 8.0.
-pub const OLDEST_DEVICE: [i32; 2] = [8, 0];
+use streams::{Copies, Fetched};
 
 /// Numbers that a device has as they are here: fixed size, every pattern of bits a number, no padding.
 pub trait Plain: Copy + Send + Sync + 'static {
@@ -78,28 +54,6 @@ impl Plain for Moments {
     const FAILED: Moments = Moments { n: f64::NAN, mean: f64::NAN, m2: f64::NAN };
 }
 
-/// What is known of a device before it is used.
-#[derive(Clone, Debug)]
-pub struct Found {
-    /// Its number.
-    pub ordinal: usize,
-    /// Its name.
-    pub name: String,
-    /// Compute capability.
-    pub capability: [i32; 2],
-    /// Bytes of memory.
-    pub memory: u64,
-}
-
-/// The driver's version and the devices that it shows.
-#[derive(Clone, Debug)]
-pub struct Driver {
-    /// 1000·major + 10·minor of the CUDA that it speaks.
-    pub version: i32,
-    /// Devices.
-    pub devices: Vec<Found>,
-}
-
 /// Whether a call succeeded.
 fn check(code: CUresult, doing: &str) -> Result<()> {
     let help = match code {
@@ -127,78 +81,6 @@ fn no_gpu(why: &str) -> Error {
     Error::device(format!("no GPU: {why}")).help("--device cpu computes the same bits; see `tomolith doctor`")
 }
 
-/// Finds the driver, and what it shows.
-///
-/// # Errors
-/// [`Fault::Device`](crate::error::Fault::Device): no library, an old one, no device.
-pub fn find() -> Result<Driver> {
-    // SAFETY: opens the driver's library, whose constructors are NVIDIA's, and closes it.
-    let present = unsafe { sys::is_culib_present() };
-    if !present {
-        return Err(no_gpu("the driver's library libcuda.so.1 is not found"));
-    }
-    // SAFETY: the library is there, so this does not end the program.
-    let library = unsafe { sys::culib() };
-    for name in ENTRY_POINTS {
-        // SAFETY: the symbol's address is looked up and not used.
-        let found = unsafe { library.get::<*const c_void>(name.as_bytes()) };
-        if found.is_err() {
-            return Err(Error::device(format!("the GPU's driver is too old: it has no {name}"))
-                .help("CUDA 12.0 (driver 525) or later is needed; --device cpu computes the same bits"));
-        }
-    }
-    // SAFETY: entry points were found; no arguments but flags.
-    check(unsafe { sys::cuInit(0) }, "starting the driver")?;
-    let (mut version, mut count) = (0, 0);
-    // SAFETY: writes one integer.
-    check(unsafe { sys::cuDriverGetVersion(&mut version) }, "asking for its version")?;
-    if version < OLDEST_DRIVER {
-        return Err(Error::device(format!(
-            "the GPU's driver speaks CUDA {}.{}, which is too old",
-            version / 1000,
-            version % 1000 / 10
-        ))
-        .help("CUDA 12.0 (driver 525) or later is needed; --device cpu computes the same bits"));
-    }
-    // SAFETY: writes one integer.
-    check(unsafe { sys::cuDeviceGetCount(&mut count) }, "counting devices")?;
-    let devices = (0..count).map(found).collect::<Result<Vec<_>>>()?;
-    if devices.is_empty() { Err(no_gpu("the driver shows no device")) } else { Ok(Driver { version, devices }) }
-}
-
-/// The device of a number.
-fn handle(ordinal: i32) -> Result<sys::CUdevice> {
-    let mut device = 0;
-    // SAFETY: writes one handle.
-    check(unsafe { sys::cuDeviceGet(&mut device, ordinal) }, "asking for a device")?;
-    Ok(device)
-}
-
-fn found(ordinal: i32) -> Result<Found> {
-    let device = handle(ordinal)?;
-    let (mut name, mut memory) = ([0 as c_char; 128], 0usize);
-    // SAFETY: writes at most the length given, with the zero at its end.
-    let code = unsafe { sys::cuDeviceGetName(name.as_mut_ptr(), name.len() as c_int, device) };
-    check(code, "asking for a device's name")?;
-    // SAFETY: writes one number.
-    check(unsafe { sys::cuDeviceTotalMem_v2(&mut memory, device) }, "asking for a device's memory")?;
-    let attribute = |which: Attribute| {
-        let mut value = 0;
-        // SAFETY: writes one integer.
-        let code = unsafe { sys::cuDeviceGetAttribute(&mut value, which, device) };
-        check(code, "asking for a device's capability").map(|()| value)
-    };
-    let major = attribute(Attribute::CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR)?;
-    let minor = attribute(Attribute::CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR)?;
-    let name: Vec<u8> = name.iter().take_while(|&&c| c != 0).map(|&c| c as u8).collect();
-    Ok(Found {
-        ordinal: ordinal as usize,
-        name: String::from_utf8_lossy(&name).into_owned(),
-        capability: [major, minor],
-        memory: memory as u64,
-    })
-}
-
 /// A device in use; clones are the same.
 #[derive(Clone)]
 pub struct Device(Arc<Shared>);
@@ -224,7 +106,27 @@ struct State {
     staged: Vec<Box<dyn Any + Send>>,
     staged_bytes: usize,
     failure: Option<Error>,
+    recording: Option<Recording>,
+    copies: Copies,
+    notes: Vec<String>,
     traffic: Traffic,
+}
+
+impl State {
+    /// Memory that nobody uses.
+    fn take(&mut self, bytes: usize) -> Option<u64> {
+        let own = self.recording.as_mut().and_then(|r| r.free.get_mut(&bytes)?.pop());
+        own.or_else(|| self.free.get_mut(&bytes)?.pop())
+    }
+    fn give_back(&mut self, memory: BTreeMap<usize, Vec<u64>>) {
+        memory.into_iter().for_each(|(bytes, list)| self.free.entry(bytes).or_default().extend(list));
+    }
+    fn note(&mut self, why: &Error) {
+        let text = why.what().to_string();
+        if !self.notes.contains(&text) {
+            self.notes.push(text);
+        }
+    }
 }
 
 /// What crossed the bus.
@@ -234,8 +136,10 @@ pub struct Traffic {
     pub sent: u64,
     /// Bytes from it.
     pub received: u64,
-    /// Kernels started.
+    /// Kernels started, and recordings, each of which counts once.
     pub launches: u64,
+    /// Recordings started.
+    pub graphs: u64,
 }
 
 impl Device {
@@ -258,7 +162,7 @@ impl Device {
             ))
             .help("8.0 or later is needed; --device cpu computes the same bits"));
         }
-        let device = handle(ordinal as i32)?;
+        let device = found::handle(ordinal as i32)?;
         let (mut context, mut stream) = (std::ptr::null_mut(), std::ptr::null_mut());
         // SAFETY: writes one handle of a device that exists. The context is kept until the process ends.
         check(unsafe { sys::cuDevicePrimaryCtxRetain(&mut context, device) }, "opening the device")?;
@@ -288,6 +192,13 @@ impl Device {
     /// The first failure of all calls so far; it stays.
     pub fn check(&self) -> Result<()> {
         self.0.attempt(Shared::wait);
+        self.so_far()
+    }
+    /// Whether something has failed, as far as is known.
+    ///
+    /// # Errors
+    /// The first failure.
+    pub fn so_far(&self) -> Result<()> {
         self.0.state().failure.clone().map_or(Ok(()), Err)
     }
     /// Remembers a failure that is none of the driver's.
@@ -312,21 +223,37 @@ impl Device {
         let bytes = (len * size_of::<T>()).max(1).next_multiple_of(ALIGNMENT);
         let mut at = 0;
         self.0.attempt(|shared, state| {
-            at = match state.free.get_mut(&bytes).and_then(Vec::pop) {
+            at = match state.take(bytes) {
                 Some(at) => at,
                 None => shared.allocate(bytes, state)?,
             };
             Ok(())
         });
-        Memory { device: self.0.clone(), at, len, bytes, made: Mutex::default(), of: std::marker::PhantomData }
+        Memory {
+            device: self.0.clone(),
+            at,
+            len,
+            bytes,
+            made: Mutex::default(),
+            fetched: Mutex::default(),
+            of: std::marker::PhantomData,
+        }
     }
     /// Numbers copied to the device.
     pub fn upload<T: Plain>(&self, numbers: &[T]) -> Memory<T> {
         let memory = self.memory(numbers.len());
+        self.write(&memory, numbers);
+        memory
+    }
+    /// Numbers copied to where others were, of which there are no fewer.
+    pub fn write<T: Plain>(&self, memory: &Memory<T>, numbers: &[T]) {
         let bytes = size_of_val(numbers);
         self.0.attempt(|shared, state| {
             if bytes == 0 {
                 return Ok(());
+            }
+            if numbers.len() > memory.len || state.recording.is_some() {
+                return Err(Error::bug("a copy to the device that is too long, or in a recording"));
             }
             state.traffic.sent += bytes as u64;
             if state.staged_bytes + bytes > MOST_STAGED {
@@ -341,7 +268,6 @@ impl Device {
             // changes and which are kept until the stream has been waited for: the driver may read them until then.
             check(unsafe { sys::cuMemcpyHtoDAsync_v2(to, from, bytes, shared.stream()) }, "copying to the device")
         });
-        memory
     }
     /// Starts a kernel of `threads` threads a block. What the kernel wants is compared with its image.
     pub fn launch(&self, kernel: &'static str, grid: [u32; 2], threads: u32, arguments: &[&dyn Argument]) {
@@ -367,24 +293,6 @@ impl Device {
             check(unsafe { sys::cuLaunchKernel(function, x, y, 1, threads, 1, 1, 0, stream, pointers, none) }, &doing)
         });
     }
-    /// What `work` gives, and the milliseconds that the device takes for what it starts.
-    ///
-    /// # Errors
-    /// As [`Device::check`].
-    pub fn time<R>(&self, work: impl FnOnce() -> R) -> Result<(R, f32)> {
-        let (first, last) = (self.0.event()?, self.0.event()?);
-        // SAFETY: event and stream are of this context.
-        check(unsafe { sys::cuEventRecord(first as sys::CUevent, self.0.stream()) }, "timing")?;
-        let done = work();
-        self.0.enter()?;
-        // SAFETY: event and stream are of this context.
-        check(unsafe { sys::cuEventRecord(last as sys::CUevent, self.0.stream()) }, "timing")?;
-        self.check()?;
-        let mut ms = 0.0;
-        // SAFETY: both were recorded, and the stream has passed them.
-        let code = unsafe { sys::cuEventElapsedTime(&mut ms, first as sys::CUevent, last as sys::CUevent) };
-        check(code, "timing").map(|()| (done, ms))
-    }
 }
 
 /// Allocations are multiples of this, so that nearly equal ones are exchanged.
@@ -404,15 +312,24 @@ impl Shared {
         // SAFETY: the context is never given back.
         check(unsafe { sys::cuCtxSetCurrent(self.context as sys::CUcontext) }, "choosing the device")
     }
-    /// Does something unless something failed before; remembers whether it fails.
+    /// Does something unless something failed before; remembers whether it fails, which in a recording spoils no more than
+    /// that.
     fn attempt(&self, work: impl FnOnce(&Shared, &mut State) -> Result<()>) {
         let mut state = self.state();
-        if state.failure.is_none() {
-            state.failure = self.enter().and_then(|()| work(self, &mut state)).err();
+        if state.failure.is_some() || state.recording.as_ref().is_some_and(|r| r.spoilt.is_some()) {
+            return;
+        }
+        let failed = self.enter().and_then(|()| work(self, &mut state)).err();
+        match &mut state.recording {
+            Some(recording) => recording.spoilt = failed,
+            None => state.failure = failed,
         }
     }
     /// Waits for everything; then no copy reads what was kept for it.
     fn wait(&self, state: &mut State) -> Result<()> {
+        if state.recording.is_some() {
+            return Err(Error::bug("a recording that is waited for"));
+        }
         // SAFETY: the stream is never given back.
         check(unsafe { sys::cuStreamSynchronize(self.stream()) }, "computing")?;
         (state.staged, state.staged_bytes) = (Vec::new(), 0);
@@ -420,6 +337,9 @@ impl Shared {
     }
     fn allocate(&self, bytes: usize, state: &mut State) -> Result<u64> {
         let mut at = 0;
+        if state.recording.is_some() {
+            return Err(Error::device("GPU: a recording found no memory"));
+        }
         let doing = format!("asking for {bytes} bytes");
         // SAFETY: writes one address.
         let code = unsafe { sys::cuMemAlloc_v2(&mut at, bytes) };
@@ -459,12 +379,6 @@ impl Shared {
         state.functions.insert(kernel, function as usize);
         Ok(function as usize)
     }
-    fn event(&self) -> Result<usize> {
-        self.enter()?;
-        let mut event = std::ptr::null_mut();
-        // SAFETY: writes one handle; it is kept until the process ends, which times little.
-        check(unsafe { sys::cuEventCreate(&mut event, 0) }, "timing").map(|()| event as usize)
-    }
 }
 
 impl Drop for Shared {
@@ -483,6 +397,8 @@ pub struct Memory<T> {
     bytes: usize,
     /// What was made of the numbers, by a key, until they change.
     made: Mutex<BTreeMap<usize, Arc<dyn Any + Send + Sync>>>,
+    /// Numbers on their way here.
+    fetched: Mutex<Option<Fetched>>,
     of: std::marker::PhantomData<T>,
 }
 
@@ -511,15 +427,22 @@ impl<T: Plain> Memory<T> {
     }
     /// The numbers are about to change.
     pub fn changes(&self) {
+        drop(self.take_fetched());
         self.made.lock().unwrap_or_else(PoisonError::into_inner).clear();
     }
     /// Copies the numbers here, when everything before is computed.
     pub fn read(&self) -> Vec<T> {
+        if let Some(numbers) = self.take_fetched() {
+            return numbers;
+        }
         let mut numbers = vec![T::FAILED; self.len];
         let bytes = size_of_val(&numbers[..]);
         self.device.attempt(|shared, state| {
             if bytes == 0 {
                 return Ok(());
+            }
+            if state.recording.is_some() {
+                return Err(Error::bug("a copy from the device in a recording"));
             }
             state.traffic.received += bytes as u64;
             let (to, from) = (numbers.as_mut_ptr().cast(), self.at);
@@ -538,8 +461,12 @@ impl<T: Plain> Memory<T> {
 
 impl<T> Drop for Memory<T> {
     fn drop(&mut self) {
+        self.await_fetched();
         if self.at != 0 {
-            self.device.state().free.entry(self.bytes).or_default().push(self.at);
+            let mut state = self.device.state();
+            let state = &mut *state;
+            let free = state.recording.as_mut().map_or(&mut state.free, |r| &mut r.free);
+            free.entry(self.bytes).or_default().push(self.at);
         }
     }
 }

@@ -16,8 +16,13 @@
 //! It is one more [`Kernels`]: plan, tape and optimizer are those of strict mode, and weights, their gradients and moments
 //! are in f32 where they were. Who holds maps sees [`Lane`]s; on the device they are [`Pixels`].
 
-use super::arguments::{Extent, Places, Source, Stencilled, TAPS};
+use super::arguments::{
+    Extent, FastActivated, FastConvolution, FastFilter, FastGradient, FastSource, FastWalk, Places, Source, Stencilled,
+    TAPS,
+};
 use super::driver::{Address, Argument, Device, Memory, Plain};
+use super::pixels::{Number, Pixels, UNIT};
+use super::steps::Dialled;
 use super::{Cuda, MOST_BLOCKS};
 use crate::error::{Error, Result};
 use crate::kernels::Kernels;
@@ -28,20 +33,25 @@ use crate::kernels::conv::{Add, Convolution};
 use crate::kernels::cross_entropy::Loss;
 use crate::kernels::filter::FilterShape;
 use crate::kernels::maps::{BORDER, Maps, Pixel, Shape};
+use crate::kernels::step::{ByParameters, Given, Normalised, Steps};
 use crate::kernels::weight_gradient::WeightGradient;
 use crate::num::lanes::{LANES, Lane};
-use half::f16;
 use std::any::Any;
-use std::sync::Arc;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// A GPU that computes in fp16.
 #[derive(Clone)]
 pub struct Fast {
-    cuda: Cuda,
+    pub(super) cuda: Cuda,
+    /// Whether steps are recorded.
+    pub(super) records: bool,
+    /// What the step under way reads that is new.
+    pub(super) dialled: Arc<Mutex<Option<Arc<Dialled>>>>,
+    /// Numbers of layers that do not normalise, by their groups of channels.
+    constants: Arc<Mutex<BTreeMap<usize, Arc<Memory<Lane>>>>>,
 }
 
-/// Channels that are copied at once.
-const UNIT: usize = 8;
 /// Depth of a chunk of a product.
 const CHUNK: usize = 32;
 /// Threads of a block of sums.
@@ -58,157 +68,8 @@ const LEAST_PIXELS: usize = 1024;
 /// Pixels that such a block multiplies at a time.
 const PASS: usize = 32;
 
-/// A number of maps on the device.
-trait Number: Plain {
-    /// Numbers of a pixel of c channels.
-    fn width(c: usize) -> usize;
-    fn wide(self) -> f32;
-    fn of(v: f32) -> Self;
-}
-/// fp16, in units of eight channels.
-impl Number for u16 {
-    fn width(c: usize) -> usize {
-        c.next_multiple_of(UNIT)
-    }
-    fn wide(self) -> f32 {
-        f16::from_bits(self).to_f32_const()
-    }
-    fn of(v: f32) -> u16 {
-        f16::from_f32_const(v).to_bits()
-    }
-}
-/// Logits, as many as there are.
-impl Number for f32 {
-    fn width(c: usize) -> usize {
-        c
-    }
-    fn wide(self) -> f32 {
-        self
-    }
-    fn of(v: f32) -> f32 {
-        v
-    }
-}
-
-/// Maps on the device: \[sample\]\[row\]\[column\]\[channel\].
-struct Pixels<T> {
-    memory: Memory<T>,
-    shape: Shape,
-}
-
-impl<T: Number> Pixels<T> {
-    fn count(s: Shape) -> usize {
-        s.n * s.h * s.w * T::width(s.c)
-    }
-    /// Places of a pixel's sixteen channels in lanes, and of their first in pixels.
-    fn places(s: Shape) -> impl Iterator<Item = (usize, usize, usize)> {
-        let rows = (0..s.n).flat_map(move |n| (0..s.h).map(move |y| (n, y)));
-        let groups = rows.flat_map(move |(n, y)| (0..s.groups::<Lane>()).map(move |g| (n, y, g)));
-        groups.flat_map(move |(n, y, g)| {
-            let plane = (n * s.groups::<Lane>() + g) * s.plane() + (y + BORDER) * s.pitch() + BORDER;
-            let pixel = (n * s.h + y) * s.w;
-            (0..s.w).map(move |x| (plane + x, (pixel + x) * T::width(s.c) + g * LANES, (s.c - g * LANES).min(LANES)))
-        })
-    }
-    fn of_lanes(lanes: &[Lane], s: Shape) -> Vec<T> {
-        let mut numbers = vec![T::of(0.0); Self::count(s)];
-        for (from, to, c) in Self::places(s) {
-            numbers[to..to + c].iter_mut().zip(&lanes[from].0).for_each(|(to, &v)| *to = T::of(v));
-        }
-        numbers
-    }
-}
-
-impl<T: Number> There<Lane> for Pixels<T> {
-    fn read(&self) -> Vec<Lane> {
-        let numbers = self.memory.read();
-        let mut lanes = vec![Lane::ZERO; Maps::<Lane>::positions(self.shape)];
-        for (to, from, c) in Self::places(self.shape) {
-            lanes[to].0.iter_mut().zip(&numbers[from..from + c]).for_each(|(to, v)| *to = v.wide());
-        }
-        lanes
-    }
-    fn any(&self) -> &dyn Any {
-        self
-    }
-}
-
-/// `FastSource` of kernels/fast_conv.cu.
-#[derive(Clone, Copy)]
-#[repr(C)]
-struct FastSource {
-    data: Address,
-    units: i32,
-}
-
-/// `FastConvolution` of kernels/fast_conv.cu.
-#[derive(Clone, Copy)]
-#[repr(C)]
-struct FastConvolution {
-    sources: [FastSource; 2],
-    input: Extent,
-    output: Extent,
-    stride: i32,
-    step: i32,
-    phase: [i32; 2],
-    taps: i32,
-    offsets: [[i32; TAPS]; 2],
-    chunks: i32,
-    weights: Address,
-    bias: Address,
-    has_slope: i32,
-    slope: f32,
-    add: Address,
-    y: Address,
-}
-
-/// `FastFilter` of kernels/fast_filter.cu.
-#[derive(Clone, Copy)]
-#[repr(C)]
-struct FastFilter {
-    weights: Address,
-    to: Address,
-    taps: i32,
-    weight: [i32; TAPS],
-    per_group: i32,
-    slots: i32,
-    channels: [i32; 2],
-    groups: i32,
-    depth: i32,
-}
-
-/// `FastWalk` of kernels/fast_weight_gradient.cu.
-#[derive(Clone, Copy)]
-#[repr(C)]
-struct FastWalk {
-    data: Address,
-    units: i32,
-    size: [i32; 2],
-    step: i32,
-    offsets: [[i32; TAPS]; 2],
-}
-
-/// `FastGradient` of kernels/fast_weight_gradient.cu.
-#[derive(Clone, Copy)]
-#[repr(C)]
-struct FastGradient {
-    x: [FastWalk; 2],
-    dy: FastWalk,
-    extent: [i32; 3],
-    chunk: i32,
-    taps: i32,
-    slots: i32,
-    groups: i32,
-    first_slots: i32,
-    parts: Address,
-}
-
-impl Argument for FastConvolution {}
-impl Argument for FastFilter {}
-impl Argument for FastGradient {}
-
 /// Units of eight channels.
-fn units(c: usize) -> usize {
+pub(super) fn units(c: usize) -> usize {
     c.div_ceil(UNIT)
 }
 
@@ -220,7 +81,12 @@ fn runs(s: Shape) -> usize {
 impl Fast {
     /// The tensor cores of a GPU.
     pub fn new(cuda: Cuda) -> Fast {
-        Fast { cuda }
+        Fast { cuda, records: true, dialled: Arc::default(), constants: Arc::default() }
+    }
+    /// The same, but whether steps are recorded and started as one ([`super::steps`]), which changes no bit.
+    #[must_use]
+    pub fn recording(self, records: bool) -> Fast {
+        Fast { records, ..self }
     }
     /// The device.
     pub fn device(&self) -> &Device {
@@ -233,7 +99,7 @@ impl Fast {
         pixels.filter(|p| p.memory.is_of(self.device()) && p.shape == shape)
     }
     /// Where maps are; they are rounded and copied there if need be.
-    fn at<T: Number>(&self, maps: &Maps<Lane>) -> Address {
+    pub(super) fn at<T: Number>(&self, maps: &Maps<Lane>) -> Address {
         let shape = maps.shape();
         let copy = |lanes: &[Lane]| -> Arc<dyn There<Lane>> {
             Arc::new(Pixels { memory: self.device().upload(&Pixels::<T>::of_lanes(lanes, shape)), shape })
@@ -242,13 +108,16 @@ impl Fast {
         self.own::<T>(maps.buffer().there(copy), shape).map_or_else(foreign, |p| p.memory.at(0))
     }
     /// Memory that a kernel is about to fill: the maps' own, or new.
-    fn output<T: Number>(&self, maps: &mut Maps<Lane>) -> Address {
+    pub(super) fn output<T: Number>(&self, maps: &mut Maps<Lane>) -> Address {
         let shape = maps.shape();
         let own = maps.buffer().on_device().filter(|there| self.own::<T>(there, shape).is_some()).cloned();
         let there = own.unwrap_or_else(|| {
             Arc::new(Pixels { memory: self.device().memory::<T>(Pixels::<T>::count(shape)), shape })
         });
-        let at = self.own::<T>(&there, shape).map_or(Address::NONE, |p| p.memory.at(0));
+        let at = self.own::<T>(&there, shape).map_or(Address::NONE, |p| {
+            p.memory.changes();
+            p.memory.at(0)
+        });
         maps.buffer_mut().only_there(there);
         at
     }
@@ -351,7 +220,13 @@ impl Fast {
     }
 
     /// A kernel that sums blocks of runs, K numbers a channel, and how many blocks there are: \[k\]\[channel\]\[block\].
-    fn parts<T: Plain>(&self, s: Shape, kernel: &'static str, k: usize, given: &[&dyn Argument]) -> (Memory<T>, i32) {
+    pub(super) fn parts<T: Plain>(
+        &self,
+        s: Shape,
+        kernel: &'static str,
+        k: usize,
+        given: &[&dyn Argument],
+    ) -> (Memory<T>, i32) {
         let side = units(s.c).next_power_of_two().min(4);
         let blocks = runs(s).div_ceil(SUMMING / side);
         let parts = self.device().memory::<T>(k * u16::width(s.c) * blocks);
@@ -363,14 +238,80 @@ impl Fast {
         (parts, blocks as i32)
     }
     /// Parts of each row joined.
-    fn joined<T: Plain>(&self, kernel: &'static str, rows: usize, (parts, blocks): (Memory<T>, i32)) -> Vec<T> {
+    pub(super) fn joined<T: Plain>(
+        &self,
+        kernel: &'static str,
+        rows: usize,
+        (parts, blocks): (Memory<T>, i32),
+    ) -> Memory<T> {
         let all = self.device().memory::<T>(rows);
         let arguments: [&dyn Argument; 4] = [&parts.at(0), &(rows as i32), &blocks, &all.at(0)];
         self.device().launch(kernel, [rows.div_ceil(JOINED) as u32, 1], 128, &arguments);
-        all.read()
+        all
+    }
+    /// Moments of each channel.
+    pub(super) fn moments_there(&self, x: &Maps<Lane>) -> Memory<Moments> {
+        let (s, at) = (x.shape(), self.at::<u16>(x));
+        self.joined("fast_join_moments", u16::width(s.c), self.parts::<Moments>(s, "fast_moments", 1, &[&at]))
+    }
+    /// Σ x of each channel.
+    pub(super) fn sums_there(&self, x: &Maps<Lane>) -> Memory<f64> {
+        let (s, at) = (x.shape(), self.at::<u16>(x));
+        self.joined("fast_join_sums", u16::width(s.c), self.parts::<f64>(s, "fast_sums", 1, &[&at]))
+    }
+    /// The three sums of a gradient, each of all channels.
+    pub(super) fn gradient_sums_there(&self, a: &FastActivated, [x, dz]: [&Maps<Lane>; 2]) -> Memory<f64> {
+        let (s, x_at, dz_at) = (x.shape(), self.at::<u16>(x), self.at::<u16>(dz));
+        let parts = self.parts::<f64>(s, "fast_gradient_sums", 3, &[a, &x_at, &dz_at]);
+        self.joined("fast_join_sums", 3 * u16::width(s.c), parts)
+    }
+    /// z of x.
+    pub(super) fn activate_by(
+        &self,
+        a: &FastActivated,
+        x: &Maps<Lane>,
+        residual: Option<&Maps<Lane>>,
+        z: &mut Maps<Lane>,
+    ) {
+        let residual = residual.map_or(Address::NONE, |r| self.at::<u16>(r));
+        let (x_at, z_at, s) = (self.at::<u16>(x), self.output::<u16>(z), x.shape());
+        self.each_run("fast_activate", s, &[a, &x_at, &residual, &z_at, &Extent::from(s)]);
+    }
+    /// dx of dz, with what it takes beside.
+    pub(super) fn gradient_by(
+        &self,
+        a: &FastActivated,
+        more: [Address; 2],
+        [x, dz]: [&Maps<Lane>; 2],
+        dx: &mut Maps<Lane>,
+    ) {
+        let (s, x_at, dz_at, dx_at) = (x.shape(), self.at::<u16>(x), self.at::<u16>(dz), self.output::<u16>(dx));
+        let arguments: [&dyn Argument; 7] = [a, &more[0], &more[1], &x_at, &dz_at, &dx_at, &Extent::from(s)];
+        self.each_run("fast_activation_gradient", s, &arguments);
+    }
+    /// An activation's numbers on the device, kept until the kernel is launched, and where what is more of them lies.
+    fn activation(&self, a: &Activation, more: &[&[Lane]]) -> (FastActivated, Memory<Lane>, Vec<Address>) {
+        let slope = [Lane([a.slope; LANES])];
+        let parts: Vec<&[Lane]> =
+            [&slope[..], &a.scale, &a.shift, &a.mean].into_iter().chain(more.iter().copied()).collect();
+        let memory = self.device().upload(&parts.concat());
+        let at = |part: usize| memory.at(1 + part * a.scale.len());
+        let (slope, dropout) = (memory.at(0), a.dropout.into());
+        let activated = FastActivated { scale: at(0), shift: at(1), mean: at(2), slope, dropout };
+        let more = (0..more.len()).map(|i| at(3 + i)).collect();
+        (activated, memory, more)
+    }
+    /// Scale 1, then shift, mean, and what a gradient takes beside: 0. The slope is 1, where the scale is.
+    pub(super) fn constants(&self, groups: usize) -> Arc<Memory<Lane>> {
+        let mut all = self.constants.lock().unwrap_or_else(PoisonError::into_inner);
+        let make = || {
+            let of = |i: usize| Lane([if i < groups { 1.0 } else { 0.0 }; LANES]);
+            Arc::new(self.device().upload(&(0..5 * groups).map(of).collect::<Vec<_>>()))
+        };
+        all.entry(groups).or_insert_with(make).clone()
     }
     /// A kernel with a thread for each run and unit.
-    fn each_run(&self, kernel: &'static str, s: Shape, arguments: &[&dyn Argument]) {
+    pub(super) fn each_run(&self, kernel: &'static str, s: Shape, arguments: &[&dyn Argument]) {
         self.device().launch(kernel, [(runs(s) * units(s.c)).div_ceil(128) as u32, 1], 128, arguments);
     }
 }
@@ -494,39 +435,63 @@ impl Kernels for Fast {
         self.cuda.each("add_chunks", count, &given);
     }
     fn sums(&self, x: &Maps<Lane>) -> Vec<f64> {
-        let (s, at) = (x.shape(), self.at::<u16>(x));
-        let mut sums = self.joined("fast_join_sums", u16::width(s.c), self.parts::<f64>(s, "fast_sums", 1, &[&at]));
-        sums.truncate(s.c);
+        let mut sums = self.sums_there(x).read();
+        sums.truncate(x.shape().c);
         sums
     }
     fn moments(&self, x: &Maps<Lane>) -> Vec<Moments> {
-        let (s, at) = (x.shape(), self.at::<u16>(x));
-        let parts = self.parts::<Moments>(s, "fast_moments", 1, &[&at]);
-        let mut moments = self.joined("fast_join_moments", u16::width(s.c), parts);
-        moments.truncate(s.c);
+        let mut moments = self.moments_there(x).read();
+        moments.truncate(x.shape().c);
         moments
     }
     fn activate(&self, a: &Activation, x: &Maps<Lane>, residual: Option<&Maps<Lane>>, z: &mut Maps<Lane>) {
-        let (numbers, memory, _) = self.cuda.activation(a, &[]);
-        let residual = residual.map_or(Address::NONE, |r| self.at::<u16>(r));
-        let (x_at, z_at, s) = (self.at::<u16>(x), self.output::<u16>(z), x.shape());
-        self.each_run("fast_activate", s, &[&numbers, &x_at, &residual, &z_at, &Extent::from(s)]);
+        let (activated, memory, _) = self.activation(a, &[]);
+        self.activate_by(&activated, x, residual, z);
         drop(memory);
     }
     fn gradient_sums(&self, a: &Activation, x: &Maps<Lane>, dz: &Maps<Lane>) -> Vec<GradientSums> {
-        let (numbers, memory, _) = self.cuda.activation(a, &[]);
-        let (s, x_at, dz_at) = (x.shape(), self.at::<u16>(x), self.at::<u16>(dz));
-        let parts = self.parts::<f64>(s, "fast_gradient_sums", 3, &[&numbers, &x_at, &dz_at]);
-        let (rows, sums) = (u16::width(s.c), self.joined("fast_join_sums", 3 * u16::width(s.c), parts));
+        let (activated, memory, _) = self.activation(a, &[]);
+        let (rows, sums) = (u16::width(x.shape().c), self.gradient_sums_there(&activated, [x, dz]).read());
         drop(memory);
-        (0..s.c).map(|c| std::array::from_fn(|k| sums[k * rows + c])).collect()
+        (0..x.shape().c).map(|c| std::array::from_fn(|k| sums[k * rows + c])).collect()
     }
     fn activation_gradient(&self, a: &Activation, b: &Backward, x: &Maps<Lane>, dz: &Maps<Lane>, dx: &mut Maps<Lane>) {
-        let (numbers, memory, more) = self.cuda.activation(a, &[&b.by_x, &b.constant]);
-        let (s, x_at, dz_at, dx_at) = (x.shape(), self.at::<u16>(x), self.at::<u16>(dz), self.output::<u16>(dx));
-        let arguments: [&dyn Argument; 7] = [&numbers, &more[0], &more[1], &x_at, &dz_at, &dx_at, &Extent::from(s)];
-        self.each_run("fast_activation_gradient", s, &arguments);
+        let (activated, memory, more) = self.activation(a, &[&b.by_x, &b.constant]);
+        self.gradient_by(&activated, [more[0], more[1]], [x, dz], dx);
         drop(memory);
+    }
+    fn normalise(
+        &self,
+        given: &Given,
+        x: &Maps<Lane>,
+        residual: Option<&Maps<Lane>>,
+        z: &mut Maps<Lane>,
+    ) -> Normalised {
+        self.normalise_there(given, x, residual, z)
+    }
+    fn normalise_gradient(
+        &self,
+        given: &Given,
+        made: &Normalised,
+        x_dz: [&Maps<Lane>; 2],
+        to: ByParameters,
+        dx: &mut Maps<Lane>,
+    ) {
+        self.gradient_there(given, made, x_dz, to, dx);
+    }
+    fn bias_gradient(&self, dy: &Maps<Lane>, db: &mut Buffer<Lane>) {
+        self.bias_there(dy, db);
+    }
+    fn add(&self, a: &Maps<Lane>, b: &Maps<Lane>, sum: &mut Maps<Lane>) {
+        let activated = self.constant_activation(a.shape(), None, None);
+        self.activate_by(&activated, a, Some(b), sum);
+    }
+    fn clear(&self, x: &mut Buffer<Lane>) {
+        let count = x.len() * LANES;
+        self.cuda.each("step_clear", count, &[&self.cuda.output(x).0, &(count as i64)]);
+    }
+    fn steps(&self) -> Option<&dyn Steps> {
+        Some(self)
     }
     fn max_pool(&self, x: &Maps<Lane>, y: &mut Maps<Lane>) {
         let (x_at, y_at, s) = (self.at::<u16>(x), self.output::<u16>(y), y.shape());
@@ -562,31 +527,21 @@ impl Kernels for Fast {
     fn scale(&self, x: &mut Buffer<Lane>, factor: f32) {
         self.cuda.scale(x, factor);
     }
+    fn copies_beside(&self) -> bool {
+        true
+    }
+    fn send(&self, image: &Maps<f32>) {
+        self.cuda.send(image);
+    }
+    fn fetch(&self, logits: &Maps<Lane>) {
+        let there = logits.buffer().on_device();
+        let own = there.and_then(|there| self.own::<f32>(there, logits.shape()));
+        own.into_iter().for_each(|pixels| pixels.memory.fetch());
+    }
+    fn so_far(&self) -> Result<()> {
+        self.cuda.so_far()
+    }
     fn check(&self) -> Result<()> {
         self.cuda.check()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn maps_go_to_units_and_back() {
-        for s in [Shape::new(2, 5, 3, 4), Shape::new(1, 33, 2, 1), Shape::new(1, 16, 1, 3)] {
-            let values: Vec<f32> = (0..s.len()).map(|i| i as f32 - 7.5).collect();
-            let maps = Maps::<Lane>::from_nchw(s, &values);
-            let numbers = Pixels::<u16>::of_lanes(maps.data(), s);
-            assert_eq!(numbers.len(), s.n * s.h * s.w * s.c.next_multiple_of(8));
-            let at = |n: usize, c: usize, y: usize, x: usize| {
-                numbers[((n * s.h + y) * s.w + x) * s.c.next_multiple_of(8) + c].wide()
-            };
-            assert_eq!(at(s.n - 1, s.c - 1, s.h - 1, s.w - 1), maps.at(s.n - 1, s.c - 1, s.h - 1, s.w - 1));
-            assert_eq!(at(0, 1, s.h - 1, 0), maps.at(0, 1, s.h - 1, 0));
-            assert_eq!(Pixels::<f32>::of_lanes(maps.data(), s).len(), s.len());
-        }
-        // Eleven bits, to even; beyond the largest, infinite.
-        let rounded = [1.0 + 1.0 / 2048.0, 1.0 + 3.0 / 2048.0, 65519.0, 65520.0].map(|v| u16::of(v).wide());
-        assert_eq!(rounded, [1.0, 1.0 + 2.0 / 1024.0, 65504.0, f32::INFINITY]);
     }
 }

@@ -14,7 +14,7 @@ macro_rules! images {
 pub const KIND: &str = "PTX of compute capability 8.0, compiled by the driver";
 
 /// PTX by the file of `kernels` that it was made of.
-const IMAGES: [(&str, &str); 16] = images!(
+const IMAGES: [(&str, &str); 17] = images!(
     "adam",
     "batchnorm",
     "conv",
@@ -30,6 +30,7 @@ const IMAGES: [(&str, &str); 16] = images!(
     "maps",
     "narrow",
     "pool",
+    "step",
     "weight_gradient"
 );
 

@@ -6,15 +6,20 @@
 //! | [`images`] | the kernels as the program carries them |
 //! | `arguments` | what kernels are given |
 //! | [`fast`] | the same on tensor cores, of fp16: near the definition |
+//! | `pixels` | maps of fast kernels |
+//! | `steps` | its training steps, which nobody looks at until they are done |
 //!
-//! Numbers stay on the device ([`super::buffer`]). What crosses the bus in a training step: images and labels to the
+//! Numbers stay on the device ([`super::buffer`]). What crosses the bus in a strict training step: images and labels to the
 //! device; moments, sums and losses, some numbers per channel or row, from it, and what is made of them for each channel
-//! (in f64, here) back. Parameters with one number per channel are stepped here, weights there.
+//! (in f64, here) back. Parameters with one number per channel are stepped here, weights there. In a fast step all of that
+//! stays there, and losses alone come back.
 
 mod arguments;
 pub mod driver;
 pub mod fast;
 pub mod images;
+mod pixels;
+mod steps;
 
 use super::adam::{self, Adam};
 use super::batchnorm::{Activation, Backward, GradientSums, Moments};
@@ -452,6 +457,22 @@ impl Kernels for Cuda {
         }
         let count = x.len() * LANES;
         self.each("scale", count, &[&self.changed(x), &factor, &(count as i64)]);
+    }
+    fn copies_beside(&self) -> bool {
+        true
+    }
+    fn send(&self, image: &Maps<f32>) {
+        image.buffer().there(|numbers| match self.device.send(numbers) {
+            Some(there) => there,
+            None => Arc::new(self.device.upload(numbers)),
+        });
+    }
+    fn fetch(&self, logits: &Maps<Lane>) {
+        let there = logits.buffer().on_device();
+        there.and_then(|there| self.own(there)).into_iter().for_each(Memory::fetch);
+    }
+    fn so_far(&self) -> Result<()> {
+        self.device.so_far()
     }
     fn check(&self) -> Result<()> {
         self.device.check()
