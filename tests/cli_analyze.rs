@@ -2,7 +2,7 @@
 //! what is refused.
 
 mod common;
-use common::{Scratch, expect, json, run, stderr};
+use common::{Scratch, expect, json, npy, npy_of, run, stderr};
 use std::collections::BTreeMap;
 use std::path::Path;
 use tomolith::json::Json;
@@ -82,6 +82,8 @@ fn every_number_is_the_truth_by_independent_counting() {
     let folder = made("analyze-truth");
     expect(&run(&folder.0, "analyze cell -o out"), 0, &["void.area"], "analyze");
     let numbers = Numbers::of(&folder.0.join("out/results.json"));
+    let told = json(&folder.0.join("out/results.json"));
+    assert_eq!(told.get("parameters").unwrap().need_u64("turn_used").unwrap(), 12);
     let truth = json(&folder.0.join("cell/truth/truth.json"));
     let steps = truth.need_arr("steps").unwrap();
     let counts = |labels: &[u8], class: usize| -> Vec<f64> {
@@ -119,12 +121,17 @@ fn every_number_is_the_truth_by_independent_counting() {
         if k > 0 {
             let moved = steps[k].get("step").unwrap().need_f64("plating_side_moved_voxels").unwrap();
             numbers.is("displacement", "plating electrode", step, -moved * V);
+            numbers.is("displacement", "stripping electrode", step, 0.0);
             numbers.is("swelling.outer", "electrodes", step, moved * V);
         }
         // Charge: 0.125 mAh a segment; a scan begins after its segment.
         let (plus, minus) = (0.125 * k.min(12) as f64, 0.125 * k.saturating_sub(12) as f64);
         numbers.is("charge.positive", "cell", step, plus);
         numbers.is("charge.negative", "cell", step, minus);
+        numbers.is("charge.per_area", "cell", step, (plus - minus) / 0.5);
+        numbers.is("charge.in_field", "cell", step, (plus - minus) / 0.5e8 * COLUMNS * V * V);
+        numbers.is("faraday.mass_per_area", "cell", step, (plus - minus) / 0.5 / 3860.0);
+        numbers.is("faraday.mass_in_field", "cell", step, (plus - minus) / 0.5e8 * COLUMNS * V * V / 3860.0);
         let h = 1.5 / 6.0 / 3860.0 / 0.534 * 1e4;
         numbers.is("faraday.thickness", "cell", step, h * (plus - minus) / 0.125);
         numbers.is("faraday.volume_in_field", "cell", step, h * (plus - minus) / 0.125 * COLUMNS * V * V);
@@ -172,6 +179,10 @@ fn every_number_is_the_truth_by_independent_counting() {
         let m1 = a.iter().zip(&b).filter(|(_, b)| **b > 0.0).map(|(a, _)| a).sum::<f64>() / sum(&a);
         if k > 0 {
             numbers.is("coloc2.m1", "pit - dendrite", step, m1);
+            let of = |name: &str| numbers.get(name, "pit - dendrite", step);
+            let mean = |v: &[f64]| sum(v) / COLUMNS;
+            assert!((of("coloc2.intercept") - (mean(&b) - of("coloc2.slope") * mean(&a))).abs() < 1e-9);
+            assert!(of("coloc2.threshold1") >= 0.0 && of("coloc2.threshold2") >= 0.0);
         }
         if [6, 18, 24].contains(&k) {
             let grades = flooded(l);
@@ -191,12 +202,20 @@ fn every_number_is_the_truth_by_independent_counting() {
     assert_eq!(numbers.get("remaining.volume", "dendrite", Some(24)), numbers.get("volume", "dendrite", Some(24)));
     assert!(numbers.get("volume", "dendrite", Some(13)) > numbers.get("volume", "dendrite", Some(12)));
     // Maps and tables are those numbers.
-    let map = run(&folder.0, "convert out/maps/step_24.void.tif void.npy");
-    expect(&map, 0, &[], "map");
-    let bytes = std::fs::read(folder.0.join("void.npy")).unwrap();
-    let values = bytes[bytes.len() - 4 * NX * NZ..].chunks_exact(4).map(|b| f32::from_le_bytes(b.try_into().unwrap()));
-    let area = values.filter(|v| *v > 0.0).count() as f64 / COLUMNS;
-    numbers.is("void.area", "pits", Some(24), area);
+    let map = |words: &str, file: &str| -> Vec<f64> {
+        expect(&run(&folder.0, &format!("convert {words} {file}")), 0, &[], words);
+        let bytes = std::fs::read(folder.0.join(file)).unwrap();
+        let values = bytes[bytes.len() - 4 * NX * NZ..].chunks_exact(4);
+        values.map(|b| f64::from(f32::from_le_bytes(b.try_into().unwrap()))).collect()
+    };
+    let void = map("out/maps/step_24.void.tif", "void.npy");
+    numbers.is("void.area", "pits", Some(24), void.iter().filter(|v| **v > 0.0).count() as f64 / COLUMNS);
+    let gap = sum(&map("out/maps/step_24.gap.tif", "gap.npy")) / COLUMNS;
+    assert!((gap / numbers.get("gap", "electrodes", Some(24)) - 1.0).abs() < 1e-6, "{gap}");
+    // The deepest class of a column, as Fiji's Z Project takes it.
+    let deepest = map("cell/truth/step_24/label.mhd --project max --along y", "max.npy");
+    let counted = (0..NX * NZ).map(|c| (0..7).rev().find(|&k| column(&all[24], c)[k].is_some()).unwrap() as f64);
+    assert!(deepest.iter().copied().eq(counted), "a projection");
     let table = std::fs::read_to_string(folder.0.join("out/tables/pits.csv")).unwrap();
     assert!(table.lines().all(|l| l.split(',').count() == 11), "{table}");
 }
@@ -248,7 +267,7 @@ fn bits_are_the_same_in_every_way_and_a_folder_is_not_taken_twice() {
         let [a, b] = ["one", "three"].map(|d| std::fs::read(folder.0.join(d).join(name)).unwrap());
         assert!(a == b, "{name}");
     }
-    expect(&at("verify one three/analysis.json"), 0, &["ok    one/analysis.json  2", "files"], "verify");
+    expect(&at("verify one three/analysis.json"), 0, &["ok    one/analysis.json  320 files"], "verify");
     let text = std::fs::read_to_string(folder.0.join("one/results.json")).unwrap();
     folder.write("three/results.json", text.replacen("1.", "2.", 1));
     expect(&at("verify three"), 3, &["three/results.json", "is not what was written"], "changed");
@@ -292,6 +311,21 @@ fn anyones_tiffs_are_analysed_with_a_table_and_a_voxel_size() {
         b.is("dead.volume", "dendrite", Some(k), a.get("dead.volume", "dendrite", Some(k)));
     }
     b.is("void.area", "pits", Some(24), a.get("void.area", "pits", Some(24)));
+    // Maps are those of the parts whatever their classes are called, and the page has them.
+    for name in ["dendrite", "void"] {
+        let [one, other] =
+            ["whole", "mine"].map(|d| std::fs::read(folder.0.join(format!("{d}/maps/step_24.{name}.tif"))).unwrap());
+        assert!(one == other, "{name}");
+    }
+    expect(&at("report mine -o mine.html --figures figures"), 0, &[], "report");
+    let page = std::fs::read_to_string(folder.0.join("mine.html")).unwrap();
+    for text in ["Dendrites: thickness along the depth: my dendrite", "href=\"#map-dendrite\"", "1.65e9 is a total"] {
+        assert!(page.contains(text), "{text}");
+    }
+    for name in ["volumes.svg", "map_dendrite.step_24.svg", "map_dendrite.step_24.png"] {
+        let bytes = std::fs::read(folder.0.join("figures").join(name)).unwrap();
+        assert!(bytes.starts_with(b"<svg xmlns=") || bytes.starts_with(b"\x89PNG"), "{name}");
+    }
     b.is("rate.end_points", "plating side, charge", None, a.get("rate.end_points", "plating side, charge", None));
     assert!(!b.0.keys().any(|(d, _, _)| d.starts_with("charge") || d.starts_with("ratio")));
     // A box, given with commas, through other axes: x and z exchanged, depth from the other side.
@@ -308,6 +342,16 @@ fn anyones_tiffs_are_analysed_with_a_table_and_a_voxel_size() {
     expect(&at(turned), 0, &[], "turned");
     let t = Numbers::of(&folder.0.join("turned/results.json"));
     t.is("gap", "electrodes", Some(1), a.get("gap", "electrodes", Some(24)));
+    // Labels that say of which table they are are not taken for those of another.
+    folder.write(
+        "none.toml",
+        "axis = \"y\"\n[[window]]\nclass = \"my pit\"\nfrom = 0\nto = 288\nbecomes = \"my background\"\n",
+    );
+    let after = "seg after cell/truth/step_00/label.mhd --rules none.toml --classes mine.toml -o after -q";
+    expect(&at(after), 0, &[], after);
+    let other = "class 0 is 'my background' in these labels, and 'background' in the table";
+    expect(&at("analyze after.mhd -o no"), 65, &[other, "--classes"], "another table");
+    expect(&at("analyze after.mhd --map 0=0,1=1,2=2,3=3,4=4,5=5,6=6 -q -o said"), 0, &[], "said what values mean");
     // A list with times and a log gives charges.
     let mut list =
         String::from("voxel_um = 1.33\nlog = \"cell/potentiostat.csv\"\nclock_offset_s = 0\ncell_area_cm2 = 0.5\n");
@@ -397,6 +441,23 @@ fn bad_input_is_refused_with_its_reason() {
     refused("cell --map 0=-,1=1,2=2,3=3,4=4,5=5,6=6", 65, &["nobody says"]);
     refused("cell --log cell/classes.csv", 65, &["no column of time"]);
     refused("cell --interface -1", 2, &["below zero"]);
+    // A log of another time; one that ends early; one scan outside of it is said, and no charge turns nothing.
+    refused("cell --clock-offset 1000000", 65, &["25 scans begin before the log's first line", "--clock-offset"]);
+    let log = std::fs::read_to_string(folder.0.join("cell/potentiostat.csv")).unwrap();
+    let lines = |keep: &dyn Fn(f64) -> bool| -> String {
+        let time = |l: &str| l.split(',').next().and_then(|t| t.parse().ok());
+        log.lines().filter(|l| time(l).is_none_or(keep)).map(|l| format!("{l}\n")).collect()
+    };
+    folder.write("early.csv", lines(&|t| t < 3000.0));
+    refused("cell --log early.csv", 65, &["scans begin after the log's last line", "a line of 0 mA"]);
+    folder.write("late.csv", lines(&|t| t > 0.0));
+    expect(&at("analyze cell --log late.csv --maps none -q -o late"), 0, &[], "late");
+    let said = json(&folder.0.join("late/results.json")).get("notes").unwrap().to_line();
+    assert!(said.contains("step 0 begins before the log's first line: its charge is 0"), "{said}");
+    folder.write("rest.csv", "time_s,current_mA\n-100,0\n1e6,0\n");
+    let rest = at("analyze cell --log rest.csv --maps none -o rest");
+    expect(&rest, 0, &["left out: charge, Faraday, capacity ratios: no current flows in the log"], "rest");
+    assert!(!stderr(&rest).contains("unfilled"));
     // Labels of a larger table.
     folder.write("two.toml", "[[class]]\nid = 0\nname = \"a\"\n[[class]]\nid = 1\nname = \"b\"\n");
     let six = "cell/truth/step_00/label.mhd";
@@ -426,6 +487,85 @@ fn bad_input_is_refused_with_its_reason() {
     refused("t --voxel 1um", 65, &["has no number in its name"]);
     std::fs::remove_file(folder.0.join("t/fixed.npy")).unwrap();
     let done = at("analyze t --voxel 1um -o yes");
-    expect(&done, 0, &["no current log with the times of the scans, and no --turn"], "whole again");
+    expect(&done, 0, &["no current log, and no --turn"], "whole again");
     assert!(stderr(&done).contains("left out"));
+}
+
+/// A small cell in a `.npy` file: 6 deep of electrode on either side of 12, of which `layer` are deposited, and a dendrite.
+fn small(folder: &Scratch, name: &str, layer: usize) {
+    let one = |i: usize| match (i / 8 % 24, i % 8) {
+        (y, _) if y < 6 => 4,
+        (y, _) if y < 6 + layer => 3,
+        (y, 3) if y < 9 + layer => 1,
+        (y, _) if y < 18 => 0,
+        _ => 6,
+    };
+    folder.write(name, npy_of("|u1", &[6, 24, 8], &(0..6 * 24 * 8).map(one).collect::<Vec<u8>>()));
+}
+
+#[test]
+fn what_would_go_unnoticed_is_refused_or_said() {
+    let folder = Scratch::new("analyze-unnoticed");
+    let at = |words: &str| run(&folder.0, words);
+    std::fs::create_dir(folder.0.join("t")).unwrap();
+    ["t/s_00.npy", "t/s_01.npy", "t/s_02.npy"].iter().enumerate().for_each(|(k, name)| small(&folder, name, k));
+    let refused = |words: &str, says: &[&str]| {
+        expect(&at(&format!("analyze {words} --voxel 1um -o no --overwrite")), 65, says, words)
+    };
+    refused("t --axes z-yx", &["lies above the plating electrode", "exchange the electrodes"]);
+    refused("t --region y=12:16", &["no scan has a voxel of lithium", "--region"]);
+    refused("t/s_00.npy,t/s_01.npy,t/s_00.npy", &["step 2 is a file that another scan is"]);
+    folder.write(
+        "fall.toml",
+        "[[scan]]\nlabels = \"t/s_00.npy\"\nminutes = 300\n[[scan]]\nlabels = \"t/s_01.npy\"\nminutes = 10\n",
+    );
+    refused("fall.toml", &["step 0 has 300 minutes", "never fall"]);
+    std::fs::create_dir(folder.0.join("flat")).unwrap();
+    for k in 0..3 {
+        folder.write(&format!("flat/slice_{k}.npy"), npy_of("|u1", &[1, 24, 8], &[4; 192]));
+    }
+    refused("flat", &["slices of one scan", "folder of folders"]);
+    // Classes that play no part have maps, too, whatever they are called.
+    let names = ["background", "Li 0.5", "a b", "void", "a_b", "e", "f"];
+    let table = names.iter().enumerate().map(|(id, name)| format!("[[class]]\nid = {id}\nname = \"{name}\"\n"));
+    folder.write("odd.toml", table.collect::<String>());
+    expect(&at("analyze t --voxel 1um --classes odd.toml -q -o odd"), 0, &[], "odd names");
+    for k in 1..7 {
+        assert!(folder.0.join(format!("odd/maps/step_00.class_{k}.tif")).is_file(), "class {k}");
+    }
+    expect(&at("report odd -o odd.html"), 0, &[], "odd report");
+    let page = std::fs::read_to_string(folder.0.join("odd.html")).unwrap();
+    assert!(page.contains("<h3>Li 0.5</h3>") && page.contains("<h3>a_b</h3>") && page.contains("<title>step 0: 0 to "));
+    // A dendrite's place is that in the volume.
+    expect(&at("analyze t --voxel 1um --region x=2:8,z=1:6 --maps none -q -o part"), 0, &[], "part");
+    let list = std::fs::read_to_string(folder.0.join("part/tables/dendrite_list.csv")).unwrap();
+    assert!(list.lines().nth(1).unwrap().contains(",3,8,1,"), "{list}");
+    // A box without an electrode tells nothing of it, and says so.
+    let half = at("analyze t --voxel 1um --region y=0:16 --turn 1 -o half");
+    expect(&half, 0, &["left out: everything of stripping electrode: no voxel of it"], "half");
+    let numbers = Numbers::of(&folder.0.join("half/results.json"));
+    numbers.is("thickness.side", "plating side", Some(2), 8.0);
+    assert!(!numbers.0.keys().any(|(d, of, _)| of.contains("stripping side") || d == "gap"));
+    // Grey values lie beside the first of volumes with commas.
+    let grey: Vec<f32> = (0..6 * 24 * 8).map(|i| if i / 8 % 24 < 12 { 1.0 } else { 0.5 }).collect();
+    (0..2).for_each(|k| drop(folder.write(&format!("t/g_{k:02}.npy"), npy(&[6, 24, 8], &grey))));
+    let dense = "analyze t/s_00.npy,t/s_01.npy --voxel 1um --grey g_#.npy --grey-fill 0 --grey-lithium 1 --maps none -q -o dense";
+    expect(&at(dense), 0, &[], "grey");
+    Numbers::of(&folder.0.join("dense/results.json")).is("solid.fraction", "stripping electrode", Some(1), 0.5);
+    // The page names the record that it is of, and is of no other; what was warned of stands on it.
+    folder.write("log.csv", "time_s,current_mA\n0,1\n1000,1\n2000,-1\n3000,-1\n");
+    let list: String =
+        (0..3).map(|k| format!("[[scan]]\nlabels = \"t/s_0{k}.npy\"\nstart_s = {}\n", 1200 * k)).collect();
+    folder.write("list.toml", format!("voxel_um = 1\nlog = \"log.csv\"\n{list}"));
+    let done = at("analyze list.toml -o out");
+    expect(&done, 0, &["step 1 begins while current flows", "out/analysis.json: "], "list");
+    let said = String::from_utf8_lossy(&done.stdout).trim().rsplit(' ').next().unwrap().to_string();
+    expect(&at("report out -o out.html"), 0, &[], "report");
+    let page = std::fs::read_to_string(folder.0.join("out.html")).unwrap();
+    for text in ["taken as 0; see --clock-offset", "step 1 begins while current flows", &said] {
+        assert!(page.contains(text), "{text}");
+    }
+    let text = std::fs::read_to_string(folder.0.join("out/results.json")).unwrap();
+    folder.write("out/results.json", text.replacen("\"value\": 1", "\"value\": 2", 1));
+    expect(&at("report out -o no.html"), 3, &["results.json", "is not what was written"], "tampered");
 }

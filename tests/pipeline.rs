@@ -86,6 +86,11 @@ fn a_run_is_one_set_of_bytes() {
 
     // Nothing changed, nothing is done.
     assert!(done_again(there, "run cell.toml -o whole").is_empty());
+    // What lies there counts, not what its record says.
+    let page = std::fs::read(there.join("one/report.html")).unwrap();
+    std::fs::write(there.join("one/report.html"), "another").unwrap();
+    expect(&run(there, "diff whole one"), 3, &["one/report.html: is not what the run's record says"], "a changed page");
+    std::fs::write(there.join("one/report.html"), page).unwrap();
     // A flipped bit is noticed, made good, and leads to nothing else, as the bytes are the same again.
     let path = there.join("one/slices/s01.raw");
     let mut bytes = std::fs::read(&path).unwrap();
@@ -146,6 +151,19 @@ fn the_whole_way_is_near_what_was_planted() {
     expect(&output, 0, &["thickness.side", "um off in the mean of 6", "d/cell/report.html"], "demo --cell");
     let table = std::fs::read_to_string(folder.0.join("d/measured_and_planted.csv")).unwrap();
     assert!(table.lines().filter(|l| l.starts_with("thickness.side,")).count() == 6, "{table}");
+    for definition in ["ratio.whole_cell", "pit_fill.voxels", "rate.end_points", "grade.part", "net_lithium"] {
+        assert!(table.lines().any(|l| l.starts_with(&format!("{definition},"))), "{definition}");
+    }
+    // What `analyze` says of the planted classes is what the phantom counted.
+    let mut counted = 0;
+    for row in
+        table.lines().skip(1).map(|l| l.split(',').collect::<Vec<_>>()).filter(|row| !row[row.len() - 1].is_empty())
+    {
+        let [planted, own] = [row[row.len() - 3], row[row.len() - 1]].map(|v| v.parse::<f64>().unwrap());
+        assert!((planted - own).abs() <= 1e-9 * own.abs().max(1e-3), "{row:?}");
+        counted += 1;
+    }
+    assert_eq!(counted, 3 * 6 * 3);
     // The same once more does nothing, and says the same.
     assert_eq!(stdout(&run(&folder.0, "demo --cell --steps 3 -o d -q")), stdout(&output));
 }
@@ -179,8 +197,31 @@ fn what_cannot_be_run_is_refused_with_the_reason() {
         &["holds something, and no run"],
         "a folder of something else",
     );
+    expect(&run(there, "demo -o ."), 73, &["holds something, and no demo"], "a demo in a folder of something else");
+    // Scans that are missing, given twice, of different pixels.
+    for (name, pixel) in [("step_0", Some("1.33um")), ("step_1", None), ("step_2", Some("2um"))] {
+        std::fs::create_dir_all(there.join("scans").join(name)).unwrap();
+        let text = pixel.map(|p| format!("[recon]\nscan = \"../../a.npy\"\npixel = \"{p}\"\n"));
+        text.into_iter().for_each(|t| drop(folder.write(&format!("scans/{name}/scan.toml"), t)));
+    }
+    expect(&run(there, "init scans -o no.toml"), 66, &["step_1: has no scan.toml", "not whole"], "init");
+    for (text, code, says) in [
+        ("scans/step_*/scan.toml", 66, "'step_1' is named as a scan, and has none"),
+        ("a.npy,a.npy", 2, "the same scan twice"),
+        ("scans/step_0/scan.toml,scans/step_2/scan.toml", 65, "has pixels of 2 um"),
+    ] {
+        folder.write("cell.toml", format!("[run]\nscans = \"{text}\"\nstill = true\n"));
+        expect(&run(there, "run cell.toml -o out"), code, &[says], text);
+        assert!(!there.join("out").exists(), "{text}");
+    }
+    for (name, pixel) in [("one", 1), ("two", 2)] {
+        expect(&run(there, &format!("convert a.npy {name}.mhd --pixel {pixel}um")), 0, &[], name);
+    }
+    expect(&run(there, "report --volumes one.mhd,two.mhd -o no.html"), 65, &["two has voxels of 2 um"], "mixed voxels");
+    folder.write("cell.toml", "[run]\nscans = \"a.npy\"\n");
     // A step's own error comes through with its code; what was done before stays.
-    expect(&run(there, "run cell.toml -o out"), 65, &["recon s00: ", "the step was: tomolith recon"], "no angles");
+    let says = ["recon s00: ", "--input absorption; the step was: tomolith recon"];
+    expect(&run(there, "run cell.toml -o out"), 2, &says, "no flats");
     std::fs::copy(there.join("cell.toml"), there.join("other.toml")).unwrap();
     folder.write("out/run.json", "{}");
     expect(&run(there, "run other.toml -o out"), 65, &[], "a record that is none");

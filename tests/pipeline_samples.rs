@@ -29,6 +29,8 @@ fn a_measured_scan_goes_as_far_as_its_data_allow() {
         "what changes over time</b>: there is one scan",
         "not told: lengths are in voxels",
         "<a href=\"#sections\">sections</a>",
+        "tooth.h5</td>",
+        "This page: tomolith",
         "data:image/png;base64,",
     ] {
         assert!(report.contains(said), "{said}");
@@ -223,8 +225,23 @@ fn what_is_not_of_a_run_is_refused_and_steps_are_made_again() {
     let text = std::fs::read_to_string(there.join("cell.toml")).unwrap();
     folder.write("cell.toml", text.replace("[recon]\n", "[recon]\nthreads = 2\n"));
     expect(&run(there, "run cell.toml -o out"), 2, &["threads is for the whole run"], "an option of every command");
+    // Two electrodes that nothing tells apart are no plating electrode.
+    folder.write("cell.toml", text.replace("\nrules", "\n# rules"));
+    let says = "class 4 is 'electrode' in what `seg predict` makes, and 'plating electrode' in the table";
+    expect(&run(there, "run cell.toml -o out"), 65, &[says, "[seg.after] rules"], "no rules");
+    assert!(!there.join("out").exists());
     folder.write("cell.toml", &text);
     let first = seal(there, "run cell.toml -o out");
+    // Another cell's run of the same name is left alone.
+    std::fs::create_dir(there.join("other")).unwrap();
+    folder.write("other/a.npy", npy(&[20, 3, 24], &[0.5; 20 * 3 * 24]));
+    folder.write("other/cell.toml", "[run]\nscans = \"a.npy\"\n");
+    expect(&run(there, "run other/cell.toml -o out"), 73, &["holds a run of other scans"], "another cell");
+    // A series that tells of more scans than there are.
+    std::fs::rename(there.join("scans/step_12"), there.join("away")).unwrap();
+    expect(&run(there, "init scans -o no.toml"), 65, &["tells of 3 scans, and 2 lie here"], "a scan is gone");
+    expect(&run(there, "run cell.toml -o out"), 65, &["3 times for 2 scans"], "a scan is gone");
+    std::fs::rename(there.join("away"), there.join("scans/step_12")).unwrap();
     // All steps once more, and nothing is left of it.
     let output = run(there, "run cell.toml -o out --again 99");
     expect(

@@ -25,6 +25,7 @@ use super::columns::{Columns, NONE};
 use super::components::{Components, Joining, Neighbours};
 use super::labels::Labels;
 use crate::error::Result;
+use crate::volume::Dims;
 use rayon::prelude::*;
 use std::collections::BTreeMap;
 
@@ -105,6 +106,18 @@ pub struct Hanging {
     /// `[z][x]`: track of the topmost dendrite plus one, 0 where there is none.
     tracks: Vec<u32>,
     next_track: u32,
+}
+
+impl Hanging {
+    /// Dead voxels of each column, `[z][x]`.
+    pub fn dead_columns(&self, dims: Dims) -> Vec<u16> {
+        let mut counts = vec![0; dims.nz * dims.nx];
+        for &i in &self.dead {
+            let i = i as usize;
+            counts[i / dims.slice() * dims.nx + i % dims.nx] += 1;
+        }
+        counts
+    }
 }
 
 /// Looks at a scan; `before` is what the scan before said.

@@ -156,6 +156,7 @@ impl Evaluated {
                         "interface" => "evaluated series + interface",
                         "interface + registration" => "evaluated series + interface + registration",
                         "residuals" => "evaluated series + residuals",
+                        "connectivity" => "evaluated series + connectivity",
                         _ => "evaluated series",
                     };
                 }

@@ -5,7 +5,8 @@
 //! decay    y = a + b e^(−x/τ)              for each τ the best a, b; τ by golden section on ln τ;
 //!                                          intervals from s² (JᵀJ)⁻¹, s² = Σ r² / (n − 3)
 //! knee     y = a + b x + c max(0, x − k)   for each k the best a, b, c; k on a grid of 1/1000 of the range;
-//!                                          interval: all k with S(k) ≤ S_min (1 + t² / (n − 4))
+//!                                          interval: all k with S(k) ≤ S_min (1 + t² / (n − 4));
+//!                                          of b and b + c from s² (JᵀJ)⁻¹ at that k, s² = Σ r² / (n − 4)
 //! ```
 //!
 //! The intervals are those of points scattered independently about the curve: for few and smooth points they tell how well
@@ -126,9 +127,9 @@ pub struct Knee {
     /// k.
     pub at: Known,
     /// b, the slope before.
-    pub before: f64,
+    pub before: Known,
     /// b + c, the slope after.
-    pub after: f64,
+    pub after: Known,
 }
 
 /// A bend; unknown with fewer than five points.
@@ -148,7 +149,11 @@ pub fn knee(x: &[f64], y: &[f64]) -> Option<Knee> {
     };
     let misfits: Vec<f64> = (0..=STEPS).map(|i| fit(at(i)).map_or(f64::INFINITY, |(_, _, sum)| sum)).collect();
     let best = (0..=STEPS).fold(0, |best, i| if misfits[i] < misfits[best] { i } else { best });
-    let (c, _, sum) = fit(at(best))?;
+    let (c, inverse, sum) = fit(at(best))?;
+    let slope = |value: f64, variance: f64| {
+        Known::about(value, (n > 4).then(|| student(n - 4) * (sum / (n - 4) as f64 * variance).sqrt()))
+    };
+    let after = inverse[1][1] + 2.0 * inverse[1][2] + inverse[2][2];
     let interval = (n > 4).then(|| {
         let t = student(n - 4);
         let most = sum * (1.0 + t * t / (n - 4) as f64);
@@ -157,7 +162,11 @@ pub fn knee(x: &[f64], y: &[f64]) -> Option<Knee> {
         let to = (0..=STEPS).rev().find(inside).unwrap_or(best);
         [at(from), at(to)]
     });
-    Some(Knee { at: Known { value: at(best), interval }, before: c[1], after: c[1] + c[2] })
+    Some(Knee {
+        at: Known { value: at(best), interval },
+        before: slope(c[1], inverse[1][1]),
+        after: slope(c[1] + c[2], after),
+    })
 }
 
 /// The t that 95 % of Student's distribution of `free` ≥ 1 degrees of freedom lies within: P(|T| > t) = I_x(ν/2, 1/2) with
@@ -256,8 +265,15 @@ mod tests {
         let bent: Vec<f64> = x.iter().map(|&x| 1.0 + 2.0 * x - 1.5 * (x - 6.4).max(0.0)).collect();
         let k = knee(&x, &bent).unwrap();
         close(k.at.value, 6.4, 0.01);
-        close(k.before, 2.0, 1e-2);
-        close(k.after, 0.5, 1e-2);
+        close(k.before.value, 2.0, 1e-2);
+        close(k.after.value, 0.5, 1e-2);
+        // With scatter the slopes are those of the lines apart, and so are their intervals but for the bend between them.
+        let rough: Vec<f64> = bent.iter().enumerate().map(|(i, y)| y + if i % 2 == 0 { 0.1 } else { -0.1 }).collect();
+        let k = knee(&x, &rough).unwrap();
+        let [low, high] = k.before.interval.unwrap();
+        assert!(low < 2.0 && 2.0 < high && high - low < 0.2, "{k:?}");
+        let [low, high] = k.after.interval.unwrap();
+        assert!(low < 0.5 && 0.5 < high && high - low < 0.2, "{k:?}");
         assert!(knee(&x[..4], &bent[..4]).is_none());
     }
 }

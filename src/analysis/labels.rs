@@ -158,6 +158,10 @@ impl Labels {
     pub fn grid(&self) -> Grid {
         self.grid
     }
+    /// First voxel of the box in the volume as it is turned: x, y, z.
+    pub fn origin(&self) -> [usize; 3] {
+        [self.region.x.start, self.region.y.start, self.region.z.start]
+    }
     /// The volume behind it.
     pub fn source(&self) -> &dyn Source {
         self.source.as_ref()

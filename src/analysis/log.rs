@@ -120,6 +120,11 @@ impl Log {
         [plus, minus]
     }
 
+    /// First and last moment.
+    pub fn span(&self) -> [f64; 2] {
+        [self.time[0], self.time[self.time.len() - 1]]
+    }
+
     /// Whether current flows at a moment: its interval of lines has some.
     pub fn is_on(&self, t: f64) -> bool {
         let after = self.time.partition_point(|&x| x <= t);
@@ -252,6 +257,7 @@ mod tests {
         assert_eq!((at(3.0), at(4.0), at(9.0)), ([3.5, -0.5], [3.5, -1.5], [3.5, -1.5]));
         assert_eq!((at(1.5), at(2.5)), ([2.0, 0.0], [3.5, 0.0]));
         assert_eq!((log.minutes_on(3600.0), log.minutes_on(9000.0), log.minutes_on(9e9)), (0.0, 90.0, 180.0));
+        assert_eq!(log.span(), [0.0, 4.0 * 3600.0]);
         assert!(log.is_on(3600.0) && !log.is_on(1.0) && !log.is_on(5.0 * 3600.0));
         // A jump: two lines at one time.
         let jump = Log::parse("time_s;current_A;voltage_V\n0;0;0,5\n0;1;0,25\n3600;1;-0,75\n").unwrap();

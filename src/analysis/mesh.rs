@@ -8,7 +8,7 @@
 //!            if two are; seen from outside they turn to the left
 //! ```
 //!
-//! Lengths are µm from the first voxel's centre: x, y, z of the box. Every edge belongs to two triangles, also where voxels
+//! Lengths are µm from the centre of the volume's first voxel along x, y, z, also where a box of it is looked at. Every edge belongs to two triangles, also where voxels
 //! touch along an edge or at a corner, which are joined there (26 neighbours along the diagonal's directions, else 6).
 //! Labels say nothing between voxels, so that the surface is off by half a voxel at the most; it is not smoothed.
 //! Memory: two slices and 50 bytes per triangle.
@@ -31,7 +31,7 @@ const TETRAHEDRA: [[usize; 4]; 6] =
 /// # Errors
 /// Those of reading; data: more than [`MOST`] triangles.
 pub fn stl(labels: &Labels, class: u8) -> Result<Vec<u8>> {
-    let (grid, d) = (labels.grid(), labels.grid().dims);
+    let (grid, d, origin) = (labels.grid(), labels.grid().dims, labels.origin());
     let mut out = vec![0u8; HEAD];
     out[..HEAD - 4].fill(b' ');
     out[..13].copy_from_slice(b"tomolith mesh");
@@ -61,7 +61,7 @@ pub fn stl(labels: &Labels, class: u8) -> Result<Vec<u8>> {
                 // Corners in voxels; the margin is −1.
                 let place = |k: usize| {
                     let at = [x + (k & 1), y + (k >> 1 & 1), z + (k >> 2)];
-                    std::array::from_fn(|a| (at[a] as f64 - 1.0) * grid.voxel[a])
+                    std::array::from_fn(|a| ((origin[a] + at[a]) as f64 - 1.0) * grid.voxel[a])
                 };
                 for corners in TETRAHEDRA {
                     tetrahedron(corners.map(|k| (place(k), is_in[k])), &mut out);

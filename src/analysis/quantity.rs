@@ -65,7 +65,11 @@ definitions! {
     "charge.positive" "faraday" "mAh" "3d" "charge of the half cycle of the first current, whole cell";
     "charge.negative" "faraday" "mAh" "3d" "charge of the other direction, whole cell";
     "charge.net" "faraday" "mAh" "3d" "their difference";
+    "charge.per_area" "faraday" "mAh/cm2" "3d" "net charge over the cell's area";
+    "charge.in_field" "faraday" "mAh" "3d" "net charge times the area of the field over that of the cell";
     "faraday.mass" "faraday" "g" "3d" "lithium that the net charge moved, whole cell";
+    "faraday.mass_per_area" "faraday" "g/cm2" "3d" "that mass over the cell's area";
+    "faraday.mass_in_field" "faraday" "g" "3d" "that mass times the area of the field over that of the cell";
     "faraday.volume" "faraday" "um3" "3d" "its volume if dense, whole cell";
     "faraday.volume_in_field" "faraday" "um3" "3d" "that volume times the area of the field over that of the cell";
     "faraday.thickness" "faraday" "um" "3d" "its thickness if dense, on the cell's area";
@@ -104,6 +108,11 @@ definitions! {
     "spearman" "colocalisation" "1" "S9" "Spearman's r of two maps";
     "effective_columns" "colocalisation" "1" "S9" "columns that would tell as much if independent";
     "coloc2.slope" "colocalisation" "1" "S9" "orthogonal regression on counts of voxels, as Coloc 2";
+    "coloc2.intercept" "colocalisation" "voxel" "S9" "its intercept, voxels of the second class";
+    "coloc2.threshold1" "colocalisation" "voxel" "S9" "Costes' threshold of the first class, voxels of a column, as Coloc 2";
+    "coloc2.threshold2" "colocalisation" "voxel" "S9" "Costes' threshold of the second class";
+    "coloc2.below" "colocalisation" "1" "S9" "Pearson's r of columns below a threshold, as Coloc 2";
+    "coloc2.above" "colocalisation" "1" "S9" "Pearson's r of columns above one, as Coloc 2";
     "coloc2.m1" "colocalisation" "1" "S9" "Manders' M1, as Coloc 2";
     "coloc2.m2" "colocalisation" "1" "S9" "Manders' M2, as Coloc 2";
     "coloc2.tm1" "colocalisation" "1" "S9" "Manders' M1 above Costes' threshold, as Coloc 2";

@@ -40,7 +40,7 @@ impl Run<'_> {
             self.results.put_with("occupied", &name, step, Some(occupied), interval, sampling);
         }
         self.thickness.push(thickness);
-        let roles = self.settings.roles;
+        let roles = self.roles;
         let lithium = roles.lithium();
         let mut bands = Vec::new();
         let with = roles.sides()[0].1.iter().copied().chain(roles.dendrite).collect();
@@ -87,7 +87,7 @@ impl Run<'_> {
 
     /// Dense lithium by grey values.
     pub(super) fn solid(&mut self, i: usize, columns: &Columns) -> Result<()> {
-        let (scan, step, roles) = (&self.scans[i], self.step(i), self.settings.roles);
+        let (scan, step, roles) = (&self.scans[i], self.step(i), self.roles);
         let (Some(grey), Some(meaning)) = (&scan.grey, self.settings.grey) else {
             self.results.leave_out("solid fraction, dense lithium", "no grey values, or not said what fills pores");
             self.dense.push(None);
@@ -114,7 +114,10 @@ impl Run<'_> {
             let thick = fraction.map_or(0.0, |f| f * columns.thickness(&[class]));
             dense[usize::from(class)] = thick;
             self.results.put("solid.fraction", &name, step, fraction);
-            self.results.put("solid.thickness", &name, step, Some(thick));
+            let own = self.results.get("thickness", &name, step).and_then(|q| q.interval);
+            // A fraction below 0 turns the ends.
+            let ends = own.zip(fraction).map(|(ends, f)| ends.map(|t| t * f)).map(|[a, b]| [a.min(b), a.max(b)]);
+            self.results.put_with("solid.thickness", &name, step, Some(thick), (ends, "interface"), None);
         }
         self.results.put("solid.total", "lithium", step, Some(dense.iter().fold(0.0, |s, t| s + t)));
         self.dense.push(Some(dense));
@@ -132,7 +135,7 @@ impl Run<'_> {
 
     /// Roughness and contact.
     pub(super) fn surfaces(&mut self, i: usize, columns: &Columns) {
-        let (grid, step, roles) = (self.grid, self.step(i), self.settings.roles);
+        let (grid, step, roles) = (self.grid, self.step(i), self.roles);
         let top = |classes: Vec<u8>| {
             let of = |a: u16, b: u16| {
                 if a == NONE {
@@ -187,7 +190,7 @@ impl Run<'_> {
     }
 
     pub(super) fn colocalisation(&mut self, i: usize, columns: &Columns) {
-        let (step, roles) = (self.step(i), self.settings.roles);
+        let (step, roles) = (self.step(i), self.roles);
         for (a, b) in [(roles.pit, roles.deposited), (roles.pit, roles.dendrite)] {
             let Some((a, b)) = a.zip(b) else {
                 self.results.leave_out("colocalisation", "no class plays the part of pit, deposited or dendrite");
@@ -209,6 +212,11 @@ impl Run<'_> {
             let whole = |c: &[u16]| c.iter().map(|&n| i64::from(n)).collect::<Vec<_>>();
             let c = coloc::coloc2(&whole(&ca), &whole(&cb));
             r.put("coloc2.slope", &name, step, c.line.map(|l| l[0]));
+            r.put("coloc2.intercept", &name, step, c.line.map(|l| l[1]));
+            r.put("coloc2.threshold1", &name, step, c.thresholds.map(|t| t[0] as f64));
+            r.put("coloc2.threshold2", &name, step, c.thresholds.map(|t| t[1] as f64));
+            r.put("coloc2.below", &name, step, c.below);
+            r.put("coloc2.above", &name, step, c.above);
             r.put("coloc2.m1", &name, step, c.manders[0]);
             r.put("coloc2.m2", &name, step, c.manders[1]);
             r.put("coloc2.tm1", &name, step, c.thresholded[0]);
@@ -220,20 +228,26 @@ impl Run<'_> {
     pub(super) fn hanging(&mut self, i: usize, found: &Hanging, volume: f64, follows: bool) {
         let (step, one) = (self.step(i), self.grid.voxel_volume());
         let all: u64 = found.grades.iter().sum();
-        let dendrite = self.settings.roles.dendrite.map_or(String::new(), |c| self.name(c));
+        let dendrite = self.roles.dendrite.map_or(String::new(), |c| self.name(c));
+        let dead_map = Map::thickness(&self.grid, &found.dead_columns(self.grid.dims));
+        let sampling = self.sampling(&dead_map).map(|ends| ends.map(|t| t * self.grid.area()));
         let r = &mut self.results;
         for (name, &n) in GRADES.iter().zip(&found.grades) {
             r.put("grade.volume", name, step, Some(n as f64 * one));
             r.put("grade.part", name, step, (all > 0).then(|| n as f64 / all as f64));
         }
         let dead: u64 = found.grades[2..].iter().sum();
-        r.put("dead.volume", "dendrite", step, Some(dead as f64 * one));
+        // What bridges a gap may hang on, and what hangs by corners may not.
+        let ends = [found.grades[4], dead + found.grades[1]].map(|n| n as f64 * one);
+        let interval = (Some(ends), "connectivity");
+        r.put_with("dead.volume", "dendrite", step, Some(dead as f64 * one), interval, sampling);
         if follows {
             r.put("dead.persistent", "dendrite", step, Some(found.persistent as f64 * one));
         }
         if i + 1 == self.scans.len() {
-            let interval = r.get("volume", &dendrite, step).and_then(|q| q.interval);
-            r.put_with("remaining.volume", "dendrite", step, Some(volume), (interval, "interface"), None);
+            let own = r.get("volume", &dendrite, step);
+            let (interval, sampling) = (own.and_then(|q| q.interval), own.and_then(|q| q.sampling));
+            r.put_with("remaining.volume", "dendrite", step, Some(volume), (interval, "interface"), sampling);
         }
         r.put("short_circuits", "electrodes", step, Some(found.short_circuits as f64));
         r.put("dendrites", "dendrite", step, Some(found.dendrites.len() as f64));
@@ -246,8 +260,9 @@ impl Run<'_> {
         if follows && !found.dendrites.is_empty() {
             r.put("dendrite.matched", "dendrite", step, Some(matched as f64 / found.dendrites.len() as f64));
         }
-        let area = self.grid.column_area();
+        let (area, origin) = (self.grid.column_area(), self.scans[i].labels.origin());
         for d in &found.dendrites {
+            let tip: [usize; 3] = std::array::from_fn(|k| origin[k] + d.tip[k]);
             let number = |v: f64| Json::Num(v).to_line();
             let (volume, footprint, base) = (d.voxels as f64 * one, d.footprint as f64 * area, d.base as f64 * area);
             let _ = write!(
@@ -262,9 +277,9 @@ impl Run<'_> {
                 number(footprint),
                 number(base),
                 number(d.height as f64 * v),
-                d.tip[0],
-                d.tip[1],
-                d.tip[2]
+                tip[0],
+                tip[1],
+                tip[2]
             );
             d.grades.iter().for_each(|n| {
                 let _ = write!(self.dendrites, ",{n}");

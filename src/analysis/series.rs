@@ -26,6 +26,18 @@ impl Run<'_> {
         Some(if *first > 0.0 { [plus, -minus] } else { [-minus, plus] })
     }
 
+    /// Why no charge is known that turns.
+    fn no_charge(&self) -> &'static str {
+        match &self.settings.log {
+            None => "no current log",
+            Some(_) if self.scans.iter().any(|s| s.info.time.is_none()) => {
+                "not all scans have times on the log's clock"
+            }
+            Some(log) if log.current.iter().all(|c| *c == 0.0) => "no current flows in the log",
+            Some(_) => "by the log no charge is left at any scan: see --clock-offset",
+        }
+    }
+
     /// The scan at the turn: as told, or the one of the greatest net charge.
     pub(super) fn find_turn(&mut self) -> Result<Option<usize>> {
         if let Some(step) = self.settings.turn {
@@ -37,9 +49,9 @@ impl Run<'_> {
             });
         }
         let net: Option<Vec<f64>> = (0..self.scans.len()).map(|i| self.charge(i).map(|[a, b]| a - b)).collect();
-        let Some(net) = net else {
-            let why = "no current log with the times of the scans, and no --turn";
-            self.results.leave_out("rates, pits, voids, changes, local current density", why);
+        let Some(net) = net.filter(|net| net.iter().any(|q| *q != 0.0)) else {
+            let why = format!("{}, and no --turn", self.no_charge());
+            self.results.leave_out("rates, pits, voids, changes, local current density", &why);
             return Ok(None);
         };
         // The first of those that are greatest but for rounding.
@@ -65,17 +77,23 @@ impl Run<'_> {
         (half.map(|h| [value - h, value + h]), "interface")
     }
 
+    /// What another field may show of a gain of some classes between two scans, µm.
+    fn gained(&self, i: usize, since: usize, classes: &[u8]) -> Option<[f64; 2]> {
+        self.gains.iter().find(|g| g.scan == i && g.since == since && g.classes == classes).and_then(|g| g.sampling)
+    }
+
     /// Everything.
     pub(super) fn series(&mut self) {
         let n = self.scans.len();
-        let lithium = self.settings.roles.lithium();
+        let lithium = self.roles.lithium();
         if !lithium.is_empty() {
             let total: Vec<f64> = (0..n).map(|i| self.thick(i, &lithium)).collect();
             for i in 0..n {
                 let net = total[i] - total[0];
                 let interval = self.apart((i, 0), &lithium, net, 1.0);
                 let step = Some(self.scans[i].info.step);
-                self.results.put_with("net_lithium", "lithium", step, Some(net), interval, None);
+                let sampling = self.gained(i, 0, &lithium);
+                self.results.put_with("net_lithium", "lithium", step, Some(net), interval, sampling);
             }
             let (low, high) = total.iter().fold((f64::MAX, f64::MIN), |(a, b), &t| (a.min(t), b.max(t)));
             self.results.put("variation_lithium", "lithium", None, Some(high - low));
@@ -85,10 +103,7 @@ impl Run<'_> {
         }
         let known: Option<Vec<[f64; 2]>> = (0..n).map(|i| self.charge(i)).collect();
         let Some(charges) = known else {
-            let why = match &self.settings.log {
-                None => "no current log",
-                Some(_) => "the scans have no times on the log's clock",
-            };
+            let why = self.no_charge();
             self.results.leave_out("charge, Faraday, capacity ratios", why);
             return;
         };
@@ -116,8 +131,12 @@ impl Run<'_> {
                 r.put("voltage.high", "cell", step, Some(high));
             }
             if let Some(area) = area {
-                let in_field = faraday::volume(net) * (self.grid.area() / (area * faraday::SQUARE));
-                r.put("faraday.volume_in_field", "cell", step, Some(in_field));
+                let part = self.grid.area() / (area * faraday::SQUARE);
+                r.put("charge.per_area", "cell", step, Some(net / area));
+                r.put("charge.in_field", "cell", step, Some(net * part));
+                r.put("faraday.mass_per_area", "cell", step, Some(faraday::mass(net) / area));
+                r.put("faraday.mass_in_field", "cell", step, Some(faraday::mass(net) * part));
+                r.put("faraday.volume_in_field", "cell", step, Some(faraday::volume(net) * part));
                 r.put("faraday.thickness", "cell", step, Some(faraday::thickness(net, area)));
                 if let Some(turn) = self.turn {
                     self.capacity(i, turn, &charges, area);
@@ -129,7 +148,7 @@ impl Run<'_> {
     fn rates(&mut self, turn: usize) {
         let n = self.scans.len();
         let x: Vec<f64> = self.scans.iter().map(|s| s.info.step as f64).collect();
-        for (name, classes) in self.settings.roles.sides() {
+        for (name, classes) in self.roles.sides() {
             if classes.is_empty() {
                 continue;
             }
@@ -150,12 +169,14 @@ impl Run<'_> {
                 self.results.put_with("rate.fitted", &of, None, fitted.map(|f| f.value), interval, None);
             }
         }
-        let roles = self.settings.roles;
+        let roles = self.roles;
         let steps: Vec<f64> = x[turn..].iter().map(|s| s - x[turn]).collect();
         for class in [roles.deposited, roles.dendrite].into_iter().flatten() {
             let y: Vec<f64> = (turn..n).map(|i| self.thick(i, &[class])).collect();
             let name = self.name(class);
             let Some(found) = fit::decay(&steps, &y) else {
+                let why = "too few scans after the turn, or no decay within their range";
+                self.results.leave_out(&format!("decay of {name}"), why);
                 self.results.put("decay.time", &name, None, None);
                 continue;
             };
@@ -169,16 +190,23 @@ impl Run<'_> {
         if !classes.is_empty() {
             let y: Vec<f64> = (0..turn + 1).map(|i| self.thick(i, &classes)).collect();
             let found = fit::knee(&x[..turn + 1], &y);
+            if found.is_none() {
+                self.results.leave_out(&format!("bend of the {name}"), "too few scans up to the turn");
+            }
             let interval = (found.and_then(|k| k.at.interval), "residuals");
             self.results.put_with("knee.at", name, None, found.map(|k| k.at.value), interval, None);
-            self.results.put("knee.before", name, None, found.map(|k| k.before));
-            self.results.put("knee.after", name, None, found.map(|k| k.after));
+            for (definition, slope) in
+                [("knee.before", found.map(|k| k.before)), ("knee.after", found.map(|k| k.after))]
+            {
+                let interval = (slope.and_then(|s| s.interval), "residuals");
+                self.results.put_with(definition, name, None, slope.map(|s| s.value), interval, None);
+            }
         }
     }
 
     fn capacity(&mut self, i: usize, turn: usize, charges: &[[f64; 2]], area: f64) {
         let step = Some(self.scans[i].info.step);
-        let roles = self.settings.roles;
+        let roles = self.roles;
         let dense = |i: usize, classes: &[u8]| {
             self.dense[i].as_ref().map(|t| classes.iter().fold(0.0, |s, &c| s + t[usize::from(c)]))
         };
@@ -209,7 +237,11 @@ impl Run<'_> {
                 // A ratio per micrometre.
                 let scale = value.filter(|_| gained != 0.0).map(|v| (v / gained).abs());
                 let interval = scale.map_or((None, ""), |s| self.apart((i, since), classes, value.unwrap_or(0.0), s));
-                self.results.put_with(name, of, step, value, interval, None);
+                let sampling = self.gained(i, since, classes).zip(scale).map(|([low, high], s)| {
+                    // A loss counts the other way round.
+                    if sign > 0.0 { [low * s, high * s] } else { [-high * s, -low * s] }
+                });
+                self.results.put_with(name, of, step, value, interval, sampling);
             }
             if let Some((now, before)) = dense(i, classes).zip(dense(since, classes)) {
                 let ratio = faraday::ratio(sign * (now - before), self.grid.area(), charge, area);
@@ -217,9 +249,12 @@ impl Run<'_> {
             }
         }
         if let (Some(class), charge) = layer {
-            let porosity = faraday::apparent_porosity(self.thick(i, &[class]), charge, area);
             let name = self.name(class);
-            self.results.put("apparent_porosity", &name, step, porosity);
+            let of = |thick: f64| faraday::apparent_porosity(thick, charge, area);
+            let layer = self.results.get("thickness", &name, step).and_then(|q| q.interval);
+            let interval = layer.and_then(|[low, high]| Some([of(low)?, of(high)?]));
+            let porosity = of(self.thick(i, &[class]));
+            self.results.put_with("apparent_porosity", &name, step, porosity, (interval, "interface"), None);
         }
     }
 }

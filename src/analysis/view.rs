@@ -103,6 +103,11 @@ fn dot(a: [f64; 3], b: [f64; 3]) -> f64 {
     a[0] * b[0] + a[1] * b[1] + a[2] * b[2]
 }
 
+/// How wide a view of a box is whose sides along x and z are these.
+pub fn across([x, z]: [f64; 2]) -> f64 {
+    TURN[0] * x + TURN[1] * z
+}
+
 /// The view.
 ///
 /// # Errors

@@ -14,6 +14,7 @@
 //!
 //! ```text
 //! volume of a class    δ v · area of its faces            area of a map    δ · (edges of its rim + columns of one voxel) / columns
+//! depth of a change    δ v · (2 columns with it + its rim) / columns
 //! difference of depths √2 δ v                             between scans    δ → √(δ² + (1.96 σ)²)
 //! ```
 
@@ -108,12 +109,18 @@ pub(super) struct Run<'a> {
     pub scans: &'a [Scan],
     pub classes: &'a Classes,
     pub settings: &'a Settings,
+    /// Which class plays which part in what is looked at.
+    pub roles: Roles,
     pub grid: Grid,
     pub results: Results,
     /// Thickness of every class, by scan.
     pub thickness: Vec<Vec<f64>>,
     /// By scan: sets of classes, and by how much their thickness may be off by their interfaces.
     pub bands: Vec<Vec<(Vec<u8>, f64)>>,
+    /// What other fields may show of the change of thickness of some classes.
+    pub gains: Vec<Gain>,
+    /// Scans since which changes are counted, and what is in their columns.
+    since: Vec<(usize, Vec<OfSet>)>,
     /// Dense thickness of every class of lithium, by scan; empty without grey values.
     pub dense: Vec<Option<Vec<f64>>>,
     /// Index of the scan at the turn.
@@ -123,10 +130,23 @@ pub(super) struct Run<'a> {
     keep: &'a mut dyn Keep,
 }
 
+/// Some classes, and their thickness by column.
+type OfSet = (Vec<u8>, Map);
+
+/// 95 % of the change of thickness of some classes between two scans in another field, µm.
+pub(super) struct Gain {
+    pub scan: usize,
+    pub since: usize,
+    pub classes: Vec<u8>,
+    pub sampling: Option<[f64; 2]>,
+}
+
 /// What is kept of an earlier scan.
 struct Kept {
-    gap: Option<[f64; 2]>,
-    outer_face: Option<Map>,
+    /// Inner and outer.
+    gap: Option<[Map; 2]>,
+    /// Of the plating and of the stripping electrode.
+    outer_faces: [Option<Map>; 2],
 }
 
 /// Maps of the scan at the turn.
@@ -156,6 +176,15 @@ pub fn analyse(
             return Err(Error::data(format!("step {} follows step {}", b.info.step, a.info.step))
                 .help("give the scans in the order of time, each once"));
         }
+        if let (Some(before), Some(now)) = (a.info.minutes, b.info.minutes)
+            && now < before
+        {
+            let what = format!(
+                "step {} has {before} minutes of current before it, and step {} {now}",
+                a.info.step, b.info.step
+            );
+            return Err(Error::data(what).help("minutes are counted from the first scan on: they never fall"));
+        }
         same_grid(&[&a.labels, &b.labels])?;
     }
     let results = Results { scans: scans.iter().map(|s| s.info.clone()).collect(), ..Results::default() };
@@ -163,10 +192,13 @@ pub fn analyse(
         scans,
         classes,
         settings,
+        roles: settings.roles,
         grid: first.labels.grid(),
         results,
         thickness: Vec::new(),
         bands: Vec::new(),
+        gains: Vec::new(),
+        since: Vec::new(),
         dense: Vec::new(),
         turn: None,
         dendrites: "step,number,track,event,voxels,volume_um3,footprint_um2,base_um2,height_um,tip_x,tip_y,tip_z,\
@@ -175,12 +207,19 @@ pub fn analyse(
         keep,
     };
     run.turn = run.find_turn()?;
+    let turn = run.turn.and_then(|i| run.step(i));
+    run.results.parameters.insert("turn_used".into(), turn.into());
     let (mut kept, mut at_turn, mut hanging, mut side) = (None, None, None, None);
     for i in 0..scans.len() {
         progress(i, scans.len());
         run.scan(i, &mut kept, &mut at_turn, &mut hanging, &mut side)?;
     }
     progress(scans.len(), scans.len());
+    let lithium = settings.roles.lithium();
+    if !lithium.is_empty() && run.thickness.iter().all(|t| lithium.iter().all(|&c| t[usize::from(c)] == 0.0)) {
+        return Err(Error::data("no scan has a voxel of lithium in what is looked at")
+            .help("name a --region that holds the cell, or its classes with --classes and --roles"));
+    }
     run.series();
     if let Some(evaluated) = &settings.evaluated {
         evaluated.correct(&mut run.results);
@@ -204,7 +243,13 @@ impl Run<'_> {
 
     /// Name of a file of a scan.
     fn file(&self, i: usize, name: &str) -> String {
-        format!("step_{:02}.{}", self.scans[i].info.step, name.replace([' ', '/', '\\'], "_"))
+        format!("step_{:02}.{name}", self.scans[i].info.step)
+    }
+
+    /// What a class is called in names of files: its part in the cell, else its number. No name of a table is in the way.
+    fn kind(&self, class: u8) -> String {
+        let part = self.settings.roles.list().into_iter().find(|(_, of)| *of == Some(class));
+        part.map_or_else(|| format!("class_{class}"), |(part, _)| part.to_string())
     }
 
     /// Pictures and surfaces; `key`: of a scan that is shown in more ways.
@@ -219,7 +264,7 @@ impl Run<'_> {
             }
         }
         for &class in &settings.meshes {
-            let name = self.file(i, &self.name(class));
+            let name = self.file(i, &self.kind(class));
             self.keep.mesh(&name, &mesh::stl(&scans[i].labels, class)?)?;
         }
         Ok(())
@@ -243,17 +288,25 @@ impl Run<'_> {
         hanging: &mut Option<Hanging>,
         sides_before: &mut Option<[Map; 2]>,
     ) -> Result<()> {
-        let (scans, grid, roles) = (self.scans, self.grid, self.settings.roles);
+        let (scans, grid) = (self.scans, self.grid);
         let columns = Columns::of(&scans[i].labels, self.classes.len())?;
+        if i == 0 {
+            self.look_for_electrodes(&columns);
+        }
+        let roles = self.roles;
         let step = self.step(i);
         self.volumes(i, &columns);
+        self.changes(i, &columns);
         self.corrected(i, &columns);
         self.solid(i, &columns)?;
         self.geometry(i, &columns, first)?;
         self.surfaces(i, &columns);
-        for role in [roles.dendrite, roles.deposited, roles.redeposited, roles.pit].into_iter().flatten() {
-            let name = self.name(role);
-            self.map(i, &name, "um", &Map::thickness(&grid, &columns.counts(role)))?;
+        for class in 0..self.classes.len() as u8 {
+            let kind = self.kind(class);
+            // Of electrodes there are edges; background is no class of its own.
+            if !["plating", "stripping", "class_0"].contains(&kind.as_str()) {
+                self.map(i, &kind, "um", &Map::thickness(&grid, &columns.counts(class)))?;
+            }
         }
         self.colocalisation(i, &columns);
         self.current(i, &columns, sides_before)?;
@@ -300,8 +353,40 @@ impl Run<'_> {
         Ok(())
     }
 
+    /// How much the change of sides and lithium since the first scan and since the turn differs from place to place.
+    fn changes(&mut self, i: usize, columns: &Columns) {
+        let [plating, stripping] = self.roles.sides().map(|(_, classes)| classes);
+        let with = plating.iter().copied().chain(self.roles.dendrite).collect();
+        let sets = [plating, stripping, with, self.roles.lithium()].into_iter().filter(|set| !set.is_empty());
+        let now: Vec<OfSet> =
+            sets.map(|set| (set.clone(), Map::thickness(&self.grid, &columns.counts_of(&set)))).collect();
+        for (since, before) in &self.since {
+            for ((classes, now), (_, before)) in now.iter().zip(before) {
+                let sampling = self.sampling(&now.with(before, |now, before| now - before));
+                self.gains.push(Gain { scan: i, since: *since, classes: classes.clone(), sampling });
+            }
+        }
+        if i == 0 || self.turn == Some(i) {
+            self.since.push((i, now));
+        }
+    }
+
+    /// An electrode of which the first scan has no voxel plays no part: no side is 0 thick. Without the stripping electrode
+    /// there are no layer and no pits on it; what is plated may stand on something else.
+    fn look_for_electrodes(&mut self, columns: &Columns) {
+        let absent = |class: &mut u8| columns.voxels[usize::from(*class)] == 0;
+        let (plating, stripping) = (self.roles.plating.take_if(absent), self.roles.stripping.take_if(absent));
+        if stripping.is_some() {
+            (self.roles.redeposited, self.roles.pit) = (None, None);
+        }
+        for class in plating.into_iter().chain(stripping) {
+            let what = format!("everything of {}", self.classes.name(class));
+            self.results.leave_out(&what, "no voxel of it is in the first scan's box: see --region");
+        }
+    }
+
     fn geometry(&mut self, i: usize, columns: &Columns, first: &mut Option<Kept>) -> Result<()> {
-        let (grid, step, roles) = (self.grid, self.step(i), self.settings.roles);
+        let (grid, step, roles) = (self.grid, self.step(i), self.roles);
         let ends = |class: u8| [columns.first(class), columns.last(class)];
         let (plating, stripping) = (roles.plating.map(ends), roles.stripping.map(ends));
         let v = grid.depth();
@@ -313,28 +398,42 @@ impl Run<'_> {
         if let (Some(p), Some(s)) = (&plating, &stripping) {
             let maps = surface::gaps(&grid, [&p[0], &p[1]], [&s[0], &s[1]]);
             let [inner, outer] = [0, 1].map(|k| surface::mean(&maps[k]));
+            if inner.is_some_and(|gap| gap < 0.0) {
+                let what = "the stripping electrode lies above the plating electrode: depth goes from the plating side inwards";
+                return Err(Error::data(what)
+                    .help("turn y, such as with --axes z-yx, or exchange the electrodes with --roles")
+                    .at(&self.scans[i].labels.name));
+            }
             for (name, value, map) in [("gap", inner, &maps[0]), ("outer", outer, &maps[1])] {
                 let sampling = self.sampling(map);
                 self.results.put_with(name, "electrodes", step, value, around(value), sampling);
             }
             if let (Some(Kept { gap: Some(before), .. }), Some(inner), Some(outer)) = (&first, inner, outer) {
-                for (name, value) in [("swelling.inner", inner - before[0]), ("swelling.outer", outer - before[1])] {
-                    self.results.put_with(name, "electrodes", step, Some(value), around(Some(value)), None);
+                for (k, name) in ["swelling.inner", "swelling.outer"].into_iter().enumerate() {
+                    let value = surface::mean(&before[k]).map(|before| [inner, outer][k] - before);
+                    let sampling = self.sampling(&maps[k].with(&before[k], |now, before| now - before));
+                    self.results.put_with(name, "electrodes", step, value, around(value), sampling);
                 }
             }
-            gap = inner.zip(outer).map(|(a, b)| [a, b]);
+            self.map(i, "gap", "um", &maps[0])?;
+            gap = Some(maps);
         } else {
             self.results.leave_out("gap, swelling", "no class plays the part of one of the electrodes");
         }
-        let outer_face = plating.as_ref().map(|[first, _]| surface::heights(&grid, first));
-        if let (Some(Kept { outer_face: Some(before), .. }), Some(now)) = (&first, &outer_face) {
+        let face = |ends: &Option<[Vec<u16>; 2]>, end: usize| ends.as_ref().map(|e| surface::heights(&grid, &e[end]));
+        let outer_faces = [face(&plating, 0), face(&stripping, 1)];
+        let named = [("plating electrode", "displacement"), ("stripping electrode", "displacement_stripping")];
+        for (k, (name, file)) in named.into_iter().enumerate() {
+            let before = first.as_ref().and_then(|kept| kept.outer_faces[k].as_ref());
+            let Some((before, now)) = before.zip(outer_faces[k].as_ref()) else { continue };
             let moved = now.with(before, |now, before| v * (now - before));
             let mean = surface::mean(&moved);
-            self.results.put_with("displacement", "plating electrode", step, mean, around(mean), None);
-            self.map(i, "displacement", "um", &moved)?;
+            let sampling = self.sampling(&moved);
+            self.results.put_with("displacement", name, step, mean, around(mean), sampling);
+            self.map(i, file, "um", &moved)?;
         }
         if first.is_none() {
-            *first = Some(Kept { gap, outer_face });
+            *first = Some(Kept { gap, outer_faces });
         }
         // Mean over z of the first and last voxels of an electrode in their columns: [y][x].
         if i == 0 || self.turn == Some(i) || i + 1 == self.scans.len() {
@@ -357,12 +456,15 @@ impl Run<'_> {
 
     /// Current that thickened the growing side since the scan before.
     fn current(&mut self, i: usize, columns: &Columns, before: &mut Option<[Map; 2]>) -> Result<()> {
-        let sides = self.settings.roles.sides();
+        let sides = self.roles.sides();
         if sides.iter().any(|(_, classes)| classes.is_empty()) {
             return Ok(());
         }
         let now = sides.map(|(_, classes)| Map::thickness(&self.grid, &columns.counts_of(&classes)));
         let minutes = |i: usize| self.scans[i].info.minutes;
+        if self.turn.is_some() && minutes(i).is_none() {
+            self.results.leave_out("local current density", "not all scans tell the minutes of current before them");
+        }
         let hours = i.checked_sub(1).and_then(|b| Some((minutes(i)? - minutes(b)?) / 60.0)).filter(|h| *h > 0.0);
         if let (Some(before), Some(hours), Some(turn)) = (before.as_ref(), hours, self.turn) {
             let side = usize::from(i > turn);
@@ -378,7 +480,7 @@ impl Run<'_> {
     }
 
     fn since_turn(&mut self, i: usize, columns: &Columns, turn: &AtTurn) -> Result<()> {
-        let (grid, step, roles, scans) = (self.grid, self.step(i), self.settings.roles, self.scans);
+        let (grid, step, roles, scans) = (self.grid, self.step(i), self.roles, self.scans);
         let thick = |c: u8| Map::thickness(&grid, &columns.counts(c));
         let sum = |m: &Map| crate::num::sum::sum_f64(&m.values);
         let sigma = (scans[i].sigma * scans[i].sigma + scans[turn.index].sigma * scans[turn.index].sigma).sqrt();
@@ -386,14 +488,27 @@ impl Run<'_> {
         let around = |value: f64, half: f64| {
             (Some([(value - half).max(0.0), (value + half).min(1.0)]), "interface + registration")
         };
+        // A change is a body with two faces and a rim.
+        let v = grid.depth();
+        let depth = |map: &Map| delta * v * (2.0 * map.occupied() + rim(map, v));
+        let filled = |fill: Option<f64>, half: f64, whole: f64| match (fill, whole > 0.0) {
+            (Some(fill), true) => around(fill, half / whole),
+            _ => (None, ""),
+        };
+        let length =
+            |value: f64, half: f64| (Some([(value - half).max(0.0), value + half]), "interface + registration");
         if let (Some(pits), Some(pit), Some(redeposited)) = (&turn.pits, roles.pit, roles.redeposited) {
             let unfilled = between::decrease(pits, &thick(redeposited));
             let area = unfilled.occupied();
             let sampling = self.sampling(&unfilled.indicator());
             let half = delta * rim(&unfilled, grid.depth());
             self.results.put_with("unfilled.area", "pits", step, Some(area), around(area, half), sampling);
-            self.results.put("pit_fill.thickness", "pits", step, between::fill(sum(&unfilled), sum(pits)));
-            self.results.put("pit_fill.area", "pits", step, between::fill(area, pits.occupied()));
+            let fill = between::fill(sum(&unfilled), sum(pits));
+            let interval = filled(fill, depth(&unfilled), pits.mean());
+            self.results.put_with("pit_fill.thickness", "pits", step, fill, interval, None);
+            let fill = between::fill(area, pits.occupied());
+            let interval = filled(fill, half, pits.occupied());
+            self.results.put_with("pit_fill.area", "pits", step, fill, interval, None);
             self.map(i, "unfilled", "um", &unfilled)?;
             let counts = between::lost(&scans[turn.index].labels, pit, &scans[i].labels, &[redeposited])?;
             let void = Map::thickness(&grid, &counts);
@@ -402,8 +517,12 @@ impl Run<'_> {
             let other = sampling.map(|[a, b]| [1.0 - b, 1.0 - a]);
             self.results.put_with("void.area", "pits", step, Some(area), around(area, half), sampling);
             self.results.put_with("void.contact", "pits", step, Some(1.0 - area), around(1.0 - area, half), other);
-            self.results.put("void.thickness", "pits", step, Some(void.mean()));
-            self.results.put("pit_fill.voxels", "pits", step, between::fill(sum(&void), sum(pits)));
+            let (thick, half) = (void.mean(), depth(&void));
+            let sampling = self.sampling(&void);
+            self.results.put_with("void.thickness", "pits", step, Some(thick), length(thick, half), sampling);
+            let fill = between::fill(sum(&void), sum(pits));
+            let interval = filled(fill, half, pits.mean());
+            self.results.put_with("pit_fill.voxels", "pits", step, fill, interval, None);
             self.map(i, "void", "um", &void)?;
         } else {
             self.results.leave_out("pits, voids", "no class plays the part of pit or redeposited");
@@ -412,8 +531,11 @@ impl Run<'_> {
         if let (Some(before), Some(redeposited), Some(layer)) = (&turn.grown, &turn.redeposited, roles.redeposited) {
             let decrease = between::decrease(before, &Map::thickness(&grid, &columns.counts_of(&grown)));
             let increase = between::decrease(&thick(layer), redeposited);
-            self.results.put("decrease", "plating side", step, Some(decrease.mean()));
-            self.results.put("increase", "stripping side", step, Some(increase.mean()));
+            for (name, of, map) in [("decrease", "plating side", &decrease), ("increase", "stripping side", &increase)]
+            {
+                let (mean, sampling) = (map.mean(), self.sampling(map));
+                self.results.put_with(name, of, step, Some(mean), length(mean, depth(map)), sampling);
+            }
             let t = coloc::together(&decrease, &increase, self.settings.shifts, self.settings.tiles.seed);
             let band = (t.and_then(|t| t.band), "shifts");
             let name = "decrease - increase";

@@ -27,7 +27,7 @@ pub fn run(c: &Context, words: &[String], folder: Option<&Path>) -> Result<Strin
     let cannot = |e: std::io::Error| Error::device(format!("cannot run a step: {e}"));
     let mut child = ends_with_us(&mut child).spawn().map_err(cannot)?;
     let (said, talked) = (child.stdout.take(), child.stderr.take());
-    let mut why = None;
+    let (mut why, mut advice) = (None, None);
     let text = std::thread::scope(|scope| -> Result<String> {
         // Both at once: a pipe that nobody reads would stop it.
         let text = scope.spawn(move || {
@@ -36,9 +36,10 @@ pub fn run(c: &Context, words: &[String], folder: Option<&Path>) -> Result<Strin
         });
         for line in talked.into_iter().flat_map(|t| BufReader::new(t).lines()) {
             let line = line.map_err(cannot)?;
-            match line.strip_prefix("error: ") {
-                Some(error) => why = Some(error.to_string()),
-                None => c.talk.note(line.trim_start_matches("note: ")),
+            match (line.strip_prefix("error: "), line.strip_prefix("  help: ")) {
+                (Some(error), _) => why = Some(error.to_string()),
+                (None, Some(help)) if why.is_some() => advice = Some(help.to_string()),
+                _ => c.talk.note(line.trim_start_matches("note: ")),
             }
         }
         text.join().unwrap_or(Ok(String::new())).map_err(cannot)
@@ -49,15 +50,22 @@ pub fn run(c: &Context, words: &[String], folder: Option<&Path>) -> Result<Strin
     }
     check_interrupt()?;
     let why = why.unwrap_or_else(|| "it was killed".into());
-    let fault = match status.code() {
-        Some(75) => Error::again(why),
-        Some(73) => Error::cannot_create(why),
-        Some(74) => Error::new(Fault::Io, why),
-        Some(66) => Error::missing(why),
-        Some(2 | 65) => Error::data(why),
-        _ => Error::device(why),
-    };
-    let fault = fault.help(format!("the step was: tomolith {}", words.join(" ")));
+    const FAULTS: [Fault; 9] = [
+        Fault::Bug,
+        Fault::Usage,
+        Fault::Mismatch,
+        Fault::Data,
+        Fault::Missing,
+        Fault::CannotCreate,
+        Fault::Io,
+        Fault::Again,
+        Fault::Policy,
+    ];
+    let is = |fault: &Fault| status.code() == Some(fault.exit_code().into());
+    // One that was killed has no code.
+    let fault = FAULTS.into_iter().find(is).unwrap_or(Fault::Device);
+    let step = format!("the step was: tomolith {}", words.join(" "));
+    let fault = Error::new(fault, why).help(advice.map_or(step.clone(), |advice| format!("{advice}; {step}")));
     Err(match folder {
         Some(folder) => fault.at(folder),
         None => fault,

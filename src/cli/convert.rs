@@ -1,18 +1,21 @@
 //! `tomolith convert`: between native volumes, `.npy`, TIFF and (in only) MRC, voxel for voxel.
 
+use crate::analysis::map::{Projection, project};
 use crate::cli::open::{Input, extension, is_native};
 use crate::cli::options::{Opt, Takes};
 use crate::cli::progress::Progress;
 use crate::cli::{Command, Context, values};
 use crate::error::{Error, Fault, Result};
 use crate::exchange::npy::NpyWriter;
+use crate::exchange::open_stack;
 use crate::exchange::tiff::write::{TiffWriter, length};
 use crate::json::Json;
 use crate::num::CONTRACT;
 use crate::os::{check_interrupt, free_space, no_space};
+use crate::segment::orient::{Plane, Turned};
 use crate::units::Micrometre;
 use crate::volume::writer::{Job, Writer};
-use crate::volume::{Dims, Sink, Source};
+use crate::volume::{Dims, Dtype, Sink, Source};
 use std::path::{Path, PathBuf};
 
 /// The command.
@@ -25,7 +28,8 @@ pub const COMMAND: Command = Command {
               on where it was interrupted. OUT.tiff without it holds all slices, as BigTIFF from 4 GiB on. .npy, TIFF and \
               MRC know no reliable voxel size: it is recorded as unknown, unless --pixel gives it.",
     examples: "  tomolith convert out/tooth.mhd tooth.npy\n  tomolith convert volume.npy out/volume.mhd --pixel 1.33um\n  \
-               tomolith convert out/tooth.mhd 'tooth_rec/recon_#.tiff'\n  tomolith convert 'raw/*.tif' out/raw.mhd",
+               tomolith convert out/tooth.mhd 'tooth_rec/recon_#.tiff'\n  tomolith convert 'raw/*.tif' out/raw.mhd\n  \
+               tomolith convert seg.mhd depth.tiff --project sum --along y",
     groups: &[(
         "",
         &[
@@ -37,6 +41,12 @@ pub const COMMAND: Command = Command {
             Opt::new("out", Takes::Argument("OUT"), "What to write: .mhd, .npy, .tiff, or NAME_#.tiff"),
             Opt::new("pixel", Takes::Number("LENGTH"), "Voxel size with its unit, such as 1.33um (to .mhd and .tiff)"),
             Opt::new("first-number", Takes::Number("N"), "Number of the first of several .tiff files"),
+            Opt::new(
+                "project",
+                Takes::Choice(&["sum", "mean", "max", "min", "sd", "median"]),
+                "One image instead: this of all voxels behind one another, f32, as Fiji's Z Project (to .npy and .tiff)",
+            ),
+            Opt::new("along", Takes::Choice(&["z", "y", "x"]), "--project: along which axis").default("z"),
             Opt::new("overwrite", Takes::Switch, "Replace an existing output"),
         ],
     )],
@@ -55,6 +65,9 @@ fn run(context: &Context) -> Result<()> {
     let (from, to) = (settings.required_path("in")?, settings.required_path("out")?);
     let pixel = settings.parse("pixel", values::length)?;
     let overwrite = settings.is_on("overwrite")?;
+    if let Some(how) = settings.parse("project", Projection::parse)? {
+        return projected(context, (&from, &to), how, pixel, overwrite);
+    }
     let known = "IN is .mhd, .npy, .tiff, .mrc or a folder of .tiff, OUT is .mhd, .npy or .tiff";
     let (a, b) = (extension(&from), extension(&to));
     match (is_native(&from), b.as_str()) {
@@ -95,6 +108,42 @@ fn run(context: &Context) -> Result<()> {
             copy(context, source, &mut writer)?;
             writer.finish()
         }
+    }
+}
+
+/// Writes what is seen along an axis.
+fn projected(
+    context: &Context,
+    (from, to): (&Path, &Path),
+    how: Projection,
+    pixel: Option<Micrometre>,
+    overwrite: bool,
+) -> Result<()> {
+    let source = open_stack(from, context.io)?;
+    let along = context.settings.text("along")?.unwrap_or_default();
+    let plane = match along {
+        "y" => Plane::Xz,
+        "x" => Plane::Yz,
+        _ => Plane::Xy,
+    };
+    let view = Turned::slices(source.as_ref(), plane)?;
+    let values = project(&view, how)?;
+    let dims = Dims::new(1, view.dims().ny, view.dims().nx)?;
+    let name = context.settings.text("project")?.unwrap_or_default();
+    let description = format!("{}; {name} along {along}", description(source.as_ref())?);
+    let pixel = pixel.or(view.spacing().map(|[x, _, _]| x));
+    match extension(to).as_str() {
+        "npy" => {
+            let mut writer = NpyWriter::create(to, dims, Dtype::F32, overwrite)?;
+            writer.write(&values)?;
+            writer.finish()
+        }
+        "tif" | "tiff" => {
+            let mut writer = TiffWriter::create(to, dims, Dtype::F32, pixel, &description, overwrite)?;
+            writer.write(&values)?;
+            writer.finish()
+        }
+        other => Err(Error::usage(format!("a projection as '.{other}'")).help("write it to .npy or .tiff")),
     }
 }
 

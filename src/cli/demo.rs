@@ -84,6 +84,13 @@ fn run(context: &Context) -> Result<()> {
         return demo_cell::run(context, &args, context.settings.parsed("steps", values::count)?);
     }
     std::fs::create_dir_all(&args.output).map_err(|e| Error::writing(&args.output, &e))?;
+    let is_empty = std::fs::read_dir(&args.output).map_err(|e| Error::reading(&args.output, &e))?.next().is_none();
+    let is_ours = ["scan", "demo.txt"].iter().any(|name| args.output.join(name).exists());
+    if !is_empty && !is_ours && !args.overwrite {
+        return Err(Error::cannot_create("holds something, and no demo")
+            .help("name another folder with -o")
+            .at(&args.output));
+    }
     context.talk.note("making the scan");
     let made = SCAN.make()?;
     let (layers, files) = (&made.layers, made.write(&args.output.join("scan"), args.overwrite)?);

@@ -4,13 +4,14 @@
 //! that are asked for, with propagation; `run` retrieves the phase, reconstructs, labels and measures it; `analyze` measures the planted classes in the same way;
 //! the table sets one beside the other.
 
-use crate::analysis::quantity::{Value, values};
+use crate::analysis::quantity::{Value, quoted, values};
 use crate::cli::demo::DemoArgs;
 use crate::cli::seg::read_text;
 use crate::cli::{Context, child};
 use crate::error::{Error, Result};
 use crate::exchange::write_text;
 use crate::json::Json;
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::Path;
 
@@ -18,8 +19,8 @@ use std::path::Path;
 const WEIGHTS: &[u8] = include_bytes!("../../testdata/demo/tiny.safetensors");
 /// A cell that it never saw.
 const SEED: &str = "77";
-/// Definitions that are compared.
-const COMPARED: [&str; 12] = [
+/// Definitions that are printed; the table has all.
+const PRINTED: [&str; 12] = [
     "thickness.side",
     "thickness.lithium",
     "gap",
@@ -102,32 +103,33 @@ fn compare(c: &Context, folder: &Path) -> Result<()> {
     };
     let (measured, truth) = (read("cell/numbers")?, read("truth")?);
     let (found, mut planted) = (values(&measured)?, values(&truth)?);
+    let counted = counted(&folder.join("scans/truth/truth.json"))?;
     planted.sort_by_key(|v| (v.definition, v.of, v.step));
-    let mut table = String::from("definition,of,step,measured,lo95,hi95,planted,unit\n");
+    let mut table = String::from("definition,of,step,measured,lo95,hi95,planted,unit,counted_by_the_phantom\n");
     c.out.line(format!(
         "{:18} {:20} {:>5} {:>12} {:>12}  {:4} {}",
         "at the end", "of", "step", "measured", "planted", "unit", "95 %"
     ))?;
     let last = planted.iter().filter_map(|v| v.step).max();
     let (mut worst, mut sum, mut count) = (0.0f64, 0.0f64, 0u32);
-    for definition in COMPARED {
-        for p in planted.iter().filter(|v| v.definition == definition && v.of != "background") {
-            let same = |v: &&Value| (v.definition, v.of, v.step) == (definition, p.of, p.step);
-            let Some(m) = found.iter().find(same) else { continue };
-            let (Some(value), Some(truth)) = (m.value, p.value) else { continue };
-            let (of, unit, step) = (p.of, p.unit, p.step.map_or(String::new(), |k| k.to_string()));
-            let [low, high] = m.interval.map_or([String::new(), String::new()], |i| i.map(|v| v.to_string()));
-            let _ = writeln!(table, "{definition},{of},{step},{value},{low},{high},{truth},{unit}");
-            if definition == "thickness.side" {
-                let off = (value - truth).abs();
-                (worst, sum, count) = (worst.max(off), sum + off, count + 1);
-            }
-            if p.step == last || p.step.is_none() {
-                let holds = |[a, b]: [f64; 2]| if (a..=b).contains(&truth) { "holds it" } else { "misses it" };
-                let inside = m.interval.map_or("", holds);
-                c.out
-                    .line(format!("{definition:18} {of:20} {step:>5} {value:12.4} {truth:12.4}  {unit:4} {inside}"))?;
-            }
+    for p in planted.iter().filter(|v| v.of != "background") {
+        let (definition, of, unit) = (p.definition, p.of, p.unit);
+        let same = |v: &&Value| (v.definition, v.of, v.step) == (definition, of, p.step);
+        let Some(m) = found.iter().find(same) else { continue };
+        let (Some(value), Some(truth)) = (m.value, p.value) else { continue };
+        let step = p.step.map_or(String::new(), |k| k.to_string());
+        let [low, high] = m.interval.map_or([String::new(), String::new()], |i| i.map(|v| v.to_string()));
+        let own = p.step.and_then(|k| counted.get(&(definition, of.to_string(), k)));
+        let own = own.map_or(String::new(), |v| v.to_string());
+        let _ = writeln!(table, "{definition},{},{step},{value},{low},{high},{truth},{unit},{own}", quoted(of));
+        if definition == "thickness.side" {
+            let off = (value - truth).abs();
+            (worst, sum, count) = (worst.max(off), sum + off, count + 1);
+        }
+        if PRINTED.contains(&definition) && (p.step == last || p.step.is_none()) {
+            let holds = |[a, b]: [f64; 2]| if (a..=b).contains(&truth) { "holds it" } else { "misses it" };
+            let inside = m.interval.map_or("", holds);
+            c.out.line(format!("{definition:18} {of:20} {step:>5} {value:12.4} {truth:12.4}  {unit:4} {inside}"))?;
         }
     }
     write_text(&folder.join("measured_and_planted.csv"), &table, true)?;
@@ -139,4 +141,19 @@ fn compare(c: &Context, folder: &Path) -> Result<()> {
         true => Ok(()),
         false => Err(Error::mismatch(format!("thicknesses are {mean:.1} um off in the mean, at most {THICKNESS}"))),
     }
+}
+
+/// What the phantom counted of each class and step in its own voxels, by definition.
+fn counted(path: &Path) -> Result<BTreeMap<(&'static str, String, usize), f64>> {
+    let json = Json::parse(&read_text(path)?).map_err(|e| e.at(path))?;
+    let mut found = BTreeMap::new();
+    for step in json.need_arr("steps")? {
+        let k = step.need("step")?.need_u64("step")? as usize;
+        for (class, of) in step.need("counted")?.as_obj().into_iter().flatten() {
+            for (definition, key) in [("voxels", "voxels"), ("thickness", "thickness_um"), ("occupied", "area")] {
+                found.insert((definition, class.clone(), k), of.need_f64(key)?);
+            }
+        }
+    }
+    Ok(found)
 }

@@ -1,16 +1,19 @@
 //! `tomolith report`: what `analyze` wrote, as one page.
 
+use crate::cli::analyze::folder;
 use crate::cli::labels::OVERWRITE;
 use crate::cli::options::{Opt, Takes};
 use crate::cli::seg::read_text;
 use crate::cli::{Command, Context};
 use crate::error::{Error, Result};
+use crate::exchange::part::write_whole;
 use crate::exchange::{open_stack, write_text};
 use crate::json::Json;
 use crate::os::open_regular;
+use crate::provenance::Digest;
 use crate::report::figures::MAPS;
 use crate::report::map::Map;
-use crate::report::page::{Shown, Sources, page};
+use crate::report::page::{Shown, Sources, figures, page};
 use crate::volume::Source;
 use crate::volume::reader::Reader;
 use std::collections::BTreeMap;
@@ -34,6 +37,7 @@ pub const COMMAND: Command = Command {
             Opt::new("volumes", Takes::Value("VOLUME,…"), "Grey volumes to show, in the order of time"),
             Opt::new("without", Takes::Value("WHAT: WHY;…"), "Say what is left out, and why"),
             Opt::new("title", Takes::Value("TEXT"), "Heading").default("Operando tomography"),
+            Opt::new("figures", Takes::Value("DIR"), "Write diagrams and maps as files, too: SVG, and maps as PNG"),
             Opt::new("output", Takes::Value("FILE.html"), "Page to write").short('o'),
             OVERWRITE,
         ],
@@ -52,8 +56,8 @@ fn of_steps(folder: &Path, ending: &str) -> Result<Vec<(String, usize, PathBuf)>
     }
     for entry in std::fs::read_dir(folder).map_err(|e| Error::reading(folder, &e))? {
         let name = entry.map_err(|e| Error::reading(folder, &e))?.file_name().to_string_lossy().into_owned();
-        let parts: Vec<&str> = name.split('.').collect();
-        let [step, kind, last] = parts[..] else { continue };
+        let Some(((step, rest), (_, last))) = name.split_once('.').zip(name.rsplit_once('.')) else { continue };
+        let Some(kind) = rest.strip_suffix(last).and_then(|kind| kind.strip_suffix('.')) else { continue };
         let Some(step) = step.strip_prefix("step_").and_then(|s| s.parse().ok()) else { continue };
         if last == ending {
             found.push((kind.to_string(), step, folder.join(&name)));
@@ -66,7 +70,7 @@ fn of_steps(folder: &Path, ending: &str) -> Result<Vec<(String, usize, PathBuf)>
 fn maps(c: &Context, folder: &Path, pixel: f64) -> Result<BTreeMap<(String, usize), Map>> {
     let mut found = BTreeMap::new();
     for (kind, step, path) in of_steps(folder, "tif")? {
-        if !MAPS.iter().any(|m| m.kind == kind) {
+        if !kind.starts_with("class_") && !MAPS.iter().any(|m| m.kind == kind) {
             continue;
         }
         let source = open_stack(&path, c.io)?;
@@ -113,6 +117,14 @@ fn shown(c: &Context, path: &Path) -> Result<Shown> {
     facts.push(("voxel".into(), size));
     let plain = |j: &Json| j.as_str().map_or_else(|| j.to_line(), String::from);
     if let Some(manifest) = volume.manifest() {
+        let of = |group: &str, key: &str| manifest.get(group)?.get(key).map(plain);
+        let tool = of("tool", "name").zip(of("tool", "version")).map(|(name, version)| format!("{name} {version}"));
+        facts.extend(tool.map(|tool| ("made by".into(), tool)));
+        facts.extend(of("volume", "digest").map(|digest| ("digest".into(), digest)));
+        for input in manifest.get("inputs").and_then(Json::as_arr).unwrap_or_default() {
+            let text = |key: &str| input.get(key).map(plain).unwrap_or_default();
+            facts.push((format!("read: {} {}", text("role"), text("name")), format!("SHA-256 {}", text("sha256"))));
+        }
         for (key, value) in manifest.get("params").and_then(Json::as_obj).into_iter().flatten() {
             facts.push((key.clone(), plain(value)));
         }
@@ -135,6 +147,15 @@ fn run(c: &Context) -> Result<()> {
     super::net::check_output(&output, s.is_on("overwrite")?)?;
     let volumes = s.text("volumes")?.into_iter().flat_map(|t| t.split(','));
     let volumes = volumes.map(|p| shown(c, Path::new(p.trim()))).collect::<Result<Vec<_>>>()?;
+    let pixel = |shown: &Shown| shown.sections.first().and_then(|s| s.pixel);
+    if let Some(other) = volumes.iter().find(|v| pixel(v) != pixel(&volumes[0])) {
+        let size = |v: &Shown| pixel(v).map_or("no told size".to_string(), |p| format!("{p} um"));
+        let what =
+            format!("{} has voxels of {}, and {} of {}", other.name, size(other), volumes[0].name, size(&volumes[0]));
+        return Err(
+            Error::data(what).help("bring all volumes of a series to one voxel size first, or make a page of each")
+        );
+    }
     if given.is_none() && volumes.is_empty() {
         return Err(Error::usage("a report of what?").help("name the folder of `analyze`, or --volumes"));
     }
@@ -147,13 +168,16 @@ fn run(c: &Context) -> Result<()> {
         if sources.results.get("schema").and_then(Json::as_str) != Some(crate::analysis::quantity::SCHEMA) {
             return Err(Error::data("is not what `analyze` writes").at(file));
         }
-        let folder = file.parent().unwrap_or(Path::new(""));
-        let record = folder.join("analysis.json");
-        sources.provenance = if record.is_file() { Some(read(&record)?) } else { None };
+        let place = file.parent().unwrap_or(Path::new(""));
+        let record = place.join("analysis.json");
+        if let Some(checked) = folder::verify(&record) {
+            checked?;
+            sources.provenance = Some((read(&record)?, Digest::of_file(&record)?.0.hex()));
+        }
         let parameters = sources.results.get("parameters");
         let pixel = parameters.and_then(|p| p.get("voxel_um")?.as_arr()?.first()?.as_f64()).unwrap_or(1.0);
-        sources.maps = maps(c, &folder.join("maps"), pixel)?;
-        sources.pictures = pictures(&folder.join("views"))?;
+        sources.maps = maps(c, &place.join("maps"), pixel)?;
+        sources.pictures = pictures(&place.join("views"))?;
     }
     if let (Some(text), Json::Obj(members)) = (s.text("without")?, &mut sources.results)
         && let Some(Json::Arr(left_out)) = members.get_mut("left_out")
@@ -165,6 +189,12 @@ fn run(c: &Context) -> Result<()> {
     }
     let text = page(s.text("title")?.unwrap_or_default(), &sources)?;
     write_text(&output, &text, s.is_on("overwrite")?)?;
+    if let Some(folder) = s.path("figures")? {
+        std::fs::create_dir_all(&folder).map_err(|e| Error::writing(&folder, &e))?;
+        for (name, bytes) in figures(&sources)? {
+            write_whole(&folder.join(name), s.is_on("overwrite")?, &bytes)?;
+        }
+    }
     let (maps, pictures) = (sources.maps.len(), sources.pictures.len());
     c.out.line(format!("{}: {maps} maps, {pictures} pictures, {} bytes", output.display(), text.len()))
 }

@@ -18,7 +18,8 @@ pub const COMMAND: Command = Command {
     about: "Check that volumes are complete and unchanged since they were written",
     details: "Checks headers, lengths, and the SHA-256 of every slab against the manifest NAME.json, and names the \
               first slab that differs. A folder stands for all volumes in it, or for the analysis that it holds; the folder of a \
-              run (`run`) for every file that a step made, which is compared with the run's record, too. One line per volume, with \
+              run (`run`) for every file that a step made, which is compared with the run's record, too. What bytes cannot show, that they can be made again, `run CELL.toml --again N` \
+              does: N steps once more, of scans a few slices that are drawn, or the whole run. One line per volume, with \
               its digest; \
               exit code 0 when all are intact, 3 when bytes differ, otherwise that of the first error.",
     examples: "  tomolith verify out/tooth.mhd\n  tomolith verify out",

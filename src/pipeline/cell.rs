@@ -25,6 +25,8 @@ pub struct Cell {
     pub scans: Vec<Scan>,
     /// Which of them the others are brought onto.
     pub fixed: usize,
+    /// Where a scan seems to be missing.
+    pub gap: Option<String>,
     /// Whether all scans are reconstructed about one axis.
     pub one_axis: bool,
     /// Options of the stages: words that follow a command's own.
@@ -180,15 +182,24 @@ impl Way<'_> {
         Classes(made)
     }
 
+    /// Whether grey values are looked at: it is said what fills pores.
+    fn has_grey(&self) -> bool {
+        self.cell.options.get("analyze").is_some_and(|words| words.contains(&Word::text("--grey-fill")))
+    }
+
     fn series(&mut self, classes: &[Classes], volumes: &[OnGrid]) -> Series {
         let file = "series.toml".to_string();
         let mut text = String::from("# What was segmented, in the order of time.\n");
+        let with_grey = self.has_grey();
         for (k, (classes, scan)) in classes.iter().zip(&self.cell.scans).enumerate() {
             text += &format!("\n[[scan]]\nlabels = \"{}\"\n", classes.0);
             text += &match &scan.times {
                 Some([step, minutes, start]) => format!("step = {step}\nminutes = {minutes}\nstart_s = {start}\n"),
                 None => format!("step = {k}\n"),
             };
+            if with_grey {
+                text += &format!("grey = \"{}\"\n", volumes[k].0);
+            }
             match &volumes[k].1 {
                 Some(transform) => text += &format!("transform = \"{transform}\"\n"),
                 // The one that the others are brought onto is where it is.
@@ -212,12 +223,12 @@ impl Way<'_> {
         let own = vec![Word::Made(series.0.clone()), Word::text("-o"), Word::Output("numbers".into())];
         let makes = ["numbers/results.json", "numbers/analysis.json"].map(String::from).to_vec();
         self.command("numbers".into(), "analyze", own, makes);
-        // The labels that the series names.
+        // What the series names.
+        let with_grey = self.has_grey();
         if let Some(step) = self.steps.last_mut() {
             step.uses = classes.iter().map(|c| c.0.clone()).collect();
             step.uses.extend(volumes.iter().filter_map(|v| v.1.clone()));
-            // A pattern for grey values may name any of the volumes.
-            if step.words().contains(&Word::text("--grey")) {
+            if with_grey {
                 step.uses.extend(volumes.iter().map(|v| v.0.clone()));
             }
         }
@@ -241,7 +252,9 @@ impl Way<'_> {
             (one, "what changes over time: there is one scan"),
             (!one && !self.cell.registers, "registration: the scans are said to stand still"),
         ];
-        let without: Vec<&str> = without.into_iter().filter(|w| w.0).map(|w| w.1).collect();
+        let mut without: Vec<String> = without.into_iter().filter(|w| w.0).map(|w| w.1.to_string()).collect();
+        without
+            .extend(self.cell.gap.iter().map(|gap| format!("a scan that may be missing: {}", gap.replace(';', " "))));
         if !without.is_empty() {
             own.extend([Word::text("--without"), Word::text(without.join(";"))]);
         }
@@ -322,6 +335,19 @@ mod tests {
         assert_eq!(key(&free, "a"), before, "no bit depends on it");
         // No two steps have one key.
         assert!((1..before.len()).all(|i| !before[..i].contains(&before[i])));
+    }
+
+    #[test]
+    fn grey_values_are_those_of_the_volumes_where_it_is_said_what_fills_pores() {
+        let mut with = cell();
+        with.options.insert("analyze", ["--grey-fill", "0"].map(Word::text).to_vec());
+        for (cell, there) in [(with, true), (cell(), false)] {
+            let steps = steps(&cell);
+            let of = |name: &str| steps.iter().find(|s| s.name == name).unwrap();
+            let Does::Text(text) = &of("series").does else { panic!("no text") };
+            assert_eq!(text.contains("grey = \"registered/s00.mhd\"\n"), there, "{text}");
+            assert_eq!(of("numbers").uses.contains(&"registered/fixed.mhd".to_string()), there);
+        }
     }
 
     #[test]

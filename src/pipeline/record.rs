@@ -31,6 +31,8 @@ pub struct Done {
 pub struct Record {
     /// The run's name: a folder is of one cell.
     pub name: String,
+    /// Digests of the scans that it is of.
+    pub scans: Vec<String>,
     /// Steps by name.
     pub steps: BTreeMap<String, Done>,
 }
@@ -46,6 +48,7 @@ impl Record {
             ("schema", Json::Str(SCHEMA.into())),
             ("contract", CONTRACT.into()),
             ("name", Json::Str(self.name.clone())),
+            ("scans", Json::Arr(self.scans.iter().map(|s| s.as_str().into()).collect())),
             ("steps", Json::Obj(self.steps.iter().map(|(k, v)| (k.clone(), done(v))).collect())),
         ];
         seal(members.map(|(k, v)| (k.to_string(), v)).into(), SEAL)
@@ -71,7 +74,14 @@ impl Record {
             let key = done.need_str("key")?.to_string();
             steps.insert(name.clone(), Done { key, made: made.ok_or_else(bad)? });
         }
-        Ok(Record { name: json.need_str("name")?.to_string(), steps })
+        let scans = json.get("scans").and_then(Json::as_arr).unwrap_or_default();
+        let scans = scans.iter().filter_map(|s| s.as_str().map(String::from)).collect();
+        Ok(Record { name: json.need_str("name")?.to_string(), scans, steps })
+    }
+
+    /// Whether it is of none of these scans.
+    pub fn is_of_others(&self, scans: &[String]) -> bool {
+        !self.scans.is_empty() && !self.scans.iter().any(|s| scans.contains(s))
     }
 
     /// Digest of a file that a step made; none if no step did.
@@ -88,11 +98,13 @@ mod tests {
     fn a_record_is_read_back_and_notices_a_change() {
         let made = BTreeMap::from([("slices/s00.mhd".to_string(), "aa".to_string())]);
         let steps = BTreeMap::from([("recon s00".to_string(), Done { key: "bb".into(), made })]);
-        let record = Record { name: "cell".into(), steps };
+        let record = Record { name: "cell".into(), scans: vec!["cc".into()], steps };
         assert_eq!(Record::parse(&record.text()).unwrap(), record);
         assert_eq!(record.seal().len(), 64);
         assert_eq!(record.digest_of("slices/s00.mhd"), Some("aa"));
         assert!(record.digest_of("slices/s01.mhd").is_none());
+        let of = |scans: &[&str]| record.is_of_others(&scans.iter().map(|s| s.to_string()).collect::<Vec<_>>());
+        assert!(of(&["dd"]) && !of(&["dd", "cc"]) && !Record::default().is_of_others(&[]));
         assert!(Record::parse(&record.text().replace("aa", "ab")).unwrap_err().to_string().contains("changed"));
     }
 }

@@ -2,6 +2,7 @@
 
 use super::{escape, short};
 use crate::error::{Error, Result};
+use crate::exchange::font;
 use crate::exchange::png::encode_rgb8;
 use std::fmt::Write as _;
 
@@ -66,6 +67,11 @@ impl Scale {
     }
 }
 
+/// The colour of a value.
+fn coloured(v: f32, [low, high]: [f64; 2], scale: Scale) -> [u8; 3] {
+    if v.is_finite() { scale.colour((f64::from(v) - low) / (high - low)) } else { NOTHING }
+}
+
 /// Limits of several maps together: from zero, or alike on both sides of it where there are values below.
 pub fn limits<'a>(maps: impl Iterator<Item = &'a Map>) -> ([f64; 2], Scale) {
     let finite = maps.flat_map(|m| &m.values).filter(|v| v.is_finite());
@@ -102,50 +108,96 @@ fn binned(map: &Map, n: usize) -> (usize, Vec<f32>) {
 }
 
 impl Map {
+    /// Least, mean and greatest value, for who points at the map.
+    fn summary(&self) -> String {
+        let known = || self.values.iter().map(|&v| f64::from(v)).filter(|v| v.is_finite());
+        let (sum, n) = known().fold((0.0, 0u32), |(s, n), v| (s + v, n + 1));
+        if n == 0 {
+            return String::new();
+        }
+        let [low, high] = known().fold([f64::MAX, f64::MIN], |[low, high], v| [low.min(v), high.max(v)]);
+        format!(": {} to {}, mean {}", short(low), short(high), short(sum / f64::from(n)))
+    }
+
+    /// The map as a picture of its own (PNG): a pixel per column, below it the bar of lengths.
+    ///
+    /// # Errors
+    /// An empty map.
+    pub fn png(&self, limits: [f64; 2], scale: Scale) -> Result<Vec<u8>> {
+        let (width, height) = (self.width, self.values.len() / self.width.max(1));
+        let whole = width as f64 * self.pixel.unwrap_or(1.0);
+        let length = round_length(whole)?;
+        let bar = (width as f64 * length / whole) as usize;
+        let strip = font::HEIGHT + 4;
+        let mut below = vec![255u8; width * strip];
+        for row in below.chunks_exact_mut(width).skip(strip / 2 - 1).take(3) {
+            row[..bar].fill(0);
+        }
+        let text = format!("{} {}", short(length), if self.pixel.is_some() { "um" } else { "voxels" });
+        font::draw(&mut below, width, (bar + 4, 2), &text, 1, 0);
+        let mut rgb: Vec<u8> = self.values.iter().flat_map(|v| coloured(*v, limits, scale)).collect();
+        rgb.extend(below.iter().flat_map(|grey| [*grey; 3]));
+        encode_rgb8(width, height + strip, &rgb)
+    }
+
     /// The map on the page, by limits that it shares with others.
     ///
     /// # Errors
     /// An empty map.
-    pub fn svg(&self, [low, high]: [f64; 2], scale: Scale) -> Result<String> {
+    pub fn svg(&self, limits: [f64; 2], scale: Scale) -> Result<String> {
         let n = self.width.max(self.values.len() / self.width.max(1)).div_ceil(WIDEST).max(1);
         let (width, values) = binned(self, n);
         let height = values.len() / width.max(1);
-        let colour = |v: &f32| if v.is_finite() { scale.colour((f64::from(*v) - low) / (high - low)) } else { NOTHING };
-        let rgb: Vec<u8> = values.iter().flat_map(colour).collect();
+        let rgb: Vec<u8> = values.iter().flat_map(|v| coloured(*v, limits, scale)).collect();
         let png = base64(&encode_rgb8(width, height, &rgb)?);
         let shown = SHOWN * height as f64 / width as f64;
-        // A length that is round and at most a third of the width.
         let whole = width as f64 * n as f64 * self.pixel.unwrap_or(1.0);
-        if !(1e-3..1e12).contains(&whole) {
-            return Err(Error::data(format!("a map of {whole} µm")).help("see voxel_um in the results' parameters"));
-        }
-        let mut length = 1.0;
-        while 10.0 * length <= whole / 3.0 {
-            length *= 10.0;
-        }
-        let length = [5.0, 2.0, 1.0].into_iter().map(|m| m * length).find(|l| *l <= whole / 3.0).unwrap_or(length);
-        let bar = SHOWN * length / whole;
+        let scale_bar = scale_bar(whole, SHOWN, shown + 10.0, self.pixel.is_some())?;
         let mut s = format!(
             "<figure class=\"map\"><svg viewBox=\"0 0 {SHOWN} {:.1}\" width=\"{SHOWN}\"><title>{}</title>",
             shown + 20.0,
-            escape(&self.title)
+            escape(&format!("{}{}", self.title, self.summary()))
         );
         let _ = write!(
             s,
             "<image width=\"{SHOWN}\" height=\"{shown:.1}\" preserveAspectRatio=\"none\" href=\"data:image/png;base64,{png}\"/>"
         );
-        let _ = write!(
-            s,
-            "<path class=\"b\" d=\"M2 {0:.1}h{bar:.1}\"/><text x=\"{1:.1}\" y=\"{2:.1}\">{3} {4}</text></svg>",
-            shown + 10.0,
-            bar + 8.0,
-            shown + 14.0,
-            short(length),
-            if self.pixel.is_some() { "µm" } else { "voxels" }
-        );
+        s += &scale_bar;
+        s += "</svg>";
         let _ = write!(s, "<figcaption>{}</figcaption></figure>", escape(&self.title));
         Ok(s)
     }
+}
+
+/// A length that is round and at most a third of `whole`.
+///
+/// # Errors
+/// Data: no such length.
+fn round_length(whole: f64) -> Result<f64> {
+    if !(1e-3..1e12).contains(&whole) {
+        return Err(Error::data(format!("a map of {whole} µm")).help("see voxel_um in the results' parameters"));
+    }
+    let mut length = 1.0;
+    while 10.0 * length <= whole / 3.0 {
+        length *= 10.0;
+    }
+    Ok([5.0, 2.0, 1.0].into_iter().map(|m| m * length).find(|l| *l <= whole / 3.0).unwrap_or(length))
+}
+
+/// The bar that tells lengths of a picture `whole` wide that is shown `shown` wide, as parts of an SVG, at the height `y`.
+///
+/// # Errors
+/// Data: a picture without a width.
+pub fn scale_bar(whole: f64, shown: f64, y: f64, told: bool) -> Result<String> {
+    let length = round_length(whole)?;
+    let bar = shown * length / whole;
+    let unit = if told { "µm" } else { "voxels" };
+    Ok(format!(
+        "<path class=\"b\" d=\"M2 {y:.1}h{bar:.1}\"/><text x=\"{:.1}\" y=\"{:.1}\">{} {unit}</text>",
+        bar + 8.0,
+        y + 4.0,
+        short(length)
+    ))
 }
 
 /// The bar that tells the colours of a scale.
@@ -201,6 +253,7 @@ mod tests {
         assert_eq!(binned(&a, 2), (1, vec![1.0]));
         let ramp = map((0..=100u8).map(f32::from).collect());
         assert_eq!((grey_limits([&ramp].into_iter()), grey_limits([].into_iter())), ([1.0, 99.0], [-1.0, 1.0]));
-        assert!(a.svg([0.0, 5.0], Scale::Sequential).unwrap().contains("data:image/png;base64,iVBOR"));
+        let svg = a.svg([0.0, 5.0], Scale::Sequential).unwrap();
+        assert!(svg.contains("data:image/png;base64,iVBOR") && svg.contains("<title>m: 0 to 2, mean 1</title>"));
     }
 }

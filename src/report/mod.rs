@@ -15,6 +15,21 @@ pub mod figures;
 pub mod map;
 pub mod page;
 
+/// How lines and texts of drawings look.
+const DRAWING: &str = "svg{font:11px system-ui,sans-serif}.g{stroke:#e4e4e4;fill:none}.a{stroke:#444;fill:none}\
+.t{stroke:#888;stroke-dasharray:4 3;fill:none}.b{stroke:#000;stroke-width:3;fill:none}.e{text-anchor:end}.m{text-anchor:middle}\
+image{image-rendering:pixelated}";
+
+/// The drawings of a piece of the page, each as a file of its own.
+pub fn drawings(html: &str) -> Vec<String> {
+    let parts = html.split("<svg ").skip(1).filter_map(|part| part.split_once("</svg>"));
+    let whole = parts.filter_map(|(svg, _)| {
+        let (head, rest) = svg.split_once('>')?;
+        Some(format!("<svg xmlns=\"http://www.w3.org/2000/svg\" {head}><style>{DRAWING}</style>{rest}</svg>\n"))
+    });
+    whole.collect()
+}
+
 /// Text inside of HTML and SVG.
 pub fn escape(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
@@ -73,6 +88,10 @@ mod tests {
         ] {
             assert_eq!(short(v), text);
         }
+        let two = drawings("<p><svg viewBox=\"a\"><path/></svg></p><svg class=\"b\"></svg>");
+        assert!(
+            two.len() == 2 && two[0].ends_with("</style><path/></svg>\n") && two[1].contains(" class=\"b\"><style>")
+        );
         assert_eq!(escape("<a href=\"&\">"), "&lt;a href=&quot;&amp;&quot;&gt;");
     }
 }

@@ -1,12 +1,14 @@
 //! The page: headline numbers, figures, tables, definitions, what was left out, and from what all was made.
 
 use super::chart::{Chart, Line, Point};
-use super::figures::{CURVES, Curves, MAPS, OTHERS, PANELS, ROLES};
-use super::map::{Map, Scale, bar, base64, grey_limits, limits};
-use super::{escape, short};
+use super::figures::{CURVES, Curves, DISAGREEMENTS, MAPS, OTHERS, PANELS, ROLES};
+use super::map::{Map, Scale, bar, base64, grey_limits, limits, scale_bar};
+use super::{DRAWING, drawings, escape, short};
 use crate::analysis::quantity::{Value, values};
+use crate::analysis::view::across;
 use crate::error::Result;
 use crate::json::Json;
+use crate::num::CONTRACT;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
@@ -14,8 +16,8 @@ use std::fmt::Write as _;
 pub struct Sources {
     /// `results.json`.
     pub results: Json,
-    /// `analysis.json`: from what the numbers were made; none if it is not there.
-    pub provenance: Option<Json>,
+    /// `analysis.json`, from what the numbers were made, and its SHA-256; none if it is not there.
+    pub provenance: Option<(Json, String)>,
     /// Maps by kind and step.
     pub maps: BTreeMap<(String, usize), Map>,
     /// Pictures (PNG) by kind, `view` or `section`, and step.
@@ -53,10 +55,8 @@ const HEADLINES: &[&str] = &[
 ];
 const STYLE: &str = "body{font:15px/1.45 system-ui,sans-serif;margin:2em auto;max-width:72em;padding:0 1em;color:#222}\
 h1{font-size:1.6em}h2{margin-top:2em;border-bottom:1px solid #ccc}h3{margin:1.2em 0 .3em;font-size:1.05em}\
-svg{max-width:100%;height:auto;font:11px system-ui,sans-serif}svg.bar{display:block;margin:.3em 0}\
-.g{stroke:#e4e4e4;fill:none}.a{stroke:#444;fill:none}.t{stroke:#888;stroke-dasharray:4 3;fill:none}.b{stroke:#000;stroke-width:3;fill:none}\
-.e{text-anchor:end}.m{text-anchor:middle}.charts{display:grid;grid-template-columns:repeat(auto-fit,minmax(26em,1fr));gap:1.5em}\
-.maps{display:flex;flex-wrap:wrap;gap:1em}figure{margin:0}figcaption{font-size:.85em;color:#555}.map svg image{image-rendering:pixelated}\
+svg{max-width:100%;height:auto}svg.bar,figure img+svg{display:block;margin:.3em 0}.charts{display:grid;grid-template-columns:repeat(auto-fit,minmax(26em,1fr));gap:1.5em}\
+.maps{display:flex;flex-wrap:wrap;gap:1em}figure{margin:0}figcaption{font-size:.85em;color:#555}\
 table{border-collapse:collapse;font-size:.88em}td,th{padding:.15em .7em;border-bottom:1px solid #e6e6e6;text-align:left;vertical-align:top}\
 td.n{text-align:right;font-variant-numeric:tabular-nums}code{font-size:.92em}.warn{background:#fff4d6;padding:.4em .8em;border-left:4px solid #e69f00}\
 .key{display:inline-block;width:.9em;height:.9em;margin:0 .3em 0 .9em;vertical-align:-1px}figure img{max-width:100%;image-rendering:auto}\
@@ -73,7 +73,7 @@ struct Axis {
 }
 
 impl Axis {
-    fn new(results: &Json, values: &[Value]) -> Result<Axis> {
+    fn new(results: &Json) -> Result<Axis> {
         let scans = results.need_arr("scans")?;
         let mut steps = Vec::new();
         let hours = |s: &Json| s.get("start_s").and_then(Json::as_f64).map(|s| s / 3600.0);
@@ -83,13 +83,10 @@ impl Axis {
         let minutes = steps.iter().all(|s| s.1.is_some());
         let place = |(step, on): &(usize, Option<f64>)| (*step, if minutes { on.unwrap_or(0.0) } else { *step as f64 });
         let of_step: BTreeMap<usize, f64> = steps.iter().map(place).collect();
-        // The greatest net charge: behind it current flows the other way.
-        let charge =
-            values.iter().filter(|v| v.definition == "charge.net").filter_map(|v| Some((v.step?, v.value?.abs())));
-        let most =
-            charge.fold(None::<(usize, f64)>, |most, c| if most.is_none_or(|m| c.1 > m.1) { Some(c) } else { most });
+        let turn = results.get("parameters").and_then(|p| p.get("turn_used")?.as_u64()).map(|step| step as usize);
+        // At the last scan nothing has turned yet.
         let last = of_step.keys().next_back().copied();
-        let turn = most.filter(|m| Some(m.0) != last && m.1 > 0.0).and_then(|m| of_step.get(&m.0).copied());
+        let turn = turn.filter(|step| Some(*step) != last).and_then(|step| of_step.get(&step).copied());
         Ok(Axis {
             label: if minutes { "minutes of current" } else { "step" },
             of_step,
@@ -181,7 +178,8 @@ fn evenly(n: usize) -> impl Iterator<Item = usize> {
 }
 
 /// Views and sections of the labels, with the colours of the classes.
-fn pictures(sources: &Sources, shown: &mut Vec<&str>, s: &mut String) {
+fn pictures(sources: &Sources, shown: &mut Vec<&str>, s: &mut String) -> Result<()> {
+    let parameters = sources.results.get("parameters");
     let kinds = [
         ("view", "views", "Classes in three dimensions"),
         ("section", "label-sections", "Classes in the middle slice"),
@@ -193,7 +191,7 @@ fn pictures(sources: &Sources, shown: &mut Vec<&str>, s: &mut String) {
         }
         if shown.is_empty() {
             *s += "<h2>Classes</h2><p>The depth goes down, the plating side is above; electrodes can be looked through.</p><p>";
-            let roles = sources.results.get("parameters").and_then(|p| p.get("roles"));
+            let roles = parameters.and_then(|p| p.get("roles"));
             for (role, colour) in ROLES {
                 if let Some(name) = roles.and_then(|r| r.get(role)?.as_str()) {
                     let _ = write!(s, "<span class=\"key\" style=\"background:{colour}\"></span>{} ", escape(name));
@@ -203,16 +201,24 @@ fn pictures(sources: &Sources, shown: &mut Vec<&str>, s: &mut String) {
         }
         shown.push(id);
         let _ = write!(s, "<section id=\"{id}\"><h3>{title}</h3><div class=\"maps\">");
+        let length = |axis: usize| {
+            let number = |key: &str, k: usize| parameters?.get(key)?.as_arr()?.get(k)?.as_f64();
+            Some(number("dims_zyx", axis)? * number("voxel_um", 2 - axis)?)
+        };
+        let whole = length(2).zip(length(0)).map(|(x, z)| if kind == "view" { across([x, z]) } else { x });
+        let bar = whole.map(|whole| scale_bar(whole, 240.0, 8.0, true)).transpose()?;
+        let bar = bar.map_or(String::new(), |bar| format!("<svg viewBox=\"0 0 240 16\" width=\"240\">{bar}</svg>"));
         for ((_, step), png) in of_kind {
             let _ = write!(
                 s,
-                "<figure><img alt=\"{kind} of step {step}\" width=\"240\" src=\"data:image/png;base64,{}\"/>\
+                "<figure><img alt=\"{kind} of step {step}\" width=\"240\" src=\"data:image/png;base64,{}\"/>{bar}\
                  <figcaption>step {step}</figcaption></figure>",
                 base64(png)
             );
         }
         *s += "</div></section>";
     }
+    Ok(())
 }
 
 /// Grey volumes: facts and sections, all with one scale.
@@ -240,6 +246,41 @@ fn grey(volumes: &[Shown], shown: &mut Vec<&str>, s: &mut String) -> Result<()> 
         *s += "</table>";
     }
     *s += "</details>";
+    Ok(())
+}
+
+/// Maps of the parts of a cell, of what happened to them, and of classes that play no part.
+fn maps(sources: &Sources, shown: &mut Vec<&str>, s: &mut String) -> Result<()> {
+    if sources.maps.is_empty() {
+        return Ok(());
+    }
+    *s += "<h2>Maps</h2><p>Each seen along the depth, edges of electrodes in cross-section; all maps of a kind have one scale.</p>";
+    let mut one = |kind: &str, id: &str, title: &str, unit: &str| -> Result<bool> {
+        let of_kind: Vec<&Map> = sources.maps.iter().filter(|((k, _), _)| k == kind).map(|(_, m)| m).collect();
+        if of_kind.is_empty() {
+            return Ok(false);
+        }
+        let (range, scale) = limits(of_kind.iter().copied());
+        let _ =
+            write!(s, "<section id=\"{id}\"><h3>{}</h3>{}<div class=\"maps\">", escape(title), bar(range, scale, unit));
+        for k in evenly(of_kind.len()) {
+            *s += &of_kind[k].svg(range, scale)?;
+        }
+        *s += "</div></section>";
+        Ok(true)
+    };
+    let parameter = |key: &str| sources.results.get("parameters").and_then(|p| p.get(key));
+    for figure in MAPS {
+        // A class may have a name of its own.
+        let name = parameter("roles").and_then(|r| r.get(figure.kind)?.as_str()).filter(|name| *name != figure.kind);
+        let title = name.map_or(figure.title.to_string(), |name| format!("{}: {name}", figure.title));
+        if one(figure.kind, figure.id, &title, figure.unit)? {
+            shown.push(figure.id);
+        }
+    }
+    for (k, name) in parameter("classes").and_then(Json::as_arr).unwrap_or_default().iter().enumerate() {
+        one(&format!("class_{k}"), &format!("map-class-{k}"), &plain(name), "µm")?;
+    }
     Ok(())
 }
 
@@ -282,6 +323,75 @@ fn electric(results: &Json, axis: &Axis) -> Vec<(&'static str, &'static str, Str
     found
 }
 
+/// All diagrams in the order of the page: anchor, heading, drawing.
+fn diagrams(results: &Json, all: &[Value], axis: &Axis) -> Vec<(&'static str, &'static str, String)> {
+    let curves = CURVES.iter().filter_map(|f| Some((f.id, f.title, chart(f, results, all, axis)?)));
+    electric(results, axis).into_iter().chain(curves).collect()
+}
+
+/// Every figure of the page as a file: its name and bytes.
+///
+/// # Errors
+/// Those of [`page`].
+pub fn figures(sources: &Sources) -> Result<Vec<(String, Vec<u8>)>> {
+    let all = values(&sources.results)?;
+    let axis = Axis::new(&sources.results)?;
+    let mut files = Vec::new();
+    for (id, _, html) in diagrams(&sources.results, &all, &axis) {
+        for (k, svg) in drawings(&html).into_iter().enumerate() {
+            let more = if k > 0 { format!("_{}", k + 1) } else { String::new() };
+            files.push((format!("{id}{more}.svg"), svg.into_bytes()));
+        }
+    }
+    for (kind, step) in sources.maps.keys() {
+        let (range, scale) = limits(sources.maps.iter().filter(|((k, _), _)| k == kind).map(|m| m.1));
+        let map = &sources.maps[&(kind.clone(), *step)];
+        let name = format!("map_{kind}.step_{step:02}");
+        files
+            .extend(drawings(&map.svg(range, scale)?).into_iter().map(|svg| (format!("{name}.svg"), svg.into_bytes())));
+        files.push((format!("{name}.png"), map.png(range, scale)?));
+    }
+    Ok(files)
+}
+
+/// Tables of all numbers, definitions and parameters.
+fn numbers(results: &Json, all: &[Value], s: &mut String) -> Result<()> {
+    *s += "<h2>All numbers</h2>";
+    let definitions = results.need("definitions")?.as_obj().cloned().unwrap_or_default();
+    let table_of =
+        |name: &str| definitions.get(name).and_then(|d| d.get("table")).and_then(Json::as_str).unwrap_or("other");
+    let mut tables: Vec<&str> = Vec::new();
+    for v in all {
+        if !tables.contains(&table_of(v.definition)) {
+            tables.push(table_of(v.definition));
+        }
+    }
+    for name in tables {
+        let rows: Vec<&Value> = all.iter().filter(|v| table_of(v.definition) == name).collect();
+        let _ = write!(s, "<details><summary>{} ({} numbers)</summary>", escape(name), rows.len());
+        table(&rows, s);
+        *s += "</details>";
+    }
+    *s += "<h2 id=\"definitions\">Definitions</h2><table><tr><th>name</th><th>unit</th><th>panel</th><th>what it is</th></tr>";
+    for (name, d) in &definitions {
+        let text = |key: &str| escape(d.get(key).and_then(Json::as_str).unwrap_or(""));
+        let _ = write!(
+            s,
+            "<tr id=\"d-{0}\"><td><code>{0}</code></td><td>{1}</td><td>{2}</td><td>{3}</td></tr>",
+            escape(name),
+            text("unit"),
+            text("panel"),
+            text("text")
+        );
+    }
+    *s += "</table><h2>From what</h2><h3>Parameters</h3><table>";
+    for (key, value) in results.need("parameters")?.as_obj().into_iter().flatten() {
+        let _ = write!(s, "<tr><td>{}</td><td><code>{}</code></td></tr>", escape(key), escape(&plain(value)));
+    }
+    *s += "</table>";
+    Ok(())
+}
+
 /// The page.
 ///
 /// # Errors
@@ -289,10 +399,10 @@ fn electric(results: &Json, axis: &Axis) -> Vec<(&'static str, &'static str, Str
 pub fn page(title: &str, sources: &Sources) -> Result<String> {
     let results = &sources.results;
     let all = values(results)?;
-    let axis = Axis::new(results, &all)?;
+    let axis = Axis::new(results)?;
     let mut s = format!(
         "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><meta name=\"viewport\" content=\"width=device-width\">\
-         <title>{0}</title><style>{STYLE}</style></head><body><h1>{0}</h1>",
+         <title>{0}</title><style>{DRAWING}{STYLE}</style></head><body><h1>{0}</h1>",
         escape(title)
     );
     let of = |n: usize, what: &str| if n > 0 { format!("{n} {what}. ") } else { String::new() };
@@ -315,47 +425,19 @@ pub fn page(title: &str, sources: &Sources) -> Result<String> {
         table(&rows, &mut s);
     }
     let mut shown: Vec<&str> = Vec::new();
-    pictures(sources, &mut shown, &mut s);
+    pictures(sources, &mut shown, &mut s)?;
     grey(&sources.volumes, &mut shown, &mut s)?;
 
     if !all.is_empty() {
         s += "<h2>Over the series</h2>";
     }
     s += "<div class=\"charts\">";
-    for (id, title, svg) in electric(results, &axis) {
+    for (id, title, svg) in diagrams(results, &all, &axis) {
         shown.push(id);
-        let _ = write!(s, "<section id=\"{id}\"><h3>{title}</h3>{svg}</section>");
-    }
-    for figure in CURVES {
-        if let Some(svg) = chart(figure, results, &all, &axis) {
-            shown.push(figure.id);
-            let _ = write!(s, "<section id=\"{}\"><h3>{}</h3>{svg}</section>", figure.id, escape(figure.title));
-        }
+        let _ = write!(s, "<section id=\"{id}\"><h3>{}</h3>{svg}</section>", escape(title));
     }
     s += "</div>";
-    if !sources.maps.is_empty() {
-        s += "<h2>Maps</h2><p>Each seen along the depth; all maps of a kind have one scale.</p>";
-    }
-    for figure in MAPS {
-        let of_kind: Vec<(&usize, &Map)> =
-            sources.maps.iter().filter(|((kind, _), _)| kind == figure.kind).map(|((_, step), m)| (step, m)).collect();
-        if of_kind.is_empty() {
-            continue;
-        }
-        shown.push(figure.id);
-        let (range, scale) = limits(of_kind.iter().map(|m| m.1));
-        let _ = write!(
-            s,
-            "<section id=\"{}\"><h3>{}</h3>{}<div class=\"maps\">",
-            figure.id,
-            escape(figure.title),
-            bar(range, scale, figure.unit)
-        );
-        for k in evenly(of_kind.len()) {
-            s += &of_kind[k].1.svg(range, scale)?;
-        }
-        s += "</div></section>";
-    }
+    maps(sources, &mut shown, &mut s)?;
 
     s += "<h2 id=\"panels\">The paper's panels</h2><table><tr><th>panel</th><th>what</th><th>here</th></tr>";
     for (panel, what, place) in PANELS {
@@ -365,6 +447,11 @@ pub fn page(title: &str, sources: &Sources) -> Result<String> {
             Err(why) => format!("not here: {}", escape(why)),
         };
         let _ = write!(s, "<tr><td>{}</td><td>{}</td><td>{here}</td></tr>", escape(panel), escape(what));
+    }
+    s += "</table><h3>Where its text and numbers disagree</h3><table><tr><th>what</th><th>printed</th><th>recomputed</th><th>by</th></tr>";
+    for row in DISAGREEMENTS {
+        let cells: String = row.iter().map(|cell| format!("<td>{}</td>", escape(cell))).collect();
+        let _ = write!(s, "<tr>{cells}</tr>");
     }
     s += "</table><h2 id=\"left-out\">Left out</h2>";
     let left = results.get("left_out").and_then(Json::as_arr).unwrap_or_default();
@@ -376,44 +463,10 @@ pub fn page(title: &str, sources: &Sources) -> Result<String> {
         let _ = write!(s, "<p><b>{}</b>: {}</p>", text("what"), text("why"));
     }
 
-    if all.is_empty() {
-        s += "</body></html>\n";
-        return Ok(s);
+    if !all.is_empty() {
+        numbers(results, &all, &mut s)?;
     }
-    s += "<h2>All numbers</h2>";
-    let definitions = results.need("definitions")?.as_obj().cloned().unwrap_or_default();
-    let table_of =
-        |name: &str| definitions.get(name).and_then(|d| d.get("table")).and_then(Json::as_str).unwrap_or("other");
-    let mut tables: Vec<&str> = Vec::new();
-    for v in &all {
-        if !tables.contains(&table_of(v.definition)) {
-            tables.push(table_of(v.definition));
-        }
-    }
-    for name in tables {
-        let rows: Vec<&Value> = all.iter().filter(|v| table_of(v.definition) == name).collect();
-        let _ = write!(s, "<details><summary>{} ({} numbers)</summary>", escape(name), rows.len());
-        table(&rows, &mut s);
-        s += "</details>";
-    }
-    s += "<h2 id=\"definitions\">Definitions</h2><table><tr><th>name</th><th>unit</th><th>panel</th><th>what it is</th></tr>";
-    for (name, d) in &definitions {
-        let text = |key: &str| escape(d.get(key).and_then(Json::as_str).unwrap_or(""));
-        let _ = write!(
-            s,
-            "<tr id=\"d-{0}\"><td><code>{0}</code></td><td>{1}</td><td>{2}</td><td>{3}</td></tr>",
-            escape(name),
-            text("unit"),
-            text("panel"),
-            text("text")
-        );
-    }
-    s += "</table><h2>From what</h2><h3>Parameters</h3><table>";
-    for (key, value) in results.need("parameters")?.as_obj().into_iter().flatten() {
-        let _ = write!(s, "<tr><td>{}</td><td><code>{}</code></td></tr>", escape(key), escape(&plain(value)));
-    }
-    s += "</table>";
-    if let Some(made) = &sources.provenance {
+    if let Some((made, digest)) = &sources.provenance {
         s += "<h3>Files read</h3><details><summary>names and SHA-256</summary><table>";
         for input in made.get("inputs").and_then(Json::as_arr).unwrap_or_default() {
             let text = |key: &str| escape(&input.get(key).map(plain).unwrap_or_default());
@@ -433,13 +486,12 @@ pub fn page(title: &str, sources: &Sources) -> Result<String> {
         });
         let _ = write!(
             s,
-            "<p>Made by {}, arithmetic contract {}; record of the analysis <code>{}</code>.</p>",
+            "<p>Made by {}, arithmetic contract {}; SHA-256 of analysis.json <code>{digest}</code>.</p>",
             escape(&tool.unwrap_or_default()),
-            text("contract"),
-            text("analysis_sha256")
+            text("contract")
         );
     }
-    s += "</body></html>\n";
+    let _ = writeln!(s, "<p>This page: tomolith {}, contract {CONTRACT}.</p></body></html>", env!("CARGO_PKG_VERSION"));
     Ok(s)
 }
 
@@ -449,7 +501,7 @@ mod tests {
 
     const RESULTS: &str = r#"{"definitions":{"volume":{"panel":"3b","table":"volumes","text":"a < b","unit":"um3"}},
         "left_out":[{"what":"solid fraction","why":"no grey values"}],"notes":["apparent & porous"],
-        "parameters":{"roles":{"dendrite":"needles"},"seed":"1"},
+        "parameters":{"roles":{"dendrite":"needles"},"seed":"1","turn_used":0},
         "quantities":[{"definition":"volume","of":"needles","step":0,"unit":"um3","value":1.5,"interval95":[1,2]},
         {"definition":"volume","of":"needles","step":8,"unit":"um3","value":null,"interval95":null}],
         "course":[[0,1,3.5],[0.5,2,3.6]],"impedance":[{"name":"a.mpt","hz_re_minus_im":[[100,10,3],[1,20,0]]}],
@@ -482,6 +534,7 @@ mod tests {
             "current: 2 at 0.5",
             "a.mpt: 3 at 10",
             "<a href=\"#nyquist\">",
+            ">turn</text>",
         ] {
             assert!(text.contains(part), "{part}");
         }

@@ -12,6 +12,7 @@ use crate::os::open_regular;
 use crate::provenance::{Digest, InputFile};
 use crate::segment::classes::Classes;
 use crate::segment::rules::{Rules, Schema};
+use crate::volume::reader::{IoMode, Reader};
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
@@ -81,8 +82,12 @@ impl Given {
             },
         };
         if let Some(pattern) = grey {
-            let folder = if path.is_dir() { path } else { path.parent().unwrap_or(Path::new("")) };
-            given.scans.iter_mut().for_each(|s| s.grey = Some(folder.join(of_step(pattern, s.step))));
+            let is_list = !path.exists();
+            for scan in &mut given.scans {
+                let beside = if is_list { &scan.labels } else { path };
+                let folder = if path.is_dir() { path } else { beside.parent().unwrap_or(Path::new("")) };
+                scan.grey = Some(folder.join(of_step(pattern, scan.step)));
+            }
         }
         for scan in &given.scans {
             for path in std::iter::once(&scan.labels).chain(&scan.grey) {
@@ -92,6 +97,12 @@ impl Given {
                         .at(path));
                 }
             }
+        }
+        let places: Vec<_> = given.scans.iter().map(|s| s.labels.canonicalize().ok()).collect();
+        if let Some(i) = (0..places.len()).find(|&i| places[i].is_some() && places[..i].contains(&places[i])) {
+            return Err(Error::data(format!("step {} is a file that another scan is, too", given.scans[i].step))
+                .help("give each scan once")
+                .at(&given.scans[i].labels));
         }
         for (what, value) in [("a voxel", given.voxel), ("the cell's area", given.cell_area)] {
             if value.is_some_and(|v| !(v > 0.0 && v.is_finite())) {
@@ -223,6 +234,15 @@ impl Given {
                 .help("name the volumes with commas, or list them in a .toml file")
                 .at(folder));
         }
+        let flat = |path: &PathBuf| exchange::open_stack(path, IoMode::Pread).is_ok_and(|v| v.dims().nz == 1);
+        if pattern.is_none() && found.len() > 1 && found.iter().all(|f| flat(&f.1)) {
+            return Err(Error::data(format!(
+                "its {} volumes have one slice each: they are slices of one scan",
+                found.len()
+            ))
+            .help("name the folder of folders, one for each scan, or list volumes of one slice in a .toml file")
+            .at(folder));
+        }
         let scan = |(step, path): (usize, PathBuf)| GivenScan {
             labels: pattern.map_or(path, |p| folder.join(of_step(p, step))),
             grey: None,
@@ -239,16 +259,35 @@ impl Given {
     /// # Errors
     /// Data: the first class that differs.
     pub fn check_classes(&self, classes: &Classes) -> Result<()> {
-        let Some(names) = &self.classes else { return Ok(()) };
-        let own = |i: usize| classes.list().get(i).map_or("nothing", |c| c.name.as_str());
-        let other = |i: usize| names.get(i).map_or("nothing", |n| n.as_str());
-        match (0..names.len().max(classes.len())).find(|&i| own(i) != other(i)) {
-            None => Ok(()),
-            Some(i) => {
-                Err(Error::data(format!("class {i} is '{}' in the series, and '{}' in the table", other(i), own(i)))
-                    .help("give the table that belongs to these labels with --classes"))
-            }
-        }
+        self.classes.as_ref().map_or(Ok(()), |names| same_classes(names, classes, "the series"))
+    }
+}
+
+/// Refuses another table than the one that a class volume's manifest names.
+///
+/// # Errors
+/// Data: the first class that differs.
+pub fn check_labels(path: &Path, classes: &Classes) -> Result<()> {
+    let Ok(volume) = Reader::open(path, IoMode::Pread) else { return Ok(()) };
+    let names = volume.manifest().and_then(|m| m.get("params")?.get("classes")?.as_arr());
+    let names: Option<Vec<String>> = names.map(|n| n.iter().filter_map(|n| n.as_str().map(String::from)).collect());
+    names.map_or(Ok(()), |names| same_classes(&names, classes, "these labels").map_err(|e| e.at(path)))
+}
+
+/// Refuses a table that is not the one of `whose` labels.
+///
+/// # Errors
+/// Data: the first class that differs.
+pub fn same_classes(names: &[String], classes: &Classes, whose: &str) -> Result<()> {
+    let own = |i: usize| classes.list().get(i).map_or("nothing", |c| c.name.as_str());
+    let other = |i: usize| names.get(i).map_or("nothing", |n| n.as_str());
+    match (0..names.len().max(classes.len())).find(|&i| own(i) != other(i)) {
+        None => Ok(()),
+        Some(i) => Err(Error::data(format!("class {i} is '{}' in {whose}, and '{}' in the table", other(i), own(i)))
+            .help(
+                "give the table that belongs to these labels with --classes; electrodes are told apart by `seg after`; \
+                 what values mean in a table of your own is said by --map 0=…,1=…",
+            )),
     }
 }
 
@@ -365,7 +404,7 @@ fn of_step(pattern: &str, step: usize) -> String {
 }
 
 /// The last run of digits in a name.
-fn last_number(name: &str) -> Option<usize> {
+pub fn last_number(name: &str) -> Option<usize> {
     let end = name.rfind(|c: char| c.is_ascii_digit())? + 1;
     let start = name[..end].rfind(|c: char| !c.is_ascii_digit()).map_or(0, |i| i + 1);
     name.get(start..end)?.parse().ok()

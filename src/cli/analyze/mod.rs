@@ -28,7 +28,7 @@ use given::{Given, GivenScan};
 use std::path::Path;
 
 pub mod folder;
-mod given;
+pub mod given;
 
 /// The command.
 pub const COMMAND: Command = Command {
@@ -39,7 +39,8 @@ pub const COMMAND: Command = Command {
               with numbers in their names; or volumes with commas. Depth is y, from the plating side: --axes turns what lies \
               otherwise. results.json has every number with its definition, unit, interval95 (what labels and motions leave \
               open about this field) and sampling95 (what another field of the cell may show), what was left out and why; \
-              tables/ the same as CSV, maps/ a number per column as TIFF (f32), views/ pictures of every scan, analysis.json the digests of all that was read \
+              tables/ the same as CSV, maps/ a number per column as TIFF (f32), views/ pictures of every scan, \
+              places of dendrites and surfaces are in the volume, not in --region; analysis.json the digests of all that was read \
               and written. Needed classes are found by their names in the table `cell`, or as --roles says; what needs a class, \
               a log or a turn that is not there is left out, and that is said.",
     examples: "  tomolith analyze out/cell -o out/numbers\n  \
@@ -134,7 +135,7 @@ pub const COMMAND: Command = Command {
 };
 
 /// Version of the stage in manifests.
-pub const VERSION: u32 = 2;
+pub const VERSION: u32 = 3;
 
 /// `x=A:B,y=A:B`: what is not named is whole.
 pub(super) fn region(text: &str, whole: &Region) -> Result<Region> {
@@ -185,8 +186,9 @@ fn run(c: &Context) -> Result<()> {
     };
     let interface = s.parsed("interface", amount)?;
     let sigma = s.parsed("sigma", amount)?;
-    let offset = clock_offset(c, &given, log.as_ref())?;
-    let scans = scans(c, &given, (&mapping, classes.len()), log.as_ref(), (sigma, offset))?;
+    let mut notes = Notes { context: c, all: Vec::new() };
+    let offset = clock_offset(&mut notes, &given, log.as_ref())?;
+    let scans = scans(&mut notes, &given, (&mapping, &classes), log.as_ref(), (sigma, offset))?;
     let mut impedance = Vec::new();
     for path in s.text("impedance")?.into_iter().flat_map(|t| t.split(',')) {
         let (found, input) = spectra(Path::new(path.trim()))?;
@@ -276,8 +278,9 @@ fn run(c: &Context) -> Result<()> {
     })?;
     progress.finish();
     if let Json::Obj(members) = &params {
-        results.parameters = members.clone();
+        results.parameters.extend(members.clone());
     }
+    results.notes = notes.all;
     results.notes.extend(NOTES.map(String::from));
     if settings.evaluated.is_none() {
         results.notes.push(UNEVALUATED.into());
@@ -301,7 +304,7 @@ fn run(c: &Context) -> Result<()> {
     }
     let digest = folder.finish(c, params, &inputs, VERSION)?;
     summary(c, &results)?;
-    c.out.line(format!("{}: {} numbers, {digest}", output.join("results.json").display(), results.quantities.len()))
+    c.out.line(format!("{}: {} numbers, {digest}", output.join("analysis.json").display(), results.quantities.len()))
 }
 
 /// Lines of a log that are kept in the results, and two more.
@@ -365,24 +368,67 @@ const NOTES: [&str; 3] = [
     "pit_fill.area, pit_fill.thickness, pit_fill.voxels and void.area are different questions and may differ widely",
 ];
 
+/// What is said at once, and on the page, too.
+struct Notes<'a> {
+    context: &'a Context,
+    all: Vec<String>,
+}
+
+impl Notes<'_> {
+    fn warn(&mut self, text: impl Into<String>) {
+        let text = text.into();
+        self.context.talk.warn(&text);
+        self.all.push(text);
+    }
+}
+
 /// Seconds by which the scans' clock is ahead of the log's.
-fn clock_offset(c: &Context, given: &Given, log: Option<&Log>) -> Result<f64> {
-    let said = c.settings.parse("clock-offset", values::number)?.or(given.clock_offset);
+fn clock_offset(notes: &mut Notes, given: &Given, log: Option<&Log>) -> Result<f64> {
+    let said = notes.context.settings.parse("clock-offset", values::number)?.or(given.clock_offset);
     if said.is_none() && log.is_some() && given.scans.iter().any(|s| s.start.is_some()) {
-        c.talk.warn(
+        notes.warn(
             "by how much the scans' clock is ahead of the log's is not known, and taken as 0; see --clock-offset",
         );
     }
     Ok(said.unwrap_or(0.0))
 }
 
+/// Looks whether a log tells of the scans: one may lie before its first line and one after its last, which is said.
+///
+/// # Errors
+/// Data: more lie there, so that clocks differ or the log is not whole.
+fn covered(notes: &mut Notes, log: &Log, scans: &[Scan]) -> Result<()> {
+    let [first, last] = log.span();
+    let places =
+        [("before the log's first line", "its charge is 0"), ("after the log's last line", "its charge is all of it")];
+    for (k, (place, charge)) in places.into_iter().enumerate() {
+        let is_outside = |t: f64| if k == 0 { t < first } else { t > last };
+        let found: Vec<&Scan> = scans.iter().filter(|s| s.info.time.is_some_and(is_outside)).collect();
+        match found[..] {
+            [] => (),
+            [one] => notes.warn(format!("step {} begins {place}: {charge}", one.info.step)),
+            [one, ..] => {
+                return Err(Error::data(format!(
+                    "the log goes from {first} s to {last} s, and {} scans begin {place}, step {} at {} s of its clock",
+                    found.len(),
+                    one.info.step,
+                    one.info.time.unwrap_or_default()
+                ))
+                .help("give the whole log, and with --clock-offset by how much the scans' clock is ahead of it; where no current flowed, say so with a line of 0 mA"));
+            }
+        }
+    }
+    Ok(())
+}
+
 fn scans(
-    c: &Context,
+    notes: &mut Notes,
     given: &Given,
-    mapping: (&Mapping, usize),
+    (mapping, classes): (&Mapping, &Classes),
     log: Option<&Log>,
     (sigma, offset): (f64, f64),
 ) -> Result<Vec<Scan>> {
+    let c = notes.context;
     let s = &c.settings;
     let axes = s.parsed("axes", Axes::parse)?;
     if axes != Axes::NATIVE && !given.inputs.iter().all(|i| i.role != "transform") {
@@ -399,10 +445,13 @@ fn scans(
         // A voxel size that the series tells is for files that tell none.
         let voxel = voxel.or(given.voxel.filter(|_| source.spacing().is_none()).map(Micrometre));
         let name = labels.display().to_string();
-        let labels = Labels::new(&name, source, axes, region.as_ref(), voxel, mapping)?;
+        if s.text("map")? == Some("from-0") {
+            given::check_labels(labels, classes)?;
+        }
+        let labels = Labels::new(&name, source, axes, region.as_ref(), voxel, (mapping, classes.len()))?;
         let time = start.map(|t| t - offset);
         if log.zip(time).is_some_and(|(log, t)| log.is_on(t)) {
-            c.talk.warn(format!("step {step} begins while current flows: its charge is that of its beginning"));
+            notes.warn(format!("step {step} begins while current flows: its charge is that of its beginning"));
         }
         let minutes = minutes.or_else(|| Some(log?.minutes_on(time?)));
         let info = ScanInfo { step: *step, minutes, time };
@@ -411,6 +460,9 @@ fn scans(
             labels.beside(grey.as_ref()).map_err(|e| e.at(path))?;
         }
         scans.push(Scan { labels, info, sigma: one.sigma.unwrap_or(sigma), grey });
+    }
+    if let Some(log) = log {
+        covered(notes, log, &scans)?;
     }
     Ok(scans)
 }

@@ -1,6 +1,6 @@
 //! `tomolith init`: a first CELL.toml, from what lies there.
 
-use super::counted;
+use super::open::{counted, gap};
 use crate::cli::labels::OVERWRITE;
 use crate::cli::options::{Opt, Takes};
 use crate::cli::seg::read_text;
@@ -45,7 +45,15 @@ fn found(folder: &Path) -> Result<(Vec<String>, Option<String>)> {
     let configured: Vec<String> =
         names.iter().filter(|n| folder.join(n).join("scan.toml").is_file()).cloned().collect();
     if !configured.is_empty() {
-        let pattern = common(&configured).map(|p| format!("{p}*/scan.toml"));
+        let start = common(&configured);
+        let bare =
+            |n: &&String| start.is_some_and(|p| n.starts_with(p)) && !configured.contains(n) && folder.join(n).is_dir();
+        if let Some(name) = names.iter().find(bare) {
+            return Err(Error::missing("has no scan.toml, and is named like the scans: the series is not whole")
+                .help("bring it back, or take the folder away")
+                .at(folder.join(name)));
+        }
+        let pattern = start.map(|p| format!("{p}*/scan.toml"));
         return Ok((configured.iter().map(|n| format!("{n}/scan.toml")).collect(), pattern));
     }
     let is_scan =
@@ -74,7 +82,15 @@ fn times(folder: &Path, scans: usize) -> Result<Option<(String, Json)>> {
         let (k, minutes) = (step.need_u64("step")?, step.need_f64("current_minutes")?);
         let _ = writeln!(text, "{k},{minutes},{}", step.need_f64("scan_start_scanner_s")?);
     }
-    Ok((steps.len() == scans).then_some((text, json)))
+    if steps.len() != scans {
+        return Err(Error::data(format!(
+            "tells of {} scans, and {scans} lie here: the series is not whole",
+            steps.len()
+        ))
+        .help("bring the scans back, or take the file away and give times yourself: [run] times")
+        .at(&path));
+    }
+    Ok(Some((text, json)))
 }
 
 /// A path as seen from the folder of the configuration.
@@ -103,6 +119,10 @@ fn run(c: &Context) -> Result<()> {
             .help("rename it: no comma, star, quote or backslash")
             .at(&folder));
     }
+    let of_folder = |n: &String| n.trim_end_matches("/scan.toml").to_string();
+    if let Some(gap) = gap(&scans.iter().map(of_folder).collect::<Vec<_>>()) {
+        c.talk.warn(format!("a scan may be missing: {gap}"));
+    }
     let list = pattern.map_or_else(|| scans.iter().map(|n| named(n)).collect::<Vec<_>>().join(","), |p| named(&p));
     let mut text = format!(
         "# {} scans. Each table holds options of its command: `tomolith recon --help` names them.\n\n[run]\nscans = \"{list}\"\n",
@@ -127,7 +147,7 @@ fn run(c: &Context) -> Result<()> {
                 "# weights = \"model.safetensors\"      # without them: slices and volumes on one grid, no classes\n"
         }
     }
-    text += "\n[seg.after]\n# rules = \"rules.toml\"\n\n[analyze]\n";
+    text += "\n[seg.after]\n# rules = \"rules.toml\"      # tell the two electrodes apart by depth: `seg after --fit`\n\n[analyze]\n";
     let log = folder.join("potentiostat.csv");
     match log.is_file() {
         true => {

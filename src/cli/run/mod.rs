@@ -1,20 +1,19 @@
 //! `tomolith run`, `status` and `diff`: the whole way from scans to a report, done where something has changed.
 
 use crate::cli::analyze::folder;
-use crate::cli::config::Config;
-use crate::cli::options::{Opt, Settings, Takes};
+use crate::cli::options::{Opt, Takes};
 use crate::cli::own::own;
 use crate::cli::seg::{digest_of, read_text};
-use crate::cli::{COMMANDS, Command, Context, GLOBAL, child, recon};
+use crate::cli::{Command, Context, child};
 use crate::error::{Error, Fault, Result};
 use crate::exchange::write_text;
 use crate::os::check_interrupt;
-use crate::pipeline::cell::{Cell, Scan, steps};
 use crate::pipeline::record::{Done, RECORD, Record};
 use crate::pipeline::{Does, Step, Word};
 use crate::provenance::Digest;
 use crate::volume::reader::Reader;
 use crate::volume::verify::verify;
+use open::{command, open};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
@@ -22,6 +21,7 @@ mod again;
 mod ahead;
 pub mod diff;
 pub mod init;
+mod open;
 
 const CELL: Opt = Opt::new("cell", Takes::Argument("CELL.toml"), "What is to be done");
 const FOLDER: Opt =
@@ -82,231 +82,13 @@ pub const STATUS: Command = Command {
     run: status,
 };
 
-/// Options that `run` gives the stages itself.
-const WIRED: [(&str, &[&str]); 7] = [
-    ("center", &["scan", "sheet", "overwrite"]),
-    ("recon", &["scan", "output", "overwrite", "rows"]),
-    ("register", &["fixed", "moving", "output", "overwrite", "transform-only"]),
-    ("seg predict", &["input", "output", "overwrite"]),
-    ("seg after", &["labels", "output", "overwrite"]),
-    ("analyze", &["series", "labels", "output", "overwrite"]),
-    ("report", &["numbers", "output", "overwrite", "volumes", "without"]),
-];
-
-/// Options on which no bit of a result depends.
-const FREE: [&str; 4] = ["memory", "slab", "batch", "keep-intermediate"];
-
 /// Where the run is, and what it is.
 struct Run {
     name: String,
     folder: PathBuf,
+    /// The file of each scan that makes it another: its projections.
+    scans: Vec<PathBuf>,
     steps: Vec<Step>,
-}
-
-fn command(stage: &str) -> Option<&'static Command> {
-    COMMANDS.iter().find(|c| c.name() == stage)
-}
-
-/// The words of a command's table in CELL.toml, by option; files are those beside it.
-fn options(path: &Path, folder: &Path, stage: &str, wired: &[&str]) -> Result<Vec<(&'static str, Vec<Word>)>> {
-    let Some(command) = command(stage) else { return Ok(Vec::new()) };
-    let config = Config::read(path, GLOBAL, COMMANDS, command)?;
-    if let Some((name, entry)) = config.entries.iter().find(|(name, _)| GLOBAL.iter().any(|o| o.name == **name)) {
-        return Err(Error::usage(format!("line {}: {name} is for the whole run and no part of it", entry.line))
-            .help(format!("leave it out, and give it on the command line: --{name}"))
-            .at(path));
-    }
-    let mut words = Vec::new();
-    for option in command.options() {
-        let Some(entry) = config.entries.get(option.name) else { continue };
-        if wired.contains(&option.name) {
-            return Err(Error::usage(format!("line {}: {} is given by `run`", entry.line, option.name))
-                .help("leave it out")
-                .at(path));
-        }
-        let flag = Word::text(format!("--{}", option.name));
-        let (names_files, may_name_one) = match option.takes {
-            Takes::Value(name) => (
-                !name.contains('|') && ["FILE", "VOLUME", "SCAN"].iter().any(|w| name.contains(w)),
-                ["FILE", "TABLE", "RULES"].iter().any(|w| name.contains(w)) || option.name == "center",
-            ),
-            _ => (false, false),
-        };
-        let mut own = Vec::new();
-        match option.takes {
-            Takes::Switch if entry.values == ["true"] => own.push(flag),
-            Takes::Switch => (),
-            _ if names_files => {
-                for value in &entry.values {
-                    let files: Vec<PathBuf> = value.split(',').map(|v| folder.join(v.trim())).collect();
-                    if let Some(missing) = files.iter().find(|f| !f.exists()) {
-                        return Err(
-                            Error::missing(format!("line {}: {}: no such file", entry.line, option.name)).at(missing)
-                        );
-                    }
-                    own.extend([flag.clone(), Word::Inputs(files)]);
-                }
-            }
-            _ => {
-                for value in &entry.values {
-                    let file = folder.join(value);
-                    let word =
-                        if may_name_one && file.is_file() { Word::Inputs(vec![file]) } else { Word::text(value) };
-                    own.extend([flag.clone(), word]);
-                }
-            }
-        }
-        if FREE.contains(&option.name) {
-            own = own.into_iter().map(|w| if let Word::Text(t) = w { Word::Free(t) } else { w }).collect();
-        }
-        words.push((option.name, own));
-    }
-    Ok(words)
-}
-
-/// Names in the order in which people count: text by text, number by number.
-pub(super) fn counted(name: &str) -> Vec<(String, u64)> {
-    let mut parts = Vec::new();
-    let mut rest = name;
-    while !rest.is_empty() {
-        let text = rest.find(|c: char| c.is_ascii_digit()).unwrap_or(rest.len());
-        let digits = rest[text..].find(|c: char| !c.is_ascii_digit()).map_or(rest.len(), |n| text + n);
-        parts.push((rest[..text].to_string(), rest[text..digits].parse().unwrap_or(0)));
-        rest = &rest[digits..];
-    }
-    parts
-}
-
-/// The scans that a text names: with commas, or a pattern with one star, in the order of their names.
-fn scans(folder: &Path, text: &str) -> Result<Vec<PathBuf>> {
-    let mut found = Vec::new();
-    for part in text.split(',').map(str::trim).filter(|p| !p.is_empty()) {
-        let Some((before, after)) = part.split_once('*') else {
-            found.push(folder.join(part));
-            continue;
-        };
-        // The star stands for a part of one name; what follows may go on in folders.
-        let (parent, start) = before.rsplit_once('/').map_or(("", before), |(p, s)| (p, s));
-        let (end, rest) = after.split_once('/').map_or((after, None), |(e, r)| (e, Some(r)));
-        let place = folder.join(parent);
-        let entries = std::fs::read_dir(&place).map_err(|e| Error::reading(&place, &e))?;
-        let mut names = Vec::new();
-        for entry in entries {
-            let entry = entry.map_err(|e| Error::reading(&place, &e))?;
-            let name = entry.file_name().to_string_lossy().into_owned();
-            if name.len() >= start.len() + end.len() && name.starts_with(start) && name.ends_with(end) {
-                names.push(name);
-            }
-        }
-        names.sort_by_key(|n| counted(n));
-        let paths = names.into_iter().map(|n| rest.map_or(place.join(&n), |r| place.join(&n).join(r)));
-        found.extend(paths.filter(|p| p.exists()));
-    }
-    if found.is_empty() {
-        return Err(
-            Error::missing(format!("no scan is named '{text}'")).help("[run] scans = \"scans/step_*/scan.toml\"")
-        );
-    }
-    match found.iter().find(|p| !p.exists()) {
-        Some(missing) => Err(Error::missing("no such scan").at(missing)),
-        None => found.iter().map(|p| p.canonicalize().map_err(|e| Error::reading(p, &e))).collect(),
-    }
-}
-
-/// The files that a scan's configuration names.
-fn files_of(path: &Path) -> Result<Vec<PathBuf>> {
-    if path.extension().is_none_or(|e| e != "toml") {
-        return Ok(Vec::new());
-    }
-    let folder = path.parent().unwrap_or(Path::new(""));
-    let config = Config::read(path, GLOBAL, COMMANDS, &recon::COMMAND)?;
-    let values = config.entries.values().flat_map(|e| &e.values).flat_map(|v| v.split(','));
-    // Folders of images, too.
-    Ok(values.filter(|v| !v.is_empty()).map(|v| folder.join(v)).filter(|p| p.exists()).collect())
-}
-
-/// Rows of a table: step, minutes, second.
-fn times(path: &Path, scans: usize) -> Result<Vec<[String; 3]>> {
-    let text = read_text(path)?;
-    let (mut rows, mut last) = (Vec::new(), None);
-    for (number, line) in text.lines().enumerate().skip(1).filter(|(_, l)| !l.trim().is_empty()) {
-        let cells: Vec<&str> = line.split(',').map(str::trim).collect();
-        match cells[..] {
-            [step, minutes, start]
-                if step.parse::<u32>().is_ok_and(|s| last.is_none_or(|last| s > last))
-                    && [minutes, start].iter().all(|v| v.parse::<f64>().is_ok_and(f64::is_finite)) =>
-            {
-                last = step.parse::<u32>().ok();
-                // As TOML writes numbers.
-                let number = |v: &str| format!("{:?}", v.parse::<f64>().unwrap_or(0.0));
-                rows.push([last.unwrap_or(0).to_string(), number(minutes), number(start)]);
-            }
-            _ => {
-                return Err(Error::data(format!("line {}: not step,minutes,start_s", number + 1))
-                    .help("steps that grow, minutes of current before the scan, and the second at which it begins")
-                    .at(path));
-            }
-        }
-    }
-    match rows.len() == scans {
-        true => Ok(rows),
-        false => Err(Error::data(format!("{} times for {scans} scans", rows.len())).at(path)),
-    }
-}
-
-/// Reads CELL.toml.
-fn open(c: &Context) -> Result<Run> {
-    let path = c.settings.required_path("cell")?;
-    // [run] holds for `status`, too.
-    let config = Config::read(&path, GLOBAL, COMMANDS, &RUN)?;
-    let settings: Settings = c.settings.of_scan(&config, &["times"]);
-    let beside = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let beside = beside.canonicalize().map_err(|e| Error::reading(beside, &e))?;
-    let name = path.file_stem().and_then(|s| s.to_str()).unwrap_or("run").to_string();
-    let folder = settings.path("output")?.unwrap_or_else(|| beside.join(&name));
-    let text = settings
-        .text("scans")?
-        .ok_or_else(|| Error::usage("no scans").help("[run] scans = \"scans/step_*/scan.toml\"").at(&path))?;
-    let paths = scans(&beside, text)?;
-    let count = paths.len();
-    let fixed = settings.parse("fixed", crate::cli::values::index)?.unwrap_or(count - 1);
-    if fixed >= count {
-        return Err(Error::usage(format!("--fixed {fixed}: there are {count} scans, from 0")));
-    }
-    let times = settings.path("times")?.map(|t| times(&t, count)).transpose()?;
-    let scan = |(k, path): (usize, PathBuf)| {
-        let times = times.as_ref().map(|t| t[k].clone());
-        Ok(Scan { files: files_of(&path)?, path, times })
-    };
-    let until = settings.text("until")?.unwrap_or("report");
-    let mut cell =
-        Cell { scans: paths.into_iter().enumerate().map(scan).collect::<Result<_>>()?, fixed, ..Cell::default() };
-    let mut tables = BTreeMap::new();
-    for (stage, wired) in WIRED {
-        tables.insert(stage, options(&path, &beside, stage, wired)?);
-    }
-    // How a scan is to be read is said once, to `recon`.
-    let known: Vec<&str> = command("center").map(Command::options).unwrap_or_default().iter().map(|o| o.name).collect();
-    let own: Vec<&str> = tables["center"].iter().map(|o| o.0).collect();
-    let shared =
-        tables["recon"].iter().filter(|(name, _)| known.contains(name) && !own.contains(name) && *name != "center");
-    let shared: Vec<_> = shared.cloned().collect();
-    tables.entry("center").or_default().extend(shared);
-    for (stage, words) in tables {
-        cell.options.insert(stage, words.into_iter().flat_map(|(_, words)| words).collect());
-    }
-    let has = |stage: &str, flag: &str| cell.options.get(stage).is_some_and(|o| o.contains(&Word::text(flag)));
-    let (center, weights, rules) =
-        (has("recon", "--center"), has("seg predict", "--weights"), has("seg after", "--rules"));
-    cell.one_axis = count > 1 && !center;
-    cell.registers = count > 1 && until != "slices" && !settings.is_on("still")?;
-    cell.segments = weights && until != "slices" && until != "volumes";
-    (cell.rules, cell.analyses) = (rules, until == "report");
-    cell.reports = until == "report";
-    if !weights && matches!(until, "classes" | "report") {
-        c.talk.note("no [seg.predict] weights: no classes and no numbers; the report shows the volumes");
-    }
-    Ok(Run { name, folder, steps: steps(&cell) })
 }
 
 /// Digests of files, each taken once.
@@ -492,16 +274,24 @@ fn run(c: &Context) -> Result<()> {
             .help("name another folder with -o")
             .at(&run.folder));
     }
+    let mut digests = Digests::default();
+    let scans = run.scans.iter().map(|path| Ok(digests.outside(c, path)?.hex())).collect::<Result<Vec<_>>>()?;
+    if record.as_ref().is_some_and(|record| record.is_of_others(&scans)) {
+        return Err(Error::cannot_create("holds a run of other scans, of the same name")
+            .help("name another folder with -o, or remove this one")
+            .at(&run.folder));
+    }
     std::fs::create_dir_all(&run.folder).map_err(|e| Error::writing(&run.folder, &e))?;
     run.folder = run.folder.canonicalize().map_err(|e| Error::reading(&run.folder, &e))?;
     let _lock = own(&run.folder, "run")?;
     let mut record = record.unwrap_or(Record { name: run.name.clone(), ..Record::default() });
+    record.scans = scans;
     // Steps that are no part of the way now may be again: they stay, unless what they made is made by another.
     let made_by = |file: &String| run.steps.iter().find(|s| s.makes.contains(file)).map(|s| s.name.clone());
     record.steps.retain(|name, done| done.made.keys().all(|file| made_by(file).is_none_or(|step| step == *name)));
     write_text(&run.folder.join(RECORD), &record.text(), true)?;
     let mut sound = BTreeSet::new();
-    let (mut digests, count) = (Digests::default(), run.steps.len());
+    let count = run.steps.len();
     for (number, step) in run.steps.iter().enumerate() {
         check_interrupt()?;
         let key = run.key(c, step, &record, &mut digests)?;
@@ -558,6 +348,7 @@ fn status(c: &Context) -> Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use super::open::WIRED;
     use super::*;
     use crate::pipeline::version;
     use crate::recon::gridrec::DEFAULT_ERROR;
@@ -572,12 +363,5 @@ mod tests {
         assert_eq!(version("analyze"), crate::cli::analyze::VERSION);
         // What has no version has no key of its own.
         assert!(WIRED.iter().all(|(stage, _)| version(stage) > 0 && command(stage).is_some()));
-    }
-
-    #[test]
-    fn names_are_in_the_order_in_which_people_count() {
-        let mut names = ["scan_10", "scan_2", "scan_1", "a", "scan_2b"];
-        names.sort_by_key(|n| counted(n));
-        assert_eq!(names, ["a", "scan_1", "scan_2", "scan_2b", "scan_10"]);
     }
 }

@@ -1,0 +1,73 @@
+//! A stage's version is raised when its bits change: what each stage makes of small inputs, by version and digest.
+//!
+//! The inputs are synthetic and the same everywhere, and so are the bits. A digest that differs says that the stage's result
+//! is another: raise the stage's version and write down the new digest. Where only what it reads is another, because a stage
+//! before it changed, its version stays.
+
+mod common;
+use common::series::{cell, seal};
+use common::{Scratch, expect, npy, run};
+use std::path::Path;
+use tomolith::num::elementary::sin;
+use tomolith::num::philox::Stream;
+use tomolith::pipeline::record::Record;
+use tomolith::pipeline::{VERSIONS, version};
+
+/// Stage, its version, the file of it that is looked at, and the first digits of its digest.
+const KNOWN: [(&str, u32, &str, &str); 8] = [
+    ("center", 1, "axis.txt", "9a89ebd5e675"),
+    ("recon", 1, "slices/s01.mhd", "092ca25b13b4"),
+    ("register", 5, "registered/moved.mhd", "3028321e41e9"),
+    ("seg predict", 1, "classes/s01.mhd", "1ff1a12dcf23"),
+    ("seg after", 1, "labels/s01.mhd", "44084cd881cb"),
+    ("series", 1, "series.toml", "3df278cb2f6a"),
+    ("analyze", 3, "numbers/analysis.json", "0f62d0dc4672"),
+    ("report", 4, "report.html", "9f55740bbfdf"),
+];
+
+/// Waves on a grid of 40 x 44 x 48, `shift` voxels along x.
+fn waves(shift: f64) -> Vec<u8> {
+    let stream = Stream::new(1, 0);
+    let value = |i: usize| {
+        let p = [(i % 48) as f64 + shift, (i / 48 % 44) as f64, (i / 48 / 44) as f64];
+        let wave = |w: u64| {
+            let phase: f64 = (0..3).map(|k| 0.25 * stream.normal(4 * w + k as u64) * p[k]).sum();
+            sin(phase + 6.0 * stream.uniform_f64(4 * w + 3))
+        };
+        (0..24).map(wave).sum::<f64>() as f32
+    };
+    npy(&[40, 44, 48], &(0..40 * 44 * 48).map(value).collect::<Vec<f32>>())
+}
+
+/// The digest of a volume's voxels, by its header.
+fn digest_of(path: &Path) -> String {
+    let text = std::fs::read_to_string(path.with_extension("json")).unwrap();
+    let json = tomolith::json::Json::parse(&text).unwrap();
+    json.need("volume").unwrap().need_str("digest").unwrap().to_string()
+}
+
+#[test]
+fn a_stage_whose_bits_change_has_another_version() {
+    let folder = Scratch::new("versions");
+    let there = folder.0.as_path();
+    cell(&folder);
+    seal(there, "run cell.toml -o out");
+    let record = Record::parse(&std::fs::read_to_string(there.join("out/run.json")).unwrap()).unwrap();
+    folder.write("fixed.npy", waves(0.0));
+    folder.write("moved.npy", waves(1.5));
+    let words = "register --fixed fixed.npy --moving moved.npy --capture 4 -o registered";
+    expect(&run(there, words), 0, &[], words);
+    let mut wrong = Vec::new();
+    for (stage, known, file, digits) in KNOWN {
+        let found = match stage {
+            "register" => digest_of(&there.join(file)),
+            _ if file.ends_with(".mhd") => digest_of(&there.join("out").join(file)),
+            _ => record.digest_of(file).unwrap().to_string(),
+        };
+        if (known, digits) != (version(stage), &found[..digits.len()]) {
+            wrong.push(format!("(\"{stage}\", {}, \"{file}\", \"{}\"),", version(stage), &found[..12]));
+        }
+    }
+    assert!(wrong.is_empty(), "bits or versions changed:\n{}", wrong.join("\n"));
+    assert!(VERSIONS.iter().all(|(stage, _)| KNOWN.iter().any(|k| k.0 == *stage)));
+}
