@@ -41,8 +41,8 @@ struct FastConvolution {
 
 template <int PIXELS, int CHANNELS, int STAGES> struct FastTile {
     static constexpr int STAGE = (PIXELS + CHANNELS) * CHUNK;
-    // Rows of the finished tile, apart so that eight rows lie in different banks.
-    static constexpr int ROW = CHANNELS + UNIT;
+    // Rows of the finished tile: an odd number of units, so that eight rows lie in different banks.
+    static constexpr int ROW = (CHANNELS / UNIT | 1) * UNIT;
     static constexpr int SIZE = STAGES * STAGE > PIXELS * ROW ? STAGES * STAGE : PIXELS * ROW;
     h16 of[SIZE];
 };
@@ -165,7 +165,7 @@ DEVICE void fast_convolve(const FastConvolution &c, FastTile<PIXELS, CHANNELS, S
         }
         pixels = pixels + STAGE < tile.of + STAGES * STAGE ? pixels + STAGE : tile.of;
     }
-    cp_wait<0>();
+    // No copy is under way: the last groups are empty.
     __syncthreads();
 
     // Where a pixel of the tile is in y.

@@ -5,7 +5,8 @@
 // In a transposed convolution x is taken at o and dy at 2·o + offset.
 //
 // A matrix product of outputs × pixels and pixels × slots for each tap. Pixels of all samples are cut into chunks, as many
-// as the problem's size says (never the device's); what chunks make is kept side by side and added in order by add_chunks
+// as the problem's size says (never the device's), of 4096 pixels at most, because a tensor core cuts off what it adds to a
+// long sum; what chunks make is kept side by side and added in order by add_chunks
 // of weight_gradient.cu. Pixels lie in rows in shared memory, so both matrices are read transposed.
 #include "fast.cuh"
 
@@ -131,7 +132,6 @@ DEVICE void fast_chunk_gradient(const FastGradient &p, FastGradientTile<SIDE, ST
             }
         }
     }
-    cp_wait<0>();
     float *parts = p.parts + i64(blockIdx.y) * p.groups * p.taps * p.slots * LANES;
 #pragma unroll
     for (int i = 0; i < M; i++)

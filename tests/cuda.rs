@@ -39,8 +39,11 @@ fn fast_kernels_compute_and_need_every_barrier() {
     for name in &variants {
         let done = Command::new(&program).arg(name).output().unwrap();
         let said = String::from_utf8_lossy(&done.stdout).trim().to_string();
+        let error = String::from_utf8_lossy(&done.stderr);
+        // What a wait that is put off leaves behind is the last chunk's copy.
+        let left = name.contains("_wait_") && error.contains("a thread ended with copies under way");
         let planted = name.contains("_barrier_") || name.contains("_wait_");
-        assert_eq!(said, if planted { "differs" } else { "same" }, "{name}: {}", String::from_utf8_lossy(&done.stderr));
+        assert!(left || said == if planted { "differs" } else { "same" }, "{name}: {said} {error}");
     }
     assert!(variants.len() >= 16, "{variants:?}");
 }

@@ -136,7 +136,10 @@ inline void leave(At at) {
 
 inline void entry() {
     state.body();
-    if (!state.current->open.empty() || !state.current->groups.empty()) misuse("a thread ended with copies under way");
+    bool flying = !state.current->open.empty();
+    for (const std::vector<Copy> &group : state.current->groups) flying = flying || !group.empty();
+    if (flying) misuse("a thread ended with copies under way");
+    state.current->groups.clear();
     leave(At::End);
     misuse("a thread went on after its end");
 }

@@ -62,9 +62,11 @@ const RUN: usize = super::RUN;
 const JOINED: usize = 4;
 /// Blocks below which a convolution takes smaller tiles.
 const FEW_BLOCKS: usize = super::FEW_BLOCKS;
-/// Blocks that the pixels of a gradient by weights are cut for, and least pixels of a chunk.
+/// Blocks that the pixels of a gradient by weights are cut for, and least and most pixels of a chunk: what is worth a block,
+/// and what a tensor core sums before f32 takes over.
 const GRADIENT_BLOCKS: usize = 1024;
 const LEAST_PIXELS: usize = 1024;
+const MOST_PIXELS: usize = 4096;
 /// Pixels that such a block multiplies at a time.
 const PASS: usize = 32;
 
@@ -322,6 +324,14 @@ fn depth<P: Pixel>(call: &Convolution<P>, taps: usize) -> usize {
     (taps * per_tap).next_multiple_of(CHUNK)
 }
 
+/// Pixels of a chunk of a gradient of so many tiles of weights.
+fn chunk_of(pixels: usize, tiles: usize) -> usize {
+    let most = pixels.div_ceil(LEAST_PIXELS).clamp(1, MOST_BLOCKS);
+    let wanted = pixels.div_ceil((GRADIENT_BLOCKS / tiles.max(1)).clamp(1, most)).next_multiple_of(PASS);
+    // But no more chunks than a grid takes.
+    wanted.min(MOST_PIXELS.max(pixels.div_ceil(MOST_BLOCKS).next_multiple_of(PASS)))
+}
+
 /// Offsets from the pixel itself, which stand from the border's corner.
 fn offsets(of: impl Iterator<Item = [usize; 2]>) -> [[i32; TAPS]; 2] {
     let mut to = [[0; TAPS]; 2];
@@ -409,8 +419,7 @@ impl Kernels for Fast {
             true => f.slots() * f.groups(),
             false => f.slots().div_ceil(side) * f.taps() * outputs.div_ceil(side),
         };
-        let most = pixels.div_ceil(LEAST_PIXELS).min(MOST_BLOCKS);
-        let chunk = pixels.div_ceil((GRADIENT_BLOCKS / tiles).clamp(1, most.max(1))).next_multiple_of(PASS);
+        let chunk = chunk_of(pixels, tiles);
         let (chunks, count) = (pixels.div_ceil(chunk), f.len() * LANES);
         let parts = self.device().memory::<f32>(chunks * count);
         let arguments = FastGradient {
@@ -543,5 +552,23 @@ impl Kernels for Fast {
     }
     fn check(&self) -> Result<()> {
         self.cuda.check()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn chunks_are_as_long_as_the_problem_says_and_short_sums() {
+        for (pixels, tiles) in
+            [(1, 1), (1023, 9), (4096, 1), (1 << 20, 9), (1 << 20, 4096), (1 << 30, 1), (1 << 30, 900)]
+        {
+            let chunk = chunk_of(pixels, tiles);
+            assert!(chunk.is_multiple_of(PASS) && pixels.div_ceil(chunk) <= MOST_BLOCKS, "{pixels} {tiles}: {chunk}");
+            assert!(chunk <= MOST_PIXELS || pixels > MOST_PIXELS * MOST_BLOCKS, "{pixels} {tiles}: {chunk}");
+        }
+        assert_eq!([chunk_of(1 << 20, 9), chunk_of(1 << 20, 4096), chunk_of(5000, 9)], [4096, 4096, 1024]);
+        assert!(chunk_of(1 << 30, 1) > MOST_PIXELS);
     }
 }
