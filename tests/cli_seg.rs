@@ -23,7 +23,7 @@ fn patches_are_listed_and_dealt_and_leaks_are_told() {
     let folder = folder("seg-patches");
     let at = |words: &str| run(&folder.0, words);
     let patches = "seg patches c1:a=l/a.mhd c2:b=l/a.mhd --planes xy,xz,yz --slices ::4 --size 8 --step 4 -o p.json";
-    // xy: 3 slices of 4 · 3; xz: 5 of 2 · 3; yz: 4 of 2 · 4; twice.
+    // xy: 3 slices of 4 · 3; xz: 5 of 2 · 3; yz: 4 of 2 · 4; twice. zy: those of yz, lying otherwise.
     expect(
         &at(patches),
         0,
@@ -33,6 +33,15 @@ fn patches_are_listed_and_dealt_and_leaks_are_told() {
             "yz                             64",
         ],
         "list",
+    );
+    let both = patches.replace("xy,xz,yz", "yz,zy").replace("p.json", "both.json");
+    expect(&at(&both), 0, &["yz                             64", "zy                             64"], "two ways");
+    // A slice is in one fold, whichever way it is seen.
+    expect(
+        &at("seg split both.json --by slice --ratios 50/50 -o both_split.json"),
+        0,
+        &["trained on 0.00 %"],
+        "slices",
     );
     let by_patch = "seg split p.json --by patch --ratios 72/13/15 -o s.json";
     let says = ["train             142", "validation         25", "test               29", "were trained on"];
@@ -63,7 +72,7 @@ fn predictions_have_the_same_bits_in_every_way_and_figures_follow() {
     let folder = folder("seg-predict");
     let at = |words: &str| run(&folder.0, words);
     let predict = "seg predict --weights w.safetensors --input grey.npy --grey 0,1 --classes two.toml --roi 8";
-    for plane in ["xy", "xz", "yz"] {
+    for plane in ["xy", "xz", "yz", "zy"] {
         let base = format!("{predict} --plane {plane} --entropy --margin --confidence -o out/{plane}");
         expect(&at(&base), 0, &["16 x 20 x 12 u8 class"], plane);
         let digests = || {
@@ -285,7 +294,7 @@ fn planes_are_averaged_and_slices_beside_are_seen_with_the_same_bits() {
     expect(&at(&format!("{other} -o refined")), 0, &["epochs 2"], "the weights say how many");
 
     let predict = "seg predict --weights run/best.safetensors --input grey.npy --classes two.toml --roi 8 --entropy";
-    let planes = format!("{predict} --plane yz,xy,xz -o out/all");
+    let planes = format!("{predict} --plane yz,xy,xz,zy -o out/all");
     expect(&at(&planes), 0, &["16 x 20 x 12 u8 class"], "planes");
     let read =
         |name: &str| ["", ".entropy"].map(|m| std::fs::read(folder.0.join(format!("out/{name}{m}.raw"))).unwrap());
