@@ -144,17 +144,16 @@ impl<'a> Incoming<'a> {
         out.fill(UNLABELLED);
         let file = self.view.dims();
         for (image, &slice) in at.iter().enumerate() {
-            let rows = match plane {
-                Plane::Xy if !z.contains(&slice) => continue,
-                Plane::Xy => 0..file.ny,
-                _ => z.clone(),
-            };
+            if *plane == Plane::Xy && !z.contains(&slice) {
+                continue;
+            }
+            let [rows, columns] = plane.in_z(file, z.clone());
             let mut values = vec![0f32; rows.len() * file.nx];
             self.view.read(image..image + 1, rows.clone(), &mut values)?;
             for (row, values) in rows.zip(values.chunks_exact(file.nx)) {
-                for (column, &v) in values.iter().enumerate() {
+                for column in columns.clone() {
                     let [x, y, at_z] = plane.place(slice, row, column);
-                    out[((at_z - z.start) * d.ny + y) * d.nx + x] = label(v)?;
+                    out[((at_z - z.start) * d.ny + y) * d.nx + x] = label(values[column])?;
                 }
             }
         }

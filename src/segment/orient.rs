@@ -139,6 +139,14 @@ impl Plane {
         let [xy, xz] = [Dims { nz, ny, nx }, Dims { nz: ny, ny: nz, nx }];
         [xy, xz, Dims { nz: nx, ny: nz, nx: ny }, Dims { nz: nx, ny, nx: nz }][self as usize]
     }
+    /// Rows and columns, of those of slices, that lie in `z`; all of them where slices are z.
+    pub fn in_z(self, slices: Dims, z: Range<usize>) -> [Range<usize>; 2] {
+        match self {
+            Plane::Xy => [0..slices.ny, 0..slices.nx],
+            Plane::Xz | Plane::Yz => [z, 0..slices.nx],
+            Plane::Zy => [0..slices.ny, z],
+        }
+    }
     /// x, y, z of a place in a slice.
     pub fn place(self, slice: usize, row: usize, column: usize) -> [usize; 3] {
         [[column, row, slice], [column, slice, row], [slice, column, row], [slice, row, column]][self as usize]

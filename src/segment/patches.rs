@@ -227,12 +227,12 @@ impl Grid {
     fn new(making: &Making, plane: Plane, dims: Dims, classes: usize) -> Grid {
         let d = plane.dims(dims);
         let z = making.z.clone().unwrap_or(0..dims.nz);
-        let rows = if plane == Plane::Xy { 0..d.ny } else { z.clone() };
+        let [rows, columns] = plane.in_z(d, z.clone());
         let taken: Vec<usize> = making.slices.of(d.nz).filter(|s| plane != Plane::Xy || z.contains(s)).collect();
         let mut slices = vec![None; d.nz];
         taken.iter().enumerate().for_each(|(i, &s)| slices[s] = Some(i));
         let (rows, of_row) = squares(rows, d.ny, making.size, making.step);
-        let (columns, of_column) = squares(0..d.nx, d.nx, making.size, making.step);
+        let (columns, of_column) = squares(columns, d.nx, making.size, making.step);
         let counts = vec![0; taken.len() * rows.len() * columns.len() * classes];
         Grid { plane, slices, taken, rows, columns, of_row, of_column, counts }
     }
@@ -469,10 +469,12 @@ mod tests {
             for plane in VIEWS {
                 let d = plane.dims(dims);
                 let z = z.clone().unwrap_or(0..9);
-                let rows = if plane == Plane::Xy { 0..d.ny } else { z.clone() };
+                let within = |is: bool, n: usize| if is { z.clone() } else { 0..n };
+                let (rows, columns) =
+                    (within(matches!(plane, Plane::Xz | Plane::Yz), d.ny), within(plane == Plane::Zy, d.nx));
                 for slice in (1..d.nz - 1).step_by(3).filter(|s| plane != Plane::Xy || z.contains(s)) {
                     for row in rows.clone().step_by(2).filter(|r| r + 4 <= rows.end) {
-                        for column in (0..d.nx - 3).step_by(2) {
+                        for column in columns.clone().step_by(2).filter(|c| c + 4 <= columns.end) {
                             let mut counts = vec![0u64; 5];
                             for (r, c) in (row..row + 4).flat_map(|r| (column..column + 4).map(move |c| (r, c))) {
                                 let [x, y, z] = plane.place(slice, r, c);
