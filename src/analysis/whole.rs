@@ -372,12 +372,12 @@ impl Run<'_> {
     }
 
     /// An electrode of which the first scan has no voxel plays no part: no side is 0 thick. Without the stripping electrode
-    /// there are no layer and no pits on it; what is plated may stand on something else.
+    /// there are no pits in it; lithium stays lithium, whatever it stands on.
     fn look_for_electrodes(&mut self, columns: &Columns) {
         let absent = |class: &mut u8| columns.voxels[usize::from(*class)] == 0;
         let (plating, stripping) = (self.roles.plating.take_if(absent), self.roles.stripping.take_if(absent));
         if stripping.is_some() {
-            (self.roles.redeposited, self.roles.pit) = (None, None);
+            self.roles.pit = None;
         }
         for class in plating.into_iter().chain(stripping) {
             let what = format!("everything of {}", self.classes.name(class));
@@ -398,7 +398,8 @@ impl Run<'_> {
         if let (Some(p), Some(s)) = (&plating, &stripping) {
             let maps = surface::gaps(&grid, [&p[0], &p[1]], [&s[0], &s[1]]);
             let [inner, outer] = [0, 1].map(|k| surface::mean(&maps[k]));
-            if inner.is_some_and(|gap| gap < 0.0) {
+            // Both gaps: stray voxels bring the inner one below 0, the outer one they do not.
+            if i == 0 && [inner, outer].iter().all(|gap| gap.is_some_and(|gap| gap < 0.0)) {
                 let what = "the stripping electrode lies above the plating electrode: depth goes from the plating side inwards";
                 return Err(Error::data(what)
                     .help("turn y, such as with --axes z-yx, or exchange the electrodes with --roles")

@@ -5,7 +5,7 @@ use crate::cli::labels::OVERWRITE;
 use crate::cli::options::{Opt, Takes};
 use crate::cli::seg::read_text;
 use crate::cli::{Command, Context};
-use crate::error::{Error, Result};
+use crate::error::{Error, Fault, Result};
 use crate::exchange::part::write_whole;
 use crate::exchange::{open_stack, write_text};
 use crate::json::Json;
@@ -148,7 +148,8 @@ fn run(c: &Context) -> Result<()> {
     let volumes = s.text("volumes")?.into_iter().flat_map(|t| t.split(','));
     let volumes = volumes.map(|p| shown(c, Path::new(p.trim()))).collect::<Result<Vec<_>>>()?;
     let pixel = |shown: &Shown| shown.sections.first().and_then(|s| s.pixel);
-    if let Some(other) = volumes.iter().find(|v| pixel(v) != pixel(&volumes[0])) {
+    let other = |a: f64, b: f64| (a / b - 1.0).abs() > 1e-6;
+    if let Some(other) = volumes.iter().find(|v| pixel(v).zip(pixel(&volumes[0])).is_some_and(|(a, b)| other(a, b))) {
         let size = |v: &Shown| pixel(v).map_or("no told size".to_string(), |p| format!("{p} um"));
         let what =
             format!("{} has voxels of {}, and {} of {}", other.name, size(other), volumes[0].name, size(&volumes[0]));
@@ -171,7 +172,13 @@ fn run(c: &Context) -> Result<()> {
         let place = file.parent().unwrap_or(Path::new(""));
         let record = place.join("analysis.json");
         if let Some(checked) = folder::verify(&record) {
-            checked?;
+            match checked {
+                // Maps and meshes may be gone: the page is made of what is there.
+                Err(e) if e.fault() == Fault::Missing => {
+                    c.talk.warn(format!("the analysis is not whole, and not verified: {e}"))
+                }
+                checked => drop(checked?),
+            }
             sources.provenance = Some((read(&record)?, Digest::of_file(&record)?.0.hex()));
         }
         let parameters = sources.results.get("parameters");

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! plateau   better: loss < best·(1 − 1e-4), relative; after more than 10 epochs in a row that are not, rate ← max(rate/5, 1e-6)
-//! cosine    rate of epoch e of E = max(rate·(1 + cos(π·e/E))/2, 1e-6)
+//! cosine    rate of epoch e of E = max(rate·(1 + cos(π·e/E))/2, min(rate, 1e-6))
 //! stop      better: loss < best − 1e-3, absolute; stops at the 10th epoch in a row that is not
 //! ```
 //!
@@ -19,13 +19,13 @@ pub enum Schedule {
     Constant,
     /// When the loss stays: [`Plateau`].
     Plateau,
-    /// From the first epoch on, to nothing at the last; Loshchilov and Hutter 2017, without restarts.
+    /// From the first epoch on, to next to nothing at the end; Loshchilov and Hutter 2017, without restarts.
     Cosine,
 }
 
 /// Rate of epoch `e` of `epochs` along a cosine.
 pub fn cosine(rate: f64, e: u32, epochs: u32) -> f64 {
-    (rate * (1.0 + cos_pi(f64::from(e) / f64::from(epochs.max(1)))) / 2.0).max(LEAST_RATE)
+    (rate * (1.0 + cos_pi(f64::from(e) / f64::from(epochs.max(1)))) / 2.0).max(LEAST_RATE.min(rate))
 }
 
 /// Lowers the learning rate when the loss stays.
@@ -129,6 +129,7 @@ mod tests {
             assert!((rate - want).abs() < 1e-15, "{rates:?}");
         }
         assert_eq!(cosine(0.8, 4, 4), 1e-6);
+        assert_eq!(cosine(1e-7, 1, 4), 1e-7, "never more than what is asked");
     }
 
     #[test]

@@ -5,6 +5,7 @@
 //! | `xy` | z | y | x | a slice of the reconstruction |
 //! | `xz` | y | z | x | |
 //! | `yz` | x | z | y | |
+//! | `zy` | x | y | z | the slices of `yz`, lying as those of `xy` |
 //!
 //! Which of them is *in-plane* and which *cross-sectional* depends on how the cell stood; the authors call their slices
 //! `vol[i]` in-plane, and `vol[:, i, :]` and `vol[:, :, i]` cross-sectional: `xy`, `xz`, `yz` of a volume stored as theirs.

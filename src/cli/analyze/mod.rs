@@ -393,10 +393,10 @@ fn clock_offset(notes: &mut Notes, given: &Given, log: Option<&Log>) -> Result<f
     Ok(said.unwrap_or(0.0))
 }
 
-/// Looks whether a log tells of the scans: one may lie before its first line and one after its last, which is said.
+/// Looks whether a log tells of the scans: some may rest before its first line and after its last, which is said.
 ///
 /// # Errors
-/// Data: more lie there, so that clocks differ or the log is not whole.
+/// Data: most lie there, so that clocks differ or the log is not whole.
 fn covered(notes: &mut Notes, log: &Log, scans: &[Scan]) -> Result<()> {
     let [first, last] = log.span();
     let places =
@@ -405,9 +405,7 @@ fn covered(notes: &mut Notes, log: &Log, scans: &[Scan]) -> Result<()> {
         let is_outside = |t: f64| if k == 0 { t < first } else { t > last };
         let found: Vec<&Scan> = scans.iter().filter(|s| s.info.time.is_some_and(is_outside)).collect();
         match found[..] {
-            [] => (),
-            [one] => notes.warn(format!("step {} begins {place}: {charge}", one.info.step)),
-            [one, ..] => {
+            [one, _, ..] if 2 * found.len() > scans.len() => {
                 return Err(Error::data(format!(
                     "the log goes from {first} s to {last} s, and {} scans begin {place}, step {} at {} s of its clock",
                     found.len(),
@@ -416,6 +414,7 @@ fn covered(notes: &mut Notes, log: &Log, scans: &[Scan]) -> Result<()> {
                 ))
                 .help("give the whole log, and with --clock-offset by how much the scans' clock is ahead of it; where no current flowed, say so with a line of 0 mA"));
             }
+            _ => found.iter().for_each(|one| notes.warn(format!("step {} begins {place}: {charge}", one.info.step))),
         }
     }
     Ok(())

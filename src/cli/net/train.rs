@@ -319,7 +319,7 @@ pub fn train(
             training.size()
         )));
     }
-    if validation.is_none() {
+    if validation.is_none() && recipe.schedule != Schedule::Cosine {
         c.talk.warn("nothing validates: the schedule watches the training loss, which falls also when nothing general is learnt");
     }
     // Before anything is written: a device that is not there leaves no folder.

@@ -1,6 +1,6 @@
 //! `tomolith init`: a first CELL.toml, from what lies there.
 
-use super::open::{counted, gap};
+use super::open::{counted, gap, is_number};
 use crate::cli::labels::OVERWRITE;
 use crate::cli::options::{Opt, Takes};
 use crate::cli::seg::read_text;
@@ -46,8 +46,9 @@ fn found(folder: &Path) -> Result<(Vec<String>, Option<String>)> {
         names.iter().filter(|n| folder.join(n).join("scan.toml").is_file()).cloned().collect();
     if !configured.is_empty() {
         let start = common(&configured);
-        let bare =
-            |n: &&String| start.is_some_and(|p| n.starts_with(p)) && !configured.contains(n) && folder.join(n).is_dir();
+        // The beginning and a number: what a run makes is called otherwise.
+        let like = |n: &String| start.and_then(|p| n.strip_prefix(p)).is_some_and(is_number);
+        let bare = |n: &&String| like(n) && !configured.contains(n) && folder.join(n).is_dir();
         if let Some(name) = names.iter().find(bare) {
             return Err(Error::missing("has no scan.toml, and is named like the scans: the series is not whole")
                 .help("bring it back, or take the folder away")
@@ -159,5 +160,8 @@ fn run(c: &Context) -> Result<()> {
         let _ = writeln!(text, "clock-offset = {offset}");
     }
     write_text(&output, &text, overwrite)?;
+    if s.path("weights")?.is_some() {
+        c.talk.note("a network tells one electrode: numbers take [seg.after] rules, made by `seg after --fit` of classes that `run --until classes` makes");
+    }
     c.out.line(format!("{} scans; next: tomolith run {}", scans.len(), output.display()))
 }

@@ -127,7 +127,9 @@ fn scans(folder: &Path, text: &str) -> Result<Vec<PathBuf>> {
         names.sort_by_key(|n| counted(n));
         for name in names {
             let path = rest.map_or(place.join(&name), |r| place.join(&name).join(r));
-            if !path.exists() && place.join(&name).is_dir() {
+            // A number where the star is: other folders, such as what a run makes, are nobody's scan.
+            let counts = name.get(start.len()..name.len() - end.len()).is_some_and(is_number);
+            if counts && !path.exists() && place.join(&name).is_dir() {
                 return Err(Error::missing(format!(
                     "'{name}' is named as a scan, and has none: the series is not whole"
                 ))
@@ -151,6 +153,11 @@ fn scans(folder: &Path, text: &str) -> Result<Vec<PathBuf>> {
         Some((_, twice)) => Err(Error::usage("the same scan twice").help("name each scan once").at(twice)),
         None => Ok(found),
     }
+}
+
+/// Whether it is a number.
+pub(super) fn is_number(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit())
 }
 
 /// What seems to be missing where most numbers in the names of scans go up in equal steps; other numbers tell nothing.
@@ -183,15 +190,16 @@ fn files_of(path: &Path) -> Result<Vec<PathBuf>> {
     Ok(values.filter(|v| !v.is_empty()).map(|v| folder.join(v)).filter(|p| p.exists()).collect())
 }
 
-/// The file that tells a scan from another: of a configured one what `scan` names, if it is a file or a folder.
+/// The file that tells a scan from another: of a configured one the first of what `scan` names.
 fn projections_of(path: &Path, files: &[PathBuf]) -> Result<PathBuf> {
     if files.is_empty() {
         return Ok(path.to_path_buf());
     }
     let config = Config::read(path, GLOBAL, COMMANDS, &recon::COMMAND)?;
     let named = config.entries.get("scan").and_then(|e| e.values.first());
-    let named = named.map(|name| path.parent().unwrap_or(Path::new("")).join(name));
-    Ok(named.filter(|p| files.contains(p)).unwrap_or_else(|| path.to_path_buf()))
+    let folder = path.parent().unwrap_or(Path::new(""));
+    let found = named.and_then(|name| scans(folder, name.split(":/").next()?).ok()?.into_iter().next());
+    Ok(found.unwrap_or_else(|| path.to_path_buf()))
 }
 
 /// Rows of a table: step, minutes, second.

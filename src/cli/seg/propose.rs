@@ -93,17 +93,20 @@ fn run(c: &Context) -> Result<()> {
             ("score", p.score.into()),
         ])
     };
-    let json = Json::obj([
+    let mut members = vec![
         ("schema", "tomolith-proposal-1".into()),
         ("score", s.text("score")?.map_or(Json::Null, Json::from)),
         ("count", wanted.count.into()),
         ("spread", wanted.spread.into()),
         ("apart", wanted.apart.into()),
-        ("edge", wanted.edge.into()),
         ("labelled_part", part.into()),
         ("inputs", Json::Arr(inputs.iter().map(InputFile::to_json).collect())),
         ("slices", Json::Arr(found.iter().map(one).collect())),
-    ]);
+    ];
+    if wanted.edge > 0 {
+        members.push(("edge", wanted.edge.into()));
+    }
+    let json = Json::obj(members);
     match s.path("output")? {
         Some(path) => write_text(&path, &json.to_canonical(), s.is_on("overwrite")?),
         None => Ok(()),
