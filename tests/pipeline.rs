@@ -214,6 +214,10 @@ fn what_cannot_be_run_is_refused_with_the_reason() {
         expect(&run(there, "run cell.toml -o out"), code, &[says], text);
         assert!(!there.join("out").exists(), "{text}");
     }
+    // What is no number is no scan: notes, and what a run beside the scans makes.
+    std::fs::rename(there.join("scans/step_1"), there.join("scans/step_notes")).unwrap();
+    folder.write("cell.toml", "[run]\nscans = \"scans/step_*/scan.toml\"\nstill = true\n");
+    expect(&run(there, "run cell.toml -o out"), 65, &["has pixels of 2 um"], "another folder");
     for (name, pixel) in [("one", 1), ("two", 2)] {
         expect(&run(there, &format!("convert a.npy {name}.mhd --pixel {pixel}um")), 0, &[], name);
     }
