@@ -529,7 +529,8 @@ impl Run<'_> {
             self.results.leave_out("pits, voids", "no class plays the part of pit or redeposited");
         }
         let grown: Vec<u8> = [roles.deposited, roles.dendrite].into_iter().flatten().collect();
-        if let (Some(before), Some(redeposited), Some(layer)) = (&turn.grown, &turn.redeposited, roles.redeposited) {
+        let layer = roles.stripping.and(roles.redeposited);
+        if let (Some(before), Some(redeposited), Some(layer)) = (&turn.grown, &turn.redeposited, layer) {
             let decrease = between::decrease(before, &Map::thickness(&grid, &columns.counts_of(&grown)));
             let increase = between::decrease(&thick(layer), redeposited);
             for (name, of, map) in [("decrease", "plating side", &decrease), ("increase", "stripping side", &increase)]
