@@ -171,16 +171,20 @@ pub(super) fn gap(names: &[String]) -> Option<String> {
         .then(|| format!("{} follows {}, and others are {step} apart", names[other + 1], names[other]))
 }
 
+/// Whether a scan is a configuration that names its files, and no file of projections itself.
+fn is_configured(path: &Path) -> bool {
+    path.extension().is_some_and(|e| e == "toml")
+}
+
 /// What a scan is called: its folder, if it is configured there, else its file.
 fn name_of(path: &Path) -> String {
-    let configured = path.extension().is_some_and(|e| e == "toml");
-    let name = if configured { path.parent().and_then(Path::file_name) } else { path.file_stem() };
+    let name = if is_configured(path) { path.parent().and_then(Path::file_name) } else { path.file_stem() };
     name.map(|n| n.to_string_lossy().into_owned()).unwrap_or_default()
 }
 
 /// The files that a scan's configuration names.
 fn files_of(path: &Path) -> Result<Vec<PathBuf>> {
-    if path.extension().is_none_or(|e| e != "toml") {
+    if !is_configured(path) {
         return Ok(Vec::new());
     }
     let folder = path.parent().unwrap_or(Path::new(""));
@@ -191,8 +195,8 @@ fn files_of(path: &Path) -> Result<Vec<PathBuf>> {
 }
 
 /// The file that tells a scan from another: of a configured one the first of what `scan` names.
-fn projections_of(path: &Path, files: &[PathBuf]) -> Result<PathBuf> {
-    if files.is_empty() {
+fn projections_of(path: &Path) -> Result<PathBuf> {
+    if !is_configured(path) {
         return Ok(path.to_path_buf());
     }
     let config = Config::read(path, GLOBAL, COMMANDS, &recon::COMMAND)?;
@@ -293,14 +297,14 @@ pub(super) fn open(c: &Context) -> Result<Run> {
     if cell.segments && cell.analyses {
         check_tables(&cell).map_err(|e| e.at(&path))?;
     }
-    let scans = cell.scans.iter().map(|s| projections_of(&s.path, &s.files)).collect::<Result<_>>()?;
+    let scans = cell.scans.iter().map(|s| projections_of(&s.path)).collect::<Result<_>>()?;
     Ok(Run { name, folder, scans, steps: steps(&cell) })
 }
 
 /// Refuses scans of different pixels, as far as their configurations tell, before any is reconstructed.
 fn check_pixels(cell: &Cell) -> Result<()> {
     let mut first: Option<(&Path, Micrometre)> = None;
-    for path in cell.scans.iter().map(|s| s.path.as_path()).filter(|p| p.extension().is_some_and(|e| e == "toml")) {
+    for path in cell.scans.iter().map(|s| s.path.as_path()).filter(|p| is_configured(p)) {
         let config = Config::read(path, GLOBAL, COMMANDS, &recon::COMMAND)?;
         let Some(said) = config.entries.get("pixel").and_then(|e| e.values.first()) else { continue };
         let pixel = length(said).map_err(|e| e.at(path))?;
