@@ -22,6 +22,18 @@ typedef unsigned long long u64;
 typedef long long i64;
 
 DEVICE float fma32(float a, float b, float c) { return __fmaf_rn(a, b, c); }
+DEVICE double fma64(double a, double b, double c) { return __fma_rn(a, b, c); }
+DEVICE double floor64(double x) {
+    double r;
+    asm("cvt.rmi.f64.f64 %0, %1;" : "=d"(r) : "d"(x));
+    return r;
+}
+// To the nearest integer, halves to even.
+DEVICE double nearest64(double x) {
+    double r;
+    asm("cvt.rni.f64.f64 %0, %1;" : "=d"(r) : "d"(x));
+    return r;
+}
 DEVICE float sqrt32(float x) { return __fsqrt_rn(x); }
 DEVICE double sqrt64(double x) { return __dsqrt_rn(x); }
 DEVICE u32 bits_of(float x) { return __float_as_uint(x); }

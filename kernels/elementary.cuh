@@ -1,4 +1,4 @@
-// Twin of exp_f32 and ln_f32 in src/num/elementary.rs: the same constants, the same steps, the same bits.
+// Twin of exp_f32, ln_f32 and sincos_pi in src/num/elementary.rs: the same constants, the same steps, the same bits.
 #pragma once
 #include "device.cuh"
 
@@ -51,4 +51,35 @@ DEVICE float exp_f32(float x) {
     const float half = fma32(k, 0.5f, ROUNDER) - ROUNDER;
     const float z = y * exp2_integral(half) * exp2_integral(k - half);
     return x < of_bits(0x7f800000u) ? z : x;
+}
+
+struct SineCosine {
+    double sine, cosine;
+};
+
+// sin πx and cos πx of a finite x below 2^53.
+DEVICE SineCosine sincos_pi(double x) {
+    constexpr double PI = 3.14159265358979323846, PI_TAIL = 1.2246467991473532e-16;
+    const double S[6] = {-0.1666666666666663,  0.00833333333332184,    -0.00019841269829358528,
+                         2.7557313538514276e-6, -2.505073438927841e-8, 1.5895433291834783e-10};
+    const double C[6] = {0.041666666666666595,  -0.0013888888888873342, 2.480158728900208e-5,
+                         -2.755731421703886e-7, 2.087570539602897e-9,   -1.135874923988918e-11};
+    const double n = nearest64(2.0 * x), t = x - 0.5 * n;
+    const int quarter = int(n - 4.0 * floor64(0.25 * n));
+    const double a = PI * t, tail = fma64(PI_TAIL, t, fma64(PI, t, -a));
+    const double z = a * a, z_tail = fma64(a, a, -z);
+    double of_s = S[5], of_c = C[5];
+#pragma unroll
+    for (int i = 4; i >= 0; i--) {
+        of_s = fma64(of_s, z, S[i]);
+        of_c = fma64(of_c, z, C[i]);
+    }
+    const double w = fma64(-0.5, z, 1.0);
+    const double s = a + fma64(a * z, of_s, tail * w);
+    const double w_tail = fma64(-0.5, z, 1.0 - w);
+    const double rest = fma64(z * z, of_c, -(a * tail)) - 0.5 * z_tail;
+    const double c = w + (w_tail + rest);
+    const double sine = quarter == 0 ? s : quarter == 1 ? c : quarter == 2 ? -s : -c;
+    const double cosine = quarter == 0 ? c : quarter == 1 ? -s : quarter == 2 ? -c : s;
+    return SineCosine{sine + 0.0, cosine + 0.0};
 }

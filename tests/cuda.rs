@@ -59,6 +59,9 @@ mod fast;
 #[path = "cuda/flow.rs"]
 mod flow;
 #[cfg(feature = "cuda")]
+#[path = "cuda/patches.rs"]
+mod patches;
+#[cfg(feature = "cuda")]
 #[path = "cuda/steps.rs"]
 mod steps;
 
@@ -83,12 +86,16 @@ mod emulated {
         said.into_owned()
     }
 
+    /// Tests of all strict kernels but of the large tiles.
+    const STRICT: [&str; 5] =
+        ["device_passes", "device_convolutions_are", "device_memory", "device_batches", "device_trainings_and"];
+
     /// Every kernel, in all orders of threads: as its definition, to the bit.
     #[test]
     fn strict_kernels_are_their_definitions() {
         let driver = mock::driver(false);
         for order in ["0", "1", "2"] {
-            for test in ["device_passes", "device_convolutions_are", "device_memory", "device_trainings"] {
+            for test in STRICT {
                 passes(test, &driver, &[("EMULATION_ORDER", order)]);
             }
         }
@@ -123,12 +130,28 @@ mod emulated {
             ("ASAN_OPTIONS", "detect_leaks=0:detect_stack_use_after_return=0"),
             ("EMULATION_ORDER", "2"),
         ];
-        for test in ["device_passes", "device_convolutions_are", "device_memory", "device_trainings"] {
+        for test in STRICT {
             passes(test, &driver, &environment);
         }
         for test in ["fast_convolutions_are", "fast_passes", "fast_trainings", "fast_recordings", "flow_of"] {
             passes(test, &driver, &environment);
         }
+    }
+
+    /// Where patches have room on the device, they cross the bus once; where they have none, in every batch. The same bits.
+    #[test]
+    fn patches_stay_on_the_device() {
+        let driver = mock::driver(false);
+        let sent = |environment: &[(&str, &str)]| -> [u64; 2] {
+            let said = passes("device_trainings_on_kept_patches", &driver, environment);
+            ["an epoch sends ", "a fast epoch sends "].map(|words| {
+                let rest = said.split(words).nth(1).unwrap_or_else(|| panic!("{words}: {said}"));
+                rest.split(' ').next().unwrap().parse().unwrap()
+            })
+        };
+        let (kept, copied) = (sent(&[]), sent(&[("EMULATION_MEMORY", "15000000")]));
+        // An epoch sees each of nine patches of 8 × 8, and validation again.
+        assert_eq!([0, 1].map(|i| copied[i] - kept[i]), [2 * 9 * 64 * 4; 2], "{kept:?} {copied:?}");
     }
 
     /// Copies beside the kernels, as late and as early as they may be; and no wait is idle: without it numbers are others.

@@ -15,6 +15,7 @@
 //! | [`pool`] | max-pooling |
 //! | [`cross_entropy`] | softmax cross-entropy with class weights and unlabelled pixels |
 //! | [`adam`] | the optimizer |
+//! | [`augment`] | patches disturbed, a batch of them |
 //! | [`step`] | what stands between passes over pixels, and steps that a device computes by itself |
 //!
 //! [`Kernels`] lists them. [`Reference`] is the definition, one number after the other; [`Cpu`] uses lanes and
@@ -23,6 +24,7 @@
 //! Kernels know no network and no file; what shapes fit together is checked by who calls them.
 
 pub mod adam;
+pub mod augment;
 pub mod batchnorm;
 pub mod buffer;
 pub mod conv;
@@ -45,6 +47,7 @@ pub mod weight_gradient;
 use crate::error::Result;
 use crate::num::lanes::{Isa, LANES, Lane};
 use adam::Adam;
+use augment::Seen;
 use batchnorm::{Activation, Backward, GradientSums, Moments};
 use buffer::Buffer;
 use conv::Convolution;
@@ -52,6 +55,7 @@ use cross_entropy::Loss;
 use filter::FilterShape;
 use maps::{Maps, Pixel};
 use rayon::prelude::*;
+use std::ops::Range;
 use step::{ByParameters, Given, Normalised, Steps};
 pub use twin::Twin;
 use weight_gradient::WeightGradient;
@@ -142,6 +146,14 @@ pub trait Kernels: Sync {
     /// x ← factor·x: gradients of a loss that was scaled.
     fn scale(&self, x: &mut Buffer<Lane>, factor: f32) {
         x.iter_mut().for_each(|x| x.0.iter_mut().for_each(|v| *v *= factor));
+    }
+    /// A batch of patches \[patch\]\[channel\]\[row\]\[column\], each with what happens to it: [`augment`].
+    fn disturb(&self, patches: &Buffer<f32>, seen: &[Seen], image: &mut Maps<f32>) {
+        augment::disturb(patches, seen, image);
+    }
+    /// Some samples of an image.
+    fn samples(&self, image: &Maps<f32>, range: Range<usize>) -> Maps<f32> {
+        image.samples(range)
     }
     /// Whether images and logits cross to a device and back while it computes.
     fn copies_beside(&self) -> bool {

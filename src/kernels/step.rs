@@ -183,8 +183,8 @@ pub trait Steps {
     fn begin(&self, dial: &Dial);
     /// Sees to it that numbers are on the device, and that what was made of them is made again; where they are.
     fn settle(&self, x: &Buffer<Lane>) -> Option<Arc<dyn There<Lane>>>;
-    /// The numbers of one image, in the memory of another of its shape.
-    fn refill(&self, to: &mut Maps<f32>, from: &Maps<f32>);
+    /// Samples of an image from `first` on, in the memory of another, as many as it has.
+    fn refill(&self, to: &mut Maps<f32>, from: &Maps<f32>, first: usize);
     /// Loss of a leaf, and its gradient by the logits. A loss that is not finite is seen, if it counts, and stops the step.
     fn loss(&self, leaf: usize, counts: bool, logits: &Maps<Lane>, dx: &mut Maps<Lane>);
     /// Looks at a tensor's gradient, which stops the step if it is not finite; or at the tensor after the step.

@@ -1,6 +1,7 @@
 //! Two implementations in lock-step, and the first bit in which they differ.
 
 use super::adam::Adam;
+use super::augment::Seen;
 use super::batchnorm::{Activation, Backward, GradientSums, Moments};
 use super::buffer::Buffer;
 use super::conv::Convolution;
@@ -156,6 +157,12 @@ impl<A: Kernels, B: Kernels> Kernels for Twin<A, B> {
         let (a, b) = (self.first.all_finite(x), self.second.all_finite(x));
         self.compare("whether all is finite", [u8::from(a)].into_iter(), [u8::from(b)].into_iter());
         a
+    }
+    fn disturb(&self, patches: &Buffer<f32>, seen: &[Seen], image: &mut Maps<f32>) {
+        let mut other = image.clone();
+        self.first.disturb(patches, seen, image);
+        self.second.disturb(patches, seen, &mut other);
+        self.compare("patches of a batch", image.data().iter().copied(), other.data().iter().copied());
     }
     fn lanes_are_outputs(&self) -> bool {
         self.first.lanes_are_outputs()

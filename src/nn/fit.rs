@@ -19,11 +19,14 @@ use super::schedule::{EarlyStop, Plateau, Schedule, cosine};
 use super::train::{Options, Trainer};
 use crate::error::{Error, Fault, Result};
 use crate::kernels::Kernels;
+use crate::kernels::augment::Seen;
+use crate::kernels::buffer::Buffer;
 use crate::kernels::cross_entropy::weigh;
 use crate::kernels::maps::{Maps, Shape};
 use crate::num::lanes::Lane;
 use crate::num::philox::Stream;
 use crate::os::check_interrupt;
+use rayon::prelude::*;
 use std::collections::BTreeMap;
 use std::path::Path;
 
@@ -44,12 +47,12 @@ pub trait Patches: Sync {
     fn channels(&self) -> usize {
         1
     }
-    /// Patch `i` as it is seen at a turn: grey values \[channel\]\[row\]\[column\], and labels from −1 on
-    /// \[row\]\[column\].
-    ///
-    /// # Errors
-    /// What reading it says.
-    fn patch(&self, i: usize, turn: Turn, grey: &mut [f32], labels: &mut [i16]) -> Result<()>;
+    /// Grey values of all that is seen, \[patch\]\[channel\]\[row\]\[column\]. A device keeps them.
+    fn grey(&self) -> &Buffer<f32>;
+    /// Patch `i` at a turn: where its grey values are, and what happens to them.
+    fn seen(&self, i: usize, turn: Turn) -> Seen;
+    /// Labels of what is seen, from −1 on, \[row\]\[column\].
+    fn labels(&self, seen: &Seen) -> Vec<i16>;
 }
 
 /// When a patch is seen.
@@ -261,7 +264,7 @@ impl Course {
             let order = shuffled(training.len(), recipe.options.seed, epoch);
             for batch in order.chunks(recipe.batch.max(1)).skip(self.batches) {
                 let turn = Turn { epoch, batch: self.batches as u32, place: 0 };
-                let (image, labels) = gather(training, batch, turn)?;
+                let (image, labels) = gather(kernels, training, batch, turn);
                 let options = Options { rate: self.rate(recipe), ..recipe.options.clone() };
                 let loss = match self.trainer.step(kernels, &image, &labels, &options) {
                     Ok(loss) => loss,
@@ -376,14 +379,14 @@ fn shuffled(n: usize, seed: u64, epoch: u32) -> Vec<usize> {
 }
 
 /// Some patches as a batch.
-fn gather(patches: &dyn Patches, which: &[usize], turn: Turn) -> Result<(Maps<f32>, Vec<i16>)> {
+fn gather<K: Kernels>(kernels: &K, patches: &dyn Patches, which: &[usize], turn: Turn) -> (Maps<f32>, Vec<i16>) {
     let ([h, w], c) = (patches.size(), patches.channels());
-    let (mut grey, mut labels) = (vec![0.0; which.len() * c * h * w], vec![-1; which.len() * h * w]);
-    let all = which.iter().zip(grey.chunks_mut(c * h * w)).zip(labels.chunks_mut(h * w));
-    for (place, ((&i, grey), labels)) in all.enumerate() {
-        patches.patch(i, Turn { place: place as u32, ..turn }, grey, labels)?;
-    }
-    Ok((Maps::from_nchw(Shape::new(which.len(), c, h, w), &grey), labels))
+    let places = which.iter().zip(0..);
+    let seen: Vec<Seen> = places.map(|(&i, place)| patches.seen(i, Turn { place, ..turn })).collect();
+    let mut image = Maps::zeros(Shape::new(which.len(), c, h, w));
+    kernels.disturb(patches.grey(), &seen, &mut image);
+    let labels: Vec<Vec<i16>> = seen.par_iter().map(|seen| patches.labels(seen)).collect();
+    (image, labels.concat())
 }
 
 /// The score of a network on patches, in evaluation mode.
@@ -404,7 +407,7 @@ pub fn validate<K: Kernels>(
     let mut pixels = vec![[0u64; 3]; classes];
     for i in 0..patches.len() {
         check_interrupt()?;
-        let (image, labels) = gather(patches, &[i], Turn::default())?;
+        let (image, labels) = gather(kernels, patches, &[i], Turn::default());
         let logits = plan.run(kernels, &image, &mut workspace, |_| ());
         let total = weigh(&labels, class_weights);
         let found = kernels.cross_entropy(&logits, &labels, class_weights, total, &mut gradient);
@@ -442,31 +445,72 @@ pub fn validate<K: Kernels>(
 mod tests {
     use super::*;
     use crate::kernels::Cpu;
+    use crate::kernels::augment::Drawn;
     use crate::nn::config::Config;
     use crate::num::lanes::Isa;
     use crate::testing::Scratch;
 
     /// Squares of a grey of their own on noise; epochs see them shifted.
-    struct Squares(usize);
+    struct Squares {
+        n: usize,
+        grey: Buffer<f32>,
+        labels: Vec<i16>,
+    }
+
+    impl Squares {
+        /// As many as are seen in 13 epochs.
+        fn new(n: usize) -> Squares {
+            let (mut all, mut labels) = (Vec::new(), Vec::new());
+            for (epoch, i) in (0..13).flat_map(|epoch| (0..n).map(move |i| (epoch, i))) {
+                let noise = Stream::new(i as u64, epoch);
+                let corner = [4 + i % 5, 3 + (i / 5 + epoch as usize) % 6];
+                for at in 0..256 {
+                    let inside = |v: usize, c: usize| (c..c + 6).contains(&v);
+                    let square = inside(at / 16, corner[0]) && inside(at % 16, corner[1]);
+                    labels.push(if at % 11 == 0 { -1 } else { i16::from(square) });
+                    all.push(f32::from(u8::from(square)) + 0.5 * noise.normal(at as u64) as f32);
+                }
+            }
+            Squares { n, grey: all.into(), labels }
+        }
+    }
 
     impl Patches for Squares {
         fn len(&self) -> usize {
-            self.0
+            self.n
         }
         fn size(&self) -> [usize; 2] {
             [16, 16]
         }
-        fn patch(&self, i: usize, turn: Turn, grey: &mut [f32], labels: &mut [i16]) -> Result<()> {
-            let epoch = turn.epoch;
-            let noise = Stream::new(i as u64, epoch);
-            let corner = [4 + i % 5, 3 + (i / 5 + epoch as usize) % 6];
-            for (at, (grey, label)) in grey.iter_mut().zip(labels).enumerate() {
-                let inside = |v: usize, c: usize| (c..c + 6).contains(&v);
-                let square = inside(at / 16, corner[0]) && inside(at % 16, corner[1]);
-                *label = if at % 11 == 0 { -1 } else { i16::from(square) };
-                *grey = f32::from(u8::from(square)) + 0.5 * noise.normal(at as u64) as f32;
-            }
-            Ok(())
+        fn grey(&self) -> &Buffer<f32> {
+            &self.grey
+        }
+        fn seen(&self, i: usize, turn: Turn) -> Seen {
+            Seen { patch: turn.epoch as usize * self.n + i, drawn: Drawn::NOTHING }
+        }
+        fn labels(&self, seen: &Seen) -> Vec<i16> {
+            self.labels[seen.patch * 256..][..256].to_vec()
+        }
+    }
+
+    /// Patches without a label, or none.
+    struct Silent(usize, Buffer<f32>);
+
+    impl Patches for Silent {
+        fn len(&self) -> usize {
+            self.0
+        }
+        fn size(&self) -> [usize; 2] {
+            [4, 4]
+        }
+        fn grey(&self) -> &Buffer<f32> {
+            &self.1
+        }
+        fn seen(&self, patch: usize, _: Turn) -> Seen {
+            Seen { patch, drawn: Drawn::NOTHING }
+        }
+        fn labels(&self, _: &Seen) -> Vec<i16> {
+            vec![-1; 16]
         }
     }
 
@@ -486,7 +530,7 @@ mod tests {
     #[test]
     fn squares_are_learnt_and_a_paused_training_ends_like_one_that_ran_through() {
         let (recipe, cpu, folder) = (recipe(13), cpu(), Scratch::new("fit"));
-        let (training, validation) = (Squares(30), Squares(9));
+        let (training, validation) = (Squares::new(30), Squares::new(9));
         let mut through = start(&recipe);
         let ended = through.run(&recipe, &training, Some(&validation), &cpu, |_, _| Ok(true)).unwrap();
         assert_eq!((ended, through.trainer.steps), (Ended::Done, 13 * 4));
@@ -520,41 +564,17 @@ mod tests {
     #[test]
     fn the_schedule_watches_the_validation() {
         // A training without a labelled pixel stays where it is: the loss never falls.
-        struct Silent;
-        impl Patches for Silent {
-            fn len(&self) -> usize {
-                1
-            }
-            fn size(&self) -> [usize; 2] {
-                [4, 4]
-            }
-            fn patch(&self, _: usize, _: Turn, grey: &mut [f32], labels: &mut [i16]) -> Result<()> {
-                grey.iter_mut().enumerate().for_each(|(i, v)| *v = i as f32);
-                labels.fill(-1);
-                Ok(())
-            }
-        }
+        let silent = Silent(1, (0..16).map(|i| i as f32).collect::<Vec<_>>().into());
         let (cpu, recipe) = (cpu(), Recipe { patience: Some(13), ..recipe(40) });
         let mut course = start(&recipe);
-        let ended = course.run(&recipe, &Silent, Some(&Silent), &cpu, |_, _| Ok(true)).unwrap();
+        let ended = course.run(&recipe, &silent, Some(&silent), &cpu, |_, _| Ok(true)).unwrap();
         // The first epoch is better than nothing, the next thirteen are not; the rate falls after eleven of them.
         assert_eq!((ended, course.epochs.len(), course.best()), (Ended::Stayed, 14, Some(0)));
         let rates: Vec<f64> = course.epochs.iter().map(|e| e.rate).collect();
         assert!(rates[..12].iter().all(|&r| r == 1e-2) && (rates[12] / 2e-3 - 1.0).abs() < 1e-12, "{rates:?}");
         assert_eq!(course.epochs[0].validation.as_ref().unwrap().iou, [None, None]);
-        struct Nothing;
-        impl Patches for Nothing {
-            fn len(&self) -> usize {
-                0
-            }
-            fn size(&self) -> [usize; 2] {
-                [4, 4]
-            }
-            fn patch(&self, _: usize, _: Turn, _: &mut [f32], _: &mut [i16]) -> Result<()> {
-                Ok(())
-            }
-        }
-        let error = start(&recipe).run(&recipe, &Nothing, None, &cpu, |_, _| Ok(true)).unwrap_err();
+        let nothing = Silent(0, Buffer::default());
+        let error = start(&recipe).run(&recipe, &nothing, None, &cpu, |_, _| Ok(true)).unwrap_err();
         assert!(error.to_string().contains("no patches"), "{error}");
     }
 

@@ -106,10 +106,7 @@ impl Trainer {
             tensors: self.network.parameters.len(),
         };
         steps.begin(&dial);
-        for ((to, s), &first) in r.images.iter_mut().zip(&leaves).zip(&firsts) {
-            let part = (leaves.len() > 1).then(|| image.samples(first..first + s.n));
-            steps.refill(to, part.as_ref().unwrap_or(image));
-        }
+        r.images.iter_mut().zip(&firsts).for_each(|(to, &first)| steps.refill(to, image, first));
         let stayed = r.places.len() == places.len() && r.places.iter().zip(&places).all(|(a, b)| Arc::ptr_eq(a, b));
         if stayed && r.recorded.as_ref().is_some_and(|recorded| recorded.start()) {
             let mut places = places.into_iter();

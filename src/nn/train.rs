@@ -139,7 +139,7 @@ impl Trainer {
         for first in (0..s.n).step_by(leaf) {
             let last = s.n.min(first + leaf);
             let labels = &labels[first * s.h * s.w..last * s.h * s.w];
-            let part = (leaf < s.n).then(|| image.samples(first..last));
+            let part = (leaf < s.n).then(|| kernels.samples(image, first..last));
             let (loss, moments) =
                 self.leaf(kernels, part.as_ref().unwrap_or(image), labels, o, Place { first, total })?;
             all.loss += loss.loss;

@@ -1,18 +1,7 @@
-//! Patches shifted, turned, stretched and disturbed, so that a network learns what stays the same.
+//! How far patches may be shifted, turned, stretched and disturbed, so that a network learns what stays the same; what
+//! happens to one then is [`crate::kernels::augment`].
 //!
-//! ```text
-//! flips      each by a coin of its own; `half-turn` exchanges rows and columns from both ends at once
-//! affine     source = M·(i − (H−1)/2, j − (W−1)/2, 1) + ((H−1)/2, (W−1)/2)      M = R(θ)·Sh·T·S, f64
-//!            R = [[c, −s], [s, c]], Sh = [[1, a], [b, 1]], T a shift in pixels, S = diag(s_i, s_j); all about the middle
-//!            image bilinear, 0 outside; labels nearest (halves to even), unlabelled outside
-//! blur       Gaussian of σ pixels, rows then columns, taps to ⌈3σ⌉, ends repeated
-//! intensity  gain·v + offset
-//! rings      profile of the distance r from a centre near or far: white noise of σ at whole r, linear between
-//! noise      white, normal, of σ
-//! clipped    to 0 … 1
-//! ```
-//!
-//! in this order. `authors` is what the authors' code does: half-turn with 0.5; θ within ±0.05π, shears within ±0.25, shifts
+//! `authors` is what the authors' code does: half-turn with 0.5; θ within ±0.05π, shears within ±0.25, shifts
 //! within ±0.2 of the sides, scales 1 ± 0.25, independent. Everything else is off there, single-axis flips too, and on
 //! only by name: `authors,noise=0.03,rings=0.02`.
 //!
@@ -22,13 +11,11 @@
 //! state, and start from it anew in every epoch. Batch b is loaded by process b mod W, so that numbers are f(seed,
 //! ⌊b/W⌋, place in the batch, what): W batches are disturbed alike, in all epochs. Theirs: 4 ranks of 32, W = 128.
 //!
-//! Source: MONAI's RandFlip, RandAffine (AffineGrid, Resample) as the authors call them. MONAI 1.6 made Sh a product of two
-//! shears, [[1, a], [b, 1 + ab]]; here it is what the authors had.
+//! Source: MONAI's RandFlip and RandAffine as the authors call them.
 
-use super::UNLABELLED;
 use crate::error::{Error, Result, nearest};
+use crate::kernels::augment::{Affine, Drawn};
 use crate::nn::fit::Turn;
-use crate::num::elementary::{cos_pi, exp, sin_pi};
 use crate::num::philox::Stream;
 
 const STREAM: u32 = 0x6175_6700;
@@ -161,6 +148,7 @@ impl Options {
             noise: self.noise * u(16),
             // Numbers of the pixels come from a seed that is drawn, too.
             pixels: u64::from(a) << 32 | u64::from(b),
+            clipped: true,
         }
     }
 }
@@ -174,193 +162,12 @@ fn unknown(name: &str) -> Error {
     ))
 }
 
-/// An affine map from output to input, about the middle.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Affine {
-    /// θ in units of π.
-    pub rotate: f64,
-    /// a, b.
-    pub shear: [f64; 2],
-    /// Parts of rows and columns.
-    pub translate: [f64; 2],
-    /// Of rows and columns; above 1 shrinks what is seen.
-    pub scale: [f64; 2],
-}
-
-/// What happens to one patch.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Drawn {
-    /// Both axes.
-    pub half_turn: bool,
-    /// Rows.
-    pub flip_rows: bool,
-    /// Columns.
-    pub flip_columns: bool,
-    /// Geometry.
-    pub affine: Affine,
-    /// Intensity.
-    pub gain: f64,
-    /// Intensity.
-    pub offset: f64,
-    /// σ.
-    pub blur: f64,
-    /// σ.
-    pub rings: f64,
-    /// Direction in units of π and distance in sides of the rings' centre.
-    pub centre: [f64; 2],
-    /// σ.
-    pub noise: f64,
-    /// Seed of rings and noise.
-    pub pixels: u64,
-}
-
-impl Affine {
-    /// Nothing.
-    pub const IDENTITY: Affine = Affine { rotate: 0.0, shear: [0.0; 2], translate: [0.0; 2], scale: [1.0; 2] };
-
-    /// M of a patch of `h` rows and `w` columns.
-    pub fn matrix(&self, h: usize, w: usize) -> [[f64; 3]; 2] {
-        let (s, c) = (sin_pi(self.rotate), cos_pi(self.rotate));
-        let [a, b] = self.shear;
-        // R·Sh.
-        let g = [[c - s * b, c * a - s], [s + c * b, s * a + c]];
-        let t = [self.translate[0] * h as f64, self.translate[1] * w as f64];
-        let row = |r: [f64; 2]| [r[0] * self.scale[0], r[1] * self.scale[1], r[0] * t[0] + r[1] * t[1]];
-        [row(g[0]), row(g[1])]
-    }
-}
-
-impl Drawn {
-    /// Disturbs a patch of `h` rows and `w` columns in place, all channels of its image alike but for the noise.
-    ///
-    /// # Panics
-    /// If image and labels are not of this size.
-    pub fn apply(&self, h: usize, w: usize, image: &mut Vec<f32>, labels: &mut Vec<u8>) {
-        let n = h * w;
-        assert!(image.len().is_multiple_of(n.max(1)) && labels.len() == n, "a patch of {h} x {w}");
-        let rows = self.half_turn != self.flip_rows;
-        let columns = self.half_turn != self.flip_columns;
-        if rows || columns {
-            let from = |i: usize| {
-                let (y, x) = (i / w, i % w);
-                (if rows { h - 1 - y } else { y }) * w + if columns { w - 1 - x } else { x }
-            };
-            *image = (0..image.len()).map(|i| image[i / n * n + from(i % n)]).collect();
-            *labels = (0..n).map(|i| labels[from(i)]).collect();
-        }
-        if self.affine != Affine::IDENTITY {
-            let m = self.affine.matrix(h, w);
-            let channels = image.chunks_exact(n).flat_map(|channel| warp(m, h, w, channel));
-            *image = channels.collect();
-            *labels = warp_labels(m, h, w, labels);
-        }
-        if self.blur > 0.0 {
-            image.chunks_exact_mut(n).for_each(|channel| blur(self.blur, h, w, channel));
-        }
-        if (self.gain, self.offset) != (1.0, 0.0) {
-            image.iter_mut().for_each(|v| *v = (self.gain * f64::from(*v) + self.offset) as f32);
-        }
-        if self.rings > 0.0 {
-            image.chunks_exact_mut(n).for_each(|channel| self.add_rings(h, w, channel));
-        }
-        if self.noise > 0.0 {
-            let stream = Stream::new(self.pixels, STREAM + 2);
-            for (i, pair) in image.chunks_mut(2).enumerate() {
-                let (a, b) = stream.normal_pair(i as u64);
-                pair.iter_mut().zip([a, b]).for_each(|(v, n)| *v += (self.noise * n) as f32);
-            }
-        }
-        image.iter_mut().for_each(|v| *v = v.clamp(0.0, 1.0));
-    }
-
-    fn add_rings(&self, h: usize, w: usize, image: &mut [f32]) {
-        let stream = Stream::new(self.pixels, STREAM + 1);
-        let far = self.centre[1] * h.max(w) as f64;
-        let (cy, cx) = (far * sin_pi(self.centre[0]) + h as f64 / 2.0, far * cos_pi(self.centre[0]) + w as f64 / 2.0);
-        let radius = |i: usize| {
-            let (y, x) = ((i / w) as f64 - cy, (i % w) as f64 - cx);
-            (y * y + x * x).sqrt()
-        };
-        let least = (0..h * w).map(radius).fold(f64::INFINITY, f64::min) as usize;
-        let most = (0..h * w).map(radius).fold(0.0, f64::max) as usize + 2;
-        let profile: Vec<f64> = (least..=most).map(|r| self.rings * stream.normal(r as u64)).collect();
-        for (i, v) in image.iter_mut().enumerate() {
-            let r = radius(i);
-            let (k, part) = (r as usize - least, r - r.floor());
-            *v += (profile[k] + part * (profile[k + 1] - profile[k])) as f32;
-        }
-    }
-}
-
-/// Where output `i` of `h` × `w` comes from by M: row and column.
-fn source(m: [[f64; 3]; 2], h: usize, w: usize, i: usize) -> (f64, f64) {
-    let (middle_y, middle_x) = ((h - 1) as f64 / 2.0, (w - 1) as f64 / 2.0);
-    let (y, x) = ((i / w) as f64 - middle_y, (i % w) as f64 - middle_x);
-    let along = |row: [f64; 3]| row[0] * y + row[1] * x + row[2];
-    (along(m[0]) + middle_y, along(m[1]) + middle_x)
-}
-
-fn inside(h: usize, w: usize, y: f64, x: f64) -> bool {
-    y >= 0.0 && x >= 0.0 && y < h as f64 && x < w as f64
-}
-
-/// An image through M.
-fn warp(m: [[f64; 3]; 2], h: usize, w: usize, image: &[f32]) -> Vec<f32> {
-    let at = |y: f64, x: f64| if inside(h, w, y, x) { f64::from(image[y as usize * w + x as usize]) } else { 0.0 };
-    let value = |i: usize| {
-        let (y, x) = source(m, h, w, i);
-        let (y0, x0) = (y.floor(), x.floor());
-        let (fy, fx) = (y - y0, x - x0);
-        let upper = (1.0 - fx) * at(y0, x0) + fx * at(y0, x0 + 1.0);
-        let lower = (1.0 - fx) * at(y0 + 1.0, x0) + fx * at(y0 + 1.0, x0 + 1.0);
-        ((1.0 - fy) * upper + fy * lower) as f32
-    };
-    (0..h * w).map(value).collect()
-}
-
-/// Labels through M.
-fn warp_labels(m: [[f64; 3]; 2], h: usize, w: usize, labels: &[u8]) -> Vec<u8> {
-    let label = |i: usize| {
-        let (y, x) = source(m, h, w, i);
-        let (y, x) = (y.round_ties_even(), x.round_ties_even());
-        if inside(h, w, y, x) { labels[y as usize * w + x as usize] } else { UNLABELLED }
-    };
-    (0..h * w).map(label).collect()
-}
-
-/// Gaussian of σ pixels.
-fn blur(sigma: f64, h: usize, w: usize, image: &mut [f32]) {
-    let reach = (3.0 * sigma).ceil() as usize;
-    let raw: Vec<f64> = (0..=2 * reach)
-        .map(|i| {
-            let d = i as f64 - reach as f64;
-            exp(-d * d / (2.0 * sigma * sigma))
-        })
-        .collect();
-    let sum = raw.iter().fold(0.0, |s, t| s + t);
-    let taps: Vec<f64> = raw.iter().map(|t| t / sum).collect();
-    for (lines, length, step, between) in [(h, w, 1, w), (w, h, w, 1)] {
-        let mut line = vec![0f64; length];
-        for start in (0..lines).map(|i| i * between) {
-            line.iter_mut().enumerate().for_each(|(i, v)| *v = f64::from(image[start + i * step]));
-            for i in 0..length {
-                let near = |t: usize| line[(i + t).saturating_sub(reach).min(length - 1)];
-                let v = taps.iter().enumerate().fold(0.0, |s, (t, tap)| s + tap * near(t));
-                image[start + i * step] = v as f32;
-            }
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use super::super::UNLABELLED;
     use super::*;
     use crate::exchange::npy::read_array;
     use std::path::Path;
-
-    fn nothing() -> Drawn {
-        Options::default().draw(1, 2, at(3))
-    }
 
     fn patch(h: usize, w: usize) -> (Vec<f32>, Vec<u8>) {
         (
@@ -370,14 +177,14 @@ mod tests {
     }
 
     fn applied(drawn: Drawn, h: usize, w: usize) -> (Vec<f32>, Vec<u8>) {
-        let (mut image, mut labels) = patch(h, w);
-        drawn.apply(h, w, &mut image, &mut labels);
-        (image, labels)
+        let (mut image, labels) = patch(h, w);
+        drawn.image(h, w, &mut image);
+        (image, drawn.labels(h, w, UNLABELLED, &labels))
     }
 
     #[test]
     fn nothing_changes_nothing_and_names_are_known() {
-        assert_eq!(applied(nothing(), 9, 12), patch(9, 12));
+        assert_eq!(applied(Options::default().draw(1, 2, at(3)), 9, 12), patch(9, 12));
         assert_eq!(Options::parse("none").unwrap(), Options::default());
         let options = Options::parse("authors,noise=0.03, flip-rows=0.5").unwrap();
         assert_eq!(options, Options { noise: 0.03, flip_rows: 0.5, ..Options::authors() });
@@ -412,21 +219,6 @@ mod tests {
         assert_ne!(draw(4, 0, 0, 6), one);
     }
 
-    #[test]
-    fn flips_exchange_what_their_names_say() {
-        let (image, labels) = patch(3, 4);
-        for (rows, columns, half) in
-            [(true, false, false), (false, true, false), (true, true, false), (false, false, true)]
-        {
-            let drawn = Drawn { flip_rows: rows, flip_columns: columns, half_turn: half, ..nothing() };
-            let (a, b) = applied(drawn, 3, 4);
-            for (y, x) in (0..3).flat_map(|y| (0..4).map(move |x| (y, x))) {
-                let from = (if rows || half { 2 - y } else { y }) * 4 + if columns || half { 3 - x } else { x };
-                assert_eq!((a[y * 4 + x], b[y * 4 + x]), (image[from], labels[from]));
-            }
-        }
-    }
-
     /// Rotation 0.12 rad, shears 0.2 and −0.1, shifts of 2.5 and −3.25 pixels, scales 1.2 and 0.85: testdata/segment/make.py.
     #[test]
     fn the_affine_map_is_monais() {
@@ -437,7 +229,7 @@ mod tests {
             translate: [2.5 / h as f64, -3.25 / w as f64],
             scale: [1.2, 0.85],
         };
-        let (image, labels) = applied(Drawn { affine, ..nothing() }, h, w);
+        let (image, labels) = applied(Drawn { affine, ..Drawn::NOTHING }, h, w);
         let golden = |name: &str| {
             let path =
                 Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata/segment").join(format!("affine.{name}.npy"));
@@ -449,66 +241,6 @@ mod tests {
         let want: Vec<u8> = golden("labels").iter().map(|&v| if v == 0.0 { UNLABELLED } else { v as u8 - 1 }).collect();
         assert_eq!(labels, want);
         assert!(labels.contains(&UNLABELLED) && labels.iter().any(|&l| l != UNLABELLED));
-    }
-
-    #[test]
-    fn whole_shifts_are_exact_and_leave_nothing_known_behind() {
-        let affine = Affine { translate: [1.0 / 3.0, -2.0 / 4.0], ..Affine::IDENTITY };
-        let ((image, labels), (a, b)) = (patch(3, 4), applied(Drawn { affine, ..nothing() }, 3, 4));
-        for (y, x) in (0..3).flat_map(|y| (0..4).map(move |x| (y, x))) {
-            let want = if y + 1 < 3 && x >= 2 {
-                (image[(y + 1) * 4 + x - 2], labels[(y + 1) * 4 + x - 2])
-            } else {
-                (0.0, UNLABELLED)
-            };
-            assert!((a[y * 4 + x] - want.0).abs() < 1e-6);
-            assert_eq!(b[y * 4 + x], want.1);
-        }
-    }
-
-    #[test]
-    fn intensity_blur_rings_and_noise_are_what_is_said() {
-        let (h, w) = (64, 64);
-        let flat = |drawn: Drawn| {
-            let (mut image, mut labels) = (vec![0.5f32; h * w], vec![1u8; h * w]);
-            drawn.apply(h, w, &mut image, &mut labels);
-            assert_eq!(labels, vec![1; h * w]);
-            image
-        };
-        let image = flat(Drawn { gain: 1.5, offset: -0.1, ..nothing() });
-        assert!(image.iter().all(|&v| (v - 0.65).abs() < 1e-6));
-        assert!(flat(Drawn { gain: 1.9, offset: 0.5, ..nothing() }).iter().all(|&v| v == 1.0), "clipped");
-        // Noise: mean and σ within five standard errors.
-        let image = flat(Drawn { noise: 0.05, pixels: 9, ..nothing() });
-        let n = image.len() as f64;
-        let mean = image.iter().map(|&v| f64::from(v)).sum::<f64>() / n;
-        let sigma = (image.iter().map(|&v| (f64::from(v) - mean).powi(2)).sum::<f64>() / n).sqrt();
-        assert!(
-            (mean - 0.5).abs() < 5.0 * 0.05 / n.sqrt() && (sigma - 0.05).abs() < 5.0 * 0.05 / (2.0 * n).sqrt(),
-            "{mean} {sigma}"
-        );
-        // A blur keeps a constant and the sum of a point, and spreads it by σ.
-        assert!(flat(Drawn { blur: 2.0, ..nothing() }).iter().all(|&v| (v - 0.5).abs() < 1e-6));
-        let mut point = vec![0f32; h * w];
-        point[32 * w + 32] = 1.0;
-        Drawn { blur: 2.0, ..nothing() }.apply(h, w, &mut point, &mut vec![0; h * w]);
-        let sum: f64 = point.iter().map(|&v| f64::from(v)).sum();
-        let spread: f64 = point.iter().enumerate().map(|(i, &v)| f64::from(v) * ((i % w) as f64 - 32.0).powi(2)).sum();
-        // Cut at 3 σ a Gaussian's variance is 0.973 of σ².
-        assert!((sum - 1.0).abs() < 1e-5 && (spread / 4.0 - 0.973).abs() < 0.02, "{sum} {spread}");
-        // Rings about the middle: the same at the same distance, different between.
-        let image = flat(Drawn { rings: 0.05, centre: [0.0, 0.0], pixels: 5, ..nothing() });
-        for (dy, dx) in [(3, 5), (10, 2), (20, 20)] {
-            let at = |y: i32, x: i32| image[((32 + y) * w as i32 + 32 + x) as usize];
-            assert!([at(-dy, dx), at(dy, -dx), at(-dy, -dx), at(dx, dy)].iter().all(|v| (v - at(dy, dx)).abs() < 1e-6));
-        }
-        let mut values: Vec<u32> = image.iter().map(|v| v.to_bits()).collect();
-        values.sort_unstable();
-        values.dedup();
-        assert!(values.len() > 200, "{}", values.len());
-        // Far away they are stripes, not nothing.
-        let image = flat(Drawn { rings: 0.05, centre: [0.5, 4.0], pixels: 5, ..nothing() });
-        assert!(image.iter().any(|&v| (v - 0.5).abs() > 0.02));
     }
 
     #[test]

@@ -7,23 +7,22 @@ use super::orient::Axes;
 use super::patches::{List, Patch};
 use super::predict::Grey;
 use crate::error::{Error, Result};
+use crate::kernels::augment::{Drawn, Seen};
+use crate::kernels::buffer::Buffer;
 use crate::kernels::cross_entropy;
 use crate::nn::fit::{Patches, Turn};
 use crate::os::check_interrupt;
 use crate::volume::{Dims, Source};
 
-/// One patch: its number in the list, grey values from 0 to 1 by channel, labels.
-struct Cut {
-    number: u32,
-    grey: Vec<f32>,
-    labels: Vec<u8>,
-}
-
 /// Patches of a list.
 pub struct Cuts {
     size: usize,
     channels: usize,
-    cuts: Vec<Cut>,
+    /// Numbers of the patches in their list.
+    numbers: Vec<u32>,
+    /// Grey values from 0 to 1, and labels.
+    grey: Buffer<f32>,
+    labels: Vec<i16>,
     disturbed: Option<(Options, u64)>,
 }
 
@@ -36,14 +35,9 @@ impl Cuts {
     /// Data: a scan of another shape than the list says, grey values that are not finite. Those of reading.
     pub fn of(list: &List, which: &[usize], scans: &[[&dyn Source; 2]], grey: Grey, context: usize) -> Result<Cuts> {
         let (size, channels) = (list.size, 2 * context + 1);
-        let mut cuts: Vec<Cut> = which
-            .iter()
-            .map(|&i| Cut {
-                number: i as u32,
-                grey: vec![0.0; channels * size * size],
-                labels: vec![UNLABELLED; size * size],
-            })
-            .collect();
+        let pixels = size * size;
+        let mut cut = vec![0f32; which.len() * channels * pixels];
+        let mut of_cut = vec![cross_entropy::UNLABELLED; which.len() * pixels];
         for (number, ([values, labels], scan)) in scans.iter().zip(&list.scans).enumerate() {
             let dims = values.dims();
             if [dims, labels.dims()] != [scan.dims; 2] {
@@ -79,7 +73,7 @@ impl Cuts {
                 values.read(z..z + 1, 0..dims.ny, &mut slice)?;
                 read_u8(*labels, z..z + 1, &mut classes)?;
                 for (at, c, [xs, ys, zs]) in touched {
-                    let (patch, cut) = (&list.patches[which[*at]], &mut cuts[*at]);
+                    let patch = &list.patches[which[*at]];
                     for (y, x) in ys.clone().flat_map(|y| xs.clone().map(move |x| (y, x))) {
                         let [row, column] = patch.plane.within([x - xs.start, y - ys.start, z - zs.start]);
                         let v = slice[y * dims.nx + x];
@@ -87,15 +81,17 @@ impl Cuts {
                             return Err(Error::data(format!("scan {}: {v} at x {x}, y {y}, z {z}", scan.name))
                                 .help("reconstruct without it, or label nothing there"));
                         }
-                        cut.grey[(c * size + row) * size + column] = grey.scale(v);
-                        if *c == context {
-                            cut.labels[row * size + column] = classes[y * dims.nx + x];
+                        cut[((at * channels + c) * size + row) * size + column] = grey.scale(v);
+                        let label = classes[y * dims.nx + x];
+                        if *c == context && label != UNLABELLED {
+                            of_cut[at * pixels + row * size + column] = i16::from(label);
                         }
                     }
                 }
             }
         }
-        Ok(Cuts { size, channels, cuts, disturbed: None })
+        let numbers = which.iter().map(|&i| i as u32).collect();
+        Ok(Cuts { size, channels, numbers, grey: cut.into(), labels: of_cut, disturbed: None })
     }
 
     /// The same, disturbed in every epoch.
@@ -107,8 +103,8 @@ impl Cuts {
     /// Labelled pixels of each class.
     pub fn labelled(&self, classes: usize) -> Vec<u64> {
         let mut counts = vec![0; classes];
-        for &label in self.cuts.iter().flat_map(|c| &c.labels) {
-            if let Some(count) = counts.get_mut(usize::from(label)) {
+        for &label in &self.labels {
+            if let Some(count) = usize::try_from(label).ok().and_then(|k| counts.get_mut(k)) {
                 *count += 1;
             }
         }
@@ -118,7 +114,7 @@ impl Cuts {
 
 impl Patches for Cuts {
     fn len(&self) -> usize {
-        self.cuts.len()
+        self.numbers.len()
     }
     fn size(&self) -> [usize; 2] {
         [self.size; 2]
@@ -126,22 +122,17 @@ impl Patches for Cuts {
     fn channels(&self) -> usize {
         self.channels
     }
-    fn patch(&self, i: usize, turn: Turn, grey: &mut [f32], labels: &mut [i16]) -> Result<()> {
-        let cut = &self.cuts[i];
-        let of = |label: &u8| if *label == UNLABELLED { cross_entropy::UNLABELLED } else { i16::from(*label) };
-        match self.disturbed {
-            None => {
-                grey.copy_from_slice(&cut.grey);
-                labels.iter_mut().zip(&cut.labels).for_each(|(to, from)| *to = of(from));
-            }
-            Some((options, seed)) => {
-                let (mut image, mut classes) = (cut.grey.clone(), cut.labels.clone());
-                options.draw(seed, cut.number, turn).apply(self.size, self.size, &mut image, &mut classes);
-                grey.copy_from_slice(&image);
-                labels.iter_mut().zip(&classes).for_each(|(to, from)| *to = of(from));
-            }
-        }
-        Ok(())
+    fn grey(&self) -> &Buffer<f32> {
+        &self.grey
+    }
+    fn seen(&self, i: usize, turn: Turn) -> Seen {
+        let drawn = self.disturbed.map_or(Drawn::NOTHING, |(options, seed)| options.draw(seed, self.numbers[i], turn));
+        Seen { patch: i, drawn }
+    }
+    fn labels(&self, seen: &Seen) -> Vec<i16> {
+        let pixels = self.size * self.size;
+        let own = &self.labels[seen.patch * pixels..][..pixels];
+        seen.drawn.labels(self.size, self.size, cross_entropy::UNLABELLED, own)
     }
 }
 
@@ -189,10 +180,15 @@ mod tests {
         let sources: Vec<[&dyn Source; 2]> = volumes.iter().map(|[g, l]| [g as &dyn Source, l]).collect();
         let grey = Grey { low: 0.0, high: 2000.0 };
         let cuts = Cuts::of(&list, &which, &sources, grey, 0).unwrap();
-        let (mut image, mut labels) = ([0.0; SIZE * SIZE], [0; SIZE * SIZE]);
+        let of = |cuts: &Cuts, at: usize, epoch: u32| {
+            let seen = cuts.seen(at, Turn { epoch, ..Turn::default() });
+            let mut image = cuts.grey()[seen.patch * SIZE * SIZE..][..SIZE * SIZE].to_vec();
+            seen.drawn.image(SIZE, SIZE, &mut image);
+            (image, cuts.labels(&seen))
+        };
         for (at, &i) in which.iter().enumerate() {
             let patch = &list.patches[i];
-            cuts.patch(at, Turn { epoch: 7, ..Turn::default() }, &mut image, &mut labels).unwrap();
+            let (image, labels) = of(&cuts, at, 7);
             for (row, column) in (0..SIZE).flat_map(|r| (0..SIZE).map(move |c| (r, c))) {
                 let [x, y, z] = patch.plane.place(patch.slice, patch.row + row, patch.column + column);
                 let place = (z * 5 + y) * 7 + x;
@@ -204,14 +200,10 @@ mod tests {
         assert!(cuts.labelled(5)[..3].iter().all(|&n| n > 0) && cuts.labelled(5)[3..] == [0, 0]);
         // Disturbed by epoch and by the number in the list, not by the place among those that were cut.
         let options = Options::parse("none,noise=0.1,flip-rows=0.5").unwrap();
-        let of = |which: &[usize], at: usize, epoch: u32| {
-            let cuts = Cuts::of(&list, which, &sources, grey, 0).unwrap().disturbed(options, 5);
-            let (mut image, mut labels) = ([0.0; SIZE * SIZE], [0; SIZE * SIZE]);
-            cuts.patch(at, Turn { epoch, ..Turn::default() }, &mut image, &mut labels).unwrap();
-            image
-        };
-        assert_eq!(of(&[3, 9], 1, 2), of(&[9], 0, 2));
-        assert_ne!(of(&[9], 0, 2), of(&[9], 0, 3));
+        let disturbed = |which: &[usize]| Cuts::of(&list, which, &sources, grey, 0).unwrap().disturbed(options, 5);
+        let (two, one) = (disturbed(&[3, 9]), disturbed(&[9]));
+        assert_eq!(of(&two, 1, 2), of(&one, 0, 2));
+        assert_ne!(of(&one, 0, 2), of(&one, 0, 3));
     }
 
     #[test]

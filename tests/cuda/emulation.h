@@ -259,6 +259,9 @@ inline void launch(const char *kernel, dim3 grid, dim3 block, size_t shared, Ord
 DEVICE void __syncthreads() { emulation::leave(emulation::At::Barrier); }
 
 DEVICE float fma32(float a, float b, float c) { return __builtin_fmaf(a, b, c); }
+DEVICE double fma64(double a, double b, double c) { return __builtin_fma(a, b, c); }
+DEVICE double floor64(double x) { return __builtin_floor(x); }
+DEVICE double nearest64(double x) { return __builtin_nearbyint(x); }
 DEVICE float sqrt32(float x) { return __builtin_sqrtf(x); }
 DEVICE double sqrt64(double x) { return __builtin_sqrt(x); }
 DEVICE u32 bits_of(float x) {

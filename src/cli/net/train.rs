@@ -9,7 +9,9 @@ use crate::cli::seg::read_text;
 use crate::cli::{Command, Context, values};
 use crate::error::{Error, Result};
 use crate::exchange::write_text;
-use crate::kernels::maps::{Maps, Shape};
+use crate::kernels::augment::{Drawn, Seen};
+use crate::kernels::buffer::Buffer;
+use crate::kernels::maps::Shape;
 use crate::nn::fit::{Course, Ended, Epoch, Event, Patches, Recipe, Turn};
 use crate::nn::network::Network;
 use crate::nn::schedule::Schedule;
@@ -87,30 +89,32 @@ pub const TRAINING: &[Opt] = &[
 ];
 
 /// Images and labels in memory.
-struct Stack(Vec<(Maps<f32>, Vec<i16>)>);
+struct Stack {
+    /// Of all images.
+    shape: Shape,
+    grey: Buffer<f32>,
+    labels: Vec<i16>,
+}
 
 impl Patches for Stack {
     fn len(&self) -> usize {
-        self.0.iter().map(|(image, _)| image.shape().n).sum()
+        self.shape.n
     }
     fn size(&self) -> [usize; 2] {
-        self.0.first().map_or([0, 0], |(image, _)| [image.shape().h, image.shape().w])
+        [self.shape.h, self.shape.w]
     }
     fn channels(&self) -> usize {
-        self.0.first().map_or(1, |(image, _)| image.shape().c)
+        self.shape.c
     }
-    fn patch(&self, mut i: usize, _: Turn, grey: &mut [f32], labels: &mut [i16]) -> Result<()> {
-        for (image, of_image) in &self.0 {
-            let s = image.shape();
-            if i < s.n {
-                let rows = (0..s.c).flat_map(|c| (0..s.h).map(move |y| (c, y)));
-                rows.zip(grey.chunks_exact_mut(s.w)).for_each(|((c, y), to)| to.copy_from_slice(image.row(i, c, y)));
-                labels.copy_from_slice(&of_image[i * s.h * s.w..][..s.h * s.w]);
-                return Ok(());
-            }
-            i -= s.n;
-        }
-        Ok(())
+    fn grey(&self) -> &Buffer<f32> {
+        &self.grey
+    }
+    fn seen(&self, patch: usize, _: Turn) -> Seen {
+        Seen { patch, drawn: Drawn::NOTHING }
+    }
+    fn labels(&self, seen: &Seen) -> Vec<i16> {
+        let pixels = self.shape.h * self.shape.w;
+        self.labels[seen.patch * pixels..][..pixels].to_vec()
     }
 }
 
@@ -128,12 +132,12 @@ impl Stack {
             return Err(Error::usage(what).help("give each file of images its file of labels"));
         }
         let unlabelled = s.parsed("unlabelled", int16)?;
-        let mut stack = Stack(Vec::new());
+        let (mut grey_values, mut all_labels, mut shape) = (Vec::new(), Vec::new(), None::<Shape>);
         for (image_path, label_path) in images.iter().map(Path::new).zip(of_images.iter().map(Path::new)) {
             let image = super::images(image_path, network.config.inputs)?;
             let s = image.shape();
             network.config.check_size(s.h, s.w).map_err(|e| e.at(image_path))?;
-            if let Some(first) = stack.0.first().map(|(first, _)| first.shape())
+            if let Some(first) = shape
                 && (first.h, first.w) != (s.h, s.w)
             {
                 let what = format!("images of {} x {}, those before are {} x {}", s.h, s.w, first.h, first.w);
@@ -155,12 +159,15 @@ impl Stack {
             let bytes: Vec<u8> = labels.iter().flat_map(|t| t.to_le_bytes()).collect();
             let grey: Vec<u8> = image.data().iter().flat_map(|v| v.to_le_bytes()).collect();
             let _ = writeln!(about, "{input} {} {}", Digest::of(&grey).hex(), Digest::of(&bytes).hex());
-            stack.0.push((image, labels));
+            shape = Some(Shape { n: s.n + shape.map_or(0, |first| first.n), ..s });
+            grey_values.extend(image.to_nchw());
+            all_labels.extend(labels);
         }
-        if stack.0.iter().all(|(_, labels)| labels.iter().all(|&t| t < 0)) {
+        if all_labels.iter().all(|&t| t < 0) {
             return Err(Error::data(format!("no pixel of --{labels} has a label")).help("see --unlabelled"));
         }
-        Ok(Some(stack))
+        let shape = shape.unwrap_or(Shape::new(0, 1, 0, 0));
+        Ok(Some(Stack { shape, grey: grey_values.into(), labels: all_labels }))
     }
 }
 

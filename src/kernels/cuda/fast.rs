@@ -27,6 +27,7 @@ use super::{Cuda, MOST_BLOCKS};
 use crate::error::{Error, Result};
 use crate::kernels::Kernels;
 use crate::kernels::adam::Adam;
+use crate::kernels::augment::Seen;
 use crate::kernels::batchnorm::{Activation, Backward, GradientSums, Moments};
 use crate::kernels::buffer::{Buffer, There};
 use crate::kernels::conv::{Add, Convolution};
@@ -38,6 +39,7 @@ use crate::kernels::weight_gradient::WeightGradient;
 use crate::num::lanes::{LANES, Lane};
 use std::any::Any;
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// A GPU that computes in fp16.
@@ -535,6 +537,12 @@ impl Kernels for Fast {
     }
     fn scale(&self, x: &mut Buffer<Lane>, factor: f32) {
         self.cuda.scale(x, factor);
+    }
+    fn disturb(&self, patches: &Buffer<f32>, seen: &[Seen], image: &mut Maps<f32>) {
+        self.cuda.batch(patches, seen, image);
+    }
+    fn samples(&self, image: &Maps<f32>, range: Range<usize>) -> Maps<f32> {
+        self.cuda.some_samples(image, range)
     }
     fn copies_beside(&self) -> bool {
         true

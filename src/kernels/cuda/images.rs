@@ -14,8 +14,9 @@ macro_rules! images {
 pub const KIND: &str = "PTX of compute capability 8.0, compiled by the driver";
 
 /// PTX by the file of `kernels` that it was made of.
-const IMAGES: [(&str, &str); 17] = images!(
+const IMAGES: [(&str, &str); 18] = images!(
     "adam",
+    "augment",
     "batchnorm",
     "conv",
     "cross_entropy",

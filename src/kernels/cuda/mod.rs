@@ -6,11 +6,12 @@
 //! | [`images`] | the kernels as the program carries them |
 //! | `arguments` | what kernels are given |
 //! | [`fast`] | the same on tensor cores, of fp16: near the definition |
+//! | `patches` | patches that stay, and batches of them |
 //! | `pixels` | maps of fast kernels |
 //! | `steps` | its training steps, which nobody looks at until they are done |
 //!
-//! Numbers stay on the device ([`super::buffer`]). What crosses the bus in a strict training step: images and labels to the
-//! device; moments, sums and losses, some numbers per channel or row, from it, and what is made of them for each channel
+//! Numbers stay on the device ([`super::buffer`]). What crosses the bus in a strict training step: what was drawn for its patches and labels
+//! to the device; moments, sums and losses, some numbers per channel or row, from it, and what is made of them for each channel
 //! (in f64, here) back. Parameters with one number per channel are stepped here, weights there. In a fast step all of that
 //! stays there, and losses alone come back.
 
@@ -18,10 +19,12 @@ mod arguments;
 pub mod driver;
 pub mod fast;
 pub mod images;
+mod patches;
 mod pixels;
 mod steps;
 
 use super::adam::{self, Adam};
+use super::augment::Seen;
 use super::batchnorm::{Activation, Backward, GradientSums, Moments};
 use super::buffer::{Buffer, There, View};
 use super::conv::{Add, Convolution};
@@ -35,6 +38,7 @@ use crate::num::lanes::{Isa, LANES, Lane};
 use arguments::{Activated, Chunks, Extent, Places, Source, Stencilled, Step, TAPS, Walk};
 use driver::{Address, Argument, Device, Memory, Plain};
 use std::any::Any;
+use std::ops::Range;
 use std::sync::Arc;
 
 /// A GPU.
@@ -457,6 +461,12 @@ impl Kernels for Cuda {
         }
         let count = x.len() * LANES;
         self.each("scale", count, &[&self.changed(x), &factor, &(count as i64)]);
+    }
+    fn disturb(&self, patches: &Buffer<f32>, seen: &[Seen], image: &mut Maps<f32>) {
+        self.batch(patches, seen, image);
+    }
+    fn samples(&self, image: &Maps<f32>, range: Range<usize>) -> Maps<f32> {
+        self.some_samples(image, range)
     }
     fn copies_beside(&self) -> bool {
         true

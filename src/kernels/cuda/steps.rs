@@ -229,12 +229,8 @@ impl Steps for Fast {
         there.iter().filter_map(|there| self.cuda.own(there)).for_each(Memory::changes);
         there
     }
-    fn refill(&self, to: &mut Maps<f32>, from: &Maps<f32>) {
-        let own = to.buffer().on_device().cloned();
-        match own.as_ref().and_then(|there| self.cuda.own::<f32>(there)) {
-            Some(memory) if memory.count() == from.data().len() => self.device().write(memory, from.data()),
-            _ => to.buffer_mut().only_there(Arc::new(self.device().upload(from.data()))),
-        }
+    fn refill(&self, to: &mut Maps<f32>, from: &Maps<f32>, first: usize) {
+        self.cuda.copy_samples(from, first, to);
     }
     fn loss(&self, leaf: usize, counts: bool, logits: &Maps<Lane>, dx: &mut Maps<Lane>) {
         let Some(now) = self.dialled() else {

@@ -1,0 +1,143 @@
+//! Patches that the device keeps, and batches of them (`kernels/augment.cu`).
+
+use super::arguments::Extent;
+use super::driver::{Address, Argument, Memory, Plain};
+use super::{Cuda, MOST_BLOCKS, THREADS};
+use crate::kernels::augment::{Affine, Drawn, Rings, Seen, taps};
+use crate::kernels::buffer::Buffer;
+use crate::kernels::maps::{Maps, Shape};
+use std::ops::Range;
+use std::sync::Arc;
+
+/// Patches are kept where they take no more than one part of so many of the memory that is free.
+const PART: u64 = 4;
+
+/// `Disturbed` of kernels/augment.cu.
+#[derive(Clone, Copy)]
+#[repr(C)]
+struct Disturbed {
+    m: [[f64; 3]; 2],
+    gain: f64,
+    offset: f64,
+    centre: [f64; 2],
+    noise: f64,
+    patch: i64,
+    key: [u32; 2],
+    flips: [i32; 2],
+    warped: i32,
+    clipped: i32,
+    reach: i32,
+    taps: i32,
+    profile: i32,
+    least: i32,
+}
+
+impl Plain for Disturbed {
+    const FAILED: Disturbed = Disturbed {
+        m: [[f64::NAN; 3]; 2],
+        gain: f64::NAN,
+        offset: f64::NAN,
+        centre: [f64::NAN; 2],
+        noise: f64::NAN,
+        patch: 0,
+        key: [0; 2],
+        flips: [0; 2],
+        warped: 0,
+        clipped: 0,
+        reach: 0,
+        taps: 0,
+        profile: -1,
+        least: 0,
+    };
+}
+
+impl Disturbed {
+    /// What happens to the patch at a place; taps and profiles go behind those in the table.
+    fn new(drawn: &Drawn, patch: usize, h: usize, w: usize, table: &mut Vec<f64>) -> Disturbed {
+        let mut put = |numbers: &[f64]| {
+            table.extend_from_slice(numbers);
+            (table.len() - numbers.len()) as i32
+        };
+        let blur = if drawn.blur > 0.0 { taps(drawn.blur) } else { Vec::new() };
+        let of_blur = put(&blur);
+        let rings = (drawn.rings > 0.0).then(|| Rings::new(drawn, h, w));
+        Disturbed {
+            m: drawn.affine.matrix(h, w),
+            gain: drawn.gain,
+            offset: drawn.offset,
+            centre: rings.as_ref().map_or([0.0; 2], |r| r.centre),
+            noise: drawn.noise,
+            patch: patch as i64,
+            key: [drawn.pixels as u32, (drawn.pixels >> 32) as u32],
+            flips: drawn.flips().map(i32::from),
+            warped: i32::from(drawn.affine != Affine::IDENTITY),
+            clipped: i32::from(drawn.clipped),
+            reach: (blur.len() / 2) as i32,
+            taps: of_blur,
+            profile: rings.as_ref().map_or(-1, |r| put(&r.profile)),
+            least: rings.as_ref().map_or(0, |r| r.least as i32),
+        }
+    }
+}
+
+impl Cuda {
+    /// Patches on the device, and where those that are seen are among them: all, once and for all, or where there is no room
+    /// these.
+    fn kept(&self, patches: &Buffer<f32>, seen: &[Seen], size: usize) -> (Address, Vec<usize>, Option<Memory<f32>>) {
+        let bytes = (patches.len() * size_of::<f32>()) as u64;
+        let there = patches.on_device().is_some_and(|there| self.own(there).is_some());
+        if there || self.device().free_memory().is_ok_and(|free| bytes <= free / PART) {
+            return (self.at(patches), seen.iter().map(|seen| seen.patch).collect(), None);
+        }
+        let some: Vec<f32> = seen.iter().flat_map(|s| &patches[s.patch * size..][..size]).copied().collect();
+        let memory = self.device().upload(&some);
+        (memory.at(0), (0..seen.len()).collect(), Some(memory))
+    }
+    /// A batch; see [`crate::kernels::augment::disturb`].
+    pub(super) fn batch(&self, patches: &Buffer<f32>, seen: &[Seen], image: &mut Maps<f32>) {
+        let (d, s) = (self.device(), image.shape());
+        let (planes, pixels) = (s.n * s.c, s.h * s.w);
+        let (from, places, some) = self.kept(patches, seen, s.c * pixels);
+        let mut table = vec![0.0];
+        let each = seen.iter().zip(places);
+        let all: Vec<Disturbed> =
+            each.map(|(seen, at)| Disturbed::new(&seen.drawn, at, s.h, s.w, &mut table)).collect();
+        let (there, table) = (d.upload(&all), d.upload(&table));
+        let (all_at, table_at, extent) = (there.at(0), table.at(0), Extent::from(s));
+        let grid = |count: usize| [count.div_ceil(THREADS) as u32, planes.min(MOST_BLOCKS) as u32];
+        let launch = |kernel, count, arguments: &[&dyn Argument]| {
+            d.launch(kernel, grid(count), THREADS as u32, arguments);
+        };
+        let mut between = [d.memory::<f32>(planes * pixels), d.memory::<f32>(planes * pixels)];
+        launch("augment_place", pixels, &[&from, &all_at, &extent, &between[0].at(0)]);
+        if all.iter().any(|d| d.reach > 0) {
+            for columns in [0, 1] {
+                let [a, b] = [0, 1].map(|k| between[k].at(0));
+                launch("augment_blur", pixels, &[&a, &all_at, &table_at, &extent, &columns, &b]);
+                between.swap(0, 1);
+            }
+        }
+        let (to, _) = self.output(image.buffer_mut());
+        launch("augment_finish", s.plane(), &[&between[0].at(0), &all_at, &table_at, &extent, &to]);
+        drop(some);
+    }
+    /// Some samples of an image, where it is on the device in another's memory there.
+    pub(super) fn copy_samples(&self, image: &Maps<f32>, first: usize, to: &mut Maps<f32>) {
+        let of_sample = image.shape().c * image.shape().plane();
+        let from = Address(self.at(image.buffer()).0 + (first * of_sample * size_of::<f32>()) as u64);
+        let count = to.shape().n * of_sample;
+        let (to, _) = self.output(to.buffer_mut());
+        let grid = [count.div_ceil(THREADS).clamp(1, MOST_BLOCKS) as u32, 1];
+        self.device().launch("augment_copy", grid, THREADS as u32, &[&from, &(count as i64), &to]);
+    }
+    /// Some samples of an image, on the device where it is there.
+    pub(super) fn some_samples(&self, image: &Maps<f32>, range: Range<usize>) -> Maps<f32> {
+        let own = |there: &Arc<_>| self.own::<f32>(there).is_some();
+        if image.buffer().is_here() || !image.buffer().on_device().is_some_and(own) {
+            return image.samples(range);
+        }
+        let mut to = Maps::zeros(Shape { n: range.len(), ..image.shape() });
+        self.copy_samples(image, range.start, &mut to);
+        to
+    }
+}

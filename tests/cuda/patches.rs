@@ -1,0 +1,164 @@
+//! Batches that a device makes of patches that it keeps: the definition, to the bit; trainings on them.
+
+use super::device::{cuda, numbers};
+use super::fast::fast;
+use tomolith::kernels::augment::{Affine, Drawn, Seen};
+use tomolith::kernels::buffer::Buffer;
+use tomolith::kernels::cuda::Cuda;
+use tomolith::kernels::maps::{Maps, Shape};
+use tomolith::kernels::{Cpu, Kernels, Reference, Twin};
+use tomolith::nn::config::Config;
+use tomolith::nn::fit::{Course, Ended, Patches, Recipe, Turn};
+use tomolith::nn::network::Network;
+use tomolith::nn::schedule::Schedule;
+use tomolith::nn::train::Options;
+use tomolith::num::lanes::Isa;
+
+/// All that may happen, and each by itself.
+fn drawn() -> Vec<Drawn> {
+    let none = Drawn::NOTHING;
+    let affine = Affine { rotate: 0.04, shear: [0.2, -0.1], translate: [0.1, -0.15], scale: [1.2, 0.85] };
+    let far = Affine { translate: [1.5, 0.0], ..Affine::IDENTITY };
+    let pixels = 7 << 40 | 5;
+    vec![
+        none,
+        Drawn { flip_rows: true, ..none },
+        Drawn { flip_columns: true, clipped: true, ..none },
+        Drawn { half_turn: true, flip_rows: true, ..none },
+        Drawn { affine, flip_rows: true, ..none },
+        Drawn { affine: far, ..none },
+        Drawn { blur: 0.3, ..none },
+        Drawn { blur: 5.0, ..none },
+        Drawn { gain: 1.25, offset: -0.1, ..none },
+        Drawn { rings: 0.1, centre: [0.3, 0.2], pixels, ..none },
+        Drawn { rings: 0.1, centre: [1.8, 3.9], pixels, ..none },
+        Drawn { noise: 0.2, pixels, ..none },
+        Drawn {
+            half_turn: true,
+            affine,
+            gain: 0.9,
+            offset: 0.2,
+            blur: 1.1,
+            rings: 0.05,
+            centre: [1.1, 1.0],
+            noise: 0.1,
+            pixels: pixels + 1,
+            clipped: true,
+            ..none
+        },
+    ]
+}
+
+#[test]
+#[ignore = "needs a device or the mock driver: run by tests/cuda.rs"]
+fn device_batches_are_their_definition() {
+    let twin = Twin::new(Reference, cuda());
+    for (c, h, w) in [(1, 16, 16), (3, 13, 22), (2, 1, 9), (1, 7, 1)] {
+        let mut grey = numbers(4 * c * h * w, 41);
+        // Zeros keep their signs.
+        grey.iter_mut().step_by(5).for_each(|v| *v = -0.0);
+        let (patches, drawn) = (Buffer::from(grey), drawn());
+        let seen: Vec<Seen> =
+            drawn.into_iter().enumerate().map(|(i, drawn)| Seen { patch: i * 7 % 4, drawn }).collect();
+        // Together, and each by itself: a batch without a blur takes another way.
+        for batch in std::iter::once(&seen[..]).chain(seen.chunks(1)) {
+            let mut image = Maps::zeros(Shape::new(batch.len(), c, h, w));
+            image.fill_by(|_, _, _, _| f32::NAN);
+            twin.disturb(&patches, batch, &mut image);
+            twin.check().unwrap();
+            assert_eq!(twin.record().difference, None, "{c} x {h} x {w}: {batch:?}");
+        }
+    }
+    assert!(twin.record().numbers > 0);
+    // Parts of an image that is there, and of one that is here.
+    let (cuda, s) = (cuda(), Shape::new(4, 2, 5, 6));
+    let patches = Buffer::from(numbers(s.len(), 42));
+    let seen: Vec<Seen> = (0..4).map(|patch| Seen { patch, drawn: Drawn::NOTHING }).collect();
+    let mut image = Maps::zeros(s);
+    cuda.disturb(&patches, &seen, &mut image);
+    let before = cuda.device().traffic().received;
+    let part = cuda.samples(&image, 1..3);
+    cuda.check().unwrap();
+    assert_eq!(cuda.device().traffic().received, before, "nothing is looked at");
+    let expected = Maps::<f32>::from_nchw(s, &patches).samples(1..3);
+    assert!(part == expected && cuda.samples(&image.clone(), 1..3) == expected);
+}
+
+/// Patches of noise with labels, disturbed; and many that nobody sees, 4 MB together.
+struct Noise {
+    grey: Buffer<f32>,
+    labels: Vec<i16>,
+}
+
+const SIZE: usize = 8;
+const COUNT: usize = 9;
+const CLASSES: usize = 3;
+
+impl Noise {
+    fn new() -> Noise {
+        let mut grey = numbers(COUNT * SIZE * SIZE, 43);
+        let labels = grey.iter().map(|v| ((v.abs() * 3.0) as i16).min(CLASSES as i16) - 1).collect();
+        grey.resize(1_000_000, f32::NAN);
+        Noise { grey: grey.into(), labels }
+    }
+}
+
+impl Patches for Noise {
+    fn len(&self) -> usize {
+        COUNT
+    }
+    fn size(&self) -> [usize; 2] {
+        [SIZE; 2]
+    }
+    fn grey(&self) -> &Buffer<f32> {
+        &self.grey
+    }
+    fn seen(&self, patch: usize, turn: Turn) -> Seen {
+        let all = drawn();
+        Seen { patch, drawn: all[(patch + 3 * turn.epoch as usize + turn.place as usize) % all.len()] }
+    }
+    fn labels(&self, seen: &Seen) -> Vec<i16> {
+        seen.drawn.labels(SIZE, SIZE, -1, &self.labels[seen.patch * SIZE * SIZE..][..SIZE * SIZE])
+    }
+}
+
+/// Three epochs; the weights' bits, and bytes sent in the last epoch.
+fn trained<K: Kernels>(kernels: &K, sent: impl Fn() -> u64) -> (Vec<u32>, u64) {
+    let options = Options { rate: 1e-3, dropout: 0.2, seed: 3, class_weights: vec![1.0; CLASSES], leaf: Some(2) };
+    let recipe = Recipe { epochs: 3, batch: 4, options, schedule: Schedule::Constant, patience: None };
+    let (patches, config) = (Noise::new(), Config::monai(&[8, 20], CLASSES));
+    let mut course = Course::new(Network::new(config, 1), &recipe);
+    let mut before = Vec::new();
+    let ended = course.run(&recipe, &patches, Some(&patches), kernels, |course, _| {
+        if course.epochs.len() == 2 {
+            before.push(sent());
+        }
+        Ok(true)
+    });
+    assert_eq!(ended.unwrap(), Ended::Done);
+    let numbers = course.trainer.network.parameters.iter().flat_map(|p| p.values.to_vec());
+    let bits = numbers.flat_map(|l| l.0).map(f32::to_bits).collect();
+    (bits, sent() - before[0])
+}
+
+/// The same weights whoever makes the batches, and where patches have room on a device they cross the bus once.
+#[test]
+#[ignore = "needs a device or the mock driver: run by tests/cuda.rs"]
+fn device_trainings_on_kept_patches_are_those_of_the_cpu() {
+    let of = |cuda: &Cuda| {
+        let device = cuda.device().clone();
+        trained(cuda, || device.traffic().sent)
+    };
+    let cpu = trained(&Cpu { isa: Isa::detect() }, || 0).0;
+    let (bits, sent) = of(&cuda());
+    assert!(bits == cpu, "other weights");
+    println!("an epoch sends {sent} bytes");
+    // Fast: recorded or not.
+    let (recorded, plain) = (fast(), fast().recording(false));
+    let [a, b] = [&recorded, &plain].map(|fast| {
+        let device = fast.device().clone();
+        trained(fast, || device.traffic().sent)
+    });
+    assert!(a.0 == b.0 && a.0 != cpu, "other weights");
+    println!("a fast epoch sends {} bytes", a.1);
+}
