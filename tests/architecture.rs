@@ -3,6 +3,7 @@
 //! Every check is a function from a source text to its violations, and each has a test below that plants a violation
 //! and a harmless look-alike.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -373,6 +374,21 @@ fn files_are_short() {
     let all = files(&["src", "tests", "benches", "kernels"]);
     assert!(all.len() > 20, "the folders were not found");
     none(all.iter().flat_map(file_length));
+}
+
+/// The commands' device passes on every kernel: what it left out, a trait's default would compute on the CPU.
+#[test]
+fn the_commands_device_passes_every_kernel_on() {
+    let names = |file: &str, from: &str| -> BTreeSet<String> {
+        let text = fs::read_to_string(root().join(file)).unwrap();
+        let block = text.split(from).nth(1).unwrap_or_else(|| panic!("{file} has no {from}"));
+        let block = block.split("\n}\n").next().unwrap();
+        let lines = block.lines().filter_map(|line| line.strip_prefix("    fn "));
+        lines.filter_map(|line| line.split(['(', '<']).next()).map(str::to_string).collect()
+    };
+    let kernels = names("src/kernels/mod.rs", "pub trait Kernels");
+    assert!(kernels.len() > 25, "{kernels:?}");
+    assert_eq!(names("src/cli/device.rs", "impl Kernels for Device"), kernels);
 }
 
 #[test]

@@ -88,7 +88,7 @@ mod emulated {
 
     /// Tests of all strict kernels but of the large tiles.
     const STRICT: [&str; 5] =
-        ["device_passes", "device_convolutions_are", "device_memory", "device_batches", "device_trainings_and"];
+        ["device_passes", "device_convolutions_are", "device_memory", "device_batches", "device_trainings"];
 
     /// Every kernel, in all orders of threads: as its definition, to the bit.
     #[test]

@@ -6,7 +6,7 @@ mod common;
 #[path = "cuda/mock.rs"]
 mod mock;
 
-use common::{Scratch, expect, json, stderr, stdout, tomolith};
+use common::{Scratch, expect, json, npy_of, stderr, stdout, tomolith};
 use std::process::Output;
 use tomolith::exchange::npy::{read_array, write_array};
 use tomolith::num::philox::Stream;
@@ -84,6 +84,43 @@ fn a_volume_is_segmented_alike_and_its_record_says_on_what() {
     assert_eq!(device.need_str("compute_capability").unwrap(), "8.0");
     assert!(device.need_str("name").unwrap().contains("emulation"));
     assert_eq!(device.need_str("image_sha256").unwrap().len(), 64);
+}
+
+/// Patches are disturbed on the device, seed after seed, with the bits of the CPU.
+#[test]
+fn trainings_on_disturbed_patches_are_those_of_the_cpu() {
+    let folder = folder("cuda-seg-train");
+    let stream = Stream::new(5, 1);
+    let grey: Vec<f32> = (0..6 * 32 * 32).map(|i| stream.uniform_f32(i)).collect();
+    write_array(&folder.0.join("grey.npy"), &[6, 32, 32], &grey, false).unwrap();
+    let labels: Vec<u8> = grey.iter().map(|v| (v * 3.0) as u8).collect();
+    std::fs::write(folder.0.join("drawn.npy"), npy_of("|u1", &[6, 32, 32], &labels)).unwrap();
+    let classes = ["a", "b", "c"].iter().enumerate().map(|(i, n)| format!("[[class]]\nid = {i}\nname = \"{n}\"\n"));
+    folder.write("three.toml", classes.collect::<String>());
+    said(&folder, "labels import -q drawn.npy --map from-0 --classes three.toml --like grey.npy -o labels");
+    let patches = "seg patches -q a:s=labels.mhd --planes xy --slices :: --size 16 --step 16 --classes three.toml";
+    said(&folder, &format!("{patches} -o patches.json"));
+    let train = "seg train -q --patches patches.json s=grey.npy,labels.mhd --grey 0,1 --classes three.toml --context 1 \
+                 --augment authors,flip-rows=0.5,gain=0.1,offset=0.05,blur=1,rings=0.05,noise=0.05 --channels 8,12 \
+                 --epochs 2 --batch 5 --seeds 1,2";
+    for device in ["cpu", "cuda"] {
+        said(&folder, &format!("{train} --device {device} -o {device}"));
+    }
+    let file = |name: &str| std::fs::read(folder.0.join(name)).unwrap();
+    for seed in ["seed_1", "seed_2"] {
+        for name in ["best.safetensors", "epochs.csv"] {
+            let [cpu, cuda] = ["cpu", "cuda"].map(|device| file(&format!("{device}/{seed}/{name}")));
+            assert!(cpu == cuda, "{seed}/{name}");
+        }
+    }
+    assert!(file("cpu/seed_1/best.safetensors") != file("cpu/seed_2/best.safetensors"));
+    said(&folder, &format!("{train} --device cuda --fast -o fast"));
+    // It is the device that makes the batches.
+    for kernel in ["augment_place", "augment_blur", "augment_finish"] {
+        let words = format!("{train} --device cuda -o without_{kernel}");
+        let done = emulated(&folder, &words, &[("EMULATION_HIDE", kernel)]);
+        expect(&done, 69, &[&format!("looking for the kernel {kernel}")], kernel);
+    }
 }
 
 /// Whether this machine's CPU multiplies bf16.

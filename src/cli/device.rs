@@ -6,6 +6,7 @@ use super::options::{Opt, Takes};
 use crate::error::{Error, Result};
 use crate::json::Json;
 use crate::kernels::adam::Adam;
+use crate::kernels::augment::Seen;
 use crate::kernels::batchnorm::{Activation, Backward, GradientSums, Moments};
 use crate::kernels::buffer::Buffer;
 use crate::kernels::conv::Convolution;
@@ -18,6 +19,7 @@ use crate::kernels::step::{ByParameters, Given, Normalised, Steps};
 use crate::kernels::weight_gradient::WeightGradient;
 use crate::kernels::{Cpu, Kernels};
 use crate::num::lanes::Lane;
+use std::ops::Range;
 use std::time::Instant;
 
 /// The option of every command that runs a network.
@@ -146,14 +148,29 @@ impl Device {
     /// # Errors
     /// [`Fault::Device`](crate::error::Fault::Device) where the device fails.
     pub fn time<R>(&self, work: impl FnOnce() -> R) -> Result<(R, f64)> {
+        let (done, laps) = self.laps(|lap| {
+            let done = work();
+            lap();
+            done
+        })?;
+        Ok((done, laps.iter().sum()))
+    }
+    /// The same, and the seconds from each call of what `work` is given to the next.
+    ///
+    /// # Errors
+    /// As [`Device::time`].
+    pub fn laps<R>(&self, work: impl FnOnce(&mut dyn FnMut()) -> R) -> Result<(R, Vec<f64>)> {
         #[cfg(feature = "cuda")]
         if let Some(gpu) = self.gpu() {
-            let (done, ms) = gpu.time(work)?;
-            return Ok((done, f64::from(ms) / 1e3));
+            let (done, ms) = gpu.laps(work)?;
+            return Ok((done, ms.into_iter().map(|ms| f64::from(ms) / 1e3).collect()));
         }
-        let start = Instant::now();
-        let done = work();
-        Ok((done, start.elapsed().as_secs_f64()))
+        let (mut last, mut laps) = (Instant::now(), Vec::new());
+        let done = work(&mut || {
+            laps.push(last.elapsed().as_secs_f64());
+            last = Instant::now();
+        });
+        Ok((done, laps))
     }
     /// Refuses to time an emulation.
     pub fn check_real(&self) -> Result<()> {
@@ -264,6 +281,12 @@ impl Kernels for Device {
     }
     fn clear(&self, x: &mut Buffer<Lane>) {
         on!(self, k => k.clear(x));
+    }
+    fn disturb(&self, patches: &Buffer<f32>, seen: &[Seen], image: &mut Maps<f32>) {
+        on!(self, k => k.disturb(patches, seen, image));
+    }
+    fn samples(&self, image: &Maps<f32>, range: Range<usize>) -> Maps<f32> {
+        on!(self, k => k.samples(image, range))
     }
     fn copies_beside(&self) -> bool {
         on!(self, k => k.copies_beside())

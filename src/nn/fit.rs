@@ -234,7 +234,7 @@ impl Course {
     /// be written and taken up again at each of these points.
     ///
     /// # Errors
-    /// As [`Trainer::step`], what patches say, and what `go_on` says; the course is that of the last step.
+    /// As [`Trainer::step`], and what `go_on` says; the course is that of the last step.
     pub fn run<K: Kernels>(
         &mut self,
         recipe: &Recipe,

@@ -274,7 +274,8 @@ fn convolution(
 }
 
 impl What {
-    fn reads(&self) -> Vec<Value> {
+    /// The values that it takes.
+    pub fn reads(&self) -> Vec<Value> {
         match self {
             What::Convolution { from, add, .. } => from.iter().chain(add).copied().collect(),
             What::Activation { from, add, .. } => [Some(*from), *add].into_iter().flatten().collect(),

@@ -238,6 +238,8 @@ fn device_memory_is_used_again_and_what_is_not_finite_is_found() {
 
     let (answer, ms) = cuda.device().time(|| 42).unwrap();
     assert!(answer == 42 && ms >= 0.0);
+    let laps = |lap: &mut dyn FnMut()| (0..3).for_each(|_| lap());
+    assert_eq!(cuda.device().laps(laps).unwrap().1.len(), 3);
 
     for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY, 1e38] {
         let mut x = vec![Lane([0.5; 16]); 96];

@@ -12,13 +12,13 @@ use crate::nn::infer::What;
 use crate::nn::network::Network;
 use crate::nn::train::{Options, Trainer};
 use crate::os::check_interrupt;
-use std::time::Instant;
 
 /// The command.
 pub const COMMAND: Command = Command {
     path: &["net", "bench"],
     about: "Time the network, layer by layer",
-    details: "Inference of a batch, several times: the median, and for each layer its least time and GFLOP/s. Then training \
+    details: "Inference of a batch, several times: the median, and for each layer its least time, GFLOP/s, and the bytes \
+              that it reads and writes at least. Then training \
               steps without and with dropout. Numbers of the digest are the same for any threads and instruction set.",
     examples: "  tomolith net bench --threads 1\n  tomolith net bench --size 512 --batch 4 --repeat 10 --train",
     groups: &[(
@@ -90,24 +90,13 @@ fn run(c: &Context) -> Result<()> {
     let mut digest = String::new();
     for _ in 0..=repeat {
         check_interrupt()?;
-        let mut last = Instant::now();
-        let seen = |call: usize| {
-            // A device computes behind our back: a layer's time is its own only if it is waited for. What fails is told
-            // below.
-            let _ = device.check();
-            least[call] = least[call].min(last.elapsed().as_secs_f64());
-            last = Instant::now();
-        };
-        let (mut logits, mut time) = device.time(|| ready.run(&device, c.isa, &image, seen))?;
-        if !device.is_cpu() {
-            // Once more without waiting: the next kernel is started while one computes.
-            ready.give(logits);
-            (logits, time) = device.time(|| ready.run(&device, c.isa, &image, |_| ()))?;
-        }
-        times.push(time);
+        let (logits, laps) = device.laps(|lap| ready.run(&device, c.isa, &image, |_| lap()))?;
+        least.iter_mut().zip(&laps).for_each(|(least, lap)| *least = least.min(*lap));
+        times.push(laps.iter().sum());
         digest = super::lanes_digest(logits.data().iter()).hex();
         ready.give(logits);
     }
+    let (shapes, number) = (network.shapes(shape), if fast { 2 } else { 4 });
     for (call, least) in ready.calls().iter().zip(&least) {
         let (name, flop) = match &call.what {
             What::Convolution { filter, .. } => {
@@ -118,7 +107,21 @@ fn run(c: &Context) -> Result<()> {
             What::MaxPool { .. } => ("max-pool".to_string(), 0.0),
         };
         let short = name.replace("submodule", "s").replace("1.s.", "^");
-        c.out.line(format!("{short:36} {:8.3} ms {:7.1} GFLOP/s", 1e3 * least, flop / least / 1e9))?;
+        // What is read and written once, at least; image and logits have 32 bits.
+        let bytes = |v: usize| shapes[v].len() * if v == 0 || v + 1 == shapes.len() { 4 } else { number };
+        let moved: usize = call.what.reads().into_iter().chain([call.to]).map(bytes).sum();
+        let weights = match &call.what {
+            What::Convolution { filter, .. } => {
+                network.parameters[*filter].kind.torch().iter().product::<usize>() * number
+            }
+            _ => 0,
+        };
+        let megabytes = (moved + weights) as f64 / 1e6;
+        c.out.line(format!(
+            "{short:36} {:8.3} ms {:7.1} GFLOP/s {megabytes:8.2} MB",
+            1e3 * least,
+            flop / least / 1e9
+        ))?;
     }
     let time = median(&times[1..]);
     c.out.line(format!("inference {time:.4} s, {:.1} GFLOP/s", total / time))?;

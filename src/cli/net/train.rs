@@ -156,9 +156,9 @@ impl Stack {
                     .help("give --classes, or --unlabelled for the label of pixels without one")
                     .at(label_path));
             }
-            let bytes: Vec<u8> = labels.iter().flat_map(|t| t.to_le_bytes()).collect();
-            let grey: Vec<u8> = image.data().iter().flat_map(|v| v.to_le_bytes()).collect();
-            let _ = writeln!(about, "{input} {} {}", Digest::of(&grey).hex(), Digest::of(&bytes).hex());
+            let of_image = Digest::of(&image.data().iter().flat_map(|v| v.to_le_bytes()).collect::<Vec<u8>>());
+            let of_labels = Digest::of(&labels.iter().flat_map(|t| t.to_le_bytes()).collect::<Vec<u8>>());
+            let _ = writeln!(about, "{input} {} {}", of_image.hex(), of_labels.hex());
             shape = Some(Shape { n: s.n + shape.map_or(0, |first| first.n), ..s });
             grey_values.extend(image.to_nchw());
             all_labels.extend(labels);
@@ -277,7 +277,8 @@ fn run(c: &Context) -> Result<()> {
     let validation = Stack::open(s, "validation-input", "validation-labels", &network, &mut about)?;
     let (folder, resume) = (s.required_path("output")?, s.is_on("resume")?);
     let validation = validation.as_ref().map(|v| v as &dyn Patches);
-    train(c, &folder, resume, network, &recipe, &training, validation, &about, &BTreeMap::new()).map(|_| ())
+    let device = Device::open_to_train(c, s.is_on("fast")?)?;
+    train(c, &device, &folder, resume, network, &recipe, &training, validation, &about, &BTreeMap::new()).map(|_| ())
 }
 
 /// The epoch that is kept: of least loss, greatest accuracy, or the last.
@@ -305,6 +306,7 @@ fn seconds(text: &str) -> Result<f64> {
 /// epoch that was kept.
 pub fn train(
     c: &Context,
+    device: &Device,
     folder: &Path,
     resume: bool,
     network: Network,
@@ -329,9 +331,7 @@ pub fn train(
     if validation.is_none() && recipe.schedule != Schedule::Cosine {
         c.talk.warn("nothing validates: the schedule watches the training loss, which falls also when nothing general is learnt");
     }
-    // Before anything is written: a device that is not there leaves no folder.
     let fast = s.is_on("fast")?;
-    let device = Device::open_to_train(c, fast)?;
     let (mut metadata, mut about) = (metadata.clone(), about.to_string());
     if fast {
         metadata.extend([("arithmetic".into(), "fp16".into()), ("device".into(), device.model())]);
@@ -395,7 +395,7 @@ pub fn train(
         }
         Ok(!interrupted() && limit.is_none_or(|limit| start.elapsed().as_secs_f64() < limit))
     };
-    let ended = course.run(recipe, training, validation, &device, event);
+    let ended = course.run(recipe, training, validation, device, event);
     progress.finish();
     device.tell(c);
     if silent {

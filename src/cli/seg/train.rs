@@ -1,6 +1,7 @@
 //! `tomolith seg train`: the network on patches of labelled volumes.
 
 use super::{digest_of, read_text};
+use crate::cli::device::Device;
 use crate::cli::labels::classes;
 use crate::cli::net::train::{TRAINING, begin, recipe, train};
 use crate::cli::net::{BEGIN, CHANNELS, FOLDER, RESUME, SEED, VARIANT};
@@ -8,6 +9,7 @@ use crate::cli::options::{Opt, Takes};
 use crate::cli::{Command, Context, values};
 use crate::error::{Error, Result};
 use crate::exchange::{open_stack, write_text};
+use crate::kernels::augment::NOISE_KIND;
 use crate::nn::fit::{Epoch, Patches};
 use crate::provenance::Digest;
 use crate::segment::augment::Options;
@@ -168,6 +170,10 @@ fn run(c: &Context) -> Result<()> {
         grey.high,
         augment.to_text()
     );
+    if augment.noise > 0.0 {
+        // Another one before: what was begun with it cannot go on.
+        let _ = writeln!(about, "noise {NOISE_KIND}");
+    }
     let sources: Vec<[&dyn Source; 2]> =
         volumes.iter().map(|(values, ledger)| [values.as_ref(), &ledger.labels as &dyn Source]).collect();
     let of = |fold: Fold| -> Result<Cuts> {
@@ -186,10 +192,12 @@ fn run(c: &Context) -> Result<()> {
         [("grey_low", grey.low.to_string()), ("grey_high", grey.high.to_string()), ("classes", names.join(","))];
     let metadata = metadata.map(|(k, v)| (k.to_string(), v)).into();
     let (folder, resume) = (s.required_path("output")?, s.is_on("resume")?);
+    // Of all seeds: what a GPU keeps of the patches stays.
+    let device = Device::open_to_train(c, s.is_on("fast")?)?;
     let Some(seeds) = seeds else {
         let (recipe, how) = recipe(s, &network, seed)?;
         let training = training.disturbed(augment, seed);
-        return train(c, &folder, resume, network, &recipe, &training, validation, &(how + &about), &metadata)
+        return train(c, &device, &folder, resume, network, &recipe, &training, validation, &(how + &about), &metadata)
             .map(|_| ());
     };
     let (mut training, mut table) = (training, String::new());
@@ -201,7 +209,8 @@ fn run(c: &Context) -> Result<()> {
         // A seed that was not begun is begun.
         let resume = resume && folder.join("last.safetensors").exists();
         c.talk.note(format!("seed {seed}"));
-        let kept = train(c, &folder, resume, network, &recipe, &training, validation, &(how + &about), &metadata)?;
+        let kept =
+            train(c, &device, &folder, resume, network, &recipe, &training, validation, &(how + &about), &metadata)?;
         if let Some(epoch) = kept {
             let _ = writeln!(
                 table,

@@ -206,7 +206,7 @@ impl Device {
         self.0.attempt(|_, _| Err(error));
         Address::NONE
     }
-    /// Bytes that are free on the device, what nobody uses included.
+    /// Bytes of the device that are free for everybody: what nobody uses here is not among them.
     ///
     /// # Errors
     /// As the driver says.
@@ -215,9 +215,9 @@ impl Device {
         let (mut free, mut total) = (0, 0);
         // SAFETY: writes two numbers.
         check(unsafe { sys::cuMemGetInfo_v2(&mut free, &mut total) }, "asking for free memory")?;
-        let kept: usize = self.0.state().free.iter().map(|(bytes, list)| bytes * list.len()).sum();
-        Ok((free + kept) as u64)
+        Ok(free as u64)
     }
+
     /// Memory for `len` numbers, which are anything.
     pub fn memory<T: Plain>(&self, len: usize) -> Memory<T> {
         let bytes = (len * size_of::<T>()).max(1).next_multiple_of(ALIGNMENT);
@@ -247,12 +247,17 @@ impl Device {
     }
     /// Numbers copied to where others were, of which there are no fewer.
     pub fn write<T: Plain>(&self, memory: &Memory<T>, numbers: &[T]) {
+        // Piece by piece: what is under way is kept here, too.
+        let piece = MOST_STAGED / size_of::<T>();
+        numbers.chunks(piece).enumerate().for_each(|(i, part)| self.write_at(memory, i * piece, part));
+    }
+    fn write_at<T: Plain>(&self, memory: &Memory<T>, first: usize, numbers: &[T]) {
         let bytes = size_of_val(numbers);
         self.0.attempt(|shared, state| {
             if bytes == 0 {
                 return Ok(());
             }
-            if numbers.len() > memory.len || state.recording.is_some() {
+            if first + numbers.len() > memory.len || state.recording.is_some() {
                 return Err(Error::bug("a copy to the device that is too long, or in a recording"));
             }
             state.traffic.sent += bytes as u64;
@@ -260,7 +265,7 @@ impl Device {
                 shared.wait(state)?;
             }
             let kept = numbers.to_vec();
-            let (to, from) = (memory.at, kept.as_ptr().cast());
+            let (to, from) = (memory.at(first).0, kept.as_ptr().cast());
             // The vector moves, its numbers do not.
             state.staged.push(Box::new(kept));
             state.staged_bytes += bytes;

@@ -40,6 +40,7 @@ use driver::{Address, Argument, Device, Memory, Plain};
 use std::any::Any;
 use std::ops::Range;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU32;
 
 /// A GPU.
 #[derive(Clone)]
@@ -47,6 +48,8 @@ pub struct Cuda {
     device: Device,
     /// Steps what has one number per channel.
     isa: Isa,
+    /// Batches of patches that were sent.
+    sent: Arc<AtomicU32>,
 }
 
 impl<P: Pixel + Plain> There<P> for Memory<P> {
@@ -79,7 +82,7 @@ impl Cuda {
     /// # Errors
     /// [`Fault::Device`](crate::error::Fault::Device), as [`Device::open`].
     pub fn open(ordinal: usize, isa: Isa) -> Result<Cuda> {
-        Ok(Cuda { device: Device::open(ordinal)?, isa })
+        Ok(Cuda { device: Device::open(ordinal)?, isa, sent: Arc::default() })
     }
     /// The device.
     pub fn device(&self) -> &Device {

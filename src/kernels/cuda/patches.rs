@@ -3,14 +3,18 @@
 use super::arguments::Extent;
 use super::driver::{Address, Argument, Memory, Plain};
 use super::{Cuda, MOST_BLOCKS, THREADS};
+use crate::error::Error;
 use crate::kernels::augment::{Affine, Drawn, Rings, Seen, taps};
 use crate::kernels::buffer::Buffer;
 use crate::kernels::maps::{Maps, Shape};
 use std::ops::Range;
 use std::sync::Arc;
+use std::sync::atomic::Ordering::SeqCst;
 
-/// Patches are kept where they take no more than one part of so many of the memory that is free.
+/// Patches are kept where they take no more than one part of so many of the memory that is free beside what training steps
+/// have asked for: after so many batches, which are sent.
 const PART: u64 = 4;
+const SENT: u32 = 3;
 
 /// `Disturbed` of kernels/augment.cu.
 #[derive(Clone, Copy)]
@@ -85,8 +89,12 @@ impl Cuda {
     /// these.
     fn kept(&self, patches: &Buffer<f32>, seen: &[Seen], size: usize) -> (Address, Vec<usize>, Option<Memory<f32>>) {
         let bytes = (patches.len() * size_of::<f32>()) as u64;
-        let there = patches.on_device().is_some_and(|there| self.own(there).is_some());
-        if there || self.device().free_memory().is_ok_and(|free| bytes <= free / PART) {
+        let room = || {
+            let sent = self.sent.fetch_update(SeqCst, SeqCst, |sent| Some(sent.saturating_add(1)));
+            sent.is_ok_and(|sent| sent >= SENT) && self.device().free_memory().is_ok_and(|free| bytes <= free / PART)
+        };
+        // What another device has stays there.
+        if patches.on_device().map_or_else(room, |there| self.own(there).is_some()) {
             return (self.at(patches), seen.iter().map(|seen| seen.patch).collect(), None);
         }
         let some: Vec<f32> = seen.iter().flat_map(|s| &patches[s.patch * size..][..size]).copied().collect();
@@ -97,6 +105,11 @@ impl Cuda {
     pub(super) fn batch(&self, patches: &Buffer<f32>, seen: &[Seen], image: &mut Maps<f32>) {
         let (d, s) = (self.device(), image.shape());
         let (planes, pixels) = (s.n * s.c, s.h * s.w);
+        let count = patches.len() / (s.c * pixels).max(1);
+        if seen.len() != s.n || seen.iter().any(|seen| seen.patch >= count) {
+            d.fail(Error::bug("a batch of patches that are not there"));
+            return;
+        }
         let (from, places, some) = self.kept(patches, seen, s.c * pixels);
         let mut table = vec![0.0];
         let each = seen.iter().zip(places);

@@ -114,17 +114,34 @@ impl Device {
     /// # Errors
     /// As [`Device::check`].
     pub fn time<R>(&self, work: impl FnOnce() -> R) -> Result<(R, f32)> {
-        self.0.enter()?;
-        let (first, last) = (self.0.event(0)?, self.0.event(0)?);
-        self.0.mark(first, self.0.stream)?;
-        let done = work();
-        self.0.enter()?;
-        self.0.mark(last, self.0.stream)?;
+        let (done, laps) = self.laps(|lap| {
+            let done = work();
+            lap();
+            done
+        })?;
+        Ok((done, laps[0]))
+    }
+    /// The same, and the milliseconds from each call of what `work` is given to the next: nobody waits between them.
+    ///
+    /// # Errors
+    /// As [`Device::check`].
+    pub fn laps<R>(&self, work: impl FnOnce(&mut dyn FnMut()) -> R) -> Result<(R, Vec<f32>)> {
+        let mark = || -> Result<usize> {
+            self.0.enter()?;
+            let event = self.0.event(0)?;
+            self.0.mark(event, self.0.stream).map(|()| event)
+        };
+        let mut marks = vec![mark()];
+        let done = work(&mut || marks.push(mark()));
+        let marks: Vec<usize> = marks.into_iter().collect::<Result<_>>()?;
         self.check()?;
-        let mut ms = 0.0;
-        // SAFETY: both were recorded, and the stream has passed them.
-        let code = unsafe { sys::cuEventElapsedTime(&mut ms, first as sys::CUevent, last as sys::CUevent) };
-        check(code, "timing").map(|()| (done, ms))
+        let between = |pair: &[usize]| {
+            let mut ms = 0.0;
+            // SAFETY: both were recorded, and the stream has passed them.
+            let code = unsafe { sys::cuEventElapsedTime(&mut ms, pair[0] as sys::CUevent, pair[1] as sys::CUevent) };
+            check(code, "timing").map(|()| ms)
+        };
+        Ok((done, marks.windows(2).map(between).collect::<Result<_>>()?))
     }
 }
 
