@@ -90,32 +90,54 @@ mod emulated {
     const STRICT: [&str; 5] =
         ["device_passes", "device_convolutions_are", "device_memory", "device_batches", "device_trainings"];
 
+    /// A new file for the names of the kernels that tests start.
+    fn launched(name: &str) -> String {
+        let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("launched-{name}"));
+        std::fs::write(&path, "").unwrap();
+        path.to_str().unwrap().to_string()
+    }
+    fn is_fast(file: &str) -> bool {
+        file.starts_with("fast_") || file == "step"
+    }
+    /// All kernels of some files were started.
+    fn every_kernel(log: &str, of: impl Fn(&str) -> bool) {
+        let started = std::fs::read_to_string(log).unwrap();
+        let entries: Vec<mock::Entry> = mock::entries().into_iter().filter(|e| of(&e.file)).collect();
+        let missing: Vec<&str> =
+            entries.iter().map(|e| &e.name[..]).filter(|name| !started.lines().any(|line| line == *name)).collect();
+        assert!(entries.len() > 10 && missing.is_empty(), "never started: {missing:?}");
+    }
+
     /// Every kernel, in all orders of threads: as its definition, to the bit.
     #[test]
     fn strict_kernels_are_their_definitions() {
         let driver = mock::driver(false);
+        let log = launched("strict");
         for order in ["0", "1", "2"] {
             for test in STRICT {
-                passes(test, &driver, &[("EMULATION_ORDER", order)]);
+                passes(test, &driver, &[("EMULATION_ORDER", order), ("EMULATION_LAUNCHED", &log)]);
             }
         }
-        passes("device_convolutions_in_large_tiles", &driver, &[("EMULATION_ORDER", "2")]);
+        passes("device_convolutions_in_large", &driver, &[("EMULATION_ORDER", "2"), ("EMULATION_LAUNCHED", &log)]);
+        every_kernel(&log, |file| !is_fast(file));
     }
 
     /// Every fast kernel within its bound, in all orders of threads; networks whole.
     #[test]
     fn fast_kernels_are_within_their_bounds() {
         let driver = mock::driver(false);
+        let log = launched("fast");
         for test in ["fast_convolutions_are", "fast_networks_are", "fast_steps_are"] {
-            passes(test, &driver, &[("EMULATION_ORDER", "2")]);
+            passes(test, &driver, &[("EMULATION_ORDER", "2"), ("EMULATION_LAUNCHED", &log)]);
         }
         let digests = ["0", "1", "2"].map(|order| {
             let said = ["fast_passes", "fast_logits", "fast_trainings", "fast_recordings"]
-                .map(|test| passes(test, &driver, &[("EMULATION_ORDER", order)]));
+                .map(|test| passes(test, &driver, &[("EMULATION_ORDER", order), ("EMULATION_LAUNCHED", &log)]));
             said.concat().lines().filter(|l| l.starts_with("digest ")).map(str::to_string).collect::<Vec<_>>()
         });
         assert!(digests[0].len() >= 8, "{digests:?}");
         assert!(digests.iter().all(|d| *d == digests[0]), "other bits in other orders of threads: {digests:?}");
+        every_kernel(&log, is_fast);
     }
 
     /// The same once more where what lies outside an allocation is found; the small ones, because it is slow.

@@ -115,11 +115,11 @@ impl Device {
         #[cfg(not(feature = "cuda"))]
         let _ = c;
     }
-    /// Its model: what is fast has the same bits on one model alone.
+    /// Its model and the image of its kernels: what is fast has the same bits on one model alone, and of one image.
     pub fn model(&self) -> String {
         #[cfg(feature = "cuda")]
         if let Some(gpu) = self.gpu() {
-            return gpu.found().name.clone();
+            return format!("{}, kernels {}", gpu.found().name, cuda::images::digest().hex());
         }
         "cpu".into()
     }

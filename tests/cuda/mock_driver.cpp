@@ -19,6 +19,7 @@
 //   EMULATION_FAIL=NAME:N      the N-th call of an entry point fails with "unknown error"
 //   EMULATION_HIDE=KERNEL      the kernel is in no module
 //   EMULATION_ORDER=0|1|2      threads run forward, backward, shuffled
+//   EMULATION_LAUNCHED=FILE    names of the kernels that were started are appended to it
 //   EMULATION_EAGER=1          streams that copy work as early as they may
 //   EMULATION_FORGET=NAME:N    the N-th call of cuStreamWaitEvent or cuEventSynchronize does nothing
 #include "device.cuh"
@@ -26,6 +27,7 @@
 #include <deque>
 #include <map>
 #include <memory>
+#include <set>
 #include <string>
 #include <tuple>
 #include <utility>
@@ -437,6 +439,12 @@ ENTRY_POINT(cuLaunchKernel, Handle function, unsigned gx, unsigned gy, unsigned 
     const Kernel &k = *(Kernel *)function;
     const u64 threads = u64(bx) * by * bz;
     if (!gx || !gy || !gz || !threads || threads > u64(k.threads) || gy > 65535 || gz > 65535) return INVALID_VALUE;
+    static std::set<std::string> launched;
+    const std::string log = text("EMULATION_LAUNCHED", "");
+    if (!log.empty() && launched.insert(k.name).second) {
+        std::FILE *file = std::fopen(log.c_str(), "a");
+        if (!file || std::fprintf(file, "%s\n", k.name.c_str()) < 0 || std::fclose(file)) return UNKNOWN;
+    }
     Stream &s = stream_of(stream);
     auto work = k.prepare(arguments, dim3(gx, gy, gz), dim3(bx, by, bz), shared);
     if (s.spoilt) return CAPTURE_INVALIDATED;

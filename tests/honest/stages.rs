@@ -372,8 +372,8 @@ pub(crate) fn leak(s: &Setting, place: &Place, scans: &[Scan], lists: &Lists, ta
     let text = std::fs::read_to_string(place.at("leak/run/epochs.csv")).unwrap();
     let rows: Vec<Vec<f64>> =
         text.lines().skip(1).map(|l| l.split(',').map(|v| v.parse().unwrap_or(f64::NAN)).collect()).collect();
-    let best = rows.iter().min_by(|a, b| a[5].total_cmp(&b[5])).unwrap();
-    let iou = best[7..].iter().map(|&v| Some(v).filter(|v| v.is_finite())).collect();
+    // Of the epoch that was kept.
+    let iou = rows.last().unwrap()[7..].iter().map(|&v| Some(v).filter(|v| v.is_finite())).collect();
     table.numbers("split by patch, as it reports itself", iou, None);
     predict(s, place, of(scans, Role::Test), "leak/run", "leak/seg", "");
     let row = "split by patch, on cells never seen";

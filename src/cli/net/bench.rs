@@ -5,7 +5,6 @@ use crate::cli::device::{DEVICE, Device, GRAPHS};
 use crate::cli::options::{Opt, Takes};
 use crate::cli::{Command, Context, values};
 use crate::error::Result;
-use crate::kernels::Kernels;
 use crate::kernels::maps::Shape;
 use crate::nn::fast::Ready;
 use crate::nn::infer::What;
