@@ -93,6 +93,9 @@ definitions! {
     "swelling.inner" "geometry" "um" "5b" "gap less that of the first scan";
     "swelling.outer" "geometry" "um" "5b" "outer less that of the first scan";
     "displacement" "geometry" "um" "5b" "mean movement of the outer face since the first scan, towards the stripping side";
+    "registration.shift" "registration" "voxel" "" "how registration moved the middle of a body, along an axis";
+    "registration.turn" "registration" "deg" "" "how it turned it: the rotation vector about an axis";
+    "registration.residual" "registration" "voxel" "" "root mean square of the shifts that it left at the blocks of a body";
     "roughness.sa" "roughness" "um" "" "Sa of ISO 25178-2, less the best plane";
     "roughness.sq" "roughness" "um" "" "Sq";
     "roughness.skew" "roughness" "1" "" "Ssk";

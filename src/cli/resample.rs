@@ -17,6 +17,7 @@ use crate::register::Rigid;
 use crate::register::block::point_variances;
 use crate::register::interpolate::Interpolation;
 use crate::register::resample::{Grid, Plan, resample};
+use crate::units::{Degree, Radian};
 use crate::volume::manifest::{Job, Manifest};
 use crate::volume::reader::{Reader, with_suffix};
 use crate::volume::writer::Writer;
@@ -115,12 +116,41 @@ fn square<const N: usize>(from: &Json, key: &str) -> Result<Matrix<N>> {
 }
 
 /// Standard deviation by which the depth (y) of a volume that was registered is uncertain, voxels: root mean square over
-/// the corners of each body's region; of several bodies the largest.
+/// the corners of each body's region; of several bodies the largest. And how each moved.
 ///
 /// # Errors
 /// What reading says; data: no transform of `register`, or a covariance that is none.
-pub fn depth_sigma(path: &Path) -> Result<f64> {
-    depth_sigma_of(&read_json(path)?)
+pub fn depth_sigma(path: &Path) -> Result<(f64, Vec<Moved>)> {
+    let json = read_json(path)?;
+    Ok((depth_sigma_of(&json)?, moved(&json)?))
+}
+
+/// How a body moved, and what registration left of it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Moved {
+    /// Its name.
+    pub body: String,
+    /// Of the middle of its region, along x, y, z: voxels and their standard errors.
+    pub shift: [[f64; 2]; 3],
+    /// The rotation vector: degrees and their standard errors.
+    pub turn: [[f64; 2]; 3],
+    /// Root mean square over its blocks, voxels, where it was written.
+    pub residual: Option<f64>,
+}
+
+fn moved(json: &Json) -> Result<Vec<Moved>> {
+    let one = |body: &Json| -> Result<Moved> {
+        let (motion, covariance) = (motion_of(body)?, square::<6>(body, "covariance_rad_voxels")?);
+        let sigma = |i: usize| covariance[i][i].max(0.0).sqrt();
+        let (turn, degrees) = (motion.rotation_vector(), |v: f64| Degree::from(Radian(v)).0);
+        Ok(Moved {
+            body: body.get("name").and_then(Json::as_str).unwrap_or("body").to_string(),
+            shift: std::array::from_fn(|i| [motion.translation[i], sigma(3 + i)]),
+            turn: std::array::from_fn(|i| [degrees(turn[i]), degrees(sigma(i))]),
+            residual: body.get("residual_rms_voxels").and_then(Json::as_f64),
+        })
+    };
+    json.need_arr("bodies")?.iter().map(one).collect()
 }
 
 fn depth_sigma_of(json: &Json) -> Result<f64> {
@@ -253,6 +283,15 @@ mod tests {
             ("region", region),
         ]);
         Json::obj([("bodies", Json::Arr(vec![body]))])
+    }
+
+    #[test]
+    fn what_moved_is_read_with_its_errors() {
+        let found = moved(&at_rest([4.0, 3.0, 10.0], [1e-4, 0.0, 4e-4, 0.25, 0.0, 1.0])).unwrap();
+        let [one] = &found[..] else { panic!("{found:?}") };
+        assert_eq!((one.shift, one.residual, &one.body[..]), ([[0.0, 0.5], [0.0, 0.0], [0.0, 1.0]], None, "body"));
+        let expected = [0.01f64, 0.0, 0.02].map(f64::to_degrees);
+        assert!(one.turn.iter().zip(expected).all(|([turn, sigma], e)| *turn == 0.0 && (sigma - e).abs() < 1e-12));
     }
 
     #[test]

@@ -33,8 +33,8 @@ pub const VERSIONS: [(&str, u32); 8] = [
     ("seg predict", 1),
     ("seg after", 1),
     ("series", 1),
-    ("analyze", 3),
-    ("report", 4),
+    ("analyze", 4),
+    ("report", 5),
 ];
 
 /// Version of a stage.

@@ -73,12 +73,16 @@ pub const CURVES: &[Curves] = &[
     curves("grades", "Dendrites by how they hang on an electrode", &["grade.volume"], "µm³"),
     curves("dead", "Lithium that hangs on nothing", &["dead.volume", "dead.persistent"], "µm³"),
     curves("dendrites", "Number of dendrites", &["dendrites"], "dendrites"),
+    curves("tracks", "Dendrites that lie on one of the scan before", &["dendrite.matched"], "part of the dendrites"),
     curves("heights", "Height of dendrites", &["dendrite.height"], "µm"),
     curves("local-thickness", "Local thickness", &["local_thickness.mean", "local_thickness.p95"], "µm"),
     curves("roughness", "Roughness of the inner faces", &["roughness.sa", "roughness.sq"], "µm"),
     curves("current", "Apparent local current density", &["current.mean"], "mA/cm²"),
     curves("porosity", "Apparent porosity, if all charge were in the layer", &["apparent_porosity"], "part"),
     curves("solid", "Dense lithium from grey values", &["solid.thickness", "solid.total"], "µm"),
+    curves("registration", "Motion of the bodies that registration took away", &["registration.shift"], "voxels"),
+    curves("registration-turn", "Rotation that registration took away", &["registration.turn"], "degrees"),
+    curves("registration-residual", "What registration left at the blocks", &["registration.residual"], "voxels, rms"),
 ];
 
 const fn maps(id: &'static str, title: &'static str, kind: &'static str, unit: &'static str) -> Maps {

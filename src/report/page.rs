@@ -52,6 +52,10 @@ const HEADLINES: &[&str] = &[
     "swelling.inner",
     "dendrites",
     "change_correlation",
+    "rate.end_points",
+    "rate.fitted",
+    "knee.at",
+    "decay.time",
 ];
 const STYLE: &str = "body{font:15px/1.45 system-ui,sans-serif;margin:2em auto;max-width:72em;padding:0 1em;color:#222}\
 h1{font-size:1.6em}h2{margin-top:2em;border-bottom:1px solid #ccc}h3{margin:1.2em 0 .3em;font-size:1.05em}\

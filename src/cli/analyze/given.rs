@@ -4,7 +4,7 @@ use crate::analysis::confusion::Counts;
 use crate::analysis::evaluated::{Evaluated, FEWEST};
 use crate::analysis::quantity::SCHEMA as RESULTS;
 use crate::cli::Context;
-use crate::cli::resample::depth_sigma;
+use crate::cli::resample::{Moved, depth_sigma};
 use crate::error::{Error, Result};
 use crate::exchange;
 use crate::json::{Json, MAX_TEXT};
@@ -42,6 +42,8 @@ pub struct GivenScan {
     pub minutes: Option<f64>,
     /// Standard deviation of its depth, voxels.
     pub sigma: Option<f64>,
+    /// What registration says of its bodies.
+    pub moved: Vec<Moved>,
 }
 
 /// A series as it is given.
@@ -131,6 +133,7 @@ impl Given {
                     start: Some(step.need_f64("scan_start_scanner_s")?),
                     minutes: Some(step.need_f64("current_minutes")?),
                     sigma: None,
+                    moved: Vec::new(),
                 });
             }
             let names = json.need_arr("classes")?.iter().map(|c| Ok(c.need_str("name")?.to_string()));
@@ -156,6 +159,7 @@ impl Given {
             let own = rules.own();
             let (mut scans, mut inputs) = (Vec::new(), vec![input.clone()]);
             for (i, item) in rules.all("scan").iter().enumerate() {
+                let mut moved = Vec::new();
                 scans.push(GivenScan {
                     labels: folder.join(item.need_text("labels")?),
                     grey: item.text("grey")?.map(|g| folder.join(g)),
@@ -169,11 +173,13 @@ impl Given {
                         (sigma, None) => sigma,
                         (None, Some(name)) => {
                             let path = folder.join(name);
-                            let sigma = depth_sigma(&path).map_err(|e| e.at(&path))?;
+                            let sigma;
+                            (sigma, moved) = depth_sigma(&path).map_err(|e| e.at(&path))?;
                             inputs.push(InputFile::of("transform", &path)?);
                             Some(sigma)
                         }
                     },
+                    moved,
                 });
             }
             if scans.is_empty() {
@@ -250,6 +256,7 @@ impl Given {
             start: None,
             minutes: None,
             sigma: None,
+            moved: Vec::new(),
         };
         Ok(Given { scans: found.into_iter().map(scan).collect(), ..Given::default() })
     }
@@ -394,6 +401,7 @@ fn numbered(paths: Vec<PathBuf>) -> Vec<GivenScan> {
         start: None,
         minutes: None,
         sigma: None,
+        moved: Vec::new(),
     };
     paths.into_iter().enumerate().map(scan).collect()
 }

@@ -135,7 +135,7 @@ pub const COMMAND: Command = Command {
 };
 
 /// Version of the stage in manifests.
-pub const VERSION: u32 = 3;
+pub const VERSION: u32 = 4;
 
 /// `x=A:B,y=A:B`: what is not named is whole.
 pub(super) fn region(text: &str, whole: &Region) -> Result<Region> {
@@ -286,6 +286,7 @@ fn run(c: &Context) -> Result<()> {
         results.notes.push(UNEVALUATED.into());
     }
     results.put_impedance(impedance);
+    given.scans.iter().for_each(|scan| registered(&mut results, scan));
     if let Some(log) = &settings.log {
         let line =
             |i: usize| [log.time[i] / 3600.0, log.current[i]].into_iter().chain(log.voltage.get(i).copied()).collect();
@@ -305,6 +306,24 @@ fn run(c: &Context) -> Result<()> {
     let digest = folder.finish(c, params, &inputs, VERSION)?;
     summary(c, &results)?;
     c.out.line(format!("{}: {} numbers, {digest}", output.join("analysis.json").display(), results.quantities.len()))
+}
+
+/// How a scan's bodies moved, as registration found it.
+fn registered(results: &mut Results, scan: &GivenScan) {
+    let step = Some(scan.step);
+    for moved in &scan.moved {
+        for (name, numbers) in [("registration.shift", &moved.shift), ("registration.turn", &moved.turn)] {
+            for (axis, [value, sigma]) in ["x", "y", "z"].iter().zip(numbers) {
+                // 95 % of a normal number.
+                let interval = Some([value - 1.96 * sigma, value + 1.96 * sigma]);
+                let of = format!("{axis} of {}", moved.body);
+                results.put_with(name, &of, step, Some(*value), (interval, "registration"), None);
+            }
+        }
+        if moved.residual.is_some() {
+            results.put("registration.residual", &moved.body, step, moved.residual);
+        }
+    }
 }
 
 /// Lines of a log that are kept in the results, and two more.
