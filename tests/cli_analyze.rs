@@ -41,12 +41,6 @@ impl Numbers {
         value
     }
     #[track_caller]
-    fn interval(&self, definition: &str, of: &str, step: Option<usize>) -> [f64; 2] {
-        let q = &self.0[&(definition.into(), of.into(), step.map(|s| s as u64))];
-        let ends = q.get("interval95").unwrap().as_arr().unwrap();
-        [0, 1].map(|k| ends[k].as_f64().unwrap())
-    }
-    #[track_caller]
     fn is(&self, definition: &str, of: &str, step: Option<usize>, want: f64) {
         let got = self.get(definition, of, step);
         assert!(
@@ -507,51 +501,6 @@ fn small(folder: &Scratch, name: &str, layer: usize) {
         _ => 6,
     };
     folder.write(name, npy_of("|u1", &[6, 24, 8], &(0..6 * 24 * 8).map(one).collect::<Vec<u8>>()));
-}
-
-/// What registration says of a scan stands among the numbers and on the page.
-#[test]
-fn motions_of_a_registered_series_are_told() {
-    let folder = Scratch::new("analyze-moved");
-    let at = |words: &str| run(&folder.0, words);
-    std::fs::create_dir(folder.0.join("t")).unwrap();
-    ["t/s_00.npy", "t/s_01.npy"].iter().enumerate().for_each(|(k, name)| small(&folder, name, k));
-    // A quarter of a degree about y and 3, -2, 0.5 voxels; standard errors of 1e-3 rad and 0.5 voxels.
-    let (s, c) = (0.25f64.to_radians().sin(), 0.25f64.to_radians().cos());
-    let row = |n: usize, i: usize, v: f64| {
-        (0..n).map(|k| if k == i { v.to_string() } else { "0".into() }).collect::<Vec<_>>().join(",")
-    };
-    let covariance =
-        (0..6).map(|i| format!("[{}]", row(6, i, if i < 3 { 1e-6 } else { 0.25 }))).collect::<Vec<_>>().join(",");
-    folder.write(
-        "one.transform.json",
-        format!(
-            "{{\"schema\":\"tomolith-transform-1\",\"bodies\":[{{\"name\":\"stripping\",\"centre\":[0,0,0],\
-             \"matrix\":[[{c},0,{s},3],[0,1,0,-2],[{},0,{c},0.5],[0,0,0,1]],\"covariance_rad_voxels\":[{covariance}],\
-             \"region\":{{\"x\":[0,8],\"y\":[0,24],\"z\":[0,6]}},\"residual_rms_voxels\":0.125}}]}}",
-            -s
-        ),
-    );
-    folder.write(
-        "list.toml",
-        "voxel_um = 1\n[[scan]]\nlabels = \"t/s_00.npy\"\nsigma = 0\n[[scan]]\nlabels = \"t/s_01.npy\"\ntransform = \"one.transform.json\"\n",
-    );
-    expect(&at("analyze list.toml --maps none -q -o out"), 0, &[], "moved");
-    let numbers = Numbers::of(&folder.0.join("out/results.json"));
-    for (axis, shift, turn) in [("x", 3.0, 0.0), ("y", -2.0, 0.25), ("z", 0.5, 0.0)] {
-        let of = format!("{axis} of stripping");
-        numbers.is("registration.shift", &of, Some(1), shift);
-        assert!((numbers.get("registration.turn", &of, Some(1)) - turn).abs() < 1e-9, "{of}");
-        let [low, high] = numbers.interval("registration.shift", &of, Some(1));
-        assert!((high - low - 1.96).abs() < 1e-9, "{low} to {high}");
-    }
-    numbers.is("registration.residual", "stripping", Some(1), 0.125);
-    expect(&at("report out -o out.html"), 0, &[], "report");
-    let page = std::fs::read_to_string(folder.0.join("out.html")).unwrap();
-    for id in ["registration", "registration-turn", "registration-residual"] {
-        assert!(page.contains(&format!("<section id=\"{id}\">")), "{id}");
-    }
-    assert!(page.contains("x of stripping: 3 at 1, 95 %: 2.02 to 3.98"));
 }
 
 #[test]

@@ -121,6 +121,8 @@ fn device_convolutions_are_their_definition() {
     // More than one chunk of pixels, and rows that are none of a pass.
     convolution::<Lane>(&twin, Window::convolution(3, 1), &[1], 2, [20, 256]);
     convolution::<Lane>(&twin, Window::convolution(1, 1), &[33], 70, [70, 65]);
+    // Large tiles of weights.
+    convolution::<Lane>(&twin, Window::convolution(3, 1), &[50, 16], 65, [3, 5]);
     // Few outputs, of a transposed convolution of two sources, too.
     (1..=9).for_each(|outputs| convolution::<Lane>(&twin, Window::convolution(3, 1), &[5], outputs, [3, 35]));
     convolution::<Lane>(&twin, Window::transposed(3), &[18, 16], 5, [10, 33]);
@@ -253,6 +255,10 @@ fn device_memory_is_used_again_and_what_is_not_finite_is_found() {
         let finite = std::thread::scope(|s| s.spawn(|| cuda.all_finite(&there)).join().unwrap());
         assert_eq!(finite, bad == 1e38, "{bad} on a second thread");
         assert!(!there.is_here(), "nothing was copied");
+        cuda.scale(&mut there, 0.25);
+        assert!(!there.is_here());
+        let scaled = there.iter().flat_map(|l| l.0).filter(|v| *v != 0.125).collect::<Vec<f32>>();
+        assert!(scaled.len() == 1 && (scaled[0] == 0.25 * bad || bad.is_nan()), "{scaled:?}");
     }
 }
 

@@ -8,7 +8,6 @@ use crate::kernels::augment::{Affine, Drawn, Rings, Seen, taps};
 use crate::kernels::buffer::Buffer;
 use crate::kernels::maps::{Maps, Shape};
 use std::ops::Range;
-use std::sync::Arc;
 use std::sync::atomic::Ordering::SeqCst;
 
 /// Patches are kept where they take no more than one part of so many of the memory that is free beside what training steps
@@ -134,19 +133,29 @@ impl Cuda {
         launch("augment_finish", s.plane(), &[&between[0].at(0), &all_at, &table_at, &extent, &to]);
         drop(some);
     }
-    /// Some samples of an image, where it is on the device in another's memory there.
+    /// The memory of an image here.
+    fn image_there<'a>(&self, image: &'a Maps<f32>) -> Option<&'a Memory<f32>> {
+        image.buffer().on_device().and_then(|there| self.own(there))
+    }
+    /// Some samples of an image, in another's memory here.
     pub(super) fn copy_samples(&self, image: &Maps<f32>, first: usize, to: &mut Maps<f32>) {
         let of_sample = image.shape().c * image.shape().plane();
-        let from = Address(self.at(image.buffer()).0 + (first * of_sample * size_of::<f32>()) as u64);
-        let count = to.shape().n * of_sample;
-        let (to, _) = self.output(to.buffer_mut());
+        let (first, count) = (first * of_sample, to.shape().n * of_sample);
+        let (to_at, _) = self.output(to.buffer_mut());
+        let Some(from) = self.image_there(image) else {
+            // It comes from here.
+            if let Some(memory) = self.image_there(to) {
+                self.device().write(memory, &image.data()[first..first + count]);
+            }
+            return;
+        };
+        let (from, to) = (from.at(first), to_at);
         let grid = [count.div_ceil(THREADS).clamp(1, MOST_BLOCKS) as u32, 1];
         self.device().launch("augment_copy", grid, THREADS as u32, &[&from, &(count as i64), &to]);
     }
     /// Some samples of an image, on the device where it is there.
     pub(super) fn some_samples(&self, image: &Maps<f32>, range: Range<usize>) -> Maps<f32> {
-        let own = |there: &Arc<_>| self.own::<f32>(there).is_some();
-        if image.buffer().is_here() || !image.buffer().on_device().is_some_and(own) {
+        if image.buffer().is_here() || self.image_there(image).is_none() {
             return image.samples(range);
         }
         let mut to = Maps::zeros(Shape { n: range.len(), ..image.shape() });

@@ -1,0 +1,61 @@
+//! `analyze` of a series that was registered: what moved, among the numbers and on the page.
+
+mod common;
+use common::{Scratch, expect, json, npy_of, run};
+use tomolith::json::Json;
+
+/// What registration says of a scan stands among the numbers and on the page.
+#[test]
+fn motions_of_a_registered_series_are_told() {
+    let folder = Scratch::new("analyze-moved");
+    let at = |words: &str| run(&folder.0, words);
+    std::fs::create_dir(folder.0.join("t")).unwrap();
+    // Two electrodes.
+    let labels: Vec<u8> =
+        (0..6 * 24 * 8).map(|i| if i / 8 % 24 < 6 { 4 } else { 6 * u8::from(i / 8 % 24 > 17) }).collect();
+    ["t/s_00.npy", "t/s_01.npy"].iter().for_each(|name| drop(folder.write(name, npy_of("|u1", &[6, 24, 8], &labels))));
+    // A quarter of a degree about y and 3, -2, 0.5 voxels; standard errors of 1e-3 rad and 0.5 voxels.
+    let (s, c) = (0.25f64.to_radians().sin(), 0.25f64.to_radians().cos());
+    let row = |n: usize, i: usize, v: f64| {
+        (0..n).map(|k| if k == i { v.to_string() } else { "0".into() }).collect::<Vec<_>>().join(",")
+    };
+    let covariance =
+        (0..6).map(|i| format!("[{}]", row(6, i, if i < 3 { 1e-6 } else { 0.25 }))).collect::<Vec<_>>().join(",");
+    folder.write(
+        "one.transform.json",
+        format!(
+            "{{\"schema\":\"tomolith-transform-1\",\"bodies\":[{{\"name\":\"stripping\",\"centre\":[0,0,0],\
+             \"matrix\":[[{c},0,{s},3],[0,1,0,-2],[{},0,{c},0.5],[0,0,0,1]],\"covariance_rad_voxels\":[{covariance}],\
+             \"region\":{{\"x\":[0,8],\"y\":[0,24],\"z\":[0,6]}},\"residual_rms_voxels\":0.125}}]}}",
+            -s
+        ),
+    );
+    folder.write(
+        "list.toml",
+        "voxel_um = 1\n[[scan]]\nlabels = \"t/s_00.npy\"\nsigma = 0\n[[scan]]\nlabels = \"t/s_01.npy\"\ntransform = \"one.transform.json\"\n",
+    );
+    expect(&at("analyze list.toml --maps none -q -o out"), 0, &[], "moved");
+    let results = json(&folder.0.join("out/results.json"));
+    let number = |definition: &str, of: &str| -> (f64, Option<f64>) {
+        let is = |q: &&Json| q.need_str("definition").unwrap() == definition && q.need_str("of").unwrap() == of;
+        let q =
+            results.need_arr("quantities").unwrap().iter().find(is).unwrap_or_else(|| panic!("{definition} of {of}"));
+        assert_eq!(q.get("step").unwrap().as_u64(), Some(1));
+        let ends = q.get("interval95").unwrap().as_arr().map(|e| e[1].as_f64().unwrap() - e[0].as_f64().unwrap());
+        (q.need_f64("value").unwrap(), ends)
+    };
+    let near = |a: f64, b: f64| (a - b).abs() < 1e-9;
+    for (axis, shift, turn) in [("x", 3.0, 0.0), ("y", -2.0, 0.25), ("z", 0.5, 0.0)] {
+        let of = format!("{axis} of stripping");
+        let (found, wide) = number("registration.shift", &of);
+        assert!(near(found, shift) && near(wide.unwrap(), 1.96), "{of}: {found}, {wide:?}");
+        assert!(near(number("registration.turn", &of).0, turn), "{of}");
+    }
+    assert_eq!(number("registration.residual", "stripping"), (0.125, None));
+    expect(&at("report out -o out.html"), 0, &[], "report");
+    let page = std::fs::read_to_string(folder.0.join("out.html")).unwrap();
+    for id in ["registration", "registration-turn", "registration-residual"] {
+        assert!(page.contains(&format!("<section id=\"{id}\">")), "{id}");
+    }
+    assert!(page.contains("x of stripping: 3 at 1, 95 %: 2.02 to 3.98"));
+}
