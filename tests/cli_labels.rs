@@ -139,3 +139,72 @@ fn what_does_not_fit_is_told() {
     }
     expect(&at("labels stats l/a.mhd"), 65, &["not those of the labels"], "swapped");
 }
+
+/// A cube whose layers lie along y, and labels of it with z and y exchanged: the shape says nothing.
+#[test]
+fn labels_that_lie_otherwise_than_the_grey_values_are_told() {
+    let folder = Scratch::new("labels-lie");
+    let at = |words: &str| run(&folder.0, words);
+    let cube = |of: &dyn Fn([usize; 3]) -> f32| -> Vec<f32> {
+        (0..4096).map(|i| of([i % 16, i / 16 % 16, i / 256])).collect()
+    };
+    let layer = |v: usize| (usize::from(v >= 5) + usize::from(v >= 11)) as f32;
+    let grey = cube(&|[x, y, z]| layer(y) + (x * 7 + y * 13 + z * 29) as f32 % 11.0 / 22.0);
+    folder.write("grey.npy", npy(&[16; 3], &grey));
+    folder.write("right.npy", npy(&[16; 3], &cube(&|[_, y, _]| layer(y))));
+    folder.write("turned.npy", npy(&[16; 3], &cube(&|[_, _, z]| layer(z))));
+    for name in ["right", "turned"] {
+        let import = format!("labels import {name}.npy --map from-0 --like grey.npy -o l/{name}");
+        expect(&at(&import), 0, &[], name);
+    }
+    let right = at("labels lint l/right.mhd --like grey.npy");
+    expect(&right, 0, &["fine"], "right");
+    assert!(!stdout(&right).contains("warning"), "{}", stdout(&right));
+    let says = ["warning: the classes explain 0 % of the variance", "with axes yzx 9", "1 warnings, no faults"];
+    expect(&at("labels lint l/turned.mhd --like grey.npy"), 0, &says, "turned");
+    // What it says helps.
+    expect(&at("labels import l/turned.mhd --axes yzx --like grey.npy -o l/back"), 0, &[], "back");
+    expect(&at("labels lint l/back.mhd --like grey.npy"), 0, &["fine"], "back");
+    expect(&at("labels diff l/back.mhd l/right.mhd"), 0, &["0 of 4096 voxels"], "back");
+}
+
+/// Fiji saves labels with a lookup table as a palette.
+#[test]
+fn indices_of_a_palette_are_labels_and_no_grey_values() {
+    let folder = folder("labels-palette");
+    let at = |words: &str| run(&folder.0, words);
+    expect(&at("labels import painted.npy --map napari --like grey.npy -o l/a"), 0, &[], "in");
+    expect(&at("labels export l/a.mhd o.tiff --map fiji"), 0, &[], "out");
+    // Every page's photometric interpretation (tag 262, one u16) from 1 to 3.
+    let mut tiff = std::fs::read(folder.0.join("o.tiff")).unwrap();
+    let entry = [262u16, 3, 1, 0, 1, 0].map(u16::to_le_bytes).concat();
+    let places: Vec<usize> = (0..tiff.len() - entry.len()).filter(|&i| tiff[i..].starts_with(&entry)).collect();
+    assert_eq!(places.len(), 3);
+    places.into_iter().for_each(|i| tiff[i + 8] = 3);
+    folder.write("palette.tiff", tiff);
+    expect(&at("labels import palette.tiff --map fiji --like grey.npy -o l/p"), 0, &["labelled"], "palette");
+    expect(&at("labels diff l/a.mhd l/p.mhd"), 0, &["0 of 60 voxels"], "palette");
+    expect(&at("convert palette.tiff grey.mhd"), 65, &["not grey: a palette"], "grey");
+    expect(&at("labels import painted.npy --map napari --like palette.tiff -o l/q"), 65, &["palette"], "like");
+}
+
+#[test]
+fn labels_go_out_as_metaimage_and_as_single_images() {
+    let folder = folder("labels-out");
+    let at = |words: &str| run(&folder.0, words);
+    expect(&at("labels import painted.npy --map napari --like grey.npy -o l/a"), 0, &[], "in");
+    expect(&at("labels export l/a.mhd out/itk.mhd --map napari --axes x-yz"), 0, &["5 x 4 x 3 u8"], "mhd");
+    expect(&at("verify out"), 0, &[], "verify");
+    // Its values are those of napari, 0 for what nobody painted.
+    let back = "labels import out/itk.mhd --map napari --axes x-yz --like grey.npy -o l/b";
+    expect(&at(back), 0, &[], "back");
+    expect(&at("labels diff l/a.mhd l/b.mhd"), 0, &["0 of 60 voxels"], "mhd");
+    expect(&at("labels export l/a.mhd out/itk.mhd --map napari"), 73, &["exists"], "there already");
+    let slices = "labels export l/a.mhd cuts/slice_#.tif --map fiji --axes yzx";
+    expect(&at(slices), 0, &["4 images of 3 x 5 u8"], "slices");
+    assert!((0..4).all(|k| folder.0.join(format!("cuts/slice_0000{k}.tif")).is_file()));
+    expect(&at("labels import cuts --map fiji --axes yzx --like grey.npy -o l/c"), 0, &[], "slices back");
+    expect(&at("labels diff l/a.mhd l/c.mhd"), 0, &["0 of 60 voxels"], "slices");
+    expect(&at("labels export l/a.mhd cuts/s_#.tif --map 0=0,1=1"), 65, &["has no value in the mapping"], "unnamed");
+    expect(&at("labels export l/a.mhd o.png --map fiji"), 2, &["NAME_#.tiff"], "png");
+}

@@ -217,6 +217,16 @@ fn passes_with_dropout_have_the_same_bits_and_need_to_be_several() {
     assert!(read() != first);
     expect(&at(&format!("{predict} --batchnorm batch -o out/x")), 2, &["--batchnorm without --passes"], "one pass");
     expect(&at(&format!("{predict} --mutual -o out/x")), 2, &["--mutual without --passes"], "one pass");
+    expect(&at(&format!("{predict} --average logits -o out/x")), 2, &["--average without --passes"], "one pass");
+    // And logits averaged instead of probabilities: the passes of one seed, of other entropy, and no mutual information.
+    let mean = format!("{predict} --passes 5 --entropy --average logits -o out/mean");
+    let read = || ["", ".entropy"].map(|m| std::fs::read(folder.0.join(format!("out/mean{m}.raw"))).unwrap());
+    expect(&at(&mean), 0, &[], "logits");
+    let logits = read();
+    expect(&at(&format!("{mean} --batch 3 --threads 3 --isa scalar")), 0, &[], "logits");
+    assert!(read() == logits);
+    assert!(logits[1] != first[1] && logits[0].len() == first[0].len());
+    expect(&at(&format!("{mean} --mutual")), 2, &["--mutual with --average logits"], "nothing mutual");
     expect(&at(&format!("{predict} --passes 5 --dropout 1 -o out/x")), 2, &["probability"], "all dropped");
 }
 
@@ -373,7 +383,7 @@ fn sheets_show_and_depths_follow_the_electrodes() {
     expect(
         &at(&format!("{sheet} --uncertainty small.npy --at 1 -o t.png")),
         65,
-        &["UNCERTAINTY of 2 x 2 x 2"],
+        &["the volume of --uncertainty has 2 x 2 x 2 (z, y, x), the one of --input 12 x 20 x 16"],
         "shape",
     );
 

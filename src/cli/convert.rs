@@ -12,7 +12,7 @@ use crate::exchange::tiff::write::{TiffWriter, length};
 use crate::json::Json;
 use crate::num::CONTRACT;
 use crate::os::{check_interrupt, free_space, no_space};
-use crate::segment::orient::{Plane, Turned};
+use crate::segment::orient::{Plane, Turned, each_slice};
 use crate::units::Micrometre;
 use crate::volume::writer::{Job, Writer};
 use crate::volume::{Dims, Dtype, Sink, Source};
@@ -98,9 +98,9 @@ fn run(context: &Context) -> Result<()> {
             copy(context, source, &mut writer)?;
             writer.finish()
         }
-        _ if to.to_string_lossy().contains(NUMBER) => {
+        _ if is_numbered(&to) => {
             let first = settings.parse("first-number", values::index)?.unwrap_or_else(|| first_row(&input));
-            to_slices(context, source, &to, pixel, first, overwrite)
+            to_slices(context, source, (&to, first), pixel, overwrite, 0)
         }
         _ => {
             let description = description(source)?;
@@ -184,14 +184,20 @@ fn description(source: &dyn Source) -> Result<String> {
     Ok(format!("tomolith {}; {}", env!("CARGO_PKG_VERSION"), lines.join("; ")))
 }
 
-/// One file per slice.
-fn to_slices(
+/// Whether a name stands for one file per slice.
+pub(super) fn is_numbered(path: &Path) -> bool {
+    path.to_string_lossy().contains(NUMBER)
+}
+
+/// One file per slice, the first with the number that stands behind the pattern; `band` bytes are read at once, a slice if
+/// that is more.
+pub(super) fn to_slices(
     context: &Context,
     source: &dyn Source,
-    pattern: &Path,
+    (pattern, first): (&Path, usize),
     pixel: Option<Micrometre>,
-    first: usize,
     overwrite: bool,
+    band: u64,
 ) -> Result<()> {
     let d = source.dims();
     let name = pattern.file_name().unwrap_or_default().to_string_lossy().into_owned();
@@ -204,7 +210,6 @@ fn to_slices(
     }
     let description = description(source)?;
     let progress = Progress::new(&context.talk, "convert", "slices");
-    let mut slice = vec![0.0f32; d.slice()];
     let path_of = |z: usize| folder.join(name.replacen(NUMBER, &format!("{:05}", first + z), 1));
     let missing = (0..d.nz).filter(|&z| !path_of(z).exists()).count();
     if missing > 0 {
@@ -213,22 +218,22 @@ fn to_slices(
             return Err(no_space(pattern, needed));
         }
     }
-    for z in 0..d.nz {
+    each_slice(source, 0..d.nz, band, |z, slice| {
         check_interrupt()?;
         let path = path_of(z);
-        source.read(z..z + 1, 0..d.ny, &mut slice)?;
         let one = Dims::new(1, d.ny, d.nx)?;
         match TiffWriter::create(&path, one, source.dtype(), pixel, &description, overwrite) {
             Ok(mut writer) => {
-                writer.write(&slice)?;
+                writer.write(slice)?;
                 writer.finish()?;
             }
             // What an interrupted run of the same command left, stays.
-            Err(e) if e.fault() == Fault::CannotCreate && holds(&path, &slice, context) => {}
+            Err(e) if e.fault() == Fault::CannotCreate && holds(&path, slice, context) => {}
             Err(e) => return Err(e),
         }
         progress.update(z as u64 + 1, d.nz as u64, ((z + 1) * d.slice() * source.dtype().size()) as u64);
-    }
+        Ok(())
+    })?;
     progress.finish();
     Ok(())
 }

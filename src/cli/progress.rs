@@ -60,6 +60,48 @@ impl<'a> Progress<'a> {
     }
 }
 
+/// A part of a job.
+#[derive(Clone, Copy, Debug)]
+pub struct Part {
+    /// How much there is to do, in units that take as long in every part.
+    pub work: u64,
+    /// Bytes that go through.
+    pub bytes: u64,
+}
+
+/// One progress over parts that come one after the other: what remains is all of them, not the rest of one.
+pub struct Parts<'a> {
+    progress: Progress<'a>,
+    parts: Vec<Part>,
+}
+
+impl<'a> Parts<'a> {
+    /// Starts a job of parts; `unit` is that of their work.
+    pub fn new(talk: &'a Talk, stage: &'static str, unit: &'static str, parts: Vec<Part>) -> Parts<'a> {
+        Parts { progress: Progress::new(talk, stage, unit), parts }
+    }
+
+    /// `done` of `steps` steps of a part are done, and all parts before it.
+    pub fn update(&self, part: usize, done: usize, steps: usize) {
+        let [work, total, bytes] = sum(&self.parts, part, done, steps);
+        self.progress.update(work, total, bytes);
+    }
+
+    /// As [`Progress::finish`].
+    pub fn finish(self) {
+        self.progress.finish();
+    }
+}
+
+/// Work done, all work, bytes done.
+fn sum(parts: &[Part], part: usize, done: usize, steps: usize) -> [u64; 3] {
+    let of = |n: u64| (u128::from(n) * done.min(steps) as u128 / steps.max(1) as u128) as u64;
+    let sum = |parts: &[Part], what: fn(&Part) -> u64| parts.iter().map(what).sum::<u64>();
+    let before = &parts[..part.min(parts.len())];
+    let now = parts.get(part).copied().unwrap_or(Part { work: 0, bytes: 0 });
+    [sum(before, |p| p.work) + of(now.work), sum(parts, |p| p.work), sum(before, |p| p.bytes) + of(now.bytes)]
+}
+
 impl Drop for Progress<'_> {
     fn drop(&mut self) {
         let shown = self.meter.lock().unwrap_or_else(|e| e.into_inner()).shown.is_some();
@@ -167,5 +209,20 @@ mod tests {
         assert!(meter.seconds_left(seconds(5.0), 1, 1000).is_some(), "5 s");
         assert_eq!(meter.seconds_left(seconds(9.0), 0, 1000), None, "nothing done");
         assert!(meter.line(seconds(9.0), 0, 0, 0).is_some(), "an empty job divides by nothing");
+    }
+
+    /// Two parts of a minute each and a short one: what remains after half of the first is told from all of them.
+    #[test]
+    fn what_remains_is_that_of_all_parts() {
+        let parts = [(60, 60), (60, 60), (12, 60)].map(|(work, bytes)| Part { work, bytes });
+        let mut meter = Meter::new("segment", "slices", false);
+        for (part, done, left) in [(0, 15, 117.0), (0, 30, 102.0), (1, 30, 42.0), (2, 60, 0.0)] {
+            let [work, total, bytes] = sum(&parts, part, done, 60);
+            meter.line(seconds(0.0), 0, total, 0);
+            assert_eq!(meter.seconds_left(seconds(work as f64), work, total), Some(left), "part {part}, {done}");
+            assert_eq!(bytes, part as u64 * 60 + done as u64);
+        }
+        assert_eq!(sum(&parts, 3, 0, 0), [132, 132, 180]);
+        assert_eq!(sum(&[Part { work: 0, bytes: 0 }], 0, 0, 0), [0, 0, 0]);
     }
 }

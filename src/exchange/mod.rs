@@ -198,6 +198,18 @@ pub fn open_stack(path: &Path, io: IoMode) -> Result<Box<dyn Source>> {
     }
 }
 
+/// The same for labels, of which images may be indices of a palette.
+///
+/// # Errors
+/// As [`open_stack`].
+pub fn open_labels(path: &Path, io: IoMode) -> Result<Box<dyn Source>> {
+    let stack = tiff::is_stack(path);
+    if stack || inside(path).is_none() && Format::of(&OpenFile::open(path)?)? == Format::Tiff {
+        return Ok(Box::new(tiff::TiffStack::open_labels(path, "stack")?));
+    }
+    open_stack(path, io)
+}
+
 fn tiff_scan(path: &Path) -> Result<Scan> {
     let source = tiff::TiffStack::open(path, "projections")?;
     let notes = source.notes("the stack of projections");

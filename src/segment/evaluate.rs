@@ -9,10 +9,11 @@ use super::boundary::Outlines;
 use super::calibration::{BINS, Calibration};
 use super::classes::Mapping;
 use super::confusion::Confusion;
+use super::import::other_shape;
 use super::orient::{Plane, Turned};
 use crate::error::{Error, Result};
 use crate::os::check_interrupt;
-use crate::volume::{Dims, Source};
+use crate::volume::Source;
 use rayon::prelude::*;
 
 /// Bytes that a band of each volume takes.
@@ -60,8 +61,7 @@ pub fn evaluate(pair: &Pair, how: How, progress: &dyn Fn(usize, usize)) -> Resul
     for (name, other) in [("prediction", Some(pair.prediction.0)), ("mask", pair.mask), ("confidence", pair.confidence)]
     {
         if let Some(other) = other.map(Source::dims).filter(|&d| d != dims) {
-            let text = |d: Dims| format!("{} x {} x {} (z, y, x)", d.nz, d.ny, d.nx);
-            return Err(Error::data(format!("the {name} has {}, the truth {}", text(other), text(dims))));
+            return Err(other_shape((name, other), ("truth", dims)));
         }
     }
     let view = |source| Turned::slices(source, how.plane);
@@ -137,7 +137,7 @@ mod tests {
     use super::*;
     use crate::segment::classes::Classes;
     use crate::segment::orient::PLANES;
-    use crate::volume::Memory;
+    use crate::volume::{Dims, Memory};
 
     fn memory(values: Vec<f32>) -> Memory {
         Memory::new(Dims::new(2, 3, 4).unwrap(), values).unwrap()

@@ -228,17 +228,33 @@ impl Unknown {
     }
 }
 
+fn shape_text(d: Dims) -> String {
+    format!("{} x {} x {} (z, y, x)", d.nz, d.ny, d.nx)
+}
+
 /// Labels of another shape than the volume.
 pub fn shape_error(file: Dims, labels: Dims, axes: Axes, wanted: Dims) -> Error {
-    let text = |d: Dims| format!("{} x {} x {} (z, y, x)", d.nz, d.ny, d.nx);
     let fits: Vec<String> = Axes::that_fit(file, wanted).iter().map(Axes::name).collect();
     let help = match fits.as_slice() {
         [] => "no order of axes fits: they are labels of another volume, or of a part of it".to_string(),
         [one] => format!("the file fits with --axes {one}"),
         many => format!("the file fits with --axes {}: only a look tells which is right", many.join(" or ")),
     };
-    Error::data(format!("labels of {}, read with axes {}, for a volume of {}", text(labels), axes.name(), text(wanted)))
-        .help(help)
+    let (text, wanted) = (shape_text(labels), shape_text(wanted));
+    Error::data(format!("labels of {text}, read with axes {}, for a volume of {wanted}", axes.name())).help(help)
+}
+
+/// Volumes that belong together and have other shapes, with the orders of axes in which they would fit.
+pub fn other_shape((name, has): (&str, Dims), (other, wanted): (&str, Dims)) -> Error {
+    let fits: Vec<String> = Axes::that_fit(has, wanted).iter().map(Axes::name).collect();
+    let help = match fits.as_slice() {
+        [] => "no order of axes fits: it is of another volume, or of a part of it".to_string(),
+        some => format!(
+            "with axes {} it would fit: `labels import --axes` brings labels into that order",
+            some.join(" or ")
+        ),
+    };
+    Error::data(format!("the {name} has {}, the {other} {}", shape_text(has), shape_text(wanted))).help(help)
 }
 
 /// How labels are put onto those that are there.
@@ -298,6 +314,17 @@ mod tests {
         let e = Incoming::whole(&file, Axes::NATIVE, &mapping, Some(dims(2, 3, 5))).err().unwrap().to_string();
         assert!(e.contains("no order of axes fits"), "{e}");
         assert!(Incoming::whole(&file, Axes::parse("xyz").unwrap(), &mapping, Some(dims(2, 3, 4))).is_ok());
+    }
+
+    #[test]
+    fn what_belongs_together_is_told_how_it_would_fit() {
+        let said = |has: Dims| other_shape(("mask", has), ("truth", dims(2, 3, 4))).to_string();
+        let e = said(dims(4, 3, 2));
+        assert!(
+            e.contains("the mask has 4 x 3 x 2 (z, y, x), the truth 2 x 3 x 4") && e.contains("with axes xyz"),
+            "{e}"
+        );
+        assert!(said(dims(4, 3, 3)).contains("no order of axes fits"));
     }
 
     #[test]

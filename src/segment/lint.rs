@@ -3,9 +3,10 @@
 
 use super::UNLABELLED;
 use super::classes::Classes;
+use super::explained::{Laid, Sample};
 use super::ledger::{Ledger, Origin};
 use super::orient::{PLANES, each_slice};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::json::Json;
 use crate::os::check_interrupt;
 use crate::volume::{Dims, Source};
@@ -36,6 +37,8 @@ pub struct Census {
     pub origins: BTreeMap<u8, u64>,
     /// Labelled voxels of every z, y, x.
     pub slices: [Vec<u64>; 3],
+    /// Some of the labelled voxels.
+    pub sample: Sample,
     /// Voxels with a label without origin or an origin without label or an unknown origin, and the first of them.
     pub stray: Option<(u64, [usize; 3])>,
 }
@@ -52,6 +55,7 @@ impl Census {
             labels: BTreeMap::new(),
             origins: BTreeMap::new(),
             slices: [vec![0; dims.nz], vec![0; dims.ny], vec![0; dims.nx]],
+            sample: Sample::default(),
             stray: None,
         };
         let (mut labels, mut origins) = (vec![0u8; dims.slice()], vec![0u8; dims.slice()]);
@@ -78,6 +82,7 @@ impl Census {
                 self.slices[0][z] += 1;
                 self.slices[1][place[1]] += 1;
                 self.slices[2][place[0]] += 1;
+                self.sample.add(place, label);
             }
         }
         for (label, new) in of_label.into_iter().enumerate().filter_map(|(l, c)| Some((l as u8, c?))) {
@@ -132,11 +137,22 @@ impl Census {
     }
 }
 
+/// How much a finding matters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Level {
+    /// It may be meant so.
+    Note,
+    /// It is hardly meant so.
+    Warning,
+    /// Nothing good can come of it.
+    Bad,
+}
+
 /// Something that lint found.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Finding {
-    /// Whether nothing good can come of it.
-    pub bad: bool,
+    /// How much it matters.
+    pub level: Level,
     /// What.
     pub what: String,
 }
@@ -147,24 +163,24 @@ pub struct Finding {
 /// Those of reading.
 pub fn lint(census: &Census, classes: &Classes, like: Option<&dyn Source>) -> Result<Vec<Finding>> {
     let mut found = Vec::new();
-    let mut say = |bad: bool, what: String| found.push(Finding { bad, what });
+    let mut say = |level: Level, what: String| found.push(Finding { level, what });
     let place = |[x, y, z]: [usize; 3]| format!("x {x}, y {y}, z {z}");
     for (&label, count) in &census.labels {
         if label != UNLABELLED && usize::from(label) >= classes.len() {
             let (n, at) = (count.voxels, place(count.first));
-            say(true, format!("class {label} is not in the table: {n} voxels, first at {at}"));
+            say(Level::Bad, format!("class {label} is not in the table: {n} voxels, first at {at}"));
         }
     }
     if census.labelled() == 0 {
-        say(true, "no voxel has a label".into());
+        say(Level::Bad, "no voxel has a label".into());
     } else {
         for class in classes.list().iter().filter(|c| !census.labels.contains_key(&c.id)) {
-            say(false, format!("class {} ({}) has no voxel", class.id, class.name));
+            say(Level::Note, format!("class {} ({}) has no voxel", class.id, class.name));
         }
     }
     if let Some((n, at)) = census.stray {
         say(
-            true,
+            Level::Bad,
             format!(
                 "{n} voxels have a label without origin, an origin without label or an unknown one, first at {}",
                 place(at)
@@ -174,19 +190,32 @@ pub fn lint(census: &Census, classes: &Classes, like: Option<&dyn Source>) -> Re
     let Some(like) = like else { return Ok(found) };
     if like.dims() != census.dims {
         let e = super::import::shape_error(census.dims, census.dims, super::orient::Axes::NATIVE, like.dims());
-        say(true, format!("{}; {}", e.what(), e.advice().unwrap_or_default()));
+        say(Level::Bad, format!("{}; {}", e.what(), e.advice().unwrap_or_default()));
         return Ok(found);
     }
     let d = like.dims();
     let mut odd: Option<(u64, [usize; 3])> = None;
+    let mut laid = Laid::new(&census.sample, d);
     each_slice(like, 0..d.nz, BAND, |z, slice| {
+        laid.slice(z, slice);
         for (i, _) in slice.iter().enumerate().filter(|(_, v)| !v.is_finite()) {
             odd.get_or_insert((0, [i % d.nx, i / d.nx, z])).0 += 1;
         }
         Ok(())
     })?;
     if let Some((n, at)) = odd {
-        say(true, format!("{n} grey values are NaN or infinite, first at {}", place(at)));
+        say(Level::Bad, format!("{n} grey values are NaN or infinite, first at {}", place(at)));
+    }
+    if let Some(better) = laid.better() {
+        let [own, other] = [better.own, better.other].map(|share| 100.0 * share);
+        let axes = better.axes.name();
+        say(
+            Level::Warning,
+            format!(
+                "the classes explain {own:.0} % of the variance of the grey values, with axes {axes} {other:.0} %: the labels \
+                 seem to lie otherwise than the volume; if so, `labels import --axes {axes}` turns them"
+            ),
+        );
     }
     Ok(found)
 }
@@ -210,10 +239,7 @@ impl Difference {
     pub fn of(a: &Ledger, b: &Ledger) -> Result<Difference> {
         let d = a.dims();
         if b.dims() != d {
-            return Err(Error::data(format!(
-                "labels of {:?} and {d:?} (z, y, x)",
-                [b.dims().nz, b.dims().ny, b.dims().nx]
-            )));
+            return Err(super::import::other_shape(("second volume", b.dims()), ("first", d)));
         }
         let mut difference = Difference { pairs: BTreeMap::new(), first: None, slices: 0 };
         let [mut la, mut lb, mut unused] = [(); 3].map(|()| vec![0u8; d.slice()]);
@@ -283,26 +309,26 @@ mod tests {
         let good = Census::of(&written(&folder, "good", &[0, 1, 2, 3, 4, 255])).unwrap();
         let grey = Memory::new(Dims::new(1, 2, 3).unwrap(), vec![0.5; 6]).unwrap();
         assert_eq!(lint(&good, &network, Some(&grey)).unwrap(), []);
-        let says = |census: &Census, like: Option<&dyn Source>, bad: bool, text: &str| {
+        let says = |census: &Census, like: Option<&dyn Source>, level: Level, text: &str| {
             let found = lint(census, &network, like).unwrap();
-            assert!(found.iter().any(|f| f.bad == bad && f.what.contains(text)), "{text}: {found:?}");
+            assert!(found.iter().any(|f| f.level == level && f.what.contains(text)), "{text}: {found:?}");
         };
         says(
             &Census::of(&written(&folder, "u", &[7, 0, 7, 1, 2, 255])).unwrap(),
             None,
-            true,
+            Level::Bad,
             "class 7 is not in the table: 2 voxels, first at x 0, y 0, z 0",
         );
-        says(&Census::of(&written(&folder, "e", &[255; 6])).unwrap(), None, true, "no voxel has a label");
-        says(&Census::of(&written(&folder, "p", &[0; 6])).unwrap(), None, false, "class 2 (pit) has no voxel");
+        says(&Census::of(&written(&folder, "e", &[255; 6])).unwrap(), None, Level::Bad, "no voxel has a label");
+        says(&Census::of(&written(&folder, "p", &[0; 6])).unwrap(), None, Level::Note, "class 2 (pit) has no voxel");
         let nan = Memory::new(Dims::new(1, 2, 3).unwrap(), vec![0.0, 1.0, 1.0, 1.0, f32::NAN, f32::NAN]).unwrap();
-        says(&good, Some(&nan), true, "2 grey values are NaN or infinite, first at x 1, y 1, z 0");
+        says(&good, Some(&nan), Level::Bad, "2 grey values are NaN or infinite, first at x 1, y 1, z 0");
         let turned = Memory::new(Dims::new(3, 2, 1).unwrap(), vec![0.0; 6]).unwrap();
-        says(&good, Some(&turned), true, "--axes xyz");
+        says(&good, Some(&turned), Level::Bad, "--axes xyz");
         let mut stray = good.clone();
         stray.slice(0, &[255, 0, 0, 0, 0, 0], Some(&vec![1, 1, 0, 3, 1, 1]));
         assert_eq!(stray.stray, Some((3, [0, 0, 0])));
-        says(&stray, None, true, "3 voxels");
+        says(&stray, None, Level::Bad, "3 voxels");
     }
 
     #[test]

@@ -7,6 +7,7 @@
 //! | [`orient`] | axes and planes: other orders of axes, slices in three planes |
 //! | [`import`] | labels of other programs |
 //! | [`lint`] | what is wrong with labels; how two sets of them differ; what they hold |
+//! | [`explained`] | whether labels lie as the grey values do |
 //! | [`confusion`] | counts of truth and prediction, and every figure that follows from them |
 //! | [`boundary`] | boundary IoU |
 //! | [`calibration`] | whether a confidence is one |
@@ -38,6 +39,7 @@ pub mod classes;
 pub mod confusion;
 pub mod depths;
 pub mod evaluate;
+pub mod explained;
 pub mod import;
 pub mod learn;
 pub mod ledger;

@@ -82,12 +82,35 @@ impl Axes {
         inverse
     }
 
+    /// The same order in every direction, this one first.
+    pub fn directions(self) -> [Axes; 8] {
+        std::array::from_fn(|k| Axes {
+            flipped: [0, 1, 2].map(|axis| self.flipped[axis] != (k >> axis & 1 == 1)),
+            ..self
+        })
+    }
+
+    /// z, y, x in the volume, of the shape `volume`, of a place of the file.
+    pub fn place(&self, file: [usize; 3], volume: Dims) -> [usize; 3] {
+        let extents = [volume.nz, volume.ny, volume.nx];
+        let mut place = [0; 3];
+        for (&axis, i) in self.of.iter().zip(file) {
+            place[axis] = if self.flipped[axis] { extents[axis] - 1 - i } else { i };
+        }
+        place
+    }
+
     /// The orders of axes in which a file of the shape `file` is a volume of the shape `wanted`.
     pub fn that_fit(file: Dims, wanted: Dims) -> Vec<Axes> {
         let orders = [[0, 1, 2], [0, 2, 1], [1, 0, 2], [1, 2, 0], [2, 0, 1], [2, 1, 0]];
         let axes = orders.map(|of| Axes { of, flipped: [false; 3] });
         axes.into_iter().filter(|a| a.volume(file).is_ok_and(|d| d == wanted)).collect()
     }
+}
+
+/// Bytes that reading from a file of the shape `file` takes beside what is read, where its axes are turned.
+pub fn turning(file: Dims, axes: Axes) -> u64 {
+    if axes == Axes::NATIVE { 0 } else { 4 * BLOCK.max(file.slice()).min(file.voxels()) as u64 }
 }
 
 /// A plane in which slices are cut.
@@ -312,6 +335,13 @@ mod tests {
         }
         for text in ["zyx", "yzx", "-xyz", "y-z-x", "-x-z-y", "x-yz"] {
             let axes = Axes::parse(text).unwrap();
+            let mut seen = vec![0.0; 24];
+            let turned = Turned::new(&file, axes).unwrap();
+            turned.read(0..turned.dims.nz, 0..turned.dims.ny, &mut seen).unwrap();
+            for (i, v) in file.values().iter().enumerate() {
+                let [z, y, x] = axes.place([i / 12, i / 4 % 3, i % 4], turned.dims);
+                assert_eq!(seen[(z * turned.dims.ny + y) * turned.dims.nx + x], *v, "{text}");
+            }
             let view = Turned::new(&file, axes.inverse()).unwrap();
             let d = view.dims();
             let mut stored = vec![0.0; 24];
@@ -353,6 +383,12 @@ mod tests {
             .unwrap();
             assert_eq!(seen, d.nz - 1);
         }
+    }
+
+    #[test]
+    fn every_order_has_eight_directions() {
+        let names = Axes::NATIVE.directions().map(|a| a.name());
+        assert_eq!(names, ["zyx", "-zyx", "z-yx", "-z-yx", "zy-x", "-zy-x", "z-y-x", "-z-y-x"]);
     }
 
     #[test]

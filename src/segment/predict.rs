@@ -13,6 +13,11 @@
 //!
 //! Grey values that are not finite are refused with their place: a network makes something of them, and nobody would know.
 
+mod dropping;
+pub mod memory;
+
+pub use dropping::Dropping;
+
 use super::orient::Plane;
 use super::uncertainty::{Pixel, pixel_of_passes, stored};
 use super::windows::{Logits, Series, Windows};
@@ -20,9 +25,8 @@ use crate::error::{Error, Result};
 use crate::kernels::Kernels;
 use crate::kernels::maps::Maps;
 use crate::nn::fast::Ready;
-use crate::nn::infer::{Plan, Workspace};
 use crate::nn::network::Network;
-use crate::num::lanes::{Isa, LANES, Lane};
+use crate::num::lanes::{Isa, Lane};
 use crate::os::check_interrupt;
 use crate::volume::{Dims, Sink, Source};
 
@@ -47,62 +51,6 @@ impl<K: Kernels> Net<K> {
         let (classes, inputs) = (network.config.classes, network.config.inputs);
         let (ready, isa) = (Ready::new(network, halves.is_some()), halves.unwrap_or(Isa::scalar()));
         Net { ready, kernels, isa, classes, inputs }
-    }
-}
-
-/// A network of which numbers are dropped, pass after pass; its logits are those of all passes, one behind the other. The
-/// masks of a pass are the same in every window: it is one network, drawn at random, over the whole volume.
-pub struct Dropping<K> {
-    plan: Plan,
-    kernels: K,
-    workspace: Workspace,
-    classes: usize,
-    inputs: usize,
-    passes: usize,
-    p: f64,
-    seed: u64,
-}
-
-impl<K: Kernels> Dropping<K> {
-    /// A network ready for `passes` passes with dropout `p`; BatchNorm takes the moments of the window itself where `of_batch`
-    /// says so, see [`Plan::with_dropout`].
-    pub fn new(network: &Network, kernels: K, passes: usize, p: f64, seed: u64, of_batch: bool) -> Dropping<K> {
-        let (classes, inputs) = (network.config.classes, network.config.inputs);
-        let (plan, workspace) = (Plan::with_dropout(network, of_batch), Workspace::default());
-        Dropping { plan, kernels, workspace, classes, inputs, passes, p, seed }
-    }
-}
-
-impl<K: Kernels> Logits for Dropping<K> {
-    fn classes(&self) -> usize {
-        self.classes * self.passes
-    }
-    fn inputs(&self) -> usize {
-        self.inputs
-    }
-    fn logits(&mut self, windows: &Maps<f32>) -> Result<Maps<Lane>> {
-        let shape = windows.shape();
-        let mut all: Maps<Lane> = Maps::zeros(shape.with_channels(self.classes()));
-        // A window alone, so that its masks do not depend on what it is computed with.
-        for n in 0..shape.n {
-            let window = windows.samples(n..n + 1);
-            for pass in 0..self.passes {
-                self.plan.drop(self.p, self.seed, pass as u32);
-                let logits = self.plan.run(&self.kernels, &window, &mut self.workspace, |_| ());
-                self.kernels.check()?;
-                for (k, y) in (0..self.classes).flat_map(|k| (0..shape.h).map(move |y| (k, y))) {
-                    let (from, c) = (logits.row(0, k / LANES, y), pass * self.classes + k);
-                    for (to, from) in all.row_mut(n, c / LANES, y).iter_mut().zip(from) {
-                        to.0[c % LANES] = from.0[k % LANES];
-                    }
-                }
-                self.workspace.give(logits);
-            }
-        }
-        Ok(all)
-    }
-    fn passes(&self) -> usize {
-        self.passes
     }
 }
 

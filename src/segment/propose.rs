@@ -17,6 +17,9 @@ use crate::volume::{Dims, Source};
 /// Values of 0 … 1 in whole numbers.
 const ONE: f32 = 16_777_216.0;
 
+/// How much denser the labels of another slice may be: somebody who labels slices of two planes labels both alike.
+const BESIDE: f64 = 2.0;
+
 /// What is asked for.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Wanted {
@@ -77,29 +80,38 @@ pub fn scores(map: &dyn Source, sure: bool) -> Result<[Vec<f64>; 3]> {
     Ok(PLANES.map(mean))
 }
 
-/// Slices that are labelled as slices of their plane: a stack of xy slices crosses every xz slice, which is not labelled
-/// by it. A slice counts where at least `part` of its pixels have a label.
+/// Slices that are labelled as slices of their plane. A stack of xy slices crosses every xz slice, which is not labelled by
+/// it: a label counts for a slice through it where no other slice through it is labelled more than [`BESIDE`] times as
+/// densely, and a slice is labelled where such labels are at least `part` of its pixels.
 ///
 /// # Errors
 /// Those of reading.
 pub fn mostly_labelled(labels: &dyn Source, part: f64) -> Result<[Vec<bool>; 3]> {
     let d: Dims = labels.dims();
-    let mut counts = PLANES.map(|p| vec![0u64; p.dims(d).nz]);
+    let pixels = PLANES.map(|p| p.dims(d).slice() as f64);
+    let nothing = || PLANES.map(|p| vec![0u64; p.dims(d).nz]);
+    let (mut all, mut own) = (nothing(), nothing());
+    each_label(labels, |at| (0..3).for_each(|p| all[p][at[p]] += 1))?;
+    each_label(labels, |at| {
+        let density = [0, 1, 2].map(|p| all[p][at[p]] as f64 / pixels[p]);
+        let most = density.iter().fold(0.0, |a: f64, &b| a.max(b));
+        (0..3).filter(|&p| most <= BESIDE * density[p]).for_each(|p| own[p][at[p]] += 1);
+    })?;
+    let enough = |p: usize| own[p].iter().map(|&n| n > 0 && n as f64 >= part * pixels[p]).collect();
+    Ok([0, 1, 2].map(enough))
+}
+
+/// Calls `each` with the slice of every plane in which a label lies.
+fn each_label(labels: &dyn Source, mut each: impl FnMut([usize; 3])) -> Result<()> {
+    let d = labels.dims();
     let mut slice = vec![0f32; d.slice()];
     for z in 0..d.nz {
         check_interrupt()?;
         labels.read(z..z + 1, 0..d.ny, &mut slice)?;
-        for (i, _) in slice.iter().enumerate().filter(|(_, v)| **v != f32::from(super::UNLABELLED)) {
-            counts[0][z] += 1;
-            counts[1][i / d.nx] += 1;
-            counts[2][i % d.nx] += 1;
-        }
+        let labelled = slice.iter().enumerate().filter(|(_, v)| **v != f32::from(super::UNLABELLED));
+        labelled.for_each(|(i, _)| each([z, i / d.nx, i % d.nx]));
     }
-    let enough = |plane: Plane| -> Vec<bool> {
-        let pixels = plane.dims(d).slice() as f64;
-        counts[plane as usize].iter().map(|&n| n > 0 && n as f64 >= part * pixels).collect()
-    };
-    Ok(PLANES.map(enough))
+    Ok(())
 }
 
 /// One scan: scores, and which slices are labelled.
@@ -179,6 +191,25 @@ mod tests {
         let labels = Memory::new(d, (0..24).map(|i| if i / 12 == 1 { 0.0 } else { 255.0 }).collect()).unwrap();
         assert_eq!(mostly_labelled(&labels, 0.0).unwrap(), [vec![false, true], vec![true; 3], vec![true; 4]]);
         assert_eq!(mostly_labelled(&labels, 0.6).unwrap(), [vec![false, true], vec![false; 3], vec![false; 4]]);
+    }
+
+    /// One slice of fifty crosses every slice of the other planes, and makes none of them labelled.
+    #[test]
+    fn slices_are_labelled_by_their_own_labels_alone() {
+        let d = Dims::new(50, 20, 20).unwrap();
+        let volume = |labelled: &dyn Fn(usize, usize, usize) -> bool| {
+            let of = |i: usize| if labelled(i / 400, i / 20 % 20, i % 20) { 1.0 } else { 255.0 };
+            let labels = Memory::new(d, (0..d.voxels()).map(of).collect()).unwrap();
+            let list = |have: Vec<bool>| (0..have.len()).filter(|&i| have[i]).collect::<Vec<_>>();
+            mostly_labelled(&labels, 0.01).unwrap().map(list)
+        };
+        assert_eq!(volume(&|z, _, _| z == 7), [vec![7], vec![], vec![]]);
+        // Half of all slices: every xz slice is half labelled, by them.
+        assert_eq!(volume(&|z, y, _| z % 5 < 2 && y < 10).map(|v| v.len()), [20, 10, 0], "xz: 0.4 beside 0.5");
+        assert_eq!(volume(&|z, _, _| z % 5 == 0).map(|v| v.len()), [10, 0, 0]);
+        assert_eq!(volume(&|z, y, _| z == 7 || y == 3), [vec![7], vec![3], vec![]]);
+        assert_eq!(volume(&|_, _, _| true).map(|v| v.len()), [50, 20, 20]);
+        assert_eq!(volume(&|z, y, x| z == 7 && y == 3 && x < 4), [vec![7], vec![], vec![]], "a stroke of four pixels");
     }
 
     #[test]

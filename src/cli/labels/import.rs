@@ -7,7 +7,7 @@ use crate::cli::progress::Progress;
 use crate::cli::stitch::{output, with_role};
 use crate::cli::{Command, Context};
 use crate::error::{Error, Result};
-use crate::exchange::open_stack;
+use crate::exchange::{open_labels, open_stack};
 use crate::json::Json;
 use crate::os::check_interrupt;
 use crate::segment::UNLABELLED;
@@ -21,7 +21,8 @@ use crate::volume::Source;
 pub const COMMAND: Command = Command {
     path: &["labels", "import"],
     about: "Bring labels of Dragonfly, Fiji, napari, webKnossos or NumPy into a ledger",
-    details: "FILE is a .tiff, a folder or pattern of them, .npy, .mhd, .mrc or FILE.h5:/path. What its values mean is never \
+    details: "FILE is a .tiff, a folder or pattern of them, .npy, .mhd, .mrc or FILE.h5:/path. Of images with a palette of 8 bits, \
+              as Fiji saves labels with a lookup table, the indices are read. What its values mean is never \
               guessed: --map says it; the label tools keep 0 for what nobody painted, so class 0 (background) is 1 there. \
               webKnossos' Python library gives arrays with axes xyz; its TIFF is zyx. Labels of another shape than --like are \
               refused with the orders of axes that would fit. With --plane and --at the images are only those slices, in this \
@@ -92,7 +93,7 @@ fn run(c: &Context) -> Result<()> {
         (Some(ledger), _) => Some(ledger.dims()),
         (None, like) => like.as_ref().map(|l| l.dims()),
     };
-    let source = open_stack(&path, c.io)?;
+    let source = open_labels(&path, c.io)?;
     let axes = s.parsed("axes", Axes::parse)?;
     let (plane, at) = (s.parse("plane", Plane::parse)?, s.parse("at", super::indices)?);
     let incoming = match (plane, &at, wanted) {

@@ -7,7 +7,7 @@ use crate::error::{Error, Result};
 use crate::exchange::{open_stack, write_text};
 use crate::json::Json;
 use crate::segment::ledger::{Ledger, Origin};
-use crate::segment::lint::{Census, Difference, lint};
+use crate::segment::lint::{Census, Difference, Level, lint};
 use crate::segment::orient::PLANES;
 
 /// Writes the figures.
@@ -19,7 +19,8 @@ pub const LINT: Command = Command {
     about: "Look for what is wrong with labels",
     details: "Unknown class ids with count and first place, no label at all, labels without origin; with --like another shape \
               (and the orders of axes that would fit) and grey values that are NaN or infinite: exit code 65. Classes without \
-              a voxel are told and are no fault.",
+              a voxel are told and are no fault. With --like it warns where the labels fit the shape but would explain clearly \
+              more of the grey values in another order or direction of the axes.",
     examples: "  tomolith labels lint labels/scan_07.mhd --like recon.mhd",
     groups: &[("", &[LABELS, Opt::new("like", Takes::Value("VOLUME"), "The volume that was labelled"), CLASSES])],
     run: run_lint,
@@ -53,11 +54,14 @@ fn run_lint(c: &Context) -> Result<()> {
     let like = s.path("like")?.map(|path| open_stack(&path, c.io)).transpose()?;
     let found = lint(&Census::of(&ledger)?, &classes, like.as_deref())?;
     for finding in &found {
-        c.out.line(format!("{}: {}", if finding.bad { "bad" } else { "note" }, finding.what))?;
+        let level = ["note", "warning", "bad"][finding.level as usize];
+        c.out.line(format!("{level}: {}", finding.what))?;
     }
-    match found.iter().filter(|f| f.bad).count() {
-        0 => c.out.line("fine"),
-        n => Err(Error::data(format!("{n} faults")).help("they are listed above").at(&path)),
+    let count = |level: Level| found.iter().filter(|f| f.level == level).count();
+    match (count(Level::Bad), count(Level::Warning)) {
+        (0, 0) => c.out.line("fine"),
+        (0, n) => c.out.line(format!("{n} warnings, no faults")),
+        (n, _) => Err(Error::data(format!("{n} faults")).help("they are listed above").at(&path)),
     }
 }
 

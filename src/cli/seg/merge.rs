@@ -10,10 +10,12 @@ use crate::exchange::open_stack;
 use crate::json::Json;
 use crate::os::check_interrupt;
 use crate::segment::UNLABELLED;
+use crate::segment::import::other_shape;
 use crate::segment::ledger::{LedgerWriter, Making, Origin};
 use crate::segment::merge::{Case, Claim, Merge};
-use crate::volume::Source;
+use crate::volume::{Dims, Source};
 use std::collections::BTreeMap;
+use std::path::Path;
 
 /// The command.
 pub const COMMAND: Command = Command {
@@ -58,8 +60,12 @@ fn run(c: &Context) -> Result<()> {
             inputs.extend(with_role(margin.inputs()?, "margin"));
         }
         let first = sources.first().map_or(labels.dims(), |(l, _): &Opened| l.dims());
-        if labels.dims() != first || margin.as_ref().is_some_and(|m| m.dims() != first) {
-            return Err(Error::data("has another shape than the first source").at(&source.labels));
+        let of = |name| move |path: &Path, d: Dims| other_shape((name, d), ("first source", first)).at(path);
+        if labels.dims() != first {
+            return Err(of("source")(&source.labels, labels.dims()));
+        }
+        if let (Some(path), Some(d)) = (&source.margin, margin.as_ref().map(|m| m.dims()).filter(|&d| d != first)) {
+            return Err(of("margin")(path, d));
         }
         sources.push((labels, margin));
     }

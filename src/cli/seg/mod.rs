@@ -9,6 +9,7 @@ use std::io::Read as _;
 use std::path::Path;
 
 pub mod after;
+mod cost;
 pub mod eval;
 pub mod merge;
 pub mod patches;

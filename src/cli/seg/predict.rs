@@ -1,13 +1,15 @@
 //! `tomolith seg predict`: a network over a volume.
 
+use super::cost::{Asked, parts, peak};
 use super::patches::planes;
 use crate::cli::device::{DEVICE, Device};
 use crate::cli::labels::{CLASSES, OVERWRITE, classes, written};
 use crate::cli::net::FAST;
 use crate::cli::net::probability;
 use crate::cli::options::{Opt, Takes};
+use crate::cli::output::bytes_for_people;
 use crate::cli::passes::{made, remove};
-use crate::cli::progress::Progress;
+use crate::cli::progress::Parts;
 use crate::cli::stitch::{output, with_role};
 use crate::cli::{Command, Context, values};
 use crate::error::{Error, Result};
@@ -37,9 +39,12 @@ pub const COMMAND: Command = Command {
               authors' defaults. Grey values are scaled so that --grey LOW,HIGH become 0 and 1 (u8 volumes: 0,255); what the \
               weights were trained with stands in their metadata (grey_low, grey_high), and other values are refused. Written \
               are NAME (class, u8) and on request NAME.entropy, NAME.margin and NAME.confidence, 0 to 1 in steps of 1/255, the \
-              same scale for every volume. Memory is that of one band of windows and two slabs, whatever the volume's size. An \
+              same scale for every volume. Memory is that of one band of windows, 256 MiB of slices and two slabs of each map, whatever the volume's \
+              size: --plan says how much it will be and predicts nothing (what --io mmap maps comes on top until the system wants \
+              it back). An \
               interrupted run goes on where it was; planes other than xy are predicted into NAME.slices first, then turned. Of several \
-              planes (--plane xy,yz) the logits are averaged; until then they lie on disk, 2 bytes per voxel, class and plane.",
+              planes (--plane xy,yz) the logits are averaged; until then they lie on disk, 2 bytes per voxel, class and plane. \
+              With --passes 20 --batchnorm batch --average logits passes are those of the authors' code.",
     examples: "  tomolith seg predict --weights model.safetensors --input recon.mhd --grey 0,1.2 -o out/seg\n  \
                tomolith seg predict --weights ckpt.pt --input recon_u8.mhd --plane xz --entropy --margin -o out/seg",
     groups: &[(
@@ -69,6 +74,13 @@ pub const COMMAND: Command = Command {
                 "Moments of BatchNorm with --passes; batch: each window's own",
             )
             .default("running"),
+            Opt::new(
+                "average",
+                Takes::Choice(&["probability", "logits"]),
+                "What --passes average; of logits nobody knows what the passes differ about",
+            )
+            .default("probability"),
+            Opt::new("plan", Takes::Switch, "Say what it would hold in memory, and do nothing else"),
             FAST,
             DEVICE,
             CLASSES,
@@ -82,7 +94,7 @@ pub const COMMAND: Command = Command {
 /// Version of the stage in manifests.
 pub const VERSION: u32 = 1;
 /// Bytes of a turned volume that are moved at once.
-const BAND: u64 = 256 << 20;
+pub(super) const BAND: u64 = 256 << 20;
 
 /// Two grey values.
 pub fn grey(text: &str) -> Result<Grey> {
@@ -181,7 +193,9 @@ impl Outputs<'_> {
 
 fn run(c: &Context) -> Result<()> {
     let s = &c.settings;
-    let (base, overwrite) = output(c)?;
+    // Who plans need not know where it will be written.
+    let planned = s.is_on("plan")?;
+    let (base, overwrite) = if planned { (PathBuf::new(), false) } else { output(c)? };
     let (weights_path, input) = (s.required_path("weights")?, s.required_path("input")?);
     let planes = s.parsed("plane", planes)?;
     if planes.iter().enumerate().any(|(i, p)| planes[..i].contains(p)) {
@@ -223,25 +237,63 @@ fn run(c: &Context) -> Result<()> {
     let passes = s.parsed("passes", values::count)?;
     let (dropout, seed) = (s.parsed("dropout", probability)?, s.parsed("seed", values::seed)?);
     let of_batch = s.text("batchnorm")? == Some("batch");
+    let mean = s.text("average")? == Some("logits");
     if of_batch && roi == network.config.multiple() {
         return Err(Error::usage("--batchnorm batch: the deepest maps have one value a channel, and no moments")
             .help(format!("take a larger --roi, such as {}", 2 * roi)));
     }
     if passes == 1 {
-        let idle =
-            ["mutual", "dropout", "seed", "batchnorm"].into_iter().find(|name| s.is_given(name).unwrap_or(false));
+        let idle = ["mutual", "dropout", "seed", "batchnorm", "average"]
+            .into_iter()
+            .find(|name| s.is_given(name).unwrap_or(false));
         if let Some(name) = idle {
             return Err(Error::usage(format!("--{name} without --passes")).help("several passes differ: --passes 20"));
         }
     }
-    let mut inputs = vec![InputFile::of("weights", &weights_path)?];
-    inputs.extend(with_role(source.inputs()?, "volume"));
-    inputs.extend(table);
+    if mean && maps.contains(&Map::Mutual) {
+        return Err(Error::usage("--mutual with --average logits: what the passes differ about is gone then")
+            .help("leave one of the two out"));
+    }
+    if planes.len() > 1 && passes > 1 {
+        return Err(Error::usage("--passes of several planes").help("give one plane, or leave --passes out"));
+    }
     let fast = s.is_on("fast")?;
     let device = Device::open_as(c, fast)?;
     if fast && passes > 1 {
         device.only_gpu("dropout in 16 bits")?;
     }
+    let halves = (fast && device.is_cpu()).then_some(c.isa);
+    let asked = Asked {
+        network: &network,
+        halves: halves.is_some(),
+        windows: &windows,
+        roi,
+        batch: s.parsed("batch", values::count)?,
+        passes,
+        mean,
+        of_batch,
+        maps: maps.len(),
+        planes: &planes,
+        volume: source.dims(),
+    };
+    let phases = asked.phases();
+    let (most, at) = peak(&phases);
+    if planned {
+        for phase in &phases {
+            c.out.line(format!("{:<8} {:>12} held", phase.name, bytes_for_people(phase.memory)))?;
+        }
+        return c.out.line(format!("{:<8} {most:>12} bytes at most", "in all"));
+    }
+    let view = planes[0].dims(source.dims());
+    c.talk.detail(format!(
+        "{} windows a slice; at most {} held ({at})",
+        windows.count(view.ny, view.nx),
+        bytes_for_people(most)
+    ));
+    let mut inputs = vec![InputFile::of("weights", &weights_path)?];
+    inputs.extend(with_role(source.inputs()?, "volume"));
+    inputs.extend(table);
+    let progress = Parts::new(&c.talk, "segment", "slices", parts(&phases, view.nz));
     let mut params = vec![
         ("plane", planes.iter().map(|p| p.name()).collect::<Vec<_>>().join(",").into()),
         ("grey_low", grey.low.into()),
@@ -256,21 +308,21 @@ fn run(c: &Context) -> Result<()> {
     if of_batch {
         params.push(("batchnorm", "batch".into()));
     }
+    if mean {
+        params.push(("average", "logits".into()));
+    }
     // What strict mode computes has the same name on every device.
     if fast {
         params.push(("arithmetic", if device.is_cpu() { "bf16" } else { "fp16" }.into()));
         params.push(("device", device.model().into()));
     }
     let params = Json::obj(params);
-    let halves = (fast && device.is_cpu()).then_some(c.isa);
     let outputs = Outputs { base: base.clone(), maps, classes: &classes, params, inputs, overwrite };
     if let [_, _, ..] = planes[..] {
-        if passes > 1 {
-            return Err(Error::usage("--passes of several planes").help("give one plane, or leave --passes out"));
-        }
         let mut net = Net::new(&network, device.clone(), halves);
-        let manifest =
-            several(c, &outputs, &planes, grey, &windows, &mut net, source.as_ref()).map_err(|e| e.at(&input))?;
+        let manifest = several(c, &outputs, (&planes, &progress), grey, &windows, &mut net, source.as_ref())
+            .map_err(|e| e.at(&input))?;
+        progress.finish();
         return written(c, &base, &manifest);
     }
     let plane = planes[0];
@@ -281,31 +333,25 @@ fn run(c: &Context) -> Result<()> {
     if resumed > 0 {
         c.talk.note(format!("goes on at slice {resumed} of {}", view.dims().nz));
     }
-    let held = windows.memory(view.dims().nx, passes * classes.len());
-    c.talk.detail(format!(
-        "{} windows a slice, {held} bytes held for a band",
-        windows.count(view.dims().ny, view.dims().nx)
-    ));
-    let progress = Progress::new(&c.talk, "segment", "slices");
-    let bytes = view.dims().slice() as u64;
     if resumed < view.dims().nz {
         let mut sinks: Vec<(Map, &mut dyn Sink)> =
             writers.iter_mut().map(|(map, w)| (*map, w as &mut dyn Sink)).collect();
         let kernels = device.clone();
         let mut net: Box<dyn Logits> = match passes {
             1 => Box::new(Net::new(&network, kernels, halves)),
-            _ => Box::new(Dropping::new(&network, kernels, passes, dropout, seed, of_batch)),
+            _ => {
+                let net = Dropping::new(&network, kernels, passes, dropout, seed, of_batch);
+                Box::new(if mean { net.of_mean_logits() } else { net })
+            }
         };
-        predict(&view, plane, grey, &windows, net.as_mut(), &mut sinks, &|done, total| {
-            progress.update(done as u64, total as u64, done as u64 * bytes);
-        })
-        .map_err(|e| e.at(&input))?;
+        let shown = |done, total| progress.update(0, done, total);
+        predict(&view, plane, grey, &windows, net.as_mut(), &mut sinks, &shown).map_err(|e| e.at(&input))?;
     }
-    progress.finish();
     let mut manifest = finish(c, writers)?;
     if between {
-        manifest = turn(c, &outputs, plane, source.dims(), source.spacing())?;
+        manifest = turn(c, &outputs, (plane, &progress), source.dims(), source.spacing())?;
     }
+    progress.finish();
     written(c, &base, &manifest.ok_or_else(|| Error::bug("nothing was written"))?)
 }
 
@@ -313,7 +359,7 @@ fn run(c: &Context) -> Result<()> {
 fn several(
     c: &Context,
     outputs: &Outputs,
-    planes: &[Plane],
+    (planes, progress): (&[Plane], &Parts),
     grey: Grey,
     windows: &Windows,
     net: &mut Net<Device>,
@@ -322,7 +368,7 @@ fn several(
     let dims = source.dims();
     let base = |plane: Plane, k: usize| with_suffix(&outputs.base, &format!(".{}.logit{k}", plane.name()));
     let classes = 0..outputs.classes.len();
-    for &plane in planes {
+    for (part, &plane) in planes.iter().enumerate() {
         let view = Turned::slices(source, plane)?;
         let jobs: Vec<(PathBuf, Job)> =
             classes.clone().map(|k| (base(plane, k), outputs.logit(plane, k, view.dims()))).collect();
@@ -332,13 +378,9 @@ fn several(
         // What was finished before the others were is made again.
         let mut writers: Vec<Writer> =
             jobs.into_iter().map(|(base, job)| Writer::create(&base, job, true)).collect::<Result<_>>()?;
-        let progress = Progress::new(&c.talk, plane.name(), "slices");
         let mut sinks: Vec<&mut dyn Sink> = writers.iter_mut().map(|w| w as &mut dyn Sink).collect();
-        let bytes = view.dims().slice() as u64;
-        predict_logits(&view, plane, grey, windows, net, &mut sinks, &|done, total| {
-            progress.update(done as u64, total as u64, done as u64 * bytes);
-        })?;
-        progress.finish();
+        let shown = |done, total| progress.update(part, done, total);
+        predict_logits(&view, plane, grey, windows, net, &mut sinks, &shown)?;
         for writer in writers {
             writer.finish(Json::obj::<&str>([]), c.run_record())?;
         }
@@ -353,11 +395,8 @@ fn several(
     let sources: Vec<&dyn Source> = turned.iter().map(|t| t as &dyn Source).collect();
     let of_planes: Vec<Vec<&dyn Source>> = sources.chunks_exact(classes.len()).map(<[_]>::to_vec).collect();
     let mut writers = outputs.writers(false, dims, source.spacing())?;
-    let progress = Progress::new(&c.talk, "average", "slices");
     let mut sinks: Vec<(Map, &mut dyn Sink)> = writers.iter_mut().map(|(map, w)| (*map, w as &mut dyn Sink)).collect();
-    let bytes = dims.slice() as u64;
-    average(&of_planes, &mut sinks, &|done, total| progress.update(done as u64, total as u64, done as u64 * bytes))?;
-    progress.finish();
+    average(&of_planes, &mut sinks, &|done, total| progress.update(planes.len(), done, total))?;
     let manifest = finish(c, writers)?;
     remove(&bases);
     manifest.ok_or_else(|| Error::bug("nothing was written"))
@@ -373,11 +412,17 @@ fn finish(c: &Context, writers: Vec<(Map, Writer)>) -> Result<Option<Manifest>> 
 }
 
 /// Brings slices of another plane back to z, y, x, and removes them.
-fn turn(c: &Context, outputs: &Outputs, plane: Plane, dims: Dims, spacing: Spacing) -> Result<Option<Manifest>> {
+fn turn(
+    c: &Context,
+    outputs: &Outputs,
+    (plane, progress): (Plane, &Parts),
+    dims: Dims,
+    spacing: Spacing,
+) -> Result<Option<Manifest>> {
     let mut writers = outputs.writers(false, dims, spacing)?;
-    let progress = Progress::new(&c.talk, "turn", "slices");
+    let maps = writers.len();
     let band = (BAND / (4 * dims.slice() as u64)).clamp(1, dims.nz as u64) as usize;
-    for (map, writer) in &mut writers {
+    for (i, (map, writer)) in writers.iter_mut().enumerate() {
         let slices = open(&outputs.base_of(*map, true), c.io)?;
         let view = Turned::new(&slices, plane.back())?;
         let mut block = Vec::new();
@@ -387,10 +432,9 @@ fn turn(c: &Context, outputs: &Outputs, plane: Plane, dims: Dims, spacing: Spaci
             block.resize(z.len() * dims.slice(), 0.0);
             view.read(z.clone(), 0..dims.ny, &mut block)?;
             writer.write(&block)?;
-            progress.update(z.end as u64, dims.nz as u64, (z.end * dims.slice()) as u64);
+            progress.update(1, i * dims.nz + z.end, maps * dims.nz);
         }
     }
-    progress.finish();
     let manifest = finish(c, writers)?;
     let bases: Vec<PathBuf> = outputs.maps.iter().map(|&m| outputs.base_of(m, true)).collect();
     remove(&bases);

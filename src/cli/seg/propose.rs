@@ -8,6 +8,7 @@ use crate::error::{Error, Result};
 use crate::exchange::{open_stack, write_text};
 use crate::json::Json;
 use crate::provenance::InputFile;
+use crate::segment::import::other_shape;
 use crate::segment::propose::{Scan, Wanted, mostly_labelled, propose, scores};
 
 /// The command.
@@ -16,8 +17,10 @@ pub const COMMAND: Command = Command {
     about: "Propose the slices to label next: where the network is least sure, spread over scans",
     details: "SCAN is NAME=MAP.mhd or NAME=MAP.mhd,LABELS.mhd: a map that `seg predict` wrote and the labels that there are. The \
               score of a slice is the mean of the map. Slices are taken from the greatest score down, each at least --apart \
-              from others of its scan and plane and from those that are labelled (of which --labelled-part of the pixels have \
-              a label), and at most n / --spread of a scan. The first and last slices are often the least sure, because less is \
+              from others of its scan and plane and from those that are labelled, and at most n / --spread of a scan. A slice is \
+              labelled where --labelled-part of its pixels have a label, but those that another slice through them has more \
+              densely: one labelled xy slice does not make every xz slice labelled. Fewer than N are told as a warning, none \
+              are an error. The first and last slices are often the least sure, because less is \
               seen around them: --edge leaves them out.",
     examples: "  tomolith seg propose a=a.entropy.mhd,a_labels.mhd b=b.entropy.mhd --planes xz,yz -n 42 --spread 11 -o next.json",
     groups: &[(
@@ -67,7 +70,7 @@ fn run(c: &Context) -> Result<()> {
             Some(path) => {
                 let source = open(path)?;
                 if source.dims() != map_source.dims() {
-                    return Err(Error::data("labels of another shape than the map").at(path));
+                    return Err(other_shape(("volume of labels", source.dims()), ("map", map_source.dims())).at(path));
                 }
                 inputs.extend(source.inputs()?);
                 Some(mostly_labelled(source.as_ref(), part)?)
@@ -79,11 +82,33 @@ fn run(c: &Context) -> Result<()> {
         names.push(name.to_string());
     }
     let found = propose(&scans, &wanted)?;
+    if found.is_empty() {
+        let labelled = |(_, have): &Scan| {
+            have.iter()
+                .flat_map(|have| wanted.planes.iter().flat_map(|p| &have[p.plane() as usize]))
+                .filter(|l| **l)
+                .count()
+        };
+        let all: usize =
+            scans.iter().flat_map(|(s, _)| wanted.planes.iter().map(|p| s[p.plane() as usize].len())).sum();
+        return Err(Error::data(format!(
+            "no slice to propose: of {all} slices {} are labelled, and the others are less than --apart {} from them or \
+             among the --edge {} at the ends",
+            scans.iter().map(labelled).sum::<usize>(),
+            wanted.apart,
+            wanted.edge
+        ))
+        .help("ask for other --planes, lower --apart or --edge, or raise --labelled-part"));
+    }
     for p in &found {
         c.out.line(format!("{:24} {} {:>6}   {:.6}", names[p.scan], p.plane.name(), p.slice, p.score))?;
     }
     if found.len() < wanted.count {
-        c.talk.note(format!("{} slices of {}: no others are apart enough and not labelled", found.len(), wanted.count));
+        c.talk.warn(format!(
+            "{} slices of {}: no others are apart enough, not labelled, and of a scan that has not its share",
+            found.len(),
+            wanted.count
+        ));
     }
     let one = |p: &crate::segment::propose::Proposal| {
         Json::obj([

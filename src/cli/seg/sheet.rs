@@ -8,8 +8,9 @@ use crate::cli::{Command, Context};
 use crate::error::{Error, Result};
 use crate::exchange::open_stack;
 use crate::segment::classes::{Classes, Mapping};
+use crate::segment::import::other_shape;
 use crate::segment::orient::{Plane, Turned};
-use crate::volume::{Dims, Source};
+use crate::volume::Source;
 
 /// The command.
 pub const COMMAND: Command = Command {
@@ -85,13 +86,13 @@ fn run(c: &Context) -> Result<()> {
     if let Some(volume) = open("uncertainty")? {
         volumes.push(("UNCERTAINTY", volume, Column::Map));
     }
-    let Some(dims) = volumes.first().map(|(_, v, _)| v.dims()) else {
+    let Some((before, dims)) = volumes.first().map(|(name, v, _)| (*name, v.dims())) else {
         return Err(Error::usage("nothing to show").help("give --input, --labels, --prediction or --uncertainty"));
     };
     if let Some((name, volume, _)) = volumes.iter().find(|(_, v, _)| v.dims() != dims) {
-        let text = |d: Dims| format!("{} x {} x {}", d.nz, d.ny, d.nx);
-        return Err(Error::data(format!("{name} of {}, {} before it", text(volume.dims()), text(dims)))
-            .help("all volumes of a sheet have one shape (z, y, x)"));
+        let option = |name: &str| format!("--{}", if name == "GREY" { "input".into() } else { name.to_lowercase() });
+        let (name, before) = (option(name), option(before));
+        return Err(other_shape((&format!("volume of {name}"), volume.dims()), (&format!("one of {before}"), dims)));
     }
     let position = |name: &str| volumes.iter().position(|(n, ..)| *n == name);
     let error = position("LABELS").zip(position("PREDICTION"));

@@ -8,8 +8,9 @@
 //!
 //! Read are grey images (one sample per pixel) of 8, 16, 32 or 64 bits, unsigned, signed or floating, in strips or tiles,
 //! uncompressed, LZW, deflate or PackBits, with predictors 1 to 3, either byte order. Numbers are taken as they are stored,
-//! whatever the photometric interpretation of black and white. Everything else is refused by name: several samples or
-//! planes, palettes, JPEG, bits that fill no byte. ImageJ's stacks of one directory with the images behind one another
+//! whatever the photometric interpretation of black and white. Indices of a palette of 8 bits are read where labels are
+//! asked for ([`TiffStack::open_labels`]), and are no grey values. Everything else is refused by name: several samples or
+//! planes, JPEG, bits that fill no byte. ImageJ's stacks of one directory with the images behind one another
 //! are read as what they are.
 //!
 //! The reader is written here, not taken from a crate: it reads the rows that are asked for by position, in the lean build
@@ -54,6 +55,8 @@ pub(super) struct Page {
     pub data: Data,
     /// Images behind this one that have no directory of their own.
     pub behind: usize,
+    /// Its numbers are indices of a palette.
+    pub palette: bool,
 }
 
 /// Where the pieces of an image lie.
@@ -228,8 +231,15 @@ fn in_page(error: Error, page: usize) -> Error {
     }
 }
 
+/// What to do with an image that is not read.
+const SAVE: &str = "save it as a grey image of 8, 16 or 32 bits, uncompressed, LZW or deflate";
+
+/// Refuses colours.
+fn not_grey() -> Error {
+    Error::data("not grey: a palette or a colour space").help(SAVE)
+}
+
 fn page(words: &Words, entries: &[Entry]) -> Result<Page> {
-    const SAVE: &str = "save it as a grey image of 8, 16 or 32 bits, uncompressed, LZW or deflate";
     let find = |tag: u16| entries.iter().find(|e| e.tag == tag);
     let list = |tag: u16| find(tag).map(|e| words.values(e)).transpose();
     let number = |tag: u16, default: Option<u64>| -> Result<u64> {
@@ -247,9 +257,11 @@ fn page(words: &Words, entries: &[Entry]) -> Result<Page> {
     if samples != 1 {
         return Err(Error::data(format!("{samples} samples per pixel, a colour image or several channels")).help(SAVE));
     }
-    if number(262, Some(1))? > 1 {
-        return Err(Error::data("not grey: a palette or a colour space").help(SAVE));
-    }
+    let palette = match number(262, Some(1))? {
+        0 | 1 => false,
+        3 if (number(258, Some(1))?, number(339, Some(1))?) == (8, 1) => true,
+        _ => return Err(not_grey()),
+    };
     if number(266, Some(1))? != 1 {
         return Err(Error::data("bits in reverse order in their bytes").help(SAVE));
     }
@@ -329,5 +341,6 @@ fn page(words: &Words, entries: &[Entry]) -> Result<Page> {
         tiled,
         data: if in_one { Data::Rows(pieces[0].0) } else { Data::Pieces(pieces) },
         behind,
+        palette,
     })
 }

@@ -5,7 +5,7 @@
 
 use super::super::file::OpenFile;
 use super::super::plain::{check_block, read_run, unfit};
-use super::{Data, Page, pages};
+use super::{Data, Page, not_grey, pages};
 use crate::error::{Error, Result};
 use crate::provenance::{Digest, InputFile};
 use crate::volume::{Dims, Dtype, Source};
@@ -40,8 +40,21 @@ impl TiffStack {
     /// Opens a file, a folder or a pattern; `role` names it among the inputs of a result.
     ///
     /// # Errors
-    /// Missing: no such file, no image in the folder. Data: an image that is not read, or not like the first.
+    /// Missing: no such file, no image in the folder. Data: an image that is not read, or not like the first; a palette.
     pub fn open(path: &Path, role: &str) -> Result<TiffStack> {
+        let stack = TiffStack::open_labels(path, role)?;
+        match stack.pages.iter().position(|pages| pages.iter().any(|p| p.palette)) {
+            Some(file) => Err(not_grey().at(&stack.files[file])),
+            None => Ok(stack),
+        }
+    }
+
+    /// The same for labels, which may be indices of a palette: Fiji saves what is drawn with a lookup table so. The colours
+    /// are not looked at.
+    ///
+    /// # Errors
+    /// As [`TiffStack::open`], but for palettes.
+    pub fn open_labels(path: &Path, role: &str) -> Result<TiffStack> {
         let files = if is_stack(path) { list(path)? } else { vec![path.to_path_buf()] };
         let name = path.file_name().map_or_else(|| ".".into(), |n| n.to_string_lossy().into_owned());
         let parsed: Vec<Result<Vec<Page>>> = files.par_iter().map(|file| pages(&OpenFile::open(file)?)).collect();

@@ -5,7 +5,7 @@ use crate::error::Fault;
 use crate::exchange::{IoMode, open_stack, put};
 use crate::testing::{self, Scratch};
 use crate::units::Micrometre;
-use crate::volume::{Dims, Dtype, Sink};
+use crate::volume::{Dims, Dtype, Sink, Source};
 use std::path::Path;
 
 /// Tag, type and value of an entry.
@@ -201,6 +201,28 @@ fn what_is_not_read_is_named() {
     let bomb = [(256, 4, 100_000), (257, 4, 100_000), (258, 3, 8), (259, 3, 8)];
     let error = read(&put(&dir, "a.tif", &file(false, &bomb, &[vec![0; 50]]))).unwrap_err();
     assert!(error.what().contains("cannot unpack"), "{error}");
+}
+
+/// As Fiji saves an image of 8 bits with a lookup table: indices for labels, and no grey values.
+#[test]
+fn a_palette_is_read_as_labels_alone() {
+    let dir = Scratch::new("tiff-palette");
+    let entries = |bits: u32, photometric: u32| [(256, 4, 3), (257, 4, 2), (258, 3, bits), (262, 3, photometric)];
+    let indices = vec![0u8, 1, 2, 3, 0, 255];
+    // Whoever opens it does not look at the colours, which are tag 320 and missing here.
+    let path = put(&dir, "palette_1.tif", &file(false, &entries(8, 3), std::slice::from_ref(&indices)));
+    let labels = super::TiffStack::open_labels(&path, "stack").unwrap();
+    let mut values = vec![f32::NAN; 6];
+    labels.read(0..1, 0..2, &mut values).unwrap();
+    assert_eq!((values, labels.dtype()), (vec![0.0, 1.0, 2.0, 3.0, 0.0, 255.0], Dtype::U8));
+    assert!(crate::exchange::open_labels(&dir.join("palette_*.tif"), IoMode::Pread).is_ok());
+    let error = read(&path).unwrap_err();
+    assert!(error.what().contains("palette") && error.fault() == Fault::Data, "{error}");
+    assert!(read(&dir.join("palette_*.tif")).unwrap_err().what().contains("palette"));
+    for (bits, photometric) in [(16, 3), (8, 2), (8, 6)] {
+        let path = put(&dir, "other.tif", &file(false, &entries(bits, photometric), &[[&indices[..]; 2].concat()]));
+        assert!(crate::exchange::open_labels(&path, IoMode::Pread).err().unwrap().what().contains("not grey"));
+    }
 }
 
 /// Every truncation and every damaged byte of a small file: an error or an image, in no time and no memory.
