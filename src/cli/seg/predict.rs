@@ -20,6 +20,7 @@ use crate::provenance::InputFile;
 use crate::segment::classes::Classes;
 use crate::segment::orient::{Plane, Turned};
 use crate::segment::predict::{Dropping, Grey, LOGIT, Map, Net, average, predict, predict_logits};
+use crate::segment::scale::{Look, Moments};
 use crate::segment::uncertainty::SLOPE;
 use crate::segment::windows::{Importance, Logits, Windows};
 use crate::volume::manifest::{Job, Manifest};
@@ -35,8 +36,9 @@ pub const COMMAND: Command = Command {
     about: "Segment a volume with a network, slice by slice",
     details: "Windows of --roi pixels that overlap by a quarter, logits averaged before softmax: MONAI's sliding windows, the \
               authors' defaults. Grey values are scaled so that --grey LOW,HIGH become 0 and 1 (u8 volumes: 0,255); what the \
-              weights were trained with stands in their metadata (grey_low, grey_high), and other values are refused. Written \
-              are NAME (class, u8) and on request NAME.entropy, NAME.margin and NAME.confidence, 0 to 1 in steps of 1/255, the \
+              weights were trained with stands in their metadata (grey_low, grey_high), and other values are refused; so are \
+              volumes whose grey values are far from those of the training (grey_mean, grey_sd), as nine slices tell, whose \
+              figures stand in the manifest. Written are NAME (class, u8) and on request NAME.entropy, NAME.margin and NAME.confidence, 0 to 1 in steps of 1/255, the \
               same scale for every volume. Memory is that of one band of windows and two slabs, whatever the volume's size. An \
               interrupted run goes on where it was; planes other than xy are predicted into NAME.slices first, then turned. Of several \
               planes (--plane xy,yz) the logits are averaged; until then they lie on disk, 2 bytes per voxel, class and plane.",
@@ -50,6 +52,7 @@ pub const COMMAND: Command = Command {
             Opt::new("plane", Takes::Value("PLANE,…"), "Slices of which plane: xy, xz, yz, zy, or several")
                 .default("xy"),
             Opt::new("grey", Takes::Number("LOW,HIGH"), "Grey values that become 0 and 1"),
+            OTHER_GREY,
             Opt::new("roi", Takes::Number("N"), "Rows and columns of a window").default("512"),
             Opt::new("overlap", Takes::Number("PART"), "Part by which windows overlap").default("0.25"),
             Opt::new("blend", Takes::Choice(&["constant", "gaussian"]), "Weight of a window's pixels")
@@ -79,6 +82,10 @@ pub const COMMAND: Command = Command {
     run,
 };
 
+/// Insists.
+pub const OTHER_GREY: Opt =
+    Opt::new("other-grey", Takes::Switch, "Take grey values of another scale than the weights learnt from");
+
 /// Version of the stage in manifests.
 pub const VERSION: u32 = 1;
 /// Bytes of a turned volume that are moved at once.
@@ -92,13 +99,36 @@ pub fn grey(text: &str) -> Result<Grey> {
     }
 }
 
-/// The grey scale: what is asked for, what the weights say, what u8 means; two that differ are refused.
-fn scale(c: &Context, metadata: &BTreeMap<String, String>, dtype: Dtype) -> Result<Grey> {
+/// The grey values that are 0 and 1 to a network, where its weights say so.
+///
+/// # Errors
+/// Data: they are no pair.
+pub fn grey_of(metadata: &BTreeMap<String, String>) -> Result<Option<Grey>> {
     let of = |key: &str| metadata.get(key).and_then(|v| v.parse::<f32>().ok());
     let trained = of("grey_low").zip(of("grey_high")).map(|(low, high)| Grey { low, high });
-    if let Some(g) = trained.filter(|g| !(g.low.is_finite() && g.high.is_finite() && g.low < g.high)) {
-        return Err(Error::data(format!("the weights say that grey values {} and {} are 0 and 1", g.low, g.high)));
+    match trained.filter(|g| !(g.low.is_finite() && g.high.is_finite() && g.low < g.high)) {
+        Some(g) => Err(Error::data(format!("the weights say that grey values {} and {} are 0 and 1", g.low, g.high))),
+        None => Ok(trained),
     }
+}
+
+/// Refuses a volume that looks like nothing that the network has learnt from, or says that it does.
+fn looked_at(c: &Context, volume: &dyn Source, grey: Grey, learnt: Option<Moments>) -> Result<Json> {
+    let look = Look::at(volume, grey, learnt)?;
+    match learnt.map(|learnt| look.check(learnt)) {
+        Some((true, Some(text))) if !c.settings.is_on("other-grey")? => {
+            return Err(Error::data(text)
+                .help("bring the volume to the grey scale of the network, or insist with --other-grey"));
+        }
+        Some((_, Some(text))) => c.talk.warn(text),
+        _ => (),
+    }
+    Ok(Json::obj([("grey", look.to_json())]))
+}
+
+/// The grey scale: what is asked for, what the weights say, what u8 means; two that differ are refused.
+fn scale(c: &Context, metadata: &BTreeMap<String, String>, dtype: Dtype) -> Result<Grey> {
+    let trained = grey_of(metadata)?;
     match (c.settings.parse("grey", grey)?, trained) {
         (Some(asked), Some(trained)) if asked != trained => Err(Error::usage(format!(
             "--grey {},{}: the weights were trained with {},{}",
@@ -121,6 +151,8 @@ struct Outputs<'a> {
     classes: &'a Classes,
     params: Json,
     inputs: Vec<InputFile>,
+    /// What is known of the volume before.
+    results: Json,
     overwrite: bool,
 }
 
@@ -205,6 +237,7 @@ fn run(c: &Context) -> Result<()> {
     // Bytes with a slope are no bytes: 0 and 255 mean nothing there.
     let sloped = Reader::open(&input, c.io).is_ok_and(|r| (r.header().slope, r.header().intercept) != (1.0, 0.0));
     let grey = scale(c, &dict.metadata, if sloped { Dtype::F32 } else { source.dtype() })?;
+    let learnt = Moments::parse(&dict.metadata);
     drop(dict);
     let roi = s.parsed("roi", values::count)?;
     network.config.check_size(roi, roi).map_err(|e| {
@@ -237,6 +270,7 @@ fn run(c: &Context) -> Result<()> {
     let mut inputs = vec![InputFile::of("weights", &weights_path)?];
     inputs.extend(with_role(source.inputs()?, "volume"));
     inputs.extend(table);
+    let results = looked_at(c, source.as_ref(), grey, learnt).map_err(|e| e.at(&input))?;
     let fast = s.is_on("fast")?;
     let device = Device::open_as(c, fast)?;
     if fast && passes > 1 {
@@ -263,7 +297,7 @@ fn run(c: &Context) -> Result<()> {
     }
     let params = Json::obj(params);
     let halves = (fast && device.is_cpu()).then_some(c.isa);
-    let outputs = Outputs { base: base.clone(), maps, classes: &classes, params, inputs, overwrite };
+    let outputs = Outputs { base: base.clone(), maps, classes: &classes, params, inputs, results, overwrite };
     if let [_, _, ..] = planes[..] {
         if passes > 1 {
             return Err(Error::usage("--passes of several planes").help("give one plane, or leave --passes out"));
@@ -302,7 +336,7 @@ fn run(c: &Context) -> Result<()> {
         .map_err(|e| e.at(&input))?;
     }
     progress.finish();
-    let mut manifest = finish(c, writers)?;
+    let mut manifest = finish(c, &outputs, writers)?;
     if between {
         manifest = turn(c, &outputs, plane, source.dims(), source.spacing())?;
     }
@@ -358,16 +392,16 @@ fn several(
     let bytes = dims.slice() as u64;
     average(&of_planes, &mut sinks, &|done, total| progress.update(done as u64, total as u64, done as u64 * bytes))?;
     progress.finish();
-    let manifest = finish(c, writers)?;
+    let manifest = finish(c, outputs, writers)?;
     remove(&bases);
     manifest.ok_or_else(|| Error::bug("nothing was written"))
 }
 
 /// Finishes the maps, the classes last; theirs is the manifest.
-fn finish(c: &Context, writers: Vec<(Map, Writer)>) -> Result<Option<Manifest>> {
+fn finish(c: &Context, outputs: &Outputs, writers: Vec<(Map, Writer)>) -> Result<Option<Manifest>> {
     let mut last = None;
     for (_, writer) in writers.into_iter().rev() {
-        last = Some(writer.finish(Json::obj::<&str>([]), c.run_record())?);
+        last = Some(writer.finish(outputs.results.clone(), c.run_record())?);
     }
     Ok(last)
 }
@@ -391,7 +425,7 @@ fn turn(c: &Context, outputs: &Outputs, plane: Plane, dims: Dims, spacing: Spaci
         }
     }
     progress.finish();
-    let manifest = finish(c, writers)?;
+    let manifest = finish(c, outputs, writers)?;
     let bases: Vec<PathBuf> = outputs.maps.iter().map(|&m| outputs.base_of(m, true)).collect();
     remove(&bases);
     Ok(manifest)
