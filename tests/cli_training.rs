@@ -125,7 +125,8 @@ fn networks_know_the_grey_scale_that_they_learnt_from() {
     let scaled = |name: &str, by: f32| {
         folder.write(name, npy(&[12, 20, 16], &values.iter().map(|v| v * by).collect::<Vec<_>>()));
     };
-    (scaled("tenth.npy", 0.1), scaled("large.npy", 100.0));
+    scaled("tenth.npy", 0.1);
+    scaled("large.npy", 100.0);
     let patches = "seg patches a=l/a.mhd --planes xy --slices ::3 --size 8 --step 8 --classes two.toml -o p.json";
     expect(&at(patches), 0, &[], "patches");
     let data = "seg train a=grey.npy,l/a.mhd --patches p.json --classes two.toml --batch 4 --epochs 1";
