@@ -9,10 +9,12 @@
 //! ```
 //!
 //! The schedule watches the validation loss, or the training's where there is no validation. The best epoch is that of
-//! the least watched loss, the first of equals. Nothing depends on the time of day; who wants to stop after an hour
+//! the least watched loss, the first of equals. A budget of steps that ends within an epoch ends the epoch there: it is
+//! validated and counted like every other. Nothing depends on the time of day; who wants to stop after an hour
 //! pauses, and goes on later.
 
 use super::checkpoint;
+pub use super::epoch::{Epoch, Score};
 use super::infer::{Plan, Workspace};
 use super::network::Network;
 use super::schedule::{EarlyStop, Plateau, Schedule, cosine};
@@ -77,8 +79,22 @@ pub struct Recipe {
     pub options: Options,
     /// How the learning rate goes down.
     pub schedule: Schedule,
-    /// Epochs without a better loss after which training stops.
+    /// Steps, at most.
+    pub steps: Option<u32>,
+    /// Epochs that are no better after which training stops.
     pub patience: Option<u32>,
+    /// What is no better then.
+    pub watch: Watch,
+}
+
+/// What early stopping watches: of the validation, or of the training where nothing validates.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Watch {
+    /// The loss.
+    #[default]
+    Loss,
+    /// The part of the labelled pixels that is right.
+    Accuracy,
 }
 
 /// Sums over labelled pixels.
@@ -102,71 +118,6 @@ impl Sums {
     }
 }
 
-/// How good a network is on patches.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Score {
-    /// Cross-entropy over labelled pixels.
-    pub loss: f64,
-    /// Part of them that is right.
-    pub accuracy: f64,
-    /// Intersection over union of each class; none where neither label nor prediction has it.
-    pub iou: Vec<Option<f64>>,
-}
-
-impl Score {
-    /// Mean of the classes that are known, the first left out where there are more than one.
-    pub fn mean_iou(&self) -> Option<f64> {
-        let known: Vec<f64> = self.iou.iter().skip(usize::from(self.iou.len() > 1)).flatten().copied().collect();
-        (!known.is_empty()).then(|| known.iter().fold(0.0, |sum, v| sum + v) / known.len() as f64)
-    }
-}
-
-/// What an epoch did.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Epoch {
-    /// Steps done at its end.
-    pub steps: u32,
-    /// Its learning rate.
-    pub rate: f64,
-    /// Training loss.
-    pub loss: f64,
-    /// Part of the labelled pixels that was right in training.
-    pub accuracy: f64,
-    /// Validation, where there is any.
-    pub validation: Option<Score>,
-}
-
-impl Epoch {
-    /// The loss that the schedule watches.
-    pub fn watched(&self) -> f64 {
-        self.validation.as_ref().map_or(self.loss, |v| v.loss)
-    }
-    /// Names of the columns of [`Epoch::line`].
-    pub fn header(classes: usize) -> String {
-        let iou: String = (0..classes).map(|k| format!(",validation_iou_{k}")).collect();
-        format!("epoch,steps,rate,loss,accuracy,validation_loss,validation_accuracy{iou}")
-    }
-    /// Epoch `number` as comma-separated values that [`Epoch::parse`] reads back to the bit; what is unknown is empty.
-    pub fn line(&self, number: usize) -> String {
-        let mut cells = vec![number.to_string(), self.steps.to_string()];
-        cells.extend([self.rate, self.loss, self.accuracy].map(|v| v.to_string()));
-        if let Some(v) = &self.validation {
-            cells.extend([v.loss, v.accuracy].map(|v| v.to_string()));
-            cells.extend(v.iou.iter().map(|v| v.map_or(String::new(), |v| v.to_string())));
-        }
-        cells.join(",")
-    }
-    fn parse(line: &str) -> Option<Epoch> {
-        let cells: Vec<&str> = line.split(',').collect();
-        let number = |i: usize| cells.get(i)?.parse::<f64>().ok();
-        let iou = cells.iter().skip(7).map(|c| c.parse().ok()).collect();
-        let validation =
-            if cells.len() > 5 { Some(Score { loss: number(5)?, accuracy: number(6)?, iou }) } else { None };
-        let steps = cells.get(1)?.parse().ok()?;
-        Some(Epoch { steps, rate: number(2)?, loss: number(3)?, accuracy: number(4)?, validation })
-    }
-}
-
 /// A training under way.
 pub struct Course {
     /// Network and optimizer.
@@ -183,9 +134,9 @@ pub struct Course {
 /// Why a training ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ended {
-    /// All epochs are done.
+    /// All epochs or steps are done.
     Done,
-    /// The loss stayed.
+    /// What is watched stayed.
     Stayed,
     /// It was asked to pause.
     Paused,
@@ -193,8 +144,15 @@ pub enum Ended {
 
 /// What has just happened.
 pub enum Event<'a> {
-    /// A step: its loss.
-    Step(f64),
+    /// A step, or a try of one that was skipped.
+    Step {
+        /// Its learning rate.
+        rate: f64,
+        /// Its loss.
+        loss: f64,
+        /// Labelled pixels of its batch.
+        labelled: u64,
+    },
     /// An epoch, and whether it is the best so far.
     Epoch(&'a Epoch, bool),
 }
@@ -214,6 +172,11 @@ impl Course {
             Schedule::Cosine => cosine(recipe.options.rate, self.epochs.len() as u32, recipe.epochs),
             Schedule::Constant | Schedule::Plateau => self.plateau.rate,
         }
+    }
+
+    /// Whether the budget of steps is used up.
+    fn spent(&self, recipe: &Recipe) -> bool {
+        recipe.steps.is_some_and(|most| self.trainer.steps >= most)
     }
 
     /// Number of the best epoch.
@@ -248,7 +211,8 @@ impl Course {
             return Err(Error::data("no patches to learn from"));
         }
         loop {
-            if self.epochs.len() >= recipe.epochs as usize {
+            // An epoch that the budget cut short still has to be validated.
+            if self.epochs.len() >= recipe.epochs as usize || self.batches == 0 && self.spent(recipe) {
                 return Ok(Ended::Done);
             }
             if self.stop.bad >= self.stop.patience {
@@ -263,9 +227,13 @@ impl Course {
             let epoch = self.epochs.len() as u32;
             let order = shuffled(training.len(), recipe.options.seed, epoch);
             for batch in order.chunks(recipe.batch.max(1)).skip(self.batches) {
+                if self.spent(recipe) {
+                    break;
+                }
                 let turn = Turn { epoch, batch: self.batches as u32, place: 0 };
                 let (image, labels) = gather(kernels, training, batch, turn);
-                let options = Options { rate: self.rate(recipe), ..recipe.options.clone() };
+                let rate = self.rate(recipe);
+                let options = Options { rate, ..recipe.options.clone() };
                 let loss = match self.trainer.step(kernels, &image, &labels, &options) {
                     Ok(loss) => loss,
                     // Nothing of the step is done.
@@ -274,7 +242,7 @@ impl Course {
                 };
                 self.sums.add(loss.loss, loss.labelled, loss.correct);
                 self.batches += 1;
-                if !go_on(self, Event::Step(loss.loss))? {
+                if !go_on(self, Event::Step { rate, loss: loss.loss, labelled: loss.labelled })? {
                     return Ok(Ended::Paused);
                 }
             }
@@ -295,7 +263,10 @@ impl Course {
             if recipe.schedule == Schedule::Plateau {
                 self.plateau.epoch(done.watched());
             }
-            self.stop.epoch(done.watched());
+            self.stop.epoch(match recipe.watch {
+                Watch::Loss => done.watched(),
+                Watch::Accuracy => done.errors(),
+            });
             self.epochs.push(done);
             (self.batches, self.sums) = (0, Sums::default());
             let last = self.epochs.len() - 1;
@@ -493,8 +464,8 @@ mod tests {
         }
     }
 
-    /// Patches without a label, or none.
-    struct Silent(usize, Buffer<f32>);
+    /// Patches of one label everywhere, or none.
+    struct Silent(usize, Buffer<f32>, i16);
 
     impl Patches for Silent {
         fn len(&self) -> usize {
@@ -510,13 +481,14 @@ mod tests {
             Seen { patch, drawn: Drawn::NOTHING }
         }
         fn labels(&self, _: &Seen) -> Vec<i16> {
-            vec![-1; 16]
+            vec![self.2; 16]
         }
     }
 
     fn recipe(epochs: u32) -> Recipe {
         let options = Options { rate: 1e-2, dropout: 0.1, seed: 3, class_weights: vec![1.0; 2], leaf: Some(4) };
-        Recipe { epochs, batch: 8, options, schedule: Schedule::Plateau, patience: None }
+        let schedule = Schedule::Plateau;
+        Recipe { epochs, batch: 8, options, schedule, steps: None, patience: None, watch: Watch::Loss }
     }
 
     fn start(recipe: &Recipe) -> Course {
@@ -564,7 +536,7 @@ mod tests {
     #[test]
     fn the_schedule_watches_the_validation() {
         // A training without a labelled pixel stays where it is: the loss never falls.
-        let silent = Silent(1, (0..16).map(|i| i as f32).collect::<Vec<_>>().into());
+        let silent = Silent(1, (0..16).map(|i| i as f32).collect::<Vec<_>>().into(), -1);
         let (cpu, recipe) = (cpu(), Recipe { patience: Some(13), ..recipe(40) });
         let mut course = start(&recipe);
         let ended = course.run(&recipe, &silent, Some(&silent), &cpu, |_, _| Ok(true)).unwrap();
@@ -573,19 +545,57 @@ mod tests {
         let rates: Vec<f64> = course.epochs.iter().map(|e| e.rate).collect();
         assert!(rates[..12].iter().all(|&r| r == 1e-2) && (rates[12] / 2e-3 - 1.0).abs() < 1e-12, "{rates:?}");
         assert_eq!(course.epochs[0].validation.as_ref().unwrap().iou, [None, None]);
-        let nothing = Silent(0, Buffer::default());
+        let nothing = Silent(0, Buffer::default(), -1);
         let error = start(&recipe).run(&recipe, &nothing, None, &cpu, |_, _| Ok(true)).unwrap_err();
         assert!(error.to_string().contains("no patches"), "{error}");
     }
 
     #[test]
-    fn an_epoch_comes_back_from_its_line_and_orders_are_permutations() {
-        let validation = Score { loss: 0.1 + 0.2, accuracy: 1.0 / 3.0, iou: vec![Some(0.7), None, Some(1.0 / 7.0)] };
-        for validation in [Some(validation), None] {
-            let epoch = Epoch { steps: 12, rate: 3e-4, loss: 1e-300, accuracy: 0.5, validation };
-            assert_eq!(Epoch::parse(&epoch.line(4)).unwrap(), epoch);
+    fn stopping_may_watch_the_accuracy() {
+        // Nothing is wrong any more, and the loss goes on falling.
+        let one = Silent(1, (0..16).map(|i| i as f32).collect::<Vec<_>>().into(), 1);
+        let ended = |watch: Watch| {
+            let options = Options { dropout: 0.0, rate: 1e-3, ..recipe(0).options };
+            let recipe = Recipe { patience: Some(3), watch, options, ..recipe(60) };
+            let mut course = start(&recipe);
+            let ended = course.run(&recipe, &one, Some(&one), &cpu(), |_, _| Ok(true)).unwrap();
+            let right = course.epochs.iter().map(|e| e.errors()).collect::<Vec<_>>();
+            (ended, course.epochs.len(), right)
+        };
+        let (why, epochs, wrong) = ended(Watch::Accuracy);
+        assert_eq!(why, Ended::Stayed);
+        // Three epochs behind the last that was better.
+        let best = wrong.iter().copied().fold(f64::INFINITY, f64::min);
+        assert_eq!(wrong.iter().position(|&w| w < best + 1e-3).unwrap() + 4, epochs, "{wrong:?}");
+        assert!(ended(Watch::Loss).1 > epochs);
+    }
+
+    #[test]
+    fn a_budget_of_steps_ends_within_an_epoch_and_a_paused_training_ends_with_it() {
+        let (cpu, folder) = (cpu(), Scratch::new("fit-steps"));
+        let (training, validation) = (Squares::new(30), Squares::new(3));
+        for (steps, epochs) in [(10, vec![4, 8, 10]), (8, vec![4, 8]), (1, vec![1])] {
+            let recipe = Recipe { steps: Some(steps), ..recipe(13) };
+            let mut through = start(&recipe);
+            let ended = through.run(&recipe, &training, Some(&validation), &cpu, |_, _| Ok(true)).unwrap();
+            assert_eq!((ended, through.trainer.steps), (Ended::Done, steps));
+            // The epoch that was cut short is validated like the others.
+            assert_eq!(through.epochs.iter().map(|e| e.steps).collect::<Vec<_>>(), epochs);
+            assert!(through.epochs.iter().all(|e| e.validation.is_some()));
+            // Paused after every event, so behind the last step, too.
+            let path = folder.join("last.safetensors");
+            let mut course = start(&recipe);
+            while course.run(&recipe, &training, Some(&validation), &cpu, |_, _| Ok(false)).unwrap() == Ended::Paused {
+                course.write(&path, 3, "").unwrap();
+                course = Course::read(&path, &recipe, "").unwrap();
+            }
+            assert!(course.trainer.network.parameters == through.trainer.network.parameters);
+            assert!(course.epochs == through.epochs && course.trainer.steps == steps);
         }
-        assert_eq!(Epoch::header(2).split(',').count(), 9);
+    }
+
+    #[test]
+    fn orders_are_permutations() {
         let orders = [0, 1].map(|epoch| shuffled(100, 5, epoch));
         for order in &orders {
             let mut sorted = order.clone();

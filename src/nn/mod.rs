@@ -11,6 +11,7 @@
 //! | [`recording`] | the same where a device computes it by itself |
 //! | [`scale`] | the scale of its loss, where maps keep 16 bits |
 //! | [`fit`] | a training from its first batch to its last: epochs, validation, pausing |
+//! | [`epoch`] | what an epoch did |
 //! | [`schedule`] | when to learn slower, when to stop |
 //! | [`checkpoint`] | a training that can be taken up again |
 //! | [`export`] | the network as an ONNX graph |
@@ -19,6 +20,7 @@
 
 pub mod checkpoint;
 pub mod config;
+pub mod epoch;
 pub mod export;
 pub mod fast;
 pub mod fit;

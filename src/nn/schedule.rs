@@ -1,9 +1,10 @@
-//! L4. When to learn slower, and when to stop, once an epoch; but for the cosine, both watch the validation loss.
+//! L4. When to learn slower, and when to stop, once an epoch; but for the cosine, both watch the validation.
 //!
 //! ```text
 //! plateau   better: loss < best·(1 − 1e-4), relative; after more than 10 epochs in a row that are not, rate ← max(rate/5, 1e-6)
 //! cosine    rate of epoch e of E = max(rate·(1 + cos(π·e/E))/2, min(rate, 1e-6))
 //! stop      better: loss < best − 1e-3, absolute; stops at the 10th epoch in a row that is not
+//!           or, as the paper says it, the same of what is wrong, 1 − accuracy
 //! ```
 //!
 //! These are the numbers of the authors' code (PyTorch's `ReduceLROnPlateau` and Lightning's `EarlyStopping`); there,

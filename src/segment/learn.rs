@@ -6,6 +6,7 @@ use super::ledger::read_u8;
 use super::orient::Axes;
 use super::patches::{List, Patch};
 use super::predict::Grey;
+use super::scale::{Clipped, Moments};
 use crate::error::{Error, Result};
 use crate::kernels::augment::{Drawn, Seen};
 use crate::kernels::buffer::Buffer;
@@ -23,6 +24,8 @@ pub struct Cuts {
     /// Grey values from 0 to 1, and labels.
     grey: Buffer<f32>,
     labels: Vec<i16>,
+    /// Of each scan of the list.
+    clipped: Vec<Clipped>,
     disturbed: Option<(Options, u64)>,
 }
 
@@ -38,6 +41,7 @@ impl Cuts {
         let pixels = size * size;
         let mut cut = vec![0f32; which.len() * channels * pixels];
         let mut of_cut = vec![cross_entropy::UNLABELLED; which.len() * pixels];
+        let mut clipped = vec![Clipped::default(); list.scans.len()];
         for (number, ([values, labels], scan)) in scans.iter().zip(&list.scans).enumerate() {
             let dims = values.dims();
             if [dims, labels.dims()] != [scan.dims; 2] {
@@ -82,22 +86,34 @@ impl Cuts {
                                 .help("reconstruct without it, or label nothing there"));
                         }
                         cut[((at * channels + c) * size + row) * size + column] = grey.scale(v);
-                        let label = classes[y * dims.nx + x];
-                        if *c == context && label != UNLABELLED {
-                            of_cut[at * pixels + row * size + column] = i16::from(label);
+                        let label = Some(classes[y * dims.nx + x]).filter(|&label| label != UNLABELLED);
+                        if *c == context {
+                            clipped[number].add(grey, v, label);
+                            of_cut[at * pixels + row * size + column] =
+                                label.map_or(cross_entropy::UNLABELLED, i16::from);
                         }
                     }
                 }
             }
         }
         let numbers = which.iter().map(|&i| i as u32).collect();
-        Ok(Cuts { size, channels, numbers, grey: cut.into(), labels: of_cut, disturbed: None })
+        Ok(Cuts { size, channels, numbers, grey: cut.into(), labels: of_cut, clipped, disturbed: None })
     }
 
     /// The same, disturbed in every epoch.
     #[must_use]
     pub fn disturbed(self, options: Options, seed: u64) -> Cuts {
         Cuts { disturbed: Some((options, seed)), ..self }
+    }
+
+    /// Values that are clipped in the patches of each scan of the list.
+    pub fn clipped(&self) -> &[Clipped] {
+        &self.clipped
+    }
+
+    /// Mean and standard deviation of all grey values.
+    pub fn moments(&self) -> Moments {
+        Moments::of(&self.grey)
     }
 
     /// Labelled pixels of each class.

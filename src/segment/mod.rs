@@ -18,6 +18,7 @@
 //! | [`windows`] | sliding windows: where they start, how they are weighed and averaged |
 //! | [`uncertainty`] | logits to class, confidence, margin, entropy on a fixed scale |
 //! | [`predict`] | a network over a volume |
+//! | [`scale`] | whether grey values are those that a network knows |
 //! | [`learn`] | patches in memory, to learn from |
 //! | [`augment`] | patches shifted, turned, stretched and disturbed |
 //! | [`merge`] | several predictions become one set of labels |
@@ -51,6 +52,7 @@ pub mod predict;
 pub mod propose;
 pub mod round;
 pub mod rules;
+pub mod scale;
 pub mod split;
 pub mod uncertainty;
 pub mod windows;

@@ -31,7 +31,7 @@ use crate::os::check_interrupt;
 use crate::volume::{Dims, Sink, Source};
 
 /// Grey values beyond the network's scale that are no mistake: metal, air, noise.
-const MOST_OUTSIDE: f64 = 0.9;
+pub(super) const MOST_OUTSIDE: f64 = 0.9;
 
 /// Bytes of the slices that are read together.
 const BAND: u64 = 256 << 20;

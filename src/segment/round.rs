@@ -7,12 +7,12 @@
 //!
 //! [[step]]
 //! run = "seg patches a=../r0/draft.mhd -o patches.json"      # a command, its paths from the round's folder
-//! makes = "patches.json"                          # files it leaves; of volumes (.mhd) the manifest's digest is taken
+//! makes = "patches.json"                          # files it leaves; of volumes (.mhd) the voxels are hashed
 //! ```
 //!
-//! `round.json` is written after every step: its digest covers the text of the steps, what they made, and the digests of
-//! the parents, so a round is the node of a graph, and a changed parent is noticed. Nothing in it depends on the time,
-//! the place or the number of threads.
+//! `round.json` is written after every step: its digest covers the text of the steps, what they read and made, and the
+//! digests of the parents, so a round is the node of a graph, and a changed parent is noticed. Nothing in it depends on
+//! the time, the place or the number of threads.
 
 use super::patches::unseal;
 use super::rules::{Rules, Schema};
@@ -120,6 +120,8 @@ pub struct Record {
     pub parents: BTreeMap<String, String>,
     /// Per step that is done, its files with their digests.
     pub steps: Vec<BTreeMap<String, String>>,
+    /// What each of them read, by the name that it has in its words; nothing in records of before that was noted.
+    pub inputs: Vec<BTreeMap<String, String>>,
     /// Whether all steps are done.
     pub complete: bool,
 }
@@ -135,12 +137,13 @@ fn to_map(json: &Json) -> Option<BTreeMap<String, String>> {
 impl Record {
     /// A round of which nothing is done.
     pub fn new(round: &Round, parents: BTreeMap<String, String>) -> Record {
-        Record { description: round.digest().hex(), parents, steps: Vec::new(), complete: false }
+        let description = round.digest().hex();
+        Record { description, parents, steps: Vec::new(), inputs: Vec::new(), complete: false }
     }
 
     /// The sealed text.
     pub fn text(&self) -> String {
-        let members = [
+        let mut members = vec![
             ("schema", Json::Str(SCHEMA.into())),
             ("contract", CONTRACT.into()),
             ("description", Json::Str(self.description.clone())),
@@ -148,7 +151,10 @@ impl Record {
             ("steps", Json::Arr(self.steps.iter().map(of_map).collect())),
             ("complete", Json::Bool(self.complete)),
         ];
-        seal(members.map(|(k, v)| (k.to_string(), v)).into(), SEAL)
+        if !self.inputs.is_empty() {
+            members.push(("inputs", Json::Arr(self.inputs.iter().map(of_map).collect())));
+        }
+        seal(members.into_iter().map(|(k, v)| (k.to_string(), v)).collect(), SEAL)
     }
 
     /// Its digest: the round's.
@@ -164,10 +170,13 @@ impl Record {
         let json = unseal(text, SEAL, SCHEMA)?;
         let bad = || Error::data("not a record of a round");
         let steps: Option<Vec<_>> = json.need_arr("steps")?.iter().map(to_map).collect();
+        let inputs = json.get("inputs").map_or(Some(&[][..]), Json::as_arr);
+        let inputs: Option<Vec<_>> = inputs.and_then(|list| list.iter().map(to_map).collect());
         Ok(Record {
             description: json.need_str("description")?.to_string(),
             parents: to_map(json.need("parents")?).ok_or_else(bad)?,
             steps: steps.ok_or_else(bad)?,
+            inputs: inputs.ok_or_else(bad)?,
             complete: json.need("complete")?.as_bool().ok_or_else(bad)?,
         })
     }
@@ -225,6 +234,9 @@ mod tests {
         let parents = |digest: &str| BTreeMap::from([("r0".to_string(), digest.to_string())]);
         let mut record = Record::new(&round, parents("aa"));
         record.steps.push(BTreeMap::from([("p.json".to_string(), "bb".to_string())]));
+        assert_eq!(Record::parse(&record.text()).unwrap(), record);
+        assert!(!record.text().contains("inputs"), "a record of before has the digest that it had");
+        record.inputs.push(BTreeMap::from([("l.mhd".to_string(), "dd".to_string())]));
         assert_eq!(Record::parse(&record.text()).unwrap(), record);
         assert!(Record::parse(&record.text().replace("bb", "cc")).unwrap_err().to_string().contains("changed"));
         assert!(record.check(&round, &parents("aa")).is_ok());

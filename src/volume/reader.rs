@@ -9,11 +9,13 @@
 use super::codec::Codec;
 use super::header::{Header, Offset};
 use super::manifest::Manifest;
+use super::slabs::digest_range;
 use super::{Dims, Dtype, Source, Spacing, header, journal};
 use crate::error::{Error, Result};
 use crate::json::Json;
 use crate::os;
-use crate::provenance::InputFile;
+use crate::provenance::{Digest, InputFile};
+use rayon::prelude::*;
 use std::ffi::OsString;
 use std::fs::File;
 use std::ops::Range;
@@ -129,6 +131,22 @@ impl Reader {
     /// The manifest, which only volumes of tomolith have.
     pub fn manifest(&self) -> Option<&Json> {
         self.manifest.as_ref().map(|(_, m)| m.json())
+    }
+
+    /// Digest of the voxels as they lie on the disk, whatever the manifest says that it should be; of a volume without a
+    /// manifest that of its raw file.
+    ///
+    /// # Errors
+    /// What the disk says; [`Fault::Again`](crate::error::Fault::Again) when interrupted.
+    pub fn digest(&self) -> Result<Digest> {
+        let Some((_, manifest)) = &self.manifest else { return Ok(Digest::of_file(&self.raw_path)?.0) };
+        let layout = manifest.layout();
+        let slabs = (0..layout.slabs()).into_par_iter().map(|slab| {
+            os::check_interrupt()?;
+            digest_range(&self.file, layout.offset(slab), layout.length(slab))
+                .map_err(|e| Error::reading(&self.raw_path, &e))
+        });
+        Ok(Digest::root(&slabs.collect::<Result<Vec<_>>>()?))
     }
 
     /// Bytes of the raw file from `at` on.

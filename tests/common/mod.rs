@@ -105,3 +105,18 @@ pub fn npy_of(descr: &str, shape: &[usize], data: &[u8]) -> Vec<u8> {
     file.extend(data);
     file
 }
+
+/// A folder with grey values and labels of 12 × 20 × 16, a table of two classes and a network: class 1 where it is bright,
+/// every voxel labelled.
+pub fn labelled(name: &str) -> Scratch {
+    let folder = Scratch::new(name);
+    let grey: Vec<f32> = (0..12 * 20 * 16).map(|i| (i * 37 % 101) as f32 / 101.0).collect();
+    let labels: Vec<f32> = grey.iter().map(|&v| if v > 0.5 { 1.0 } else { 0.0 }).collect();
+    folder.write("grey.npy", npy(&[12, 20, 16], &grey));
+    folder.write("labels.npy", npy(&[12, 20, 16], &labels));
+    folder.write("two.toml", "[[class]]\nid = 0\nname = \"dark\"\n[[class]]\nid = 1\nname = \"bright\"\n");
+    let at = |words: &str| run(&folder.0, words);
+    expect(&at("labels import labels.npy --map from-0 --like grey.npy -o l/a"), 0, &[], "labels");
+    expect(&at("net init --channels 4,8 --classes 2 --seed 3 -o w.safetensors"), 0, &[], "weights");
+    folder
+}

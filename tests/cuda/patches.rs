@@ -8,7 +8,7 @@ use tomolith::kernels::cuda::Cuda;
 use tomolith::kernels::maps::{Maps, Shape};
 use tomolith::kernels::{Cpu, Kernels, Reference, Twin};
 use tomolith::nn::config::Config;
-use tomolith::nn::fit::{Course, Ended, Patches, Recipe, Turn};
+use tomolith::nn::fit::{Course, Ended, Patches, Recipe, Turn, Watch};
 use tomolith::nn::network::Network;
 use tomolith::nn::schedule::Schedule;
 use tomolith::nn::train::Options;
@@ -125,7 +125,8 @@ impl Patches for Noise {
 /// Three epochs; the weights' bits, and bytes sent in the last epoch.
 fn trained<K: Kernels>(kernels: &K, sent: impl Fn() -> u64) -> (Vec<u32>, u64) {
     let options = Options { rate: 1e-3, dropout: 0.2, seed: 3, class_weights: vec![1.0; CLASSES], leaf: Some(2) };
-    let recipe = Recipe { epochs: 3, batch: 4, options, schedule: Schedule::Constant, patience: None };
+    let schedule = Schedule::Constant;
+    let recipe = Recipe { epochs: 3, batch: 4, options, schedule, steps: None, patience: None, watch: Watch::Loss };
     let (patches, config) = (Noise::new(), Config::monai(&[8, 20], CLASSES));
     let mut course = Course::new(Network::new(config, 1), &recipe);
     let mut before = Vec::new();

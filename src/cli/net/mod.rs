@@ -23,6 +23,7 @@ pub mod forward;
 pub mod info;
 pub mod init;
 pub mod step;
+pub mod steps;
 pub mod train;
 
 /// Weights to read.

@@ -1,18 +1,18 @@
 //! `tomolith net train`: a training on images and labels, that can be stopped and taken up again.
 
+use super::steps::Log;
 use super::{BEGIN, CHANNELS, CLASSES, DROPOUT, FAST, FOLDER, RATE, RESUME, SEED, VARIANT, curve};
 use crate::cli::device::{DEVICE, Device, GRAPHS};
 use crate::cli::options::{Opt, Settings, Takes};
 use crate::cli::own::own;
 use crate::cli::progress::Progress;
-use crate::cli::seg::read_text;
 use crate::cli::{Command, Context, values};
 use crate::error::{Error, Result};
 use crate::exchange::write_text;
 use crate::kernels::augment::{Drawn, Seen};
 use crate::kernels::buffer::Buffer;
 use crate::kernels::maps::Shape;
-use crate::nn::fit::{Course, Ended, Epoch, Event, Patches, Recipe, Turn};
+use crate::nn::fit::{Course, Ended, Epoch, Event, Patches, Recipe, Turn, Watch};
 use crate::nn::network::Network;
 use crate::nn::schedule::Schedule;
 use crate::nn::train::{Options, Trainer};
@@ -32,9 +32,9 @@ pub const COMMAND: Command = Command {
     about: "Train the network on images and their labels",
     details: "Every epoch goes once through the images in an order of its own, in batches; then the network is tried on the \
               validation images. DIR holds best.safetensors (the epoch of least validation loss; of training loss where \
-              nothing validates), last.safetensors (everything that going on takes), epochs.csv and curve.png; \
-              with --fast also steps.csv, the loss and its scale at every step. After Ctrl-C, \
-              or a crash, --resume goes on from last.safetensors and ends with the same bits as if nothing had happened; \
+              nothing validates), last.safetensors (everything that going on takes), epochs.csv, curve.png and steps.csv: \
+              step, epoch, learning rate, loss and labelled pixels of every batch, with --fast the scale of the loss, too. \
+              After Ctrl-C or a crash, --resume goes on from last.safetensors and ends with the same bits as if nothing had happened; \
               --epochs may be raised then.",
     examples: "  tomolith net train --input x.npy --labels y.npy --validation-input vx.npy --validation-labels vy.npy \\\n    \
                --channels 16,32,64 --epochs 40 -o run\n  tomolith net train … -o run --resume",
@@ -59,7 +59,8 @@ pub const COMMAND: Command = Command {
 
 /// What a training does, beside its data.
 pub const TRAINING: &[Opt] = &[
-    Opt::new("epochs", Takes::Number("N"), "Epochs, at most").default("100"),
+    Opt::new("epochs", Takes::Number("N"), "Epochs, at most; without end where --steps says how long").default("100"),
+    Opt::new("steps", Takes::Number("N"), "Steps, at most: the epoch under way ends with the last [default: no limit]"),
     Opt::new("batch", Takes::Number("N"), "Images of a batch").default("16"),
     Opt::new("leaf", Takes::Number("N"), "Images that BatchNorm takes together [default: the batch]"),
     RATE,
@@ -76,6 +77,12 @@ pub const TRAINING: &[Opt] = &[
         Takes::Number("N"),
         "Stop after N epochs in a row that are no better by 0.001 [default: never]",
     ),
+    Opt::new(
+        "patience-of",
+        Takes::Choice(&["loss", "accuracy"]),
+        "What is no better then, of the validation; the paper stopped after 10 of no better accuracy",
+    )
+    .default("loss"),
     Opt::new(
         "keep",
         Takes::Choice(&["loss", "accuracy", "last"]),
@@ -200,8 +207,14 @@ pub fn recipe(s: &Settings, network: &Network, seed: u64) -> Result<(Recipe, Str
     if class_weights.len() != classes {
         return Err(Error::usage(format!("{} class weights for {classes} classes", class_weights.len())));
     }
+    let steps = s.parse("steps", whole)?;
+    let watch = if s.text("patience-of")? == Some("accuracy") { Watch::Accuracy } else { Watch::Loss };
+    if watch != Watch::Loss && s.text("patience")?.is_none() {
+        return Err(Error::usage("--patience-of without --patience").help("say after how many epochs: --patience 10"));
+    }
     let recipe = Recipe {
-        epochs: s.parsed("epochs", whole)?,
+        // A budget of steps is one by itself.
+        epochs: if steps.is_some() && !s.is_given("epochs")? { u32::MAX } else { s.parsed("epochs", whole)? },
         batch: s.parsed("batch", values::count)?,
         options: Options {
             rate: s.parsed("lr", values::positive)?,
@@ -215,8 +228,14 @@ pub fn recipe(s: &Settings, network: &Network, seed: u64) -> Result<(Recipe, Str
             Some("constant") => Schedule::Constant,
             _ => Schedule::Plateau,
         },
+        steps,
         patience: s.parse("patience", whole)?,
+        watch,
     };
+    if recipe.schedule == Schedule::Cosine && steps.is_some() {
+        return Err(Error::usage("--steps with --schedule cosine: the rate goes down from epoch to epoch to the last")
+            .help("say how many: --epochs"));
+    }
     let o = &recipe.options;
     let mut about = format!(
         "network {}\nbatch {}\nleaf {:?}\nlr {}\ndropout {}\nseed {}\nclass-weights {:?}\nplateau {}\npatience {:?}\n",
@@ -233,6 +252,13 @@ pub fn recipe(s: &Settings, network: &Network, seed: u64) -> Result<(Recipe, Str
     if recipe.schedule == Schedule::Cosine {
         // The way down depends on where it ends.
         about += &format!("cosine {}\n", recipe.epochs);
+    }
+    if recipe.watch == Watch::Accuracy {
+        about += "patience of accuracy\n";
+    }
+    if let Some(steps) = recipe.steps {
+        // An epoch that was cut short is done: more steps would not go on with it.
+        about += &format!("steps {steps}\n");
     }
     if let Some(keep) = s.text("keep")?.filter(|keep| *keep != "loss") {
         about += &format!("keep {keep}\n");
@@ -328,8 +354,11 @@ pub fn train(
             training.size()
         )));
     }
-    if validation.is_none() && recipe.schedule != Schedule::Cosine {
-        c.talk.warn("nothing validates: the schedule watches the training loss, which falls also when nothing general is learnt");
+    // A cosine watches nothing, and who keeps the last epoch does not choose one.
+    if validation.is_none() && (recipe.schedule != Schedule::Cosine || keep != "last" || recipe.patience.is_some()) {
+        c.talk.warn(
+            "nothing validates: the training itself decides, which gets better also when nothing general is learnt",
+        );
     }
     let fast = s.is_on("fast")?;
     let (mut metadata, mut about) = (metadata.clone(), about.to_string());
@@ -342,7 +371,7 @@ pub fn train(
     let [h, w] = training.size();
     let shape = Shape::new(recipe.batch.min(training.len()), 1, h, w);
     super::check_memory(shape, || Trainer::memory(&network, shape, recipe.options.leaf))?;
-    let [last, best, table, picture, scales] =
+    let [last, best, table, picture, log] =
         ["last.safetensors", "best.safetensors", "epochs.csv", "curve.png", "steps.csv"].map(|name| folder.join(name));
     std::fs::create_dir_all(folder).map_err(|e| Error::writing(folder, &e))?;
     let _lock = own(folder, "training")?;
@@ -356,18 +385,25 @@ pub fn train(
         Course::new(network, recipe)
     };
     let steps = Course::steps_of_an_epoch(training.len(), recipe);
-    let total = (steps * recipe.epochs as usize) as u64;
+    let most = u64::from(recipe.steps.unwrap_or(u32::MAX));
+    let total = (steps as u64).saturating_mul(u64::from(recipe.epochs)).min(most);
+    let epochs = total.div_ceil((steps as u64).max(1));
     let progress = Progress::new(&c.talk, "train", "steps");
     let (start, before) = (Instant::now(), course.trainer.steps);
     let mut silent = false;
-    let scaled = fast.then(|| Scales::of(&scales, &course.trainer)).transpose()?;
-    let scaled = RefCell::new(scaled);
-    let write_scales = || scaled.borrow().as_ref().map_or(Ok(()), |s| write_text(&scales, &s.0, true));
+    let log = Log::open(&log, &course.trainer, fast)?;
+    if log.lost > 0 {
+        c.talk.warn(format!(
+            "steps.csv says nothing of {} steps before this one: the training goes on without",
+            log.lost
+        ));
+    }
+    let log = RefCell::new(log);
     let event = |course: &Course, event: Event| -> Result<bool> {
         match event {
-            Event::Step(loss) => {
+            Event::Step { rate, loss, labelled } => {
                 silent |= loss == 0.0;
-                scaled.borrow_mut().as_mut().into_iter().for_each(|s| s.add(&course.trainer, loss));
+                log.borrow_mut().add(course, rate, loss, labelled);
                 progress.update(u64::from(course.trainer.steps), total, 0);
             }
             Event::Epoch(epoch, _) => {
@@ -381,14 +417,13 @@ pub fn train(
                 }
                 write_text(&table, &table_of(&course.epochs, classes), true)?;
                 curve::write(&picture, &course.epochs, true)?;
-                write_scales()?;
+                log.borrow().write()?;
                 course.write(&last, recipe.options.seed, about)?;
                 let done = (course.trainer.steps - before) as f64 / steps as f64 * training.len() as f64;
                 let rate = done / start.elapsed().as_secs_f64().max(1e-9);
                 c.talk.note(format!(
-                    "epoch {} of {}: {}, {rate:.1} patches/s",
+                    "epoch {} of {epochs}: {}, {rate:.1} patches/s",
                     course.epochs.len(),
-                    recipe.epochs,
                     text_of(epoch)
                 ));
             }
@@ -405,39 +440,24 @@ pub fn train(
         if last.exists() { e.help(format!("the last whole epoch is in {}", last.display())) } else { e }
     })?;
     if ended == Ended::Paused {
-        write_scales()?;
+        log.borrow().write()?;
         course.write(&last, recipe.options.seed, about)?;
         let why = if interrupted() { "interrupted" } else { "the time of --stop-after is over" };
         let what = format!("{why}; step {} is kept", course.trainer.steps);
         return Err(Error::again(what).help("the same command with --resume goes on").at(folder));
     }
     let n = kept(&course, &keep).unwrap_or(0);
-    let why = if ended == Ended::Stayed { ", the loss stays" } else { "" };
+    let why = match (ended, recipe.watch) {
+        (Ended::Stayed, Watch::Loss) => ", the loss stays",
+        (Ended::Stayed, Watch::Accuracy) => ", the accuracy stays",
+        _ => "",
+    };
     c.out.line(format!("epochs {}, {} steps{why}", course.epochs.len(), course.trainer.steps))?;
     if let Some(epoch) = course.epochs.get(n) {
         c.out.line(format!("best epoch {}: {}", n + 1, text_of(epoch)))?;
     }
     c.out.line(format!("weights {}", super::digest(&course.trainer.network).hex()))?;
     Ok(course.epochs.get(n).cloned())
-}
-
-/// The per-step log of a training whose loss is scaled: a line per try of a step, skipped ones too.
-struct Scales(String);
-
-impl Scales {
-    const HEADER: &str = "try,steps,skipped,loss,next_loss_scale\n";
-
-    /// That of a training that begins or, as far as the training had come when it was written, goes on.
-    fn of(path: &Path, trainer: &Trainer) -> Result<Scales> {
-        let tries = (trainer.steps + trainer.scale.skipped) as usize;
-        let before = if tries > 0 { read_text(path)? } else { String::new() };
-        let lines: String = before.lines().skip(1).take(tries).map(|line| format!("{line}\n")).collect();
-        Ok(Scales(format!("{}{lines}", Self::HEADER)))
-    }
-    fn add(&mut self, trainer: &Trainer, loss: f64) {
-        let (steps, scale) = (trainer.steps, &trainer.scale);
-        let _ = writeln!(self.0, "{},{steps},{},{loss},{}", steps + scale.skipped, scale.skipped, scale.factor());
-    }
 }
 
 fn table_of(epochs: &[Epoch], classes: usize) -> String {

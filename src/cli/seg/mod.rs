@@ -11,6 +11,7 @@ use std::path::Path;
 pub mod after;
 mod cost;
 pub mod eval;
+pub mod inputs;
 pub mod merge;
 pub mod patches;
 pub mod predict;
@@ -31,7 +32,7 @@ pub fn read_text(path: &Path) -> Result<String> {
     Ok(text)
 }
 
-/// Digest of a volume's numbers: its manifest's, where it has one.
+/// Digest of a volume's numbers: its manifest's, where it has one, which says what they were when they were written.
 pub fn digest_of(volume: &Reader) -> Result<Digest> {
     let said = volume.manifest().and_then(|m| m.get("volume")?.get("digest")?.as_str());
     said.map_or_else(|| Ok(Digest::of_file(volume.raw_path())?.0), Digest::parse)

@@ -1,6 +1,5 @@
 //! `tomolith seg patches`: which squares of which slices are learnt from.
 
-use super::digest_of;
 use crate::cli::labels::{CLASSES, OVERWRITE, classes};
 use crate::cli::options::{Opt, Takes};
 use crate::cli::progress::Progress;
@@ -82,7 +81,7 @@ fn run(c: &Context) -> Result<()> {
         let (name, cell, file) = scan(&path)?;
         let ledger = Ledger::open(&file, c.io)?;
         let dims = ledger.dims();
-        let labels = digest_of(&ledger.labels)?;
+        let labels = ledger.labels.digest()?;
         scans.push((Scan { name, cell, dims, labels }, ledger));
     }
     if let Some((first, _)) = scans.first() {

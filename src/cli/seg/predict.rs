@@ -22,6 +22,7 @@ use crate::provenance::InputFile;
 use crate::segment::classes::Classes;
 use crate::segment::orient::{Plane, Turned};
 use crate::segment::predict::{Dropping, Grey, LOGIT, Map, Net, average, predict, predict_logits};
+use crate::segment::scale::{Look, Moments};
 use crate::segment::uncertainty::SLOPE;
 use crate::segment::windows::{Importance, Logits, Windows};
 use crate::volume::manifest::{Job, Manifest};
@@ -37,11 +38,13 @@ pub const COMMAND: Command = Command {
     about: "Segment a volume with a network, slice by slice",
     details: "Windows of --roi pixels that overlap by a quarter, logits averaged before softmax: MONAI's sliding windows, the \
               authors' defaults. Grey values are scaled so that --grey LOW,HIGH become 0 and 1 (u8 volumes: 0,255); what the \
-              weights were trained with stands in their metadata (grey_low, grey_high), and other values are refused. Written \
-              are NAME (class, u8) and on request NAME.entropy, NAME.margin and NAME.confidence, 0 to 1 in steps of 1/255, the \
-              same scale for every volume. Memory is that of one band of windows, 256 MiB of slices and two slabs of each map, whatever the volume's \
-              size: --plan says how much it will be and predicts nothing (what --io mmap maps comes on top until the system wants \
-              it back). An \
+              weights were trained with stands in their metadata (grey_low, grey_high), and other values are refused; so are \
+               volumes whose grey values are far from those of the training (grey_mean, grey_sd), as nine slices tell, whose \
+               figures stand in the manifest. Written \
+               are NAME (class, u8) and on request NAME.entropy, NAME.margin and NAME.confidence, 0 to 1 in steps of 1/255, the \
+               same scale for every volume. Memory is that of one band of windows, 256 MiB of slices and two slabs of each map, whatever the volume's \
+               size: --plan says how much it will be and predicts nothing (what --io mmap maps comes on top until the system wants \
+               it back). An \
               interrupted run goes on where it was; planes other than xy are predicted into NAME.slices first, then turned. Of several \
               planes (--plane xy,yz) the logits are averaged; until then they lie on disk, 2 bytes per voxel, class and plane. \
               With --passes 20 --batchnorm batch --average logits passes are those of the authors' code.",
@@ -55,6 +58,7 @@ pub const COMMAND: Command = Command {
             Opt::new("plane", Takes::Value("PLANE,…"), "Slices of which plane: xy, xz, yz, zy, or several")
                 .default("xy"),
             Opt::new("grey", Takes::Number("LOW,HIGH"), "Grey values that become 0 and 1"),
+            OTHER_GREY,
             Opt::new("roi", Takes::Number("N"), "Rows and columns of a window").default("512"),
             Opt::new("overlap", Takes::Number("PART"), "Part by which windows overlap").default("0.25"),
             Opt::new("blend", Takes::Choice(&["constant", "gaussian"]), "Weight of a window's pixels")
@@ -91,6 +95,10 @@ pub const COMMAND: Command = Command {
     run,
 };
 
+/// Insists.
+pub const OTHER_GREY: Opt =
+    Opt::new("other-grey", Takes::Switch, "Take grey values of another scale than the weights learnt from");
+
 /// Version of the stage in manifests.
 pub const VERSION: u32 = 1;
 /// Bytes of a turned volume that are moved at once.
@@ -104,13 +112,36 @@ pub fn grey(text: &str) -> Result<Grey> {
     }
 }
 
-/// The grey scale: what is asked for, what the weights say, what u8 means; two that differ are refused.
-fn scale(c: &Context, metadata: &BTreeMap<String, String>, dtype: Dtype) -> Result<Grey> {
+/// The grey values that are 0 and 1 to a network, where its weights say so.
+///
+/// # Errors
+/// Data: they are no pair.
+pub fn grey_of(metadata: &BTreeMap<String, String>) -> Result<Option<Grey>> {
     let of = |key: &str| metadata.get(key).and_then(|v| v.parse::<f32>().ok());
     let trained = of("grey_low").zip(of("grey_high")).map(|(low, high)| Grey { low, high });
-    if let Some(g) = trained.filter(|g| !(g.low.is_finite() && g.high.is_finite() && g.low < g.high)) {
-        return Err(Error::data(format!("the weights say that grey values {} and {} are 0 and 1", g.low, g.high)));
+    match trained.filter(|g| !(g.low.is_finite() && g.high.is_finite() && g.low < g.high)) {
+        Some(g) => Err(Error::data(format!("the weights say that grey values {} and {} are 0 and 1", g.low, g.high))),
+        None => Ok(trained),
     }
+}
+
+/// Refuses a volume that looks like nothing that the network has learnt from, or says that it does.
+fn looked_at(c: &Context, volume: &dyn Source, grey: Grey, learnt: Option<Moments>) -> Result<Json> {
+    let look = Look::at(volume, grey, learnt)?;
+    match learnt.map(|learnt| look.check(learnt)) {
+        Some((true, Some(text))) if !c.settings.is_on("other-grey")? => {
+            return Err(Error::data(text)
+                .help("bring the volume to the grey scale of the network, or insist with --other-grey"));
+        }
+        Some((_, Some(text))) => c.talk.warn(text),
+        _ => (),
+    }
+    Ok(Json::obj([("grey", look.to_json())]))
+}
+
+/// The grey scale: what is asked for, what the weights say, what u8 means; two that differ are refused.
+fn scale(c: &Context, metadata: &BTreeMap<String, String>, dtype: Dtype) -> Result<Grey> {
+    let trained = grey_of(metadata)?;
     match (c.settings.parse("grey", grey)?, trained) {
         (Some(asked), Some(trained)) if asked != trained => Err(Error::usage(format!(
             "--grey {},{}: the weights were trained with {},{}",
@@ -133,6 +164,8 @@ struct Outputs<'a> {
     classes: &'a Classes,
     params: Json,
     inputs: Vec<InputFile>,
+    /// What is known of the volume before.
+    results: Json,
     overwrite: bool,
 }
 
@@ -219,6 +252,7 @@ fn run(c: &Context) -> Result<()> {
     // Bytes with a slope are no bytes: 0 and 255 mean nothing there.
     let sloped = Reader::open(&input, c.io).is_ok_and(|r| (r.header().slope, r.header().intercept) != (1.0, 0.0));
     let grey = scale(c, &dict.metadata, if sloped { Dtype::F32 } else { source.dtype() })?;
+    let learnt = Moments::parse(&dict.metadata);
     drop(dict);
     let roi = s.parsed("roi", values::count)?;
     network.config.check_size(roi, roi).map_err(|e| {
@@ -293,6 +327,7 @@ fn run(c: &Context) -> Result<()> {
     let mut inputs = vec![InputFile::of("weights", &weights_path)?];
     inputs.extend(with_role(source.inputs()?, "volume"));
     inputs.extend(table);
+    let results = looked_at(c, source.as_ref(), grey, learnt).map_err(|e| e.at(&input))?;
     let progress = Parts::new(&c.talk, "segment", "slices", parts(&phases, view.nz));
     let mut params = vec![
         ("plane", planes.iter().map(|p| p.name()).collect::<Vec<_>>().join(",").into()),
@@ -317,7 +352,7 @@ fn run(c: &Context) -> Result<()> {
         params.push(("device", device.model().into()));
     }
     let params = Json::obj(params);
-    let outputs = Outputs { base: base.clone(), maps, classes: &classes, params, inputs, overwrite };
+    let outputs = Outputs { base: base.clone(), maps, classes: &classes, params, inputs, results, overwrite };
     if let [_, _, ..] = planes[..] {
         let mut net = Net::new(&network, device.clone(), halves);
         let manifest = several(c, &outputs, (&planes, &progress), grey, &windows, &mut net, source.as_ref())
@@ -347,7 +382,7 @@ fn run(c: &Context) -> Result<()> {
         let shown = |done, total| progress.update(0, done, total);
         predict(&view, plane, grey, &windows, net.as_mut(), &mut sinks, &shown).map_err(|e| e.at(&input))?;
     }
-    let mut manifest = finish(c, writers)?;
+    let mut manifest = finish(c, &outputs, writers)?;
     if between {
         manifest = turn(c, &outputs, (plane, &progress), source.dims(), source.spacing())?;
     }
@@ -397,16 +432,16 @@ fn several(
     let mut writers = outputs.writers(false, dims, source.spacing())?;
     let mut sinks: Vec<(Map, &mut dyn Sink)> = writers.iter_mut().map(|(map, w)| (*map, w as &mut dyn Sink)).collect();
     average(&of_planes, &mut sinks, &|done, total| progress.update(planes.len(), done, total))?;
-    let manifest = finish(c, writers)?;
+    let manifest = finish(c, outputs, writers)?;
     remove(&bases);
     manifest.ok_or_else(|| Error::bug("nothing was written"))
 }
 
 /// Finishes the maps, the classes last; theirs is the manifest.
-fn finish(c: &Context, writers: Vec<(Map, Writer)>) -> Result<Option<Manifest>> {
+fn finish(c: &Context, outputs: &Outputs, writers: Vec<(Map, Writer)>) -> Result<Option<Manifest>> {
     let mut last = None;
     for (_, writer) in writers.into_iter().rev() {
-        last = Some(writer.finish(Json::obj::<&str>([]), c.run_record())?);
+        last = Some(writer.finish(outputs.results.clone(), c.run_record())?);
     }
     Ok(last)
 }
@@ -435,7 +470,7 @@ fn turn(
             progress.update(1, i * dims.nz + z.end, maps * dims.nz);
         }
     }
-    let manifest = finish(c, writers)?;
+    let manifest = finish(c, outputs, writers)?;
     let bases: Vec<PathBuf> = outputs.maps.iter().map(|&m| outputs.base_of(m, true)).collect();
     remove(&bases);
     Ok(manifest)

@@ -1,6 +1,6 @@
 //! `tomolith seg round` and `seg replay`: the commands of a round, and the same once more to compare.
 
-use super::{digest_of, read_text};
+use super::{inputs, read_text};
 use crate::cli::options::{Opt, Takes};
 use crate::cli::{COMMANDS, Command, Context, child};
 use crate::error::{Error, Fault, Result};
@@ -18,9 +18,10 @@ pub const RUN: Command = Command {
     about: "Run the commands of a round and record what they make",
     details: "ROUND.toml has a name, the names of the rounds that it builds on, and steps: commands of `seg`, `labels` and `net`, \
               whose paths are from the round's folder, with the files that they make. The folder is DIR/NAME; rounds lie beside one \
-              another in DIR. Digests stand in round.json, which is written after every step: after Ctrl-C, a crash or a full disk \
-              the same command goes on at the step, and in a training within it. A round whose parent or description changed is \
-              refused.",
+              another in DIR. Digests stand in round.json, which is written after every step, beside those of what the step read: after Ctrl-C, a crash or a \
+              full disk the same command goes on at the step, and in a training within it. A round is refused whose description \
+              changed, or a file that it made or read, or one that a parent made: digests are those of the bytes as they lie \
+              there.",
     examples: "  tomolith seg round r0.toml -o rounds\n  tomolith seg round r1.toml -o rounds",
     groups: &[(
         "",
@@ -37,7 +38,8 @@ pub const REPLAY: Command = Command {
     path: &["seg", "replay"],
     about: "Run a round and all that it builds on again, and compare the digests",
     details: "The rounds are made again in DIR.replay, which lies beside DIR so that relative paths mean the same, from the \
-              descriptions that they were made with. --verify compares every file that a step makes with the record and ends with \
+              descriptions that they were made with; the same command goes on where it was stopped, and DIR.replay is removed to \
+              begin anew. --verify compares every file that a step makes with the record, and first what it reads, and ends with \
               3 if one differs.",
     examples: "  tomolith seg replay rounds/r1 --verify",
     groups: &[(
@@ -61,29 +63,61 @@ fn record(folder: &Path) -> Result<Record> {
     Record::parse(&read_text(&path)?).map_err(|e| e.at(&path))
 }
 
-/// Digests of the parents' records, which are complete.
-fn parents(folder: &Path, round: &Round) -> Result<BTreeMap<String, String>> {
+/// Digests of the parents' records, which are complete, and whose files are what the records say.
+fn parents(c: &Context, folder: &Path, round: &Round) -> Result<BTreeMap<String, String>> {
     let digest = |name: &String| {
         let folder = folder.join(name);
         let record = record(&folder)?;
-        match record.complete {
-            true => Ok((name.clone(), record.digest())),
-            false => {
-                Err(Error::data(format!("the round '{name}' is not complete")).help("run it to its end").at(folder))
-            }
+        if !record.complete {
+            return Err(Error::data(format!("the round '{name}' is not complete"))
+                .help("run it to its end")
+                .at(folder));
         }
+        for files in &record.steps {
+            unchanged(c, &folder, files, &format!("the round '{name}' made it"))?;
+        }
+        Ok((name.clone(), record.digest()))
     };
     round.parents.iter().map(digest).collect()
 }
 
-/// Digest of a file; of a volume, that of its numbers.
+/// Refuses files that are not what a record says that they were.
+fn unchanged(c: &Context, folder: &Path, files: &BTreeMap<String, String>, since: &str) -> Result<()> {
+    for (name, recorded) in files {
+        if digest(c, &folder.join(name))? != *recorded {
+            return Err(Error::data(format!("has changed since {since}"))
+                .help("do the round again in a new folder")
+                .at(folder.join(name)));
+        }
+    }
+    Ok(())
+}
+
+/// Digest of a file that was made; of a volume, that of its voxels as they lie there.
 fn digest(c: &Context, path: &Path) -> Result<String> {
     let found = if path.extension().is_some_and(|e| e == "mhd") {
-        digest_of(&Reader::open(path, c.io)?)?
+        Reader::open(path, c.io)?.digest()?
     } else {
         Digest::of_file(path)?.0
     };
     Ok(found.hex())
+}
+
+/// Refuses what a step read, and what is no longer that.
+fn unchanged_inputs(c: &Context, folder: &Path, files: &BTreeMap<String, String>) -> Result<()> {
+    for (name, recorded) in files {
+        let path = folder.join(name);
+        match inputs::digest(c, &path)? {
+            None => return Err(Error::missing("is no longer there, and the round read it").at(path)),
+            Some(found) if found.hex() != *recorded => {
+                return Err(Error::data("has changed since the round read it")
+                    .help("do the round again in a new folder")
+                    .at(path));
+            }
+            Some(_) => (),
+        }
+    }
+    Ok(())
 }
 
 fn run_round(c: &Context) -> Result<()> {
@@ -97,7 +131,7 @@ fn run_round(c: &Context) -> Result<()> {
 /// Makes a round, or what is missing of it.
 fn make(c: &Context, rounds: &Path, round: &Round, text: &str) -> Result<Record> {
     let folder = rounds.join(&round.name);
-    let parents = parents(rounds, round)?;
+    let parents = parents(c, rounds, round)?;
     std::fs::create_dir_all(&folder).map_err(|e| Error::writing(&folder, &e))?;
     let mut made = if folder.join(RECORD).exists() {
         let made = record(&folder)?;
@@ -113,17 +147,14 @@ fn make(c: &Context, rounds: &Path, round: &Round, text: &str) -> Result<Record>
         check_interrupt()?;
         let what = format!("step {} of {}: {}", number + 1, round.steps.len(), step.run.join(" "));
         if let Some(files) = made.steps.get(number) {
-            for (name, recorded) in files {
-                if digest(c, &folder.join(name))? != *recorded {
-                    return Err(Error::data("has changed since the round made it")
-                        .help("do the round again in a new folder")
-                        .at(folder.join(name)));
-                }
-            }
+            unchanged(c, &folder, files, "the round made it")?;
+            unchanged_inputs(c, &folder, made.inputs.get(number).unwrap_or(&BTreeMap::new()))?;
             c.talk.note(format!("{what}: done"));
             continue;
         }
         c.talk.note(&what);
+        // Before the step, which may change what it finds.
+        let read = inputs::of_step(c, &folder, round, step)?;
         run_step(c, &folder, step)?;
         let files = step.makes.iter().map(|name| {
             let found = digest(c, &folder.join(name)).map_err(|e| match e.fault() {
@@ -135,6 +166,8 @@ fn make(c: &Context, rounds: &Path, round: &Round, text: &str) -> Result<Record>
             Ok((name.clone(), found))
         });
         made.steps.push(files.collect::<Result<_>>()?);
+        made.inputs.resize(number, BTreeMap::new());
+        made.inputs.push(read);
         made.complete = made.steps.len() == round.steps.len();
         write_text(&folder.join(RECORD), &made.text(), true)?;
     }
@@ -179,18 +212,22 @@ fn replay(c: &Context) -> Result<()> {
     let rounds = rounds.canonicalize().map_err(|e| Error::reading(rounds, &e))?;
     let again = PathBuf::from(format!("{}.replay", rounds.display()));
     let order = ancestors(&rounds, &name)?;
-    for name in &order {
-        let there = again.join(name);
-        if there.join(RECORD).exists() && record(&there)?.complete {
-            return Err(Error::cannot_create("was made again before").help("remove it, to make it anew").at(there));
-        }
+    let there = again.join(&name);
+    if there.join(RECORD).exists() && record(&there)?.complete {
+        return Err(Error::cannot_create("was made again before").help("remove it, to make it anew").at(there));
     }
-    let mut differ = Vec::new();
+    let (mut differ, verify) = (Vec::new(), c.settings.is_on("verify")?);
     for name in &order {
         let (round, text) = description(&rounds.join(name).join(ROUND))?;
         let before = record(&rounds.join(name))?;
+        if verify {
+            for (step, file) in changed(c, &again.join(name), &before)? {
+                c.out.line(format!("{name} step {step} input {file} CHANGED"))?;
+                differ.push(format!("{name}, which reads {file}"));
+            }
+        }
         let made = make(c, &again, &round, &text)?;
-        if !c.settings.is_on("verify")? {
+        if !verify {
             c.out.line(format!("round {name} {}", made.digest()))?;
             continue;
         }
@@ -212,6 +249,21 @@ fn replay(c: &Context) -> Result<()> {
         None => c.out.line(format!("{} rounds made again in {}", order.len(), again.display())),
         Some(first) => Err(Error::mismatch(format!("{} files differ, the first is {first}", differ.len()))),
     }
+}
+
+/// What a round reads that is not its own and no longer what it was: the step, the first is 1, and the file.
+fn changed(c: &Context, folder: &Path, before: &Record) -> Result<Vec<(usize, String)>> {
+    // Paths lead out of the folder, which has to be there.
+    std::fs::create_dir_all(folder).map_err(|e| Error::writing(folder, &e))?;
+    let mut all = Vec::new();
+    for (number, files) in before.inputs.iter().enumerate() {
+        for (name, recorded) in files.iter().filter(|(name, _)| inputs::is_from_outside(name)) {
+            if inputs::digest(c, &folder.join(name))?.is_none_or(|found| found.hex() != *recorded) {
+                all.push((number + 1, name.clone()));
+            }
+        }
+    }
+    Ok(all)
 }
 
 /// A round and all that it builds on, each after its parents.

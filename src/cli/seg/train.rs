@@ -1,6 +1,7 @@
 //! `tomolith seg train`: the network on patches of labelled volumes.
 
-use super::{digest_of, read_text};
+use super::predict::{OTHER_GREY, grey_of};
+use super::{inputs, read_text};
 use crate::cli::device::Device;
 use crate::cli::labels::classes;
 use crate::cli::net::train::{TRAINING, begin, recipe, train};
@@ -11,6 +12,7 @@ use crate::error::{Error, Result};
 use crate::exchange::{open_stack, write_text};
 use crate::kernels::augment::NOISE_KIND;
 use crate::nn::fit::{Epoch, Patches};
+use crate::nn::weights;
 use crate::provenance::Digest;
 use crate::segment::augment::Options;
 use crate::segment::learn::Cuts;
@@ -29,7 +31,9 @@ pub const COMMAND: Command = Command {
     about: "Train the network on patches of labelled volumes",
     details: "SCAN is NAME=GREY,LABELS for each scan of --patches. Patches of the split's training fold are learnt from, those of \
               its validation fold decide which epoch is best; its test fold is not touched. Grey values are scaled so that \
-              --grey LOW,HIGH become 0 and 1, and the weights remember it. --augment disturbs every patch anew in every epoch, \
+              --grey LOW,HIGH become 0 and 1, and the weights remember it, with mean and standard deviation of what was learnt \
+              from; a scan whose grey values are nearly all beyond the two is refused. --augment disturbs every patch anew \
+              in every epoch, \
               the same way for any number of threads (loaders=128: as the authors' data loaders did, 128 batches alike). DIR is that of `net train`, and --resume goes on in it. With --seeds there is one \
               training after the other, each in DIR/seed_N, and DIR/seeds.csv: how far they differ is how far a figure can be trusted.",
     examples: "  tomolith seg train --patches patches.json --split split.json a=a.mhd,labels/a.mhd b=b.mhd,labels/b.mhd \\\n    \
@@ -41,7 +45,12 @@ pub const COMMAND: Command = Command {
                 Opt::new("scans", Takes::Arguments("SCAN"), "Grey values and labels of each scan"),
                 Opt::new("patches", Takes::Value("FILE.json"), "Patches, by `seg patches`"),
                 Opt::new("split", Takes::Value("FILE.json"), "Their folds, by `seg split` [default: all train]"),
-                Opt::new("grey", Takes::Number("LOW,HIGH"), "Grey values that become 0 and 1 [default: those of u8]"),
+                Opt::new(
+                    "grey",
+                    Takes::Number("LOW,HIGH"),
+                    "Grey values that become 0 and 1 [default: the weights', or those of u8]",
+                ),
+                OTHER_GREY,
                 Opt::new("augment", Takes::Value("NAME,…"), "none, authors, or either with name=value").default("none"),
                 FOLDER,
                 RESUME,
@@ -137,7 +146,7 @@ fn run(c: &Context) -> Result<()> {
                 .help("give every scan of the list: NAME=GREY,LABELS")
         })?;
         let ledger = Ledger::open(&labels, c.io)?;
-        let found = digest_of(&ledger.labels)?;
+        let found = ledger.labels.digest()?;
         if found != scan.labels {
             return Err(Error::data(format!("not the labels that the patches of {} were listed from", scan.name))
                 .help("list the patches again: the labels have changed")
@@ -146,15 +155,26 @@ fn run(c: &Context) -> Result<()> {
         let values = open_stack(&grey, c.io)?;
         all_u8 &= values.dtype() == Dtype::U8;
         let _ = writeln!(about, "labels of {} {}", scan.name, found.hex());
+        if let Some(found) = inputs::digest(c, &grey)? {
+            let _ = writeln!(about, "grey of {} {}", scan.name, found.hex());
+        }
         volumes.push((values, ledger));
     }
     if let Some(name) = given.keys().next() {
         return Err(Error::usage(format!("the list has no scan {name}")));
     }
-    let grey = match s.parse("grey", super::predict::grey)? {
-        Some(grey) => grey,
-        None if all_u8 => Grey { low: 0.0, high: 255.0 },
-        None => {
+    let known = match s.path("weights")? {
+        Some(path) => grey_of(&weights::read(&path)?.metadata).map_err(|e| e.at(&path))?,
+        None => None,
+    };
+    let grey = match (s.parse("grey", super::predict::grey)?, known) {
+        (Some(asked), Some(known)) if asked != known && !s.is_on("other-grey")? => {
+            let what = format!("--grey {},{}: the weights know {},{}", asked.low, asked.high, known.low, known.high);
+            return Err(Error::usage(what).help("leave --grey out, or have them learn another scale: --other-grey"));
+        }
+        (Some(grey), _) | (None, Some(grey)) => grey,
+        (None, None) if all_u8 => Grey { low: 0.0, high: 255.0 },
+        (None, None) => {
             return Err(
                 Error::usage("--grey is missing").help("give the grey values that become 0 and 1: --grey 0,1.2")
             );
@@ -181,6 +201,11 @@ fn run(c: &Context) -> Result<()> {
         Cuts::of(&list, &which, &sources, grey, inputs / 2)
     };
     let (training, validation) = (of(Fold::Train)?, of(Fold::Validation)?);
+    for cuts in [&training, &validation] {
+        for (scan, clipped) in list.scans.iter().zip(cuts.clipped()) {
+            clipped.check(&scan.name, grey)?.into_iter().for_each(|told| c.talk.warn(told));
+        }
+    }
     for (class, pixels) in table.list().iter().zip(training.labelled(names.len())) {
         c.talk.note(format!("{:22} {pixels:>10} pixels to learn from", class.name));
         if pixels == 0 {
@@ -190,7 +215,7 @@ fn run(c: &Context) -> Result<()> {
     let validation = (!validation.is_empty()).then_some(&validation as &dyn Patches);
     let metadata =
         [("grey_low", grey.low.to_string()), ("grey_high", grey.high.to_string()), ("classes", names.join(","))];
-    let metadata = metadata.map(|(k, v)| (k.to_string(), v)).into();
+    let metadata = metadata.map(|(k, v)| (k.to_string(), v)).into_iter().chain(training.moments().metadata()).collect();
     let (folder, resume) = (s.required_path("output")?, s.is_on("resume")?);
     // Of all seeds: what a GPU keeps of the patches stays.
     let device = Device::open_to_train(c, s.is_on("fast")?)?;
