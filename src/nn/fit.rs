@@ -17,6 +17,7 @@ use super::checkpoint;
 pub use super::epoch::{Epoch, Score};
 use super::infer::{Plan, Workspace};
 use super::network::Network;
+pub use super::schedule::Watch;
 use super::schedule::{EarlyStop, Plateau, Schedule, cosine};
 use super::train::{Options, Trainer};
 use crate::error::{Error, Fault, Result};
@@ -85,16 +86,6 @@ pub struct Recipe {
     pub patience: Option<u32>,
     /// What is no better then.
     pub watch: Watch,
-}
-
-/// What early stopping watches: of the validation, or of the training where nothing validates.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Watch {
-    /// The loss.
-    #[default]
-    Loss,
-    /// The part of the labelled pixels that is right.
-    Accuracy,
 }
 
 /// Sums over labelled pixels.

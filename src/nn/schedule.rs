@@ -69,6 +69,16 @@ impl Plateau {
     }
 }
 
+/// What early stopping watches: of the validation, or of the training where nothing validates.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Watch {
+    /// The loss.
+    #[default]
+    Loss,
+    /// The part of the labelled pixels that is right.
+    Accuracy,
+}
+
 /// Stops when the loss stays.
 #[derive(Clone, Debug, PartialEq)]
 pub struct EarlyStop {
