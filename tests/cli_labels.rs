@@ -208,3 +208,23 @@ fn labels_go_out_as_metaimage_and_as_single_images() {
     expect(&at("labels export l/a.mhd cuts/s_#.tif --map 0=0,1=1"), 65, &["has no value in the mapping"], "unnamed");
     expect(&at("labels export l/a.mhd o.png --map fiji"), 2, &["NAME_#.tiff"], "png");
 }
+
+#[test]
+fn an_export_spares_ledgers_and_its_folder_may_have_any_name() {
+    let folder = folder("labels-spared");
+    let at = |words: &str| run(&folder.0, words);
+    for name in ["a", "b"] {
+        expect(&at(&format!("labels import painted.npy --map napari --like grey.npy -o l/{name}")), 0, &[], name);
+    }
+    let export = |out: &str| at(&format!("labels export l/a.mhd {out} --map napari --overwrite"));
+    expect(&export("l/a.mhd"), 2, &["OUT is LABELS itself"], "itself");
+    expect(&export("l/../l/a.mhd"), 2, &["OUT is LABELS itself"], "itself by another way");
+    expect(&export("l/b.mhd"), 2, &["labels with a ledger"], "another");
+    expect(&export("l/a.origin.mhd"), 2, &["labels with a ledger"], "origins");
+    expect(&at("labels diff l/a.mhd l/b.mhd"), 0, &["0 of 60 voxels"], "as they were");
+    std::fs::create_dir(folder.0.join("r#1")).unwrap();
+    expect(&export("r#1/x.tiff"), 0, &[], "a folder with a #");
+    expect(&at("convert grey.npy r#1/g.tiff"), 0, &[], "convert");
+    expect(&export("r#1/s_#.tiff"), 0, &["3 images"], "slices in it");
+    assert!(["x.tiff", "g.tiff", "s_00002.tiff"].iter().all(|name| folder.0.join("r#1").join(name).is_file()));
+}

@@ -250,3 +250,97 @@ fn rounds_killed_in_every_step_end_in_the_same_digests() {
     );
     expect(&run(&folder.0, replay), 73, &["made again before"], "a whole one");
 }
+
+/// Writes the description of a round, whose steps are commands with what they make.
+fn describe(folder: &Scratch, name: &str, parents: &str, steps: &[(&str, &str)]) {
+    let steps: String =
+        steps.iter().map(|(run, makes)| format!("[[step]]\nrun = \"{run}\"\nmakes = \"{makes}\"\n")).collect();
+    folder.write(&format!("{name}.toml"), format!("name = \"{name}\"\nparents = \"{parents}\"\n{steps}"));
+}
+
+/// Runs a round that a test described.
+fn round(folder: &Scratch, name: &str) -> std::process::Output {
+    run(&folder.0, &format!("seg round {name}.toml -o rounds"))
+}
+
+/// What each step of a round read.
+fn read(folder: &Scratch, name: &str) -> Vec<Vec<String>> {
+    let record = json(&folder.0.join(format!("rounds/{name}/round.json")));
+    let steps = record.need_arr("inputs").unwrap();
+    steps.iter().map(|step| step.as_obj().unwrap().keys().cloned().collect()).collect()
+}
+
+const PATCHES: &str = "seg patches c1:a=../../l/a.mhd c2:b=../../l/a.mhd --planes xy --slices ::2 --size 8 --step 4 \
+                       --classes ../../two.toml -o p.json";
+
+#[test]
+fn what_a_step_writes_and_its_own_words_are_no_inputs() {
+    let folder = folder("seg-no-inputs");
+    let export = "labels export ../../l/a.mhd --map fiji --log-json log.jsonl --status=now.json labels";
+    let more = "labels export ../../l/a.mhd --map fiji --log-json=log.jsonl --status now.json labels";
+    let steps =
+        [(format!("{export}/s_#.tif"), "labels/s_00000.tif"), (format!("{more}/t_#.tif"), "labels/t_00000.tif")];
+    let steps: Vec<(&str, &str)> = steps.iter().map(|(run, makes)| (run.as_str(), *makes)).collect();
+    describe(&folder, "e0", "", &steps);
+    let first = round(&folder, "e0");
+    expect(&first, 0, &["round e0"], "e0");
+    assert_eq!(read(&folder, "e0"), [["../../l/a.mhd", "../../l/a.origin.mhd"]; 2]);
+    let again = round(&folder, "e0");
+    expect(&again, 0, &[], "the folder and the log grew after the second step began");
+    assert_eq!(stdout(&again), stdout(&first));
+    // Its own file by another way.
+    let split = "seg split ../g0/p.json --by cell --validation c2 -o s.json";
+    describe(&folder, "g0", "", &[(PATCHES, "p.json"), (split, "s.json")]);
+    expect(&round(&folder, "g0"), 0, &[], "g0");
+    assert!(read(&folder, "g0")[1].is_empty());
+    expect(&run(&folder.0, "seg replay rounds/g0 --verify"), 0, &["s.json same"], "replay");
+}
+
+#[test]
+fn patterns_and_names_with_signs_are_inputs() {
+    let folder = folder("seg-patterns");
+    expect(&run(&folder.0, "labels export l/a.mhd cuts/s_#.tif --map fiji"), 0, &[], "cuts");
+    std::fs::create_dir(folder.0.join("l=1,2")).unwrap();
+    for file in std::fs::read_dir(folder.0.join("l")).unwrap().flatten() {
+        std::fs::copy(file.path(), folder.0.join("l=1,2").join(file.file_name())).unwrap();
+    }
+    let (import, stats) =
+        ("labels import ../../cuts/s_*.tif --map fiji -o b", "labels stats ../../l=1,2/a.mhd -o m.json");
+    describe(&folder, "i0", "", &[(import, "b.mhd"), (stats, "m.json")]);
+    expect(&round(&folder, "i0"), 0, &[], "i0");
+    let inputs = read(&folder, "i0");
+    assert_eq!(inputs[0], ["../../cuts/s_*.tif"]);
+    assert_eq!(inputs[1], ["../../l=1,2/a.mhd", "../../l=1,2/a.origin.mhd"]);
+    std::fs::copy(folder.0.join("cuts/s_00001.tif"), folder.0.join("cuts/s_00000.tif")).unwrap();
+    expect(&round(&folder, "i0"), 65, &["s_*.tif", "has changed since the round read it"], "an image");
+}
+
+#[test]
+fn files_of_parents_are_named_so_that_a_replay_finds_its_own() {
+    let folder = folder("seg-parents");
+    // The second step replaces what the first made.
+    let (coarse, split) =
+        (PATCHES.replace("--step 4", "--step 8"), "seg split p.json --by cell --validation c2 -o s.json");
+    describe(&folder, "k0", "", &[(coarse.as_str(), "p.json"), (PATCHES, "./p.json"), (split, "s.json")]);
+    expect(&round(&folder, "k0"), 0, &[], "k0");
+    expect(&round(&folder, "k0"), 0, &[], "k0 once more");
+    let child = |name: &str, parents: &str, path: &str| {
+        let split = format!("seg split {path} --by cell --validation c1 -o t.json");
+        describe(&folder, name, parents, &[(split.as_str(), "t.json")]);
+        round(&folder, name)
+    };
+    let whole = folder.0.join("rounds/k0/p.json").display().to_string();
+    for (name, parents, path) in
+        [("a1", "k0", "../../rounds/k0/p.json"), ("a2", "k0", whole.as_str()), ("a3", "", "../k0/p.json")]
+    {
+        expect(&child(name, parents, path), 65, &["write ../k0/p.json, and name 'k0' among the parents"], name);
+    }
+    expect(&child("k1", "k0", "../k0/p.json"), 0, &[], "k1");
+    expect(&run(&folder.0, "seg replay rounds/k1 --verify"), 0, &["t.json same", "2 rounds made again"], "replay");
+
+    // What nobody reads may go.
+    std::fs::remove_file(folder.0.join("rounds/k0/s.json")).unwrap();
+    expect(&child("k2", "k0", "../k0/p.json"), 0, &["s.json is no longer there; no step of 'k2' reads it"], "k2");
+    std::fs::remove_file(folder.0.join("rounds/k0/p.json")).unwrap();
+    expect(&child("k3", "k0", "../k0/p.json"), 66, &["p.json", "a step of the round 'k3' reads it"], "k3");
+}

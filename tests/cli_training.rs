@@ -149,6 +149,8 @@ fn networks_know_the_grey_scale_that_they_learnt_from() {
     let says = ["scan a: 98 % of the grey values of its patches lie outside of 0 to 1"];
     expect(&at(&format!("{train} -o x").replace("grey.npy", "large.npy")), 65, &says, "clipped");
     assert!(!folder.0.join("x").exists());
+    let insisted = format!("{train} --other-grey -o white").replace("grey.npy", "large.npy");
+    expect(&at(&insisted), 0, &["warning: scan a: 98 % of the grey values"], "insisted");
     // Weights know their scale; another one is another question.
     let refine = format!("{data} --weights run/best.safetensors");
     expect(&at(&format!("{refine} -o refined")), 0, &["epochs 1"], "their own");
@@ -164,6 +166,10 @@ fn networks_know_the_grey_scale_that_they_learnt_from() {
     let tenth = format!("{predict} --input tenth.npy -o out/t");
     expect(&at(&tenth), 65, &["tenth.npy", "which learnt from 0.", "--other-grey"], "a tenth");
     expect(&at(&format!("{tenth} --other-grey")), 0, &["warning: grey values are 0.0"], "insisted");
+    let wide = format!("{predict} --input grey.npy --grey 0,2 -o out/w");
+    expect(&at(&wide), 2, &["the weights were trained with 0,1", "--other-grey"], "another scale");
+    expect(&at(&format!("{wide} --other-grey")), 0, &[], "another scale, insisted");
+    expect(&at(&format!("{predict} --input grey.npy --passes 99999999 -o out/p")), 2, &["at most 10000"], "passes");
     let seen = at(&format!("{predict} --input grey.npy --plane xy,yz -o out/g"));
     expect(&seen, 0, &[], "as learnt");
     assert!(!stderr(&seen).contains("warning"), "{}", stderr(&seen));

@@ -184,9 +184,9 @@ fn description(source: &dyn Source) -> Result<String> {
     Ok(format!("tomolith {}; {}", env!("CARGO_PKG_VERSION"), lines.join("; ")))
 }
 
-/// Whether a name stands for one file per slice.
+/// Whether a name stands for one file per slice; a # in those of its folders means nothing.
 pub(super) fn is_numbered(path: &Path) -> bool {
-    path.to_string_lossy().contains(NUMBER)
+    path.file_name().is_some_and(|name| name.to_string_lossy().contains(NUMBER))
 }
 
 /// One file per slice, the first with the number that stands behind the pattern; `band` bytes are read at once, a slice if

@@ -30,9 +30,6 @@ use crate::num::lanes::{Isa, Lane};
 use crate::os::check_interrupt;
 use crate::volume::{Dims, Sink, Source};
 
-/// Grey values beyond the network's scale that are no mistake: metal, air, noise.
-pub(super) const MOST_OUTSIDE: f64 = 0.9;
-
 /// Bytes of the slices that are read together.
 const BAND: u64 = 256 << 20;
 
@@ -159,21 +156,6 @@ impl<'a> Images<'a> {
         Images { view, plane, grey, reach: inputs / 2, band, block: Vec::new(), from: 0, end: 0, image: Vec::new() }
     }
 
-    /// Refuses values of another scale than the network's: most of the first slices would be black or white.
-    fn check_scale(&self) -> Result<()> {
-        let Grey { low, high } = self.grey;
-        let outside = self.block.iter().filter(|v| **v < low || **v > high).count() as f64 / self.block.len() as f64;
-        if outside <= MOST_OUTSIDE {
-            return Ok(());
-        }
-        let (least, most) = self.block.iter().fold((f32::MAX, f32::MIN), |(a, b), &v| (a.min(v), b.max(v)));
-        Err(Error::data(format!(
-            "{:.0} % of the grey values of the first slices, {least} to {most}, lie outside of {low} to {high}",
-            100.0 * outside
-        ))
-        .help("bring the volume to the grey scale of the network, or say which values are 0 and 1: --grey"))
-    }
-
     /// The image of a slice, none before those that were asked for: `[channel][row][column]`.
     fn of(&mut self, slice: usize) -> Result<&[f32]> {
         let (d, n) = (self.view.dims(), self.view.dims().slice());
@@ -181,12 +163,8 @@ impl<'a> Images<'a> {
             self.from = slice.saturating_sub(self.reach);
             self.end = (slice + self.band).min(d.nz);
             let last = (self.end + self.reach).min(d.nz);
-            let first = self.block.is_empty();
             self.block.resize((last - self.from) * n, 0f32);
             self.view.read(self.from..last, 0..d.ny, &mut self.block)?;
-            if first {
-                self.check_scale()?;
-            }
             for (slice, values) in (self.from..last).zip(self.block.chunks_exact_mut(n)) {
                 if let Some(i) = values.iter().position(|v| !v.is_finite()) {
                     let odd = values.iter().filter(|v| !v.is_finite()).count();

@@ -22,6 +22,7 @@ use crate::num::CONTRACT;
 use crate::provenance::Digest;
 use crate::volume::manifest::seal;
 use std::collections::BTreeMap;
+use std::path::{Component, Path, PathBuf};
 
 /// Schema of the record.
 pub const SCHEMA: &str = "tomolith-round-1";
@@ -162,6 +163,14 @@ impl Record {
         Digest::of(self.text().as_bytes()).hex()
     }
 
+    /// What a step made that no later one made again, with the digests.
+    pub fn lasting(&self, step: usize) -> BTreeMap<String, String> {
+        let plain = |name: &str| PathBuf::from_iter(Path::new(name).components().filter(|c| *c != Component::CurDir));
+        let later = |name: &str| self.steps.iter().skip(step + 1).flatten().any(|(n, _)| plain(n) == plain(name));
+        let files = self.steps.get(step).into_iter().flatten();
+        files.filter(|(name, _)| !later(name)).map(|(name, digest)| (name.clone(), digest.clone())).collect()
+    }
+
     /// Reads a sealed text.
     ///
     /// # Errors
@@ -243,6 +252,10 @@ mod tests {
         assert!(record.check(&round, &parents("ab")).unwrap_err().to_string().contains("'r0'"));
         let other = Round::parse(&TEXT.replace("p.json", "q.json")).unwrap();
         assert!(record.check(&other, &parents("aa")).unwrap_err().to_string().contains("another description"));
+        // What is made once more counts as it was made last.
+        record.steps.push(BTreeMap::from(["./p.json", "q.json"].map(|name| (name.to_string(), "ee".to_string()))));
+        assert!(record.lasting(0).is_empty() && record.lasting(2).is_empty());
+        assert_eq!(record.lasting(1), record.steps[1]);
         let before = record.digest();
         record.complete = true;
         assert_ne!(record.digest(), before);

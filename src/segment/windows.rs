@@ -204,9 +204,9 @@ impl Windows {
 
     /// Bytes that are held for an image of this width, beside the network's own.
     pub fn memory(&self, width: usize, classes: usize) -> u64 {
-        let row = self.axis(width, 1).padded as u64;
-        let window = (self.roi[0] * self.roi[1]) as u64;
-        4 * (row * self.roi[0] as u64 * (classes as u64 + 1) + window * (1 + self.batch as u64))
+        let row = self.axis(width, 1);
+        let (window, batch) = ((self.roi[0] * self.roi[1]) as u64, self.batch.min(row.starts.len()) as u64);
+        4 * (row.padded as u64 * self.roi[0] as u64 * (classes as u64 + 1) + window * (1 + batch))
     }
 
     /// Averaged logits of images, handed to `take` in bands from the top: rows, and their logits `[row][column][class]`.

@@ -128,7 +128,10 @@ impl Table {
         let times = seeds.iter().map(|seed| [of(format!("ours, seed {seed}")), of(format!("torch, seed {seed}"))]);
         let times: Vec<[f64; 2]> = times.filter(|[a, b]| (a + b).is_finite()).collect();
         assert!(!times.is_empty() && times.iter().all(|[ours, torch]| ours < torch), "seconds {times:?}\n{text}");
-        // Where a training was stopped, nobody knows.
-        assert!(total.is_nan() || total < 7200.0, "{total:.0} s\n{text}");
+        if total.is_nan() {
+            println!("two hours: not judged, because a training was ended and taken up again");
+        } else {
+            assert!(total < 7200.0, "{total:.0} s\n{text}");
+        }
     }
 }

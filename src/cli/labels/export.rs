@@ -13,11 +13,13 @@ use crate::json::Json;
 use crate::num::CONTRACT;
 use crate::provenance::InputFile;
 use crate::segment::classes::Classes;
-use crate::segment::ledger::Ledger;
+use crate::segment::ledger::{Ledger, ORIGIN};
 use crate::segment::orient::{Axes, Turned, each_slice};
+use crate::volume::reader::{base_of, with_suffix};
 use crate::volume::writer::{Job, Writer};
 use crate::volume::{Dims, Dtype, Sink, Source, Spacing};
 use std::ops::Range;
+use std::path::Path;
 
 /// The command.
 pub const COMMAND: Command = Command {
@@ -78,6 +80,9 @@ fn run(c: &Context) -> Result<()> {
             }
         }
     }
+    if extension(&out) == "mhd" {
+        spare_ledgers(&path, &out)?;
+    }
     let axes = s.parsed("axes", Axes::parse)?;
     let view = Mapped { view: Turned::new(source, axes.inverse())?, values, classes: &classes };
     let (dims, overwrite, pixel) = (view.dims(), s.is_on("overwrite")?, view.spacing().map(|[x, _, _]| x));
@@ -123,6 +128,24 @@ fn run(c: &Context) -> Result<()> {
     progress.finish();
     sink.finish(c)?;
     c.out.line(format!("{}  {} x {} x {} u8", out.display(), dims.nz, dims.ny, dims.nx))
+}
+
+/// Refuses to write over the labels that are read, and over any with a ledger: the other program's values are none.
+fn spare_ledgers(labels: &Path, out: &Path) -> Result<()> {
+    let real = |base: &Path| with_suffix(base, ".mhd").canonicalize().ok();
+    let base = out.with_extension("");
+    let help = "write it under a name of its own";
+    if real(&base).is_some_and(|out| real(&base_of(labels)) == Some(out)) {
+        return Err(Error::usage("OUT is LABELS itself").help(help).at(out));
+    }
+    // The name of the labels, where OUT is that of their origins.
+    let name = base.to_string_lossy();
+    let owner = Path::new(name.strip_suffix(ORIGIN).unwrap_or(&name));
+    let origins = with_suffix(owner, &format!("{ORIGIN}.mhd"));
+    if origins.exists() || owner != base && with_suffix(owner, ".mhd").exists() {
+        return Err(Error::usage("OUT has the name of labels with a ledger").help(help).at(out));
+    }
+    Ok(())
 }
 
 /// Labels as the other program's values.

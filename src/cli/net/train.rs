@@ -329,7 +329,7 @@ fn seconds(text: &str) -> Result<f64> {
 }
 
 /// Trains in a folder, from the beginning or, to resume, from where it stopped; `metadata` goes with the weights. The
-/// epoch that was kept.
+/// epoch that was kept, and its number.
 pub fn train(
     c: &Context,
     device: &Device,
@@ -341,7 +341,7 @@ pub fn train(
     validation: Option<&dyn Patches>,
     about: &str,
     metadata: &BTreeMap<String, String>,
-) -> Result<Option<Epoch>> {
+) -> Result<Option<(usize, Epoch)>> {
     let s = &c.settings;
     let keep = s.text("keep")?.unwrap_or("loss").to_string();
     let limit = s.parse("stop-after", seconds)?;
@@ -437,6 +437,8 @@ pub fn train(
         c.talk.warn("some batches had no label: they taught nothing");
     }
     let ended = ended.map_err(|e| {
+        // What came before a failure is what somebody looks for; that it was not written is the lesser one.
+        let _ = log.borrow().write();
         if last.exists() { e.help(format!("the last whole epoch is in {}", last.display())) } else { e }
     })?;
     if ended == Ended::Paused {
@@ -457,7 +459,7 @@ pub fn train(
         c.out.line(format!("best epoch {}: {}", n + 1, text_of(epoch)))?;
     }
     c.out.line(format!("weights {}", super::digest(&course.trainer.network).hex()))?;
-    Ok(course.epochs.get(n).cloned())
+    Ok(course.epochs.get(n).map(|epoch| (n + 1, epoch.clone())))
 }
 
 fn table_of(epochs: &[Epoch], classes: usize) -> String {

@@ -104,6 +104,9 @@ pub const VERSION: u32 = 1;
 /// Bytes of a turned volume that are moved at once.
 pub(super) const BAND: u64 = 256 << 20;
 
+/// Passes with dropout, at most.
+const MOST_PASSES: usize = 10_000;
+
 /// Two grey values.
 pub fn grey(text: &str) -> Result<Grey> {
     match values::numbers(text)?[..] {
@@ -128,12 +131,14 @@ pub fn grey_of(metadata: &BTreeMap<String, String>) -> Result<Option<Grey>> {
 /// Refuses a volume that looks like nothing that the network has learnt from, or says that it does.
 fn looked_at(c: &Context, volume: &dyn Source, grey: Grey, learnt: Option<Moments>) -> Result<Json> {
     let look = Look::at(volume, grey, learnt)?;
-    match learnt.map(|learnt| look.check(learnt)) {
-        Some((true, Some(text))) if !c.settings.is_on("other-grey")? => {
-            return Err(Error::data(text)
-                .help("bring the volume to the grey scale of the network, or insist with --other-grey"));
+    match look.check(grey, learnt) {
+        (true, Some(text)) if !c.settings.is_on("other-grey")? => {
+            return Err(Error::data(text).help(
+                "bring the volume to the grey scale of the network, say which values are 0 and 1 (--grey), or insist with \
+                 --other-grey",
+            ));
         }
-        Some((_, Some(text))) => c.talk.warn(text),
+        (_, Some(text)) => c.talk.warn(text),
         _ => (),
     }
     Ok(Json::obj([("grey", look.to_json())]))
@@ -143,11 +148,13 @@ fn looked_at(c: &Context, volume: &dyn Source, grey: Grey, learnt: Option<Moment
 fn scale(c: &Context, metadata: &BTreeMap<String, String>, dtype: Dtype) -> Result<Grey> {
     let trained = grey_of(metadata)?;
     match (c.settings.parse("grey", grey)?, trained) {
-        (Some(asked), Some(trained)) if asked != trained => Err(Error::usage(format!(
-            "--grey {},{}: the weights were trained with {},{}",
-            asked.low, asked.high, trained.low, trained.high
-        ))
-        .help("bring the volume to the scale that the network knows, or leave --grey out")),
+        (Some(asked), Some(trained)) if asked != trained && !c.settings.is_on("other-grey")? => Err(Error::usage(
+            format!(
+                "--grey {},{}: the weights were trained with {},{}",
+                asked.low, asked.high, trained.low, trained.high
+            ),
+        )
+        .help("bring the volume to the scale that the network knows, leave --grey out, or insist with --other-grey")),
         (Some(grey), _) | (None, Some(grey)) => Ok(grey),
         (None, None) if dtype == Dtype::U8 => Ok(Grey { low: 0.0, high: 255.0 }),
         (None, None) => {
@@ -269,6 +276,9 @@ fn run(c: &Context) -> Result<()> {
         }
     }
     let passes = s.parsed("passes", values::count)?;
+    if passes > MOST_PASSES {
+        return Err(Error::usage(format!("{passes} passes")).help(format!("at most {MOST_PASSES}")));
+    }
     let (dropout, seed) = (s.parsed("dropout", probability)?, s.parsed("seed", values::seed)?);
     let of_batch = s.text("batchnorm")? == Some("batch");
     let mean = s.text("average")? == Some("logits");

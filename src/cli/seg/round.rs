@@ -2,13 +2,13 @@
 
 use super::{inputs, read_text};
 use crate::cli::options::{Opt, Takes};
-use crate::cli::{COMMANDS, Command, Context, child};
+use crate::cli::{Command, Context, child};
 use crate::error::{Error, Fault, Result};
 use crate::exchange::write_text;
 use crate::os::check_interrupt;
 use crate::provenance::Digest;
 use crate::segment::round::{RECORD, ROUND, Record, Round, Step};
-use crate::volume::reader::Reader;
+use crate::volume::reader::{Reader, base_of};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
@@ -21,7 +21,8 @@ pub const RUN: Command = Command {
               another in DIR. Digests stand in round.json, which is written after every step, beside those of what the step read: after Ctrl-C, a crash or a \
               full disk the same command goes on at the step, and in a training within it. A round is refused whose description \
               changed, or a file that it made or read, or one that a parent made: digests are those of the bytes as they lie \
-              there.",
+              there. What a parent made and no step reads may be removed. Of rounds a step reads its own files and, as \
+              ../PARENT/FILE, those of parents.",
     examples: "  tomolith seg round r0.toml -o rounds\n  tomolith seg round r1.toml -o rounds",
     groups: &[(
         "",
@@ -63,34 +64,51 @@ fn record(folder: &Path) -> Result<Record> {
     Record::parse(&read_text(&path)?).map_err(|e| e.at(&path))
 }
 
-/// Digests of the parents' records, which are complete, and whose files are what the records say.
-fn parents(c: &Context, folder: &Path, round: &Round) -> Result<BTreeMap<String, String>> {
-    let digest = |name: &String| {
-        let folder = folder.join(name);
+/// Digests of the parents' records, which are complete, and whose files are what the records say; one that no step reads may
+/// have been removed.
+fn parents(c: &Context, rounds: &Path, round: &Round) -> Result<BTreeMap<String, String>> {
+    let own = rounds.join(&round.name);
+    let reads = |file: &Path| {
+        let mut names = round.steps.iter().flat_map(|step| inputs::named(c, &own, round, step));
+        names.any(|name| {
+            let place = inputs::place(&round.name, &name);
+            inputs::covers(&place, file) || base_of(&place) == base_of(file)
+        })
+    };
+    let of_parent = |name: &String| {
+        let folder = rounds.join(name);
         let record = record(&folder)?;
         if !record.complete {
             return Err(Error::data(format!("the round '{name}' is not complete"))
                 .help("run it to its end")
                 .at(folder));
         }
-        for files in &record.steps {
-            unchanged(c, &folder, files, &format!("the round '{name}' made it"))?;
+        for (file, recorded) in (0..record.steps.len()).flat_map(|step| record.lasting(step)) {
+            let path = folder.join(&file);
+            match unchanged(c, &path, &recorded, &format!("the round '{name}' made it")) {
+                // Of a volume the voxels alone may be gone.
+                Err(e) if e.fault() == Fault::Missing && !e.path().unwrap_or(&path).exists() => {
+                    if reads(&inputs::place(name, &file)) {
+                        let what = format!("is no longer there, and a step of the round '{}' reads it", round.name);
+                        let help = format!("bring it back, or do the round '{name}' again in a new folder");
+                        return Err(Error::missing(what).help(help).at(path));
+                    }
+                    c.talk.note(format!("{} is no longer there; no step of '{}' reads it", path.display(), round.name));
+                }
+                known => known?,
+            }
         }
         Ok((name.clone(), record.digest()))
     };
-    round.parents.iter().map(digest).collect()
+    round.parents.iter().map(of_parent).collect()
 }
 
-/// Refuses files that are not what a record says that they were.
-fn unchanged(c: &Context, folder: &Path, files: &BTreeMap<String, String>, since: &str) -> Result<()> {
-    for (name, recorded) in files {
-        if digest(c, &folder.join(name))? != *recorded {
-            return Err(Error::data(format!("has changed since {since}"))
-                .help("do the round again in a new folder")
-                .at(folder.join(name)));
-        }
+/// Refuses a file that is not what a record says that it was.
+fn unchanged(c: &Context, path: &Path, recorded: &str, since: &str) -> Result<()> {
+    if digest(c, path)? == recorded {
+        return Ok(());
     }
-    Ok(())
+    Err(Error::data(format!("has changed since {since}")).help("do the round again in a new folder").at(path))
 }
 
 /// Digest of a file that was made; of a volume, that of its voxels as they lie there.
@@ -124,12 +142,13 @@ fn run_round(c: &Context) -> Result<()> {
     let path = c.settings.required_path("round")?;
     let (round, text) = description(&path)?;
     let rounds = c.settings.required_path("output")?;
-    let made = make(c, &rounds, &round, &text)?;
+    let made = make(c, [&rounds, &rounds], &round, &text)?;
     c.out.line(format!("round {} {}", round.name, made.digest()))
 }
 
-/// Makes a round, or what is missing of it.
-fn make(c: &Context, rounds: &Path, round: &Round, text: &str) -> Result<Record> {
+/// Makes a round, or what is missing of it, in the first of two folders of rounds; in the second it was made before.
+fn make(c: &Context, homes: [&Path; 2], round: &Round, text: &str) -> Result<Record> {
+    let rounds = homes[0];
     let folder = rounds.join(&round.name);
     let parents = parents(c, rounds, round)?;
     std::fs::create_dir_all(&folder).map_err(|e| Error::writing(&folder, &e))?;
@@ -146,15 +165,17 @@ fn make(c: &Context, rounds: &Path, round: &Round, text: &str) -> Result<Record>
     for (number, step) in round.steps.iter().enumerate() {
         check_interrupt()?;
         let what = format!("step {} of {}: {}", number + 1, round.steps.len(), step.run.join(" "));
-        if let Some(files) = made.steps.get(number) {
-            unchanged(c, &folder, files, "the round made it")?;
+        if number < made.steps.len() {
+            for (file, recorded) in made.lasting(number) {
+                unchanged(c, &folder.join(file), &recorded, "the round made it")?;
+            }
             unchanged_inputs(c, &folder, made.inputs.get(number).unwrap_or(&BTreeMap::new()))?;
             c.talk.note(format!("{what}: done"));
             continue;
         }
         c.talk.note(&what);
         // Before the step, which may change what it finds.
-        let read = inputs::of_step(c, &folder, round, step)?;
+        let read = inputs::of_step(c, homes, &folder, round, step)?;
         run_step(c, &folder, step)?;
         let files = step.makes.iter().map(|name| {
             let found = digest(c, &folder.join(name)).map_err(|e| match e.fault() {
@@ -176,11 +197,7 @@ fn make(c: &Context, rounds: &Path, round: &Round, text: &str) -> Result<Record>
 
 /// Runs one command in the folder of the round. What an interrupted run of it left is taken up or replaced.
 fn run_step(c: &Context, folder: &Path, step: &Step) -> Result<()> {
-    let command = COMMANDS
-        .iter()
-        .filter(|known| known.path.iter().eq(step.run.iter().take(known.path.len())))
-        .max_by_key(|known| known.path.len());
-    let options = command.map(Command::options).unwrap_or_default();
+    let options = inputs::command_of(step).map(Command::options).unwrap_or_default();
     let takes = |name: &str| options.iter().any(|o| o.name == name) && !step.run.contains(&format!("--{name}"));
     let mut words = step.run.clone();
     // A training, or one of several seeds.
@@ -200,8 +217,9 @@ fn run_step(c: &Context, folder: &Path, step: &Step) -> Result<()> {
 
 /// What stands behind -o or --output.
 fn output_of(words: &[String]) -> Option<&str> {
-    let at = words.iter().position(|w| w == "-o" || w == "--output")?;
-    words.get(at + 1).map(String::as_str)
+    let at = words.iter().position(|w| w == "-o" || w == "--output");
+    let joined = || words.iter().find_map(|w| w.strip_prefix("--output="));
+    at.map_or_else(joined, |at| words.get(at + 1).map(String::as_str))
 }
 
 fn replay(c: &Context) -> Result<()> {
@@ -221,12 +239,12 @@ fn replay(c: &Context) -> Result<()> {
         let (round, text) = description(&rounds.join(name).join(ROUND))?;
         let before = record(&rounds.join(name))?;
         if verify {
-            for (step, file) in changed(c, &again.join(name), &before)? {
+            for (step, file) in changed(c, &again.join(name), name, &before)? {
                 c.out.line(format!("{name} step {step} input {file} CHANGED"))?;
                 differ.push(format!("{name}, which reads {file}"));
             }
         }
-        let made = make(c, &again, &round, &text)?;
+        let made = make(c, [&again, &rounds], &round, &text)?;
         if !verify {
             c.out.line(format!("round {name} {}", made.digest()))?;
             continue;
@@ -252,12 +270,12 @@ fn replay(c: &Context) -> Result<()> {
 }
 
 /// What a round reads that is not its own and no longer what it was: the step, the first is 1, and the file.
-fn changed(c: &Context, folder: &Path, before: &Record) -> Result<Vec<(usize, String)>> {
+fn changed(c: &Context, folder: &Path, round: &str, before: &Record) -> Result<Vec<(usize, String)>> {
     // Paths lead out of the folder, which has to be there.
     std::fs::create_dir_all(folder).map_err(|e| Error::writing(folder, &e))?;
     let mut all = Vec::new();
     for (number, files) in before.inputs.iter().enumerate() {
-        for (name, recorded) in files.iter().filter(|(name, _)| inputs::is_from_outside(name)) {
+        for (name, recorded) in files.iter().filter(|(name, _)| inputs::is_from_outside(round, name)) {
             if inputs::digest(c, &folder.join(name))?.is_none_or(|found| found.hex() != *recorded) {
                 all.push((number + 1, name.clone()));
             }

@@ -201,9 +201,16 @@ fn run(c: &Context) -> Result<()> {
         Cuts::of(&list, &which, &sources, grey, inputs / 2)
     };
     let (training, validation) = (of(Fold::Train)?, of(Fold::Validation)?);
-    for cuts in [&training, &validation] {
-        for (scan, clipped) in list.scans.iter().zip(cuts.clipped()) {
-            clipped.check(&scan.name, grey)?.into_iter().for_each(|told| c.talk.warn(told));
+    for (scan, (a, b)) in list.scans.iter().zip(training.clipped().iter().zip(validation.clipped())) {
+        match a.clone().and(b).check(&scan.name, grey) {
+            (true, Some(text)) if !s.is_on("other-grey")? => {
+                return Err(Error::data(text).help(
+                    "bring the scan to the grey scale of the others, say which values are 0 and 1 (--grey), or insist with \
+                     --other-grey",
+                ));
+            }
+            (_, Some(text)) => c.talk.warn(text),
+            _ => (),
         }
     }
     for (class, pixels) in table.list().iter().zip(training.labelled(names.len())) {
@@ -236,12 +243,8 @@ fn run(c: &Context) -> Result<()> {
         c.talk.note(format!("seed {seed}"));
         let kept =
             train(c, &device, &folder, resume, network, &recipe, &training, validation, &(how + &about), &metadata)?;
-        if let Some(epoch) = kept {
-            let _ = writeln!(
-                table,
-                "{seed},{}",
-                epoch.line((epoch.steps as usize).div_ceil(training.len().div_ceil(recipe.batch)))
-            );
+        if let Some((number, epoch)) = kept {
+            let _ = writeln!(table, "{seed},{}", epoch.line(number));
         }
     }
     write_text(&folder.join("seeds.csv"), &(format!("seed,{}\n", Epoch::header(names.len())) + &table), true)
