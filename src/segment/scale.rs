@@ -259,7 +259,7 @@ mod tests {
         assert!(!clipped(&[(60, -0.01, void), (40, 0.01, void), (30, -0.01, metal), (20, 0.01, metal)]).0);
         assert!(!clipped(&[(91, -0.1, void), (9, 0.9, metal)]).0);
         // Void beyond the end is void; two ends are two classes; one class alone says nothing.
-        let told = |parts| {
+        let told = |parts: &[(usize, f32, Option<u8>)]| {
             let (refused, text) = clipped(parts);
             assert!(!refused);
             text
@@ -279,7 +279,7 @@ mod tests {
     fn a_volume_of_another_scale_is_refused_and_one_of_void_is_not() {
         let learnt = Moments::of(&scan(&[(50, 0.1), (50, 0.7)]));
         assert!((learnt.mean - 0.4).abs() < 1e-6 && (learnt.sd - 0.3).abs() < 1e-6);
-        let metadata = learnt.metadata().into();
+        let metadata = learnt.metadata().into_iter().collect();
         assert_eq!(Moments::parse(&metadata), Some(learnt));
         assert_eq!(Moments::parse(&BTreeMap::new()), None);
         let look = |values: Vec<f32>| {
