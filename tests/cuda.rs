@@ -140,24 +140,27 @@ mod emulated {
         every_kernel(&log, is_fast);
     }
 
-    /// The same once more where what lies outside an allocation is found; the small ones, because it is slow.
+    /// The same once more where what lies outside an allocation is found: every kernel, on what is small, because it is slow.
     #[test]
     fn kernels_touch_only_what_is_theirs() {
         let driver = mock::driver(true);
         let library = mock::sanitizer();
-        let preload = library.to_str().unwrap();
+        let (preload, log) = (library.to_str().unwrap(), launched("sanitized"));
         // This program is not sanitized itself: its memory is its own, and what it leaks is the driver's.
         let environment = [
             ("LD_PRELOAD", preload),
             ("ASAN_OPTIONS", "detect_leaks=0:detect_stack_use_after_return=0"),
             ("EMULATION_ORDER", "2"),
+            ("EMULATION_LAUNCHED", &log),
         ];
         for test in STRICT {
             passes(test, &driver, &environment);
         }
+        passes("device_convolutions_in_large", &driver, &environment);
         for test in ["fast_convolutions_are", "fast_passes", "fast_trainings", "fast_recordings", "flow_of"] {
             passes(test, &driver, &environment);
         }
+        every_kernel(&log, |_| true);
     }
 
     /// Where patches have room on the device, they cross the bus once; where they have none, in every batch. The same bits.
