@@ -131,17 +131,19 @@ pub fn grey_of(metadata: &BTreeMap<String, String>) -> Result<Option<Grey>> {
 /// Refuses a volume that looks like nothing that the network has learnt from, or says that it does.
 fn looked_at(c: &Context, volume: &dyn Source, grey: Grey, learnt: Option<Moments>) -> Result<Json> {
     let look = Look::at(volume, grey, learnt)?;
-    match look.check(grey, learnt) {
-        (true, Some(text)) if !c.settings.is_on("other-grey")? => {
-            return Err(Error::data(text).help(
-                "bring the volume to the grey scale of the network, say which values are 0 and 1 (--grey), or insist with \
-                 --other-grey",
-            ));
-        }
-        (_, Some(text)) => c.talk.warn(text),
-        _ => (),
-    }
+    refuse_or_warn(c, look.check(grey, learnt), "the volume to the grey scale of the network")?;
     Ok(Json::obj([("grey", look.to_json())]))
+}
+
+/// Tells what is odd about grey values; where they should be refused, only to who insists.
+pub fn refuse_or_warn(c: &Context, (refused, told): (bool, Option<String>), bring: &str) -> Result<()> {
+    let Some(text) = told else { return Ok(()) };
+    if refused && !c.settings.is_on(OTHER_GREY.name)? {
+        let help = format!("bring {bring}, say which values are 0 and 1 (--grey), or insist with --other-grey");
+        return Err(Error::data(text).help(help));
+    }
+    c.talk.warn(text);
+    Ok(())
 }
 
 /// The grey scale: what is asked for, what the weights say, what u8 means; two that differ are refused.

@@ -1,6 +1,6 @@
 //! `tomolith seg train`: the network on patches of labelled volumes.
 
-use super::predict::{OTHER_GREY, grey_of};
+use super::predict::{OTHER_GREY, grey_of, refuse_or_warn};
 use super::{inputs, read_text};
 use crate::cli::device::Device;
 use crate::cli::labels::classes;
@@ -202,16 +202,7 @@ fn run(c: &Context) -> Result<()> {
     };
     let (training, validation) = (of(Fold::Train)?, of(Fold::Validation)?);
     for (scan, (a, b)) in list.scans.iter().zip(training.clipped().iter().zip(validation.clipped())) {
-        match a.clone().and(b).check(&scan.name, grey) {
-            (true, Some(text)) if !s.is_on("other-grey")? => {
-                return Err(Error::data(text).help(
-                    "bring the scan to the grey scale of the others, say which values are 0 and 1 (--grey), or insist with \
-                     --other-grey",
-                ));
-            }
-            (_, Some(text)) => c.talk.warn(text),
-            _ => (),
-        }
+        refuse_or_warn(c, a.clone().and(b).check(&scan.name, grey), "the scan to the grey scale of the others")?;
     }
     for (class, pixels) in table.list().iter().zip(training.labelled(names.len())) {
         c.talk.note(format!("{:22} {pixels:>10} pixels to learn from", class.name));
