@@ -2,10 +2,9 @@
 //! what is refused.
 
 mod common;
+use common::numbers::Numbers;
 use common::{Scratch, expect, json, npy, npy_of, run, stderr};
-use std::collections::BTreeMap;
 use std::path::Path;
-use tomolith::json::Json;
 
 const NAMES: [&str; 7] =
     ["background", "dendrite", "pit", "deposited", "plating electrode", "redeposited", "stripping electrode"];
@@ -14,41 +13,6 @@ const NY: usize = 288;
 const NZ: usize = 48;
 const V: f64 = 1.33;
 const COLUMNS: f64 = (NX * NZ) as f64;
-
-/// Numbers by definition, object and step.
-struct Numbers(BTreeMap<(String, String, Option<u64>), Json>);
-
-impl Numbers {
-    fn of(path: &Path) -> Numbers {
-        let text = |q: &Json, k: &str| q.need_str(k).unwrap().to_string();
-        let key = |q: &Json| (text(q, "definition"), text(q, "of"), q.get("step").unwrap().as_u64());
-        let quantities = json(path);
-        let quantities = quantities.need_arr("quantities").unwrap();
-        let all: BTreeMap<_, _> = quantities.iter().map(|q| (key(q), q.clone())).collect();
-        assert_eq!(all.len(), quantities.len(), "a number is told twice");
-        Numbers(all)
-    }
-    #[track_caller]
-    fn get(&self, definition: &str, of: &str, step: Option<usize>) -> f64 {
-        let q = self.0.get(&(definition.into(), of.into(), step.map(|s| s as u64)));
-        let q = q.unwrap_or_else(|| panic!("no {definition} of {of} at {step:?}"));
-        let value = q.need_f64("value").unwrap();
-        if let Some([low, high]) = q.get("interval95").unwrap().as_arr() {
-            // The band of a correlation is where it would be without one.
-            let band = q.need_str("interval_from").unwrap() == "shifts";
-            assert!(band || low.as_f64().unwrap() <= value && value <= high.as_f64().unwrap(), "{q:?}");
-        }
-        value
-    }
-    #[track_caller]
-    fn is(&self, definition: &str, of: &str, step: Option<usize>, want: f64) {
-        let got = self.get(definition, of, step);
-        assert!(
-            (got - want).abs() <= 1e-9 * want.abs().max(1e-3),
-            "{definition} of {of} at {step:?}: {got} for {want}"
-        );
-    }
-}
 
 /// Labels of a step, read as bytes.
 fn labels(folder: &Path, k: usize) -> Vec<u8> {

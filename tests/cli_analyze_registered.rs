@@ -2,13 +2,11 @@
 
 mod common;
 use common::{Scratch, expect, json, npy_of, run};
+use tomolith::analysis::quantity::DEFINITIONS;
 use tomolith::json::Json;
 
-/// What registration says of a scan stands among the numbers and on the page.
-#[test]
-fn motions_of_a_registered_series_are_told() {
-    let folder = Scratch::new("analyze-moved");
-    let at = |words: &str| run(&folder.0, words);
+/// `list.toml`: two scans of two electrodes, of which the second was moved.
+fn moved(folder: &Scratch) {
     std::fs::create_dir(folder.0.join("t")).unwrap();
     // Two electrodes.
     let labels: Vec<u8> =
@@ -34,6 +32,14 @@ fn motions_of_a_registered_series_are_told() {
         "list.toml",
         "voxel_um = 1\n[[scan]]\nlabels = \"t/s_00.npy\"\nsigma = 0\n[[scan]]\nlabels = \"t/s_01.npy\"\ntransform = \"one.transform.json\"\n",
     );
+}
+
+/// What registration says of a scan stands among the numbers and on the page.
+#[test]
+fn motions_of_a_registered_series_are_told() {
+    let folder = Scratch::new("analyze-moved");
+    let at = |words: &str| run(&folder.0, words);
+    moved(&folder);
     expect(&at("analyze list.toml --maps none -q -o out"), 0, &[], "moved");
     let results = json(&folder.0.join("out/results.json"));
     let number = |definition: &str, of: &str| -> (f64, Option<f64>) {
@@ -58,4 +64,49 @@ fn motions_of_a_registered_series_are_told() {
         assert!(page.contains(&format!("<section id=\"{id}\">")), "{id}");
     }
     assert!(page.contains("x of stripping: 3 at 1, 95 %: 2.02 to 3.98"));
+}
+
+/// Nothing is defined that no analysis measures: three of them together have a value of every definition.
+#[test]
+fn every_definition_is_measured() {
+    let folder = Scratch::new("analyze-defined");
+    let at = |words: &str| expect(&run(&folder.0, words), 0, &[], words);
+    moved(&folder);
+    folder.write("z.csv", "f_Hz,re_ohm,im_ohm\n1,25,0\n100,15,-10\n1000,6,-1\n10000,5,3\n");
+    at("analyze list.toml --impedance z.csv --maps none -q -o a");
+    at("phantom cell -o cell --preset tiny --mode labels --seed 2 -q");
+    at("analyze cell --grey truth/step_#/li_frac.mhd --grey-lithium 1 --grey-fill 0 --maps none -q -o b");
+    at(
+        "seg eval --prediction cell/truth/step_11/label.mhd --truth cell/truth/step_12/label.mhd --classes cell --draws 0 \
+        --boundary 0 -q -o m.json",
+    );
+    at("analyze cell/truth/step_11/label.mhd --confusion m.json --maps none -q -o c");
+    let results = ["a", "b", "c"].map(|run| json(&folder.0.join(run).join("results.json")));
+    let measured = |definition: &str| {
+        let quantities = results.iter().flat_map(|r| r.need_arr("quantities").unwrap());
+        let of_it = |q: &&Json| q.need_str("definition").unwrap() == definition;
+        quantities.filter(of_it).any(|q| q.get("value").and_then(Json::as_f64).is_some())
+    };
+    let missing: Vec<&str> = DEFINITIONS.iter().map(|d| d.name).filter(|name| !measured(name)).collect();
+    assert!(missing.is_empty(), "{missing:?}");
+    // What the page begins with has an interval of one kind or the other.
+    let quantities = results[1].need_arr("quantities").unwrap();
+    for (definition, of, step) in [
+        ("dendrites", "dendrite", Some(24)),
+        ("solid.total", "lithium", Some(24)),
+        ("thickness.side", "plating side", Some(24)),
+        ("void.area", "pits", Some(24)),
+        ("decay.time", "deposited", None),
+    ] {
+        let is = |q: &&Json| {
+            let place = q.get("step").unwrap().as_u64();
+            q.need_str("definition").unwrap() == definition && q.need_str("of").unwrap() == of && place == step
+        };
+        let q = quantities.iter().find(is).unwrap_or_else(|| panic!("{definition}"));
+        let value = q.need_f64("value").unwrap();
+        let ends = ["interval95", "sampling95"].iter().filter_map(|kind| q.get(kind)?.as_arr()).next();
+        let ends = ends.unwrap_or_else(|| panic!("{definition} has no interval: {}", q.to_line()));
+        let [low, high] = [0, 1].map(|k| ends[k].as_f64().unwrap());
+        assert!(low <= value && value <= high && low < high, "{}", q.to_line());
+    }
 }

@@ -265,6 +265,7 @@ fn convert_keeps_every_bit() {
         ("convert f32.npy out/x.raw", 2, &["out/x.mhd"]),
         ("convert f32.npy x.jpg", 2, &["'.npy' to '.jpg'"]),
         ("convert out/f32.mhd out/y.mhd", 2, &["nothing to convert"]),
+        ("convert f32.npy out/x.mhd --along y", 2, &["--along", "--project"]),
         ("convert f32.npy", 2, &["OUT"]),
         ("convert none.npy out/x.mhd", 66, &["none.npy"]),
         ("convert out/none.mhd x.npy", 66, &["none.mhd"]),

@@ -61,6 +61,7 @@ fn a_run_is_one_set_of_bytes() {
     let folder = Scratch::new("pipeline");
     let there = &folder.0;
     cell(&folder);
+    change(&folder, "cell-area = 0.5\n", "cell-area = 0.5\ngrey-fill = 0\n");
     let whole = as_planned(there);
     assert_eq!(seal(there, "run cell.toml -o one --threads 1 --isa scalar"), whole);
     expect(&run(there, "diff whole one"), 0, &["identical"], "diff");

@@ -108,6 +108,7 @@ impl Run<'_> {
             return Ok(());
         };
         let mut dense = vec![0.0; self.classes.len()];
+        let mut sum = Some([0.0; 2]);
         for class in roles.lithium() {
             let name = self.name(class);
             let fraction = means[usize::from(class)].and_then(|m| solid::fraction(m, lithium, meaning.fill));
@@ -117,9 +118,13 @@ impl Run<'_> {
             let own = self.results.get("thickness", &name, step).and_then(|q| q.interval);
             // A fraction below 0 turns the ends.
             let ends = own.zip(fraction).map(|(ends, f)| ends.map(|t| t * f)).map(|[a, b]| [a.min(b), a.max(b)]);
+            // A class without voxels adds nothing.
+            sum = sum.zip(ends.or((thick == 0.0).then_some([0.0; 2]))).map(|([a, b], [c, d])| [a + c, b + d]);
             self.results.put_with("solid.thickness", &name, step, Some(thick), (ends, "interface"), None);
         }
-        self.results.put("solid.total", "lithium", step, Some(dense.iter().fold(0.0, |s, t| s + t)));
+        // All faces move alike.
+        let total = dense.iter().fold(0.0, |s, t| s + t);
+        self.results.put_with("solid.total", "lithium", step, Some(total), (sum, "interface"), None);
         self.dense.push(Some(dense));
         let d = self.grid.dims;
         for (name, how) in [("grey_mean", Projection::Mean), ("grey_max", Projection::Max)] {
@@ -231,6 +236,10 @@ impl Run<'_> {
         let dendrite = self.roles.dendrite.map_or(String::new(), |c| self.name(c));
         let dead_map = Map::thickness(&self.grid, &found.dead_columns(self.grid.dims));
         let sampling = self.sampling(&dead_map).map(|ends| ends.map(|t| t * self.grid.area()));
+        // One at each tip.
+        let mut tips = Map { values: vec![0.0; self.grid.columns()], ..dead_map };
+        found.dendrites.iter().for_each(|d| tips.values[d.tip[2] * tips.nx + d.tip[0]] += 1.0);
+        let number = self.sampling(&tips).map(|ends| ends.map(|n| n * self.grid.columns() as f64));
         let r = &mut self.results;
         for (name, &n) in GRADES.iter().zip(&found.grades) {
             r.put("grade.volume", name, step, Some(n as f64 * one));
@@ -250,7 +259,7 @@ impl Run<'_> {
             r.put_with("remaining.volume", "dendrite", step, Some(volume), (interval, "interface"), sampling);
         }
         r.put("short_circuits", "electrodes", step, Some(found.short_circuits as f64));
-        r.put("dendrites", "dendrite", step, Some(found.dendrites.len() as f64));
+        r.put_with("dendrites", "dendrite", step, Some(found.dendrites.len() as f64), (None, ""), number);
         let v = self.grid.depth();
         let mut heights: Vec<f64> = found.dendrites.iter().map(|d| d.height as f64 * v).collect();
         heights.sort_by(f64::total_cmp);

@@ -68,6 +68,9 @@ fn run(context: &Context) -> Result<()> {
     if let Some(how) = settings.parse("project", Projection::parse)? {
         return projected(context, (&from, &to), how, pixel, overwrite);
     }
+    if settings.is_given("along")? {
+        return Err(Error::usage("--along is the axis of --project, which is not given").help("give both, or neither"));
+    }
     let known = "IN is .mhd, .npy, .tiff, .mrc or a folder of .tiff, OUT is .mhd, .npy or .tiff";
     let (a, b) = (extension(&from), extension(&to));
     match (is_native(&from), b.as_str()) {

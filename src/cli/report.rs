@@ -13,7 +13,8 @@ use crate::os::open_regular;
 use crate::provenance::Digest;
 use crate::report::figures::MAPS;
 use crate::report::map::Map;
-use crate::report::page::{Shown, Sources, figures, page};
+use crate::report::page::{Sources, figures, page};
+use crate::report::sections::Shown;
 use crate::volume::Source;
 use crate::volume::reader::Reader;
 use std::collections::BTreeMap;
@@ -35,6 +36,16 @@ pub const COMMAND: Command = Command {
         &[
             Opt::new("numbers", Takes::Argument("NUMBERS"), "Folder of `analyze`, or its results.json"),
             Opt::new("volumes", Takes::Value("VOLUME,…"), "Grey volumes to show, in the order of time"),
+            Opt::new(
+                "labels",
+                Takes::Value("VOLUME,…"),
+                "Their classes, one volume for each, shown over them in the colours of NUMBERS",
+            ),
+            Opt::new(
+                "quality",
+                Takes::Value("FILE.json"),
+                "How good the classes are: what `seg eval -o` wrote of them",
+            ),
             Opt::new("without", Takes::Value("WHAT: WHY;…"), "Say what is left out, and why"),
             Opt::new("title", Takes::Value("TEXT"), "Heading").default("Operando tomography"),
             Opt::new("figures", Takes::Value("DIR"), "Write diagrams and maps as files, too: SVG, and maps as PNG"),
@@ -97,20 +108,30 @@ fn pictures(folder: &Path) -> Result<BTreeMap<(String, usize), Vec<u8>>> {
 }
 
 /// Sections through the middle of a volume across z and across y, and what its manifest tells.
-fn shown(c: &Context, path: &Path) -> Result<Shown> {
+fn shown(c: &Context, path: &Path, labels: Option<&str>) -> Result<Shown> {
     let volume = Reader::open(path, c.io)?;
     let d = volume.dims();
+    let classes = labels.map(|text| Reader::open(Path::new(text.trim()), c.io)).transpose()?;
+    if let Some(other) = classes.as_ref().filter(|classes| classes.dims() != d) {
+        let o = other.dims();
+        return Err(Error::data(format!(
+            "{} x {} x {} voxels, and its volume {} x {} x {}",
+            o.nx, o.ny, o.nz, d.nx, d.ny, d.nz
+        ))
+        .help("give the classes of each volume, in the order of --volumes")
+        .at(other.header_path()));
+    }
     let spacing = volume.spacing().map(|s| s.map(|v| v.0));
     let pixel = spacing.map(|s| s[0]);
-    let section = |title: String, z: std::ops::Range<usize>, y: std::ops::Range<usize>| -> Result<Map> {
-        let mut values = vec![0.0; z.len() * y.len() * d.nx];
-        volume.read(z, y, &mut values)?;
-        Ok(Map { title, width: d.nx, values, pixel })
+    let sections = |of: &Reader| -> Result<Vec<Map>> {
+        let one = |(title, z, y): (String, std::ops::Range<usize>, std::ops::Range<usize>)| {
+            let mut values = vec![0.0; z.len() * y.len() * d.nx];
+            of.read(z, y, &mut values)?;
+            Ok(Map { title, width: d.nx, values, pixel })
+        };
+        let (z, y) = (d.nz / 2, d.ny / 2);
+        [(format!("z {z}"), z..z + 1, 0..d.ny), (format!("y {y}"), 0..d.nz, y..y + 1)].into_iter().map(one).collect()
     };
-    let sections = vec![
-        section(format!("z {}", d.nz / 2), d.nz / 2..d.nz / 2 + 1, 0..d.ny)?,
-        section(format!("y {}", d.ny / 2), 0..d.nz, d.ny / 2..d.ny / 2 + 1)?,
-    ];
     let mut facts = vec![("voxels x, y, z".to_string(), format!("{} x {} x {}", d.nx, d.ny, d.nz))];
     let size =
         spacing.map_or("not told: lengths are in voxels".to_string(), |s| format!("{} x {} x {} um", s[0], s[1], s[2]));
@@ -130,7 +151,8 @@ fn shown(c: &Context, path: &Path) -> Result<Shown> {
         }
     }
     let name = path.file_stem().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
-    Ok(Shown { name, facts, sections })
+    let classes = classes.as_ref().map(&sections).transpose()?.unwrap_or_default();
+    Ok(Shown { name, facts, sections: sections(&volume)?, classes })
 }
 
 /// Results without a number: what a report of volumes alone is made of.
@@ -145,8 +167,16 @@ fn run(c: &Context) -> Result<()> {
     let s = &c.settings;
     let (given, output) = (s.path("numbers")?, s.required_path("output")?);
     super::net::check_output(&output, s.is_on("overwrite")?)?;
-    let volumes = s.text("volumes")?.into_iter().flat_map(|t| t.split(','));
-    let volumes = volumes.map(|p| shown(c, Path::new(p.trim()))).collect::<Result<Vec<_>>>()?;
+    let list = |name: &str| -> Result<Vec<&str>> { Ok(s.text(name)?.into_iter().flat_map(|t| t.split(',')).collect()) };
+    let (volumes, labels) = (list("volumes")?, list("labels")?);
+    if !labels.is_empty() && (labels.len() != volumes.len() || given.is_none()) {
+        let what = format!("--labels names {} volumes, and --volumes {}", labels.len(), volumes.len());
+        let what = if given.is_none() { "nobody says what the --labels mean".into() } else { what };
+        return Err(Error::usage(what).help("name the folder of `analyze`, and the classes of each of --volumes"));
+    }
+    let volumes = volumes.into_iter().enumerate();
+    let volumes =
+        volumes.map(|(k, p)| shown(c, Path::new(p.trim()), labels.get(k).copied())).collect::<Result<Vec<_>>>()?;
     let pixel = |shown: &Shown| shown.sections.first().and_then(|s| s.pixel);
     let other = |a: f64, b: f64| (a / b - 1.0).abs() > 1e-6;
     if let Some(other) = volumes.iter().find(|v| pixel(v).zip(pixel(&volumes[0])).is_some_and(|(a, b)| other(a, b))) {
@@ -162,8 +192,14 @@ fn run(c: &Context) -> Result<()> {
     }
     let file = given.map(|given| if given.is_dir() { given.join("results.json") } else { given });
     let read = |path: &Path| Json::parse(&read_text(path)?).map_err(|e| Error::data(e.to_string()).at(path));
-    let mut sources =
-        Sources { results: nothing(), provenance: None, maps: BTreeMap::new(), pictures: BTreeMap::new(), volumes };
+    let mut sources = Sources {
+        results: nothing(),
+        provenance: None,
+        maps: BTreeMap::new(),
+        pictures: BTreeMap::new(),
+        volumes,
+        quality: s.path("quality")?.map(|path| read(&path)).transpose()?,
+    };
     if let Some(file) = &file {
         sources.results = read(file)?;
         if sources.results.get("schema").and_then(Json::as_str) != Some(crate::analysis::quantity::SCHEMA) {
@@ -194,13 +230,17 @@ fn run(c: &Context) -> Result<()> {
             left_out.push(Json::obj([("what", what.trim().into()), ("why", Json::from(why.trim()))]));
         }
     }
+    let overwrite = s.is_on("overwrite")?;
     let text = page(s.text("title")?.unwrap_or_default(), &sources)?;
-    write_text(&output, &text, s.is_on("overwrite")?)?;
+    let mut drawn = Vec::new();
     if let Some(folder) = s.path("figures")? {
+        drawn.extend(figures(&sources)?.into_iter().map(|(name, bytes)| (folder.join(name), bytes)));
+        drawn.iter().try_for_each(|(path, _)| super::net::check_output(path, overwrite))?;
         std::fs::create_dir_all(&folder).map_err(|e| Error::writing(&folder, &e))?;
-        for (name, bytes) in figures(&sources)? {
-            write_whole(&folder.join(name), s.is_on("overwrite")?, &bytes)?;
-        }
+    }
+    write_text(&output, &text, overwrite)?;
+    for (path, bytes) in drawn {
+        write_whole(&path, overwrite, &bytes)?;
     }
     let (maps, pictures) = (sources.maps.len(), sources.pictures.len());
     c.out.line(format!("{}: {maps} maps, {pictures} pictures, {} bytes", output.display(), text.len()))

@@ -73,7 +73,7 @@ pub fn steps(cell: &Cell) -> Vec<Step> {
         if cell.analyses {
             let series = way.series(&classes, &volumes);
             let numbers = way.analyze(&series, &classes, &volumes);
-            way.report(Some(&numbers), &volumes);
+            way.report(Some((&numbers, &classes)), &volumes);
         }
     } else if cell.reports {
         way.report(None, &volumes);
@@ -235,8 +235,16 @@ impl Way<'_> {
         Numbers("numbers".into())
     }
 
-    fn report(&mut self, numbers: Option<&Numbers>, volumes: &[OnGrid]) {
-        let mut own: Vec<Word> = numbers.iter().map(|n| Word::Made(format!("{}/results.json", n.0))).collect();
+    fn report(&mut self, numbers: Option<(&Numbers, &[Classes])>, volumes: &[OnGrid]) {
+        let mut own = Vec::new();
+        if let Some((numbers, classes)) = numbers {
+            let classes = classes.iter().map(|c| c.0.clone()).collect();
+            own.extend([
+                Word::Made(format!("{}/results.json", numbers.0)),
+                Word::text("--labels"),
+                Word::List(classes),
+            ]);
+        }
         own.extend([
             Word::text("--volumes"),
             Word::List(volumes.iter().map(|v| v.0.clone()).collect()),
@@ -260,7 +268,7 @@ impl Way<'_> {
         }
         self.command("report".into(), "report", own, vec!["report.html".into()]);
         // Tables, maps and pictures lie beside; this names them with their digests.
-        if let (Some(step), Some(numbers)) = (self.steps.last_mut(), numbers) {
+        if let (Some(step), Some((numbers, _))) = (self.steps.last_mut(), numbers) {
             step.uses = vec![format!("{}/analysis.json", numbers.0)];
         }
     }

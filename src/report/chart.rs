@@ -144,7 +144,7 @@ impl Chart {
         );
         if let Some((at, what)) = self.mark.as_ref().filter(|(at, _)| (xs[0]..=xs[1]).contains(at)) {
             let _ = write!(s, "<path class=\"t\" d=\"M{0:.1} {TOP}V{1:.1}\"/>", x(*at), HEIGHT - BOTTOM);
-            let _ = write!(s, "<text x=\"{:.1}\" y=\"{:.1}\">{}</text>", x(*at) + 4.0, TOP + 12.0, escape(what));
+            let _ = write!(s, "<text x=\"{:.1}\" y=\"{:.1}\">{}</text>", x(*at) + 4.0, TOP - 1.0, escape(what));
         }
         for (k, line) in self.lines.iter().enumerate() {
             let colour = &line.colour;

@@ -145,10 +145,29 @@ impl Map {
     /// # Errors
     /// An empty map.
     pub fn svg(&self, limits: [f64; 2], scale: Scale) -> Result<String> {
+        self.painted(limits, scale, &self.title, &|_| None)
+    }
+
+    /// The map on the page with colours over its values: half of what `paint` has for a value's place.
+    ///
+    /// # Errors
+    /// An empty map.
+    pub fn painted(
+        &self,
+        limits: [f64; 2],
+        scale: Scale,
+        title: &str,
+        paint: &dyn Fn(usize) -> Option<[u8; 3]>,
+    ) -> Result<String> {
         let n = self.width.max(self.values.len() / self.width.max(1)).div_ceil(WIDEST).max(1);
         let (width, values) = binned(self, n);
         let height = values.len() / width.max(1);
-        let rgb: Vec<u8> = values.iter().flat_map(|v| coloured(*v, limits, scale)).collect();
+        let pixel = |(i, v): (usize, &f32)| {
+            let own = coloured(*v, limits, scale);
+            let half = |colour: [u8; 3]| std::array::from_fn(|k| own[k] / 2 + colour[k] / 2);
+            paint(i / width * n * self.width + i % width * n).map_or(own, half)
+        };
+        let rgb: Vec<u8> = values.iter().enumerate().flat_map(pixel).collect();
         let png = base64(&encode_rgb8(width, height, &rgb)?);
         let shown = SHOWN * height as f64 / width as f64;
         let whole = width as f64 * n as f64 * self.pixel.unwrap_or(1.0);
@@ -156,7 +175,7 @@ impl Map {
         let mut s = format!(
             "<figure class=\"map\"><svg viewBox=\"0 0 {SHOWN} {:.1}\" width=\"{SHOWN}\"><title>{}</title>",
             shown + 20.0,
-            escape(&format!("{}{}", self.title, self.summary()))
+            escape(&format!("{title}{}", self.summary()))
         );
         let _ = write!(
             s,
@@ -164,7 +183,7 @@ impl Map {
         );
         s += &scale_bar;
         s += "</svg>";
-        let _ = write!(s, "<figcaption>{}</figcaption></figure>", escape(&self.title));
+        let _ = write!(s, "<figcaption>{}</figcaption></figure>", escape(title));
         Ok(s)
     }
 }

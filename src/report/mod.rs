@@ -5,6 +5,8 @@
 //! | [`figures`] | which figure shows which numbers, and where each panel of the paper is |
 //! | [`chart`] | a diagram of lines as SVG |
 //! | [`map`] | a map in colours, with its scale |
+//! | [`sections`] | sections of grey volumes, and classes over them |
+//! | [`quality`] | how good the segmentation is |
 //! | [`page`] | the page |
 //!
 //! The page holds what `results.json` and the maps hold: values, and not where, when or how fast they were made. Made
@@ -14,6 +16,8 @@ pub mod chart;
 pub mod figures;
 pub mod map;
 pub mod page;
+pub mod quality;
+pub mod sections;
 
 /// How lines and texts of drawings look.
 const DRAWING: &str = "svg{font:11px system-ui,sans-serif}.g{stroke:#e4e4e4;fill:none}.a{stroke:#444;fill:none}\
@@ -51,7 +55,9 @@ pub fn short(v: f64) -> String {
     if v == 0.0 {
         "0".into()
     } else if !(1e-3..1e6).contains(&a) {
-        format!("{v:.3e}")
+        let text = format!("{v:.3e}");
+        let (digits, power) = text.split_once('e').unwrap_or((&text, "0"));
+        format!("{}e{power}", digits.trim_end_matches('0').trim_end_matches('.'))
     } else {
         let (mut digits, mut limit) = (3usize, 10.0);
         while a >= limit && digits > 0 {
@@ -84,7 +90,7 @@ mod tests {
             (0.012_345_6, "0.01235"),
             (0.5, "0.5"),
             (1.234e-7, "1.234e-7"),
-            (2.5e9, "2.500e9"),
+            (2.5e9, "2.5e9"),
         ] {
             assert_eq!(short(v), text);
         }

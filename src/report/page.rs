@@ -2,7 +2,9 @@
 
 use super::chart::{Chart, Line, Point};
 use super::figures::{CURVES, Curves, DISAGREEMENTS, MAPS, OTHERS, PANELS, ROLES};
-use super::map::{Map, Scale, bar, base64, grey_limits, limits, scale_bar};
+use super::map::{Map, bar, base64, limits, scale_bar};
+use super::quality::quality;
+use super::sections::{Shown, evenly, grey, key};
 use super::{DRAWING, drawings, escape, short};
 use crate::analysis::quantity::{Value, values};
 use crate::analysis::view::across;
@@ -24,20 +26,10 @@ pub struct Sources {
     pub pictures: BTreeMap<(String, usize), Vec<u8>>,
     /// Grey volumes.
     pub volumes: Vec<Shown>,
+    /// What `seg eval` wrote.
+    pub quality: Option<Json>,
 }
 
-/// A grey volume as the page shows it.
-pub struct Shown {
-    /// Its name.
-    pub name: String,
-    /// What is known of it.
-    pub facts: Vec<(String, String)>,
-    /// Sections through its middle.
-    pub sections: Vec<Map>,
-}
-
-/// Most maps of one kind that are shown.
-const MOST_MAPS: usize = 6;
 /// Definitions whose last values stand first.
 const HEADLINES: &[&str] = &[
     "thickness.side",
@@ -101,7 +93,7 @@ impl Axis {
 }
 
 /// Colour of what a number is of: by its role in the cell, else by its place among the others.
-fn colour(results: &Json, of: &str, place: usize) -> String {
+pub(super) fn colour(results: &Json, of: &str, place: usize) -> String {
     let roles = results.get("parameters").and_then(|p| p.get("roles"));
     let is = |role: &str| {
         let class = roles.and_then(|r| r.get(role)).and_then(Json::as_str);
@@ -176,11 +168,6 @@ fn plain(json: &Json) -> String {
     json.as_str().map_or_else(|| json.to_line(), String::from)
 }
 
-/// At most [`MOST_MAPS`] of `n`, evenly, with the first and the last.
-fn evenly(n: usize) -> impl Iterator<Item = usize> {
-    (0..n.min(MOST_MAPS)).map(move |k| if n <= MOST_MAPS { k } else { k * (n - 1) / (MOST_MAPS - 1) })
-}
-
 /// Views and sections of the labels, with the colours of the classes.
 fn pictures(sources: &Sources, shown: &mut Vec<&str>, s: &mut String) -> Result<()> {
     let parameters = sources.results.get("parameters");
@@ -194,14 +181,10 @@ fn pictures(sources: &Sources, shown: &mut Vec<&str>, s: &mut String) -> Result<
             continue;
         }
         if shown.is_empty() {
-            *s += "<h2>Classes</h2><p>The depth goes down, the plating side is above; electrodes can be looked through.</p><p>";
+            *s += "<h2>Classes</h2><p>The depth goes down, the plating side is above; electrodes can be looked through.</p>";
             let roles = parameters.and_then(|p| p.get("roles"));
-            for (role, colour) in ROLES {
-                if let Some(name) = roles.and_then(|r| r.get(role)?.as_str()) {
-                    let _ = write!(s, "<span class=\"key\" style=\"background:{colour}\"></span>{} ", escape(name));
-                }
-            }
-            *s += "</p>";
+            let part = |(role, colour): &(&str, &str)| Some((roles?.get(role)?.as_str()?, colour.to_string()));
+            key(ROLES.iter().filter_map(part), s);
         }
         shown.push(id);
         let _ = write!(s, "<section id=\"{id}\"><h3>{title}</h3><div class=\"maps\">");
@@ -222,34 +205,6 @@ fn pictures(sources: &Sources, shown: &mut Vec<&str>, s: &mut String) -> Result<
         }
         *s += "</div></section>";
     }
-    Ok(())
-}
-
-/// Grey volumes: facts and sections, all with one scale.
-fn grey(volumes: &[Shown], shown: &mut Vec<&str>, s: &mut String) -> Result<()> {
-    if volumes.is_empty() {
-        return Ok(());
-    }
-    shown.push("sections");
-    let limits = grey_limits(volumes.iter().flat_map(|v| &v.sections));
-    let _ = write!(s, "<h2 id=\"sections\">Volumes</h2>{}", bar(limits, Scale::Grey, "grey value"));
-    let chosen: Vec<&Shown> = evenly(volumes.len()).map(|k| &volumes[k]).collect();
-    for volume in &chosen {
-        let _ = write!(s, "<h3>{}</h3><div class=\"maps\">", escape(&volume.name));
-        for section in &volume.sections {
-            *s += &section.svg(limits, Scale::Grey)?;
-        }
-        *s += "</div>";
-    }
-    *s += "<details><summary>how they were made</summary>";
-    for volume in volumes {
-        let _ = write!(s, "<h3>{}</h3><table>", escape(&volume.name));
-        for (key, value) in &volume.facts {
-            let _ = write!(s, "<tr><td>{}</td><td><code>{}</code></td></tr>", escape(key), escape(value));
-        }
-        *s += "</table>";
-    }
-    *s += "</details>";
     Ok(())
 }
 
@@ -430,7 +385,7 @@ pub fn page(title: &str, sources: &Sources) -> Result<String> {
     }
     let mut shown: Vec<&str> = Vec::new();
     pictures(sources, &mut shown, &mut s)?;
-    grey(&sources.volumes, &mut shown, &mut s)?;
+    grey(sources, &mut shown, &mut s)?;
 
     if !all.is_empty() {
         s += "<h2>Over the series</h2>";
@@ -443,6 +398,10 @@ pub fn page(title: &str, sources: &Sources) -> Result<String> {
     s += "</div>";
     maps(sources, &mut shown, &mut s)?;
 
+    if let Some(metrics) = &sources.quality {
+        s += &quality(metrics)?;
+        shown.push("quality");
+    }
     s += "<h2 id=\"panels\">The paper's panels</h2><table><tr><th>panel</th><th>what</th><th>here</th></tr>";
     for (panel, what, place) in PANELS {
         let here = match place {
@@ -501,11 +460,12 @@ pub fn page(title: &str, sources: &Sources) -> Result<String> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::map::Scale;
     use super::*;
 
     const RESULTS: &str = r#"{"definitions":{"volume":{"panel":"3b","table":"volumes","text":"a < b","unit":"um3"}},
         "left_out":[{"what":"solid fraction","why":"no grey values"}],"notes":["apparent & porous"],
-        "parameters":{"roles":{"dendrite":"needles"},"seed":"1","turn_used":0},
+        "parameters":{"classes":["none","needles"],"roles":{"dendrite":"needles"},"seed":"1","turn_used":0},
         "quantities":[{"definition":"volume","of":"needles","step":0,"unit":"um3","value":1.5,"interval95":[1,2]},
         {"definition":"volume","of":"needles","step":8,"unit":"um3","value":null,"interval95":null}],
         "course":[[0,1,3.5],[0.5,2,3.6]],"impedance":[{"name":"a.mpt","hz_re_minus_im":[[100,10,3],[1,20,0]]}],
@@ -517,9 +477,21 @@ mod tests {
         let maps = BTreeMap::from([(("dendrite".to_string(), 0), map)]);
         let pictures = BTreeMap::from([(("view".to_string(), 8), vec![1, 2, 3])]);
         let grey = Map { title: "z 4".into(), width: 2, values: vec![1.0; 4], pixel: None };
-        let volumes =
-            vec![Shown { name: "s00 < 1".into(), facts: vec![("axis".into(), "3.5".into())], sections: vec![grey] }];
-        let sources = Sources { results: Json::parse(RESULTS).unwrap(), provenance: None, maps, pictures, volumes };
+        let classes = vec![Map { values: vec![0.0, 1.0, 0.0, 255.0], ..grey.clone() }];
+        let volumes = vec![Shown {
+            name: "s00 < 1".into(),
+            facts: vec![("axis".into(), "3.5".into())],
+            sections: vec![grey],
+            classes,
+        }];
+        let sources = Sources {
+            results: Json::parse(RESULTS).unwrap(),
+            provenance: None,
+            maps,
+            pictures,
+            volumes,
+            quality: None,
+        };
         let text = page("A < cell", &sources).unwrap();
         assert_eq!(page("A < cell", &sources).unwrap(), text);
         for part in [
@@ -542,6 +514,11 @@ mod tests {
         ] {
             assert!(text.contains(part), "{part}");
         }
+        // Half of the colour of needles, #009e73, where they are.
+        let own = Scale::Grey.colour(0.5);
+        let over: [u8; 3] = std::array::from_fn(|k| own[k] / 2 + [0u8, 0x9e, 0x73][k] / 2);
+        let png = crate::exchange::png::encode_rgb8(2, 2, &[own, over, own, own].concat()).unwrap();
+        assert!(text.contains(&base64(&png)) && text.contains("<figcaption>z 4, classes</figcaption>"));
         // Nothing is fetched from anywhere.
         assert!(!text.contains("http") && !text.contains("<script") && !text.contains("NaN"));
         assert!(page("x", &Sources { results: Json::parse("{}").unwrap(), volumes: Vec::new(), ..sources }).is_err());
@@ -557,7 +534,8 @@ mod tests {
             );
             let (maps, pictures) = (BTreeMap::new(), BTreeMap::new());
             let results = Json::parse(&with).unwrap();
-            page("c", &Sources { results, provenance: None, maps, pictures, volumes: Vec::new() }).unwrap()
+            page("c", &Sources { results, provenance: None, maps, pictures, volumes: Vec::new(), quality: None })
+                .unwrap()
         };
         let (whole, part) = (page_of("\"corrected\":2.25,"), page_of(""));
         for text in ["needles: 1.25 at 0, 95 %: 1 to 2", "needles: 2.25 at 80, 95 %: 2 to 3"] {

@@ -12,7 +12,7 @@
 //!
 //! Source: Efron, Tibshirani, "An Introduction to the Bootstrap", 1993.
 
-use super::confusion::{Confusion, Figures};
+use super::evaluate::Counts;
 use crate::num::philox::Stream;
 use rayon::prelude::*;
 
@@ -34,24 +34,20 @@ pub struct Draws {
 pub type Interval = Option<[f64; 2]>;
 
 /// Units of `slices` neighbouring slices, those without a voxel left out.
-pub fn units(scans: &[Vec<Confusion>], slices: usize) -> Vec<Confusion> {
+pub fn units<'a>(scans: impl Iterator<Item = &'a [Counts]>, slices: usize) -> Vec<Counts> {
     let mut units = Vec::new();
     for scan in scans {
-        let labelled: Vec<&Confusion> = scan.iter().filter(|c| c.total() > 0).collect();
-        for block in labelled.chunks(slices.max(1)) {
-            let mut unit = Confusion::new(block[0].classes());
-            block.iter().for_each(|c| unit.append(c));
-            units.push(unit);
-        }
+        let labelled: Vec<&Counts> = scan.iter().filter(|c| c.confusion.total() > 0).collect();
+        units.extend(labelled.chunks(slices.max(1)).map(|block| block[0].nothing().and(block.iter().copied())));
     }
     units
 }
 
 /// Intervals of the figures that `list` takes, in its order; none without two units.
 pub fn intervals(
-    units: &[Confusion],
+    units: &[Counts],
     draws: Draws,
-    list: impl Fn(&Figures) -> Vec<Option<f64>> + Sync,
+    list: impl Fn(&Counts) -> Vec<Option<f64>> + Sync,
 ) -> Option<Vec<Interval>> {
     let n = units.len();
     if n < 2 || draws.count == 0 {
@@ -61,9 +57,9 @@ pub fn intervals(
     let of_draw = |b: usize| {
         let mut times = vec![0u64; n];
         (0..n).for_each(|j| times[stream.below((b * n + j) as u64, n as u32) as usize] += 1);
-        let mut sum = Confusion::new(units[0].classes());
+        let mut sum = units[0].nothing();
         units.iter().zip(times).filter(|(_, t)| *t > 0).for_each(|(unit, t)| sum.add_times(unit, t));
-        list(&sum.figures())
+        list(&sum)
     };
     let all: Vec<Vec<Option<f64>>> = (0..draws.count).into_par_iter().map(of_draw).collect();
     let figures = all.first().map_or(0, Vec::len);
@@ -88,9 +84,11 @@ pub fn quantile(sorted: &[f64], q: f64) -> f64 {
 mod tests {
     use super::*;
 
-    fn unit(right: usize, wrong: usize) -> Confusion {
-        let mut c = Confusion::new(2);
-        c.add(&vec![1; right + wrong], &[vec![1; right], vec![0; wrong]].concat()).unwrap();
+    fn unit(right: usize, wrong: usize) -> Counts {
+        let mut c = Counts::new(2, true);
+        let (truth, prediction) = (vec![1; right + wrong], [vec![1; right], vec![0; wrong]].concat());
+        c.confusion.add(&truth, &prediction).unwrap();
+        c.calibration.as_mut().unwrap().add(&truth, &prediction, &vec![0.5; right + wrong]).unwrap();
         c
     }
 
@@ -107,25 +105,32 @@ mod tests {
 
     #[test]
     fn units_are_neighbours_of_one_scan() {
-        let empty = Confusion::new(2);
+        let empty = Counts::new(2, true);
         let scans = [vec![unit(1, 0), empty.clone(), unit(2, 0), unit(3, 0)], vec![empty, unit(4, 0)]];
-        let of = |n| units(&scans, n).iter().map(Confusion::total).collect::<Vec<_>>();
+        let of = |n| {
+            let units = units(scans.iter().map(Vec::as_slice), n);
+            units.iter().map(|u| u.confusion.total()).collect::<Vec<_>>()
+        };
         assert_eq!((of(1), of(2), of(9)), (vec![1, 2, 3, 4], vec![3, 3, 4], vec![6, 4]));
     }
 
     #[test]
     fn the_interval_of_a_proportion_is_its_own() {
         // 400 units of one voxel, 300 of them right: the standard error of 0.75 is 0.02165.
-        let units: Vec<Confusion> = (0..400).map(|i| unit(usize::from(i % 4 > 0), usize::from(i % 4 == 0))).collect();
+        let units: Vec<Counts> = (0..400).map(|i| unit(usize::from(i % 4 > 0), usize::from(i % 4 == 0))).collect();
         let draws = Draws { count: 4000, seed: 3, alpha: 0.05 };
-        let [low, high] = intervals(&units, draws, |f| vec![f.accuracy, f.iou[0]]).unwrap()[0].unwrap();
+        let accuracy = |c: &Counts| vec![c.confusion.figures().accuracy, c.confusion.figures().iou[0]];
+        let [low, high] = intervals(&units, draws, accuracy).unwrap()[0].unwrap();
         // Quantiles of 4000 draws are known to about 2.5 % of the width, and a voxel is 0.0025.
         assert!(
             (low - (0.75 - 1.96 * 0.02165)).abs() < 0.004 && (high - (0.75 + 1.96 * 0.02165)).abs() < 0.004,
             "{low} {high}"
         );
-        assert_eq!(intervals(&units[..1], draws, |f| vec![f.accuracy]), None);
-        let again = |seed| intervals(&units, Draws { seed, count: 50, ..draws }, |f| vec![f.accuracy]);
+        // All are in one bin of the calibration: its error is accuracy - 0.5.
+        let errors = intervals(&units, draws, |c| vec![c.errors().map(|e| e.expected)]).unwrap()[0].unwrap();
+        assert!((errors[0] - (low - 0.5)).abs() < 1e-12 && (errors[1] - (high - 0.5)).abs() < 1e-12, "{errors:?}");
+        assert_eq!(intervals(&units[..1], draws, accuracy), None);
+        let again = |seed| intervals(&units, Draws { seed, count: 50, ..draws }, accuracy);
         let one = rayon::ThreadPoolBuilder::new().num_threads(1).build().unwrap().install(|| again(1));
         assert_eq!(one, again(1));
         assert_ne!(again(2), again(1));

@@ -49,10 +49,10 @@ impl Outlines {
         sums
     }
 
-    /// Adds another's sums.
-    pub fn append(&mut self, other: &Outlines) {
-        self.both.iter_mut().zip(&other.both).for_each(|(a, b)| *a += b);
-        self.either.iter_mut().zip(&other.either).for_each(|(a, b)| *a += b);
+    /// Adds another's sums `n` times.
+    pub fn add_times(&mut self, other: &Outlines, n: u64) {
+        self.both.iter_mut().zip(&other.both).for_each(|(a, b)| *a += n * b);
+        self.either.iter_mut().zip(&other.either).for_each(|(a, b)| *a += n * b);
     }
 
     /// Boundary IoU by class, unknown where neither has an outline.

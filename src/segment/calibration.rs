@@ -64,11 +64,11 @@ impl Calibration {
         Ok(())
     }
 
-    /// Adds another's counts.
-    pub fn append(&mut self, other: &Calibration) {
-        self.voxels.iter_mut().zip(&other.voxels).for_each(|(a, b)| *a += b);
-        self.right.iter_mut().zip(&other.right).for_each(|(a, b)| *a += b);
-        self.confidence.iter_mut().zip(&other.confidence).for_each(|(a, b)| *a += b);
+    /// Adds another's counts `n` times.
+    pub fn add_times(&mut self, other: &Calibration, n: u64) {
+        self.voxels.iter_mut().zip(&other.voxels).for_each(|(a, b)| *a += n * b);
+        self.right.iter_mut().zip(&other.right).for_each(|(a, b)| *a += n * b);
+        self.confidence.iter_mut().zip(&other.confidence).for_each(|(a, b)| *a += u128::from(n) * b);
     }
 
     fn bin(&self, b: usize) -> Option<(f64, f64)> {
@@ -124,7 +124,7 @@ mod tests {
         assert!((e.expected - (bins[0] + 2.0 * bins[1] + 3.0 * bins[2]) / 6.0).abs() < 1e-15);
         assert_eq!(Calibration::new(4).errors(), None);
         let mut twice = c.clone();
-        twice.append(&c);
+        twice.add_times(&c, 1);
         assert!((twice.errors().unwrap().expected - e.expected).abs() < 1e-15 && twice.voxels[3] == 6);
         assert_eq!(c.add(&[0, 0], &[0, 0], &[0.5, 1.5]), Err(1));
         assert_eq!(Calibration::new(4).add(&[0], &[0], &[f32::NAN]), Err(0));

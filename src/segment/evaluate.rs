@@ -6,7 +6,7 @@
 
 use super::UNLABELLED;
 use super::boundary::Outlines;
-use super::calibration::{BINS, Calibration};
+use super::calibration::{BINS, Calibration, Errors};
 use super::classes::Mapping;
 use super::confusion::Confusion;
 use super::import::other_shape;
@@ -42,21 +42,56 @@ pub struct How {
     pub boundary: usize,
 }
 
-/// What was counted in a scan.
-pub struct Counted {
-    /// By slice.
-    pub slices: Vec<Confusion>,
-    /// Together.
+/// What was counted in one slice or several.
+#[derive(Clone, Debug)]
+pub struct Counts {
+    /// Voxels by truth and prediction.
+    pub confusion: Confusion,
+    /// Outlines.
     pub outlines: Outlines,
     /// If there is a confidence.
     pub calibration: Option<Calibration>,
 }
 
-/// Counts a pair.
+impl Counts {
+    /// Nothing counted yet.
+    pub fn new(classes: usize, calibrated: bool) -> Counts {
+        let calibration = calibrated.then(|| Calibration::new(BINS));
+        Counts { confusion: Confusion::new(classes), outlines: Outlines::new(classes), calibration }
+    }
+
+    /// The same, of the same classes.
+    pub fn nothing(&self) -> Counts {
+        Counts::new(self.confusion.classes(), self.calibration.is_some())
+    }
+
+    /// With others.
+    pub fn and<'a>(mut self, others: impl Iterator<Item = &'a Counts>) -> Counts {
+        others.for_each(|other| self.add_times(other, 1));
+        self
+    }
+
+    /// Adds another's counts `n` times.
+    pub fn add_times(&mut self, other: &Counts, n: u64) {
+        self.confusion.add_times(&other.confusion, n);
+        self.outlines.add_times(&other.outlines, n);
+        // What has no confidence adds none.
+        if let (Some(own), Some(other)) = (&mut self.calibration, &other.calibration) {
+            own.add_times(other, n);
+        }
+    }
+
+    /// Errors of the confidence, if there is one.
+    pub fn errors(&self) -> Option<Errors> {
+        self.calibration.as_ref().and_then(Calibration::errors)
+    }
+}
+
+/// Counts a pair, by slice.
 ///
 /// # Errors
 /// Data: shapes that differ, values that are no class, a confidence outside of 0 … 1. Those of reading.
-pub fn evaluate(pair: &Pair, how: How, progress: &dyn Fn(usize, usize)) -> Result<Counted> {
+pub fn evaluate(pair: &Pair, how: How, progress: &dyn Fn(usize, usize)) -> Result<Vec<Counts>> {
     let dims = pair.truth.0.dims();
     for (name, other) in [("prediction", Some(pair.prediction.0)), ("mask", pair.mask), ("confidence", pair.confidence)]
     {
@@ -70,11 +105,7 @@ pub fn evaluate(pair: &Pair, how: How, progress: &dyn Fn(usize, usize)) -> Resul
     let (mask, confidence) = (mask?, confidence?);
     let d = truth.dims();
     let band = (BAND / (4 * d.slice() as u64)).clamp(1, d.nz as u64) as usize;
-    let mut counted = Counted {
-        slices: Vec::with_capacity(d.nz),
-        outlines: Outlines::new(how.classes),
-        calibration: confidence.as_ref().map(|_| Calibration::new(BINS)),
-    };
+    let mut counted = Vec::with_capacity(d.nz);
     for first in (0..d.nz).step_by(band) {
         check_interrupt()?;
         let z = first..(first + band).min(d.nz);
@@ -102,31 +133,29 @@ pub fn evaluate(pair: &Pair, how: How, progress: &dyn Fn(usize, usize)) -> Resul
         if let Some(mask) = &mask {
             t.iter_mut().zip(read(mask)?).filter(|(_, m)| *m == 0.0).for_each(|(t, _)| *t = UNLABELLED);
         }
-        if let (Some(source), Some(calibration)) = (&confidence, &mut counted.calibration) {
-            let c = read(source)?;
-            calibration.add(&t, &p, &c).map_err(|i| {
-                Error::data(format!("a confidence of {} at {}", c[i], place(i))).help("confidences are 0 to 1")
-            })?;
-        }
-        let slices: Vec<(&[u8], &[u8])> = t.chunks_exact(d.slice()).zip(p.chunks_exact(d.slice())).collect();
-        let each: Vec<(Confusion, Outlines)> = slices
-            .into_par_iter()
-            .map(|(t, p)| {
-                let mut confusion = Confusion::new(how.classes);
+        let c = confidence.as_ref().map(read).transpose()?;
+        let each: Vec<Result<Counts>> = t
+            .par_chunks_exact(d.slice())
+            .zip(p.par_chunks_exact(d.slice()))
+            .enumerate()
+            .map(|(k, (t, p))| {
+                let mut counts = Counts::new(how.classes, c.is_some());
                 // Mappings make classes of the table alone.
-                let _ = confusion.add(t, p);
-                let labelled = how.boundary > 0 && confusion.total() > 0;
-                let outlines = match labelled {
-                    true => Outlines::of_slice(how.classes, t, p, d.nx, how.boundary),
-                    false => Outlines::new(how.classes),
-                };
-                (confusion, outlines)
+                let _ = counts.confusion.add(t, p);
+                if how.boundary > 0 && counts.confusion.total() > 0 {
+                    counts.outlines = Outlines::of_slice(how.classes, t, p, d.nx, how.boundary);
+                }
+                if let (Some(c), Some(calibration)) = (&c, &mut counts.calibration) {
+                    let c = &c[k * d.slice()..][..d.slice()];
+                    calibration.add(t, p, c).map_err(|i| {
+                        let at = place(k * d.slice() + i);
+                        Error::data(format!("a confidence of {} at {at}", c[i])).help("confidences are 0 to 1")
+                    })?;
+                }
+                Ok(counts)
             })
             .collect();
-        for (confusion, outlines) in each {
-            counted.slices.push(confusion);
-            counted.outlines.append(&outlines);
-        }
+        each.into_iter().try_for_each(|counts| counts.map(|counts| counted.push(counts)))?;
         progress(z.end, d.nz);
     }
     Ok(counted)
@@ -161,15 +190,15 @@ mod tests {
                 confidence: Some(&confidence),
             };
             let counted = evaluate(&pair, how, &|_, _| ()).unwrap();
-            assert_eq!(counted.slices.len(), plane.dims(truth.dims()).nz);
-            let mut sum = Confusion::new(7);
-            counted.slices.iter().for_each(|c| sum.append(c));
+            assert_eq!(counted.len(), plane.dims(truth.dims()).nz);
+            let all = counted[0].nothing().and(counted.iter());
+            let sum = &all.confusion;
             // 21 voxels are looked at; of 6, 13 and 20, truth 4, the prediction is 0.
             assert_eq!((sum.total(), sum.count(4, 0), sum.figures().accuracy), (21, 3, Some(18.0 / 21.0)));
-            let errors = counted.calibration.unwrap().errors().unwrap();
+            let errors = all.errors().unwrap();
             assert!((errors.expected - 3.0 / 21.0 * 0.25).abs() < 1e-15);
             // Every voxel is at the end of one of these small slices.
-            assert!(counted.outlines.either.iter().sum::<u64>() > 0);
+            assert!(all.outlines.either.iter().sum::<u64>() > 0);
         }
         let other = Memory::new(Dims::new(2, 4, 3).unwrap(), vec![0.0; 24]).unwrap();
         let how = How { classes: 7, plane: Plane::Xy, boundary: 0 };

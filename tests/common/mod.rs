@@ -1,6 +1,7 @@
 //! What the tests of the program share.
 #![allow(dead_code)]
 
+pub mod numbers;
 pub mod series;
 
 use std::path::{Path, PathBuf};

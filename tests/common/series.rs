@@ -1,7 +1,10 @@
 //! A small series for the tests of the whole way.
 
+#![allow(clippy::print_stdout)] // What was skipped is said.
+
 use super::{Scratch, expect, run, stdout};
 use std::path::Path;
+use std::process::Command;
 
 /// A series of three scans at which nothing moved, a network that has learnt nothing, and rules.
 pub fn cell(folder: &Scratch) {
@@ -28,4 +31,41 @@ pub fn seal(folder: &Path, words: &str) -> String {
     let output = run(folder, words);
     expect(&output, 0, &["run cell "], words);
     stdout(&output).trim().rsplit(' ').next().unwrap().to_string()
+}
+
+/// Makes the run of `cell.toml` whole, and then again from what is removed on, on a disk with so many KiB left: it ends with
+/// 74 and names the step; with room again it ends as the whole one. Of each stage what is removed, its step, and the KiB.
+#[track_caller]
+pub fn full_disk(there: &Path, stages: &[(&str, &str, usize)]) {
+    let probe = Command::new("unshare").args(["-rm", "sh", "-c"]).arg("mount -t tmpfs none \"$0\"").arg(there).output();
+    if !probe.is_ok_and(|o| o.status.success()) {
+        assert!(
+            std::env::var_os("TOMOLITH_REQUIRE_DATA").is_none_or(|v| v != "1"),
+            "no small disk can be mounted here"
+        );
+        println!("SKIPPED: no small disk can be mounted here");
+        return;
+    }
+    let whole = seal(there, "run cell.toml -o whole");
+    std::fs::create_dir(there.join("disk")).unwrap();
+    let script = "mount -t tmpfs -o size=2g none disk && \
+        for stage; do file=${stage%:*}; \
+            mount -o remount,size=2g disk && rm -rf disk/cell && cp -r whole disk/cell && rm -rf disk/cell/$file* && \
+            used=$(df -k --output=used disk | tail -1) && mount -o remount,size=$((used + ${stage#*:}))k disk && \
+            \"$0\" run cell.toml -o disk/cell 2>said >/dev/null; echo \"$file $? $(grep '^error' said)\" && \
+            mount -o remount,size=2g disk && echo \"$file $(\"$0\" run cell.toml -o disk/cell -q)\" && \
+            \"$0\" verify disk/cell >/dev/null && echo \"$file sound\"; done";
+    let output = Command::new("unshare")
+        .args(["-rm", "sh", "-c", script, env!("CARGO_BIN_EXE_tomolith")])
+        .args(stages.iter().map(|(file, _, left)| format!("{file}:{left}")))
+        .current_dir(there)
+        .output()
+        .unwrap();
+    let text = stdout(&output);
+    for (file, step, _) in stages {
+        let full = text.lines().find(|l| l.starts_with(&format!("{file} 74 "))).unwrap_or_else(|| panic!("{text}"));
+        assert!(full.contains(step), "{full}");
+        assert!(text.contains(&format!("{file} run cell {whole}")), "{text}");
+        assert!(text.contains(&format!("{file} sound")), "{text}");
+    }
 }

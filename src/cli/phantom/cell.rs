@@ -11,7 +11,7 @@ use crate::exchange::png::write_rgb8;
 use crate::json::Json;
 use crate::os::give_memory_back;
 use crate::phantom::annotator::{Annotator, Habits};
-use crate::phantom::cell::schedule::{Chemistry, SCANS};
+use crate::phantom::cell::schedule::{Chemistry, SCANS, printed_pores};
 use crate::phantom::cell::step::Step;
 use crate::phantom::cell::{Cell, CellSettings, Preset, VOXEL};
 use crate::phantom::matter::{FILLS, FULL, Fill, LABELS, Voxel};
@@ -66,6 +66,11 @@ pub const COMMAND: Command = Command {
                 Opt::new("dead", Takes::Number("UM"), "Dendrites left at the end, micrometres over the field")
                     .default("1.612"),
                 Opt::new("pit-correlation", Takes::Number("X"), "Probability that a pit lies below a dendrite").default("0"),
+                Opt::new(
+                    "paper-like",
+                    Takes::Switch,
+                    "The stripping electrode 101.7 um thick at the half cycle, as printed: what more was stripped leaves pores in it",
+                ),
                 Opt::new("pores", Takes::Choice(&["void", "electrolyte"]), "What fills pores").default("void"),
                 Opt::new("pits", Takes::Choice(&["void", "electrolyte"]), "What fills pits").default("void"),
                 Opt::new(
@@ -168,6 +173,7 @@ impl CellArgs {
                 efficiency: number("efficiency")?,
                 side_reaction: number("side-reaction")?,
                 dead: number("dead")?,
+                pores: if settings.is_on("paper-like")? { printed_pores() } else { 0.0 },
             },
             pit_correlation: number("pit-correlation")?,
             pore_fill: fill("pores")?,
@@ -221,6 +227,7 @@ impl CellArgs {
             ("efficiency", chemistry.efficiency.into()),
             ("side_reaction", chemistry.side_reaction.into()),
             ("dead_um", chemistry.dead.into()),
+            ("stripped_pores", chemistry.pores.into()),
             ("pit_correlation", pit_correlation.into()),
             ("pores", pore_fill.name().into()),
             ("pits", pit_fill.name().into()),

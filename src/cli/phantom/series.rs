@@ -27,6 +27,7 @@ pub fn step_json(run: &Run, step: &Step, k: usize) -> Json {
     let r = &step.row;
     let planned = Json::obj([
         ("stripped_um", r.stripped.into()),
+        ("receded_um", r.receded.into()),
         ("returned_um", r.returned.into()),
         ("deposited_um", r.deposited.into()),
         ("dendrite_um", r.dendrite.into()),

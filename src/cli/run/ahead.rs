@@ -217,7 +217,10 @@ impl<'a> Ahead<'a> {
     }
 
     fn analyze(&self, step: &Step) -> Result<Cost> {
-        let labels: Vec<&String> = step.uses.iter().filter(|n| n.ends_with(".mhd")).collect();
+        let volumes: Vec<&String> = step.uses.iter().filter(|n| n.ends_with(".mhd")).collect();
+        // Classes are bytes; what is more are the grey values beside them.
+        let is_grey = |name: &str| self.made.get(name).is_some_and(|v| v.bytes > v.dims.iter().product());
+        let labels: Vec<&String> = volumes.iter().filter(|n| !is_grey(n)).copied().collect();
         let views = if text(step, "--maps") == Some("none") { 0 } else { 1 };
         let mut cost = Cost::default();
         for (k, name) in labels.iter().enumerate() {
@@ -230,7 +233,10 @@ impl<'a> Ahead<'a> {
             let seen = volume.bytes as f64 * part;
             // Where the log turns is not known before: half of a series is its discharge.
             let pairs = if 2 * k > labels.len() { 2 } else { 0 };
-            cost.reads += volume.bytes + (seen * f64::from(3 + views + pairs)) as u64;
+            let grey = u32::from(labels.len() < volumes.len());
+            cost.reads += volume.bytes + (seen * f64::from(3 + views + pairs + grey)) as u64;
+            // Means, and two projections.
+            cost.reads += u64::from(grey) * (4 * volume.bytes + (3.0 * 4.0 * seen) as u64);
         }
         Ok(cost)
     }

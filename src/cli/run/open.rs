@@ -23,7 +23,7 @@ pub(super) const WIRED: [(&str, &[&str]); 7] = [
     ("seg predict", &["input", "output", "overwrite"]),
     ("seg after", &["labels", "output", "overwrite"]),
     ("analyze", &["series", "labels", "grey", "output", "overwrite"]),
-    ("report", &["numbers", "figures", "output", "overwrite", "volumes", "without"]),
+    ("report", &["numbers", "figures", "output", "overwrite", "volumes", "labels", "without"]),
 ];
 
 /// Options on which no bit of a result depends.

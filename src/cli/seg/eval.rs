@@ -9,11 +9,9 @@ use crate::exchange::{open_stack, write_text};
 use crate::json::Json;
 use crate::provenance::InputFile;
 use crate::segment::bootstrap::{Draws, Interval, intervals, units};
-use crate::segment::boundary::Outlines;
-use crate::segment::calibration::{BINS, Calibration};
+use crate::segment::calibration::Calibration;
 use crate::segment::classes::{Classes, Mapping};
-use crate::segment::confusion::Confusion;
-use crate::segment::evaluate::{Counted, How, Pair, evaluate};
+use crate::segment::evaluate::{Counts, How, Pair, evaluate};
 use crate::segment::orient::Plane;
 use crate::volume::Source;
 use std::path::{Path, PathBuf};
@@ -94,7 +92,7 @@ fn run(c: &Context) -> Result<()> {
         inputs.extend(source.inputs()?.into_iter().map(|i| InputFile { role: format!("{role} {}", i.role), ..i }));
         Ok(source)
     };
-    let mut scans: Vec<(String, Counted)> = Vec::new();
+    let mut scans: Vec<(String, Vec<Counts>)> = Vec::new();
     for (i, (prediction, truth)) in predictions.iter().zip(&truths).enumerate() {
         let p = open(prediction, "prediction", &mut inputs)?;
         let t = open(truth, "truth", &mut inputs)?;
@@ -112,7 +110,7 @@ fn run(c: &Context) -> Result<()> {
             evaluate(&pair, how, &|done, total| progress.update(done as u64, total as u64, done as u64 * bytes))
                 .map_err(|e| e.at(prediction))?;
         progress.finish();
-        if counted.slices.iter().all(|c| c.total() == 0) {
+        if counted.iter().all(|c| c.confusion.total() == 0) {
             return Err(Error::data("no voxel has a truth")
                 .help("look at the mask and at what is unlabelled")
                 .at(truth));
@@ -120,29 +118,36 @@ fn run(c: &Context) -> Result<()> {
         scans.push((prediction.display().to_string(), counted));
     }
 
-    let mut all = Confusion::new(how.classes);
-    let mut outlines = Outlines::new(how.classes);
-    for (_, counted) in &scans {
-        counted.slices.iter().for_each(|c| all.append(c));
-        outlines.append(&counted.outlines);
-    }
-    let mut calibration: Option<Calibration> = None;
-    for counted in scans.iter().filter_map(|(_, counted)| counted.calibration.as_ref()) {
-        calibration.get_or_insert_with(|| Calibration::new(BINS)).append(counted);
-    }
-    let slices: Vec<Vec<Confusion>> = scans.iter().map(|(_, counted)| counted.slices.clone()).collect();
-    let units = units(&slices, together);
+    let nothing = Counts::new(how.classes, !confidences.is_empty());
+    let all = nothing.clone().and(scans.iter().flat_map(|(_, counted)| counted));
+    let units = units(scans.iter().map(|(_, counted)| counted.as_slice()), together);
     if units.len() < 2 && draws.count > 0 {
         c.talk.note(format!(
             "no intervals: {} unit of {together} slices, and two are needed; lower --units",
             units.len()
         ));
     }
-    let found = intervals(&units, draws, |f| f.named(&classes).into_iter().map(|(_, v)| v).collect());
-    let figures = all.figures().named(&classes);
-    table_of(c, &classes, &all, &outlines, how, &figures, found.as_deref())?;
-    if let Some(errors) = calibration.as_ref().and_then(Calibration::errors) {
-        let (expected, most) = (100.0 * errors.expected, 100.0 * errors.most);
+    let named = |counts: &Counts| -> [Vec<(String, Option<f64>)>; 3] {
+        let outline = counts.outlines.iou().into_iter().filter(|_| how.boundary > 0).enumerate();
+        let errors = counts.calibration.iter().flat_map(|c| {
+            let errors = c.errors();
+            [("ece", errors.map(|e| e.expected)), ("mce", errors.map(|e| e.most))]
+        });
+        [
+            counts.confusion.figures().named(&classes),
+            outline.map(|(k, v)| (classes.name(k as u8).to_string(), v)).collect(),
+            errors.map(|(name, v)| (name.to_string(), v)).collect(),
+        ]
+    };
+    let found = intervals(&units, draws, |counts| named(counts).into_iter().flatten().map(|(_, v)| v).collect());
+    let [figures, outlines, errors] = named(&all);
+    let (n, k) = (figures.len(), figures.len() + outlines.len());
+    let found = found.as_deref();
+    let (of_figures, of_outlines, of_errors) =
+        (found.map(|f| &f[..n]), found.map(|f| &f[n..k]), found.map(|f| &f[k..]));
+    table_of(c, &classes, &all, how, &figures, of_figures)?;
+    if let [(_, Some(expected)), (_, Some(most))] = errors[..] {
+        let (expected, most) = (100.0 * expected, 100.0 * most);
         c.out.line(format!("\ncalibration error {expected:.2} expected, {most:.2} at most"))?;
     }
 
@@ -158,19 +163,20 @@ fn run(c: &Context) -> Result<()> {
         };
         Json::obj(figures.iter().enumerate().map(one))
     };
-    let outline_json = |o: &Outlines| {
-        let one = |(k, v): (usize, Option<f64>)| (classes.name(k as u8).to_string(), v.into());
-        if how.boundary == 0 { Json::Null } else { Json::obj(o.iou().into_iter().enumerate().map(one)) }
+    let or_null = |list: &[(String, Option<f64>)], intervals: Option<&[Interval]>| match list {
+        [] => Json::Null,
+        list => with(list, intervals),
     };
-    let scan_json = |(name, counted): &(String, Counted)| {
-        let mut sum = Confusion::new(how.classes);
-        counted.slices.iter().for_each(|c| sum.append(c));
+    let bins = |counts: &Counts| counts.calibration.as_ref().map_or(Json::Null, Calibration::to_json);
+    let scan_json = |(name, counted): &(String, Vec<Counts>)| {
+        let sum = nothing.clone().and(counted.iter());
+        let [figures, outlines, _] = named(&sum);
         Json::obj([
             ("name", Path::new(name).file_name().map_or(Json::Null, |n| n.to_string_lossy().into_owned().into())),
-            ("figures", with(&sum.figures().named(&classes), None)),
-            ("boundary_iou", outline_json(&counted.outlines)),
-            ("confusion", sum.to_json()),
-            ("calibration", counted.calibration.as_ref().map_or(Json::Null, Calibration::to_json)),
+            ("figures", with(&figures, None)),
+            ("boundary_iou", or_null(&outlines, None)),
+            ("confusion", sum.confusion.to_json()),
+            ("calibration", bins(&sum)),
         ])
     };
     let json = Json::obj([
@@ -191,10 +197,11 @@ fn run(c: &Context) -> Result<()> {
             ]),
         ),
         ("inputs", Json::Arr(inputs.iter().map(InputFile::to_json).collect())),
-        ("figures", with(&figures, found.as_deref())),
-        ("boundary_iou", outline_json(&outlines)),
-        ("confusion", all.to_json()),
-        ("calibration", calibration.as_ref().map_or(Json::Null, Calibration::to_json)),
+        ("figures", with(&figures, of_figures)),
+        ("boundary_iou", or_null(&outlines, of_outlines)),
+        ("confusion", all.confusion.to_json()),
+        ("calibration", bins(&all)),
+        ("calibration_errors", or_null(&errors, of_errors)),
         ("scans", Json::Arr(scans.iter().map(scan_json).collect())),
     ]);
     match s.path("output")? {
@@ -207,8 +214,7 @@ fn run(c: &Context) -> Result<()> {
 fn table_of(
     c: &Context,
     classes: &Classes,
-    all: &Confusion,
-    outlines: &Outlines,
+    all: &Counts,
     how: How,
     figures: &[(String, Option<f64>)],
     intervals: Option<&[Interval]>,
@@ -227,14 +233,14 @@ fn table_of(
         "\n{:22} {:>12} {:>8} {:>17} {:>9} {:>8} {:>9}",
         "class", "voxels", "IoU", "interval", "precision", "recall", "outline"
     ))?;
-    let outline = outlines.iou();
+    let outline = all.outlines.iou();
     for class in 0..k {
         let at = |group: usize| 6 + group * k + class;
         let outline = if how.boundary == 0 { None } else { outline[class] };
         c.out.line(format!(
             "{:22} {:>12} {:>8} {:>17} {:>9} {:>8} {:>9}",
             classes.name(class as u8),
-            all.truth(class),
+            all.confusion.truth(class),
             text(figures[at(0)].1),
             between(at(0)),
             text(figures[at(1)].1),

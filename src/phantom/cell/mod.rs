@@ -188,6 +188,7 @@ impl CellSettings {
                 efficiency: between(0, 0.85, 1.0),
                 side_reaction: between(1, 0.0, 0.1),
                 dead: between(2, 0.8, 2.4),
+                ..self.chemistry
             },
             pit_correlation: between(3, 0.0, 0.8),
             ..self
@@ -265,6 +266,7 @@ impl Cell {
         within("efficiency", chemistry.efficiency, 0.5, 1.0)?;
         within("side reactions", chemistry.side_reaction, 0.0, 0.4)?;
         within("dead lithium (µm)", chemistry.dead, 0.2, 4.0)?;
+        within("pores", chemistry.pores, 0.0, 0.5)?;
         within("pit correlation", settings.pit_correlation, 0.0, 1.0)?;
         let [nx, _, nz] = preset.size;
         let field = Field { nx, nz, voxel: VOXEL, seed, isa };
@@ -388,7 +390,7 @@ impl Cell {
     fn stripped(&self, k: usize) -> [Vec<u16>; 2] {
         let n = self.field.columns();
         let row = schedule::row(k, &self.settings.chemistry);
-        let total = count(row.stripped, n);
+        let total = count(row.receded, n);
         let in_pits = (PIT_SHARE * total as f64).round() as u64;
         let members = first(&self.pits.priority, None, (row.pit_area * n as f64).round() as u64);
         // Half of the electrode stays in any case.

@@ -7,10 +7,11 @@
 //! ```
 //!
 //! k = 0 pristine, 1 … 12 charge, 13 … 24 discharge; x = k − 12, u = x / 12. With ε the efficiency (the part of the
-//! moved lithium that becomes metal again) and s the part of the charge that goes into side reactions:
+//! moved lithium that becomes metal again), s the part of the charge that goes into side reactions, and p the part of the
+//! stripped lithium that leaves pores in the electrode:
 //!
 //! ```text
-//! stripping electrode, dense   112.9 − (1 − s) h min(k, 12)
+//! stripping electrode, dense   112.9 − (1 − s) h min(k, 12);  apparent 112.9 − (1 − p)(1 − s) h min(k, 12)
 //! deposited, apparent          32.4 (1 − (1 − k/10)²) for k ≤ 10, then 32.4;  32.4 (e^(−x/3) − e^−4)/(1 − e^−4)
 //! dendrites, apparent          4.2 (k/12)^1.3;  4.6 at 13;  d + 2.99 e^(−(k−13)/3.5), d = 1.612 at 24;  0.9 solid
 //! redeposited, apparent        2.40 x, solid fraction ε (1 − s) h / 2.40 = 0.505
@@ -74,6 +75,11 @@ pub fn segment_thickness() -> f64 {
     volume_of(mass_of(segment_charge())) * 1e-8
 }
 
+/// p with which the stripping electrode is 101.7 µm thick at the half cycle, as printed; by charge alone it is 98.35.
+pub fn printed_pores() -> f64 {
+    1.0 - (STRIPPING - 101.7) / (HALF as f64 * segment_thickness())
+}
+
 /// What may differ from cell to cell.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Chemistry {
@@ -83,11 +89,13 @@ pub struct Chemistry {
     pub side_reaction: f64,
     /// Dendrites that are left at the end, µm.
     pub dead: f64,
+    /// p.
+    pub pores: f64,
 }
 
 impl Default for Chemistry {
     fn default() -> Chemistry {
-        Chemistry { efficiency: 1.0, side_reaction: 0.0, dead: 1.612 }
+        Chemistry { efficiency: 1.0, side_reaction: 0.0, dead: 1.612, pores: 0.0 }
     }
 }
 
@@ -98,6 +106,8 @@ pub struct Row {
     pub k: usize,
     /// Dense lithium stripped from the stripping electrode so far.
     pub stripped: f64,
+    /// By how much it has become thinner: what left pores is not in it.
+    pub receded: f64,
     /// Dense lithium that left the plating side so far, in discharge.
     pub returned: f64,
     /// Apparent thicknesses.
@@ -131,6 +141,7 @@ pub fn row(k: usize, chemistry: &Chemistry) -> Row {
     Row {
         k,
         stripped: h * charge,
+        receded: (1.0 - chemistry.pores) * (h * charge),
         returned: h * x,
         deposited: 32.4 * if discharge { fall } else { rise(charge) },
         dendrite: match k {

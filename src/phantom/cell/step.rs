@@ -7,6 +7,7 @@
 //! discharge    deposited = f₁₂ · 255 N(deposited),  dendrites = 0.9 · 255 N(dendrites),
 //!              plating electrode = what is left of the plating side, in whole voxels; the rest joins the dendrites
 //!              redeposited = ⌊ε 255 N(returned)⌋
+//! stripping electrode = what is left of it, over its voxels: dense, but for what left pores (p)
 //! sink         what ε takes
 //! ```
 //!
@@ -78,6 +79,8 @@ pub struct Step<'a> {
     pits: Vec<u16>,
     recession: Vec<u16>,
     redeposited: Porous,
+    /// The stripping electrode where pores were left in it; without voxels where it is dense.
+    stripping: Porous,
     markers: Vec<Marker>,
 }
 
@@ -175,7 +178,12 @@ impl Cell {
         let sum = |counts: &[u16]| -> u64 { counts.iter().map(|&n| u64::from(n)).sum() };
         let pristine = count(schedule::PLATING, n);
         let efficient = |voxels: u64| (chemistry.efficiency * levels(voxels) as f64).floor() as u64;
-        let stripped = sum(&pits) + sum(&recession);
+        // What left pores has moved no face.
+        let receded = sum(&pits) + sum(&recession);
+        let stripped = receded + count(row.stripped, n) - count(row.receded, n);
+        let porous = |c: usize| if stripped > receded { self.stripping[c] - pits[c] - recession[c] } else { 0 };
+        let electrode: Vec<u16> = (0..n).map(porous).collect();
+        let in_electrode = if stripped > receded { levels(sum(&self.stripping) - stripped) } else { 0 };
         let plated = efficient(stripped);
         let [n_deposited, n_dendrites, n_redeposited] = [&deposited, &dendrites, &redeposited].map(|c| sum(c));
         let solid_dendrites = (DENDRITE_SOLID * levels(n_dendrites) as f64).round() as u64;
@@ -228,6 +236,7 @@ impl Cell {
             pits,
             recession,
             redeposited: Porous::new(redeposited, in_redeposited),
+            stripping: Porous::new(electrode, in_electrode),
             markers: self.markers(shift),
         })
     }
@@ -357,6 +366,7 @@ impl Step<'_> {
             (&self.deposited, surface, Label::Deposited, true),
             (&self.dendrites, above, Label::Dendrite, false),
             (&self.redeposited, redeposited, Label::Redeposited, true),
+            (&self.stripping, floor, Label::StrippingElectrode, false),
         ] {
             let n = usize::from(layer.voxels[c]);
             if n > 0 {
@@ -476,7 +486,9 @@ impl Step<'_> {
             voxel: porous(&self.redeposited, Label::Redeposited),
         });
         let back = end + mean(&cell.stripping);
-        layers.push(Layer { y: [face, back], half_width: DISC, voxel: lithium });
+        let dense = self.stripping.total() == 0;
+        let voxel = if dense { lithium } else { porous(&self.stripping, Label::StrippingElectrode) };
+        layers.push(Layer { y: [face, back], half_width: DISC, voxel });
         let mut y = back;
         for (fill, &n) in
             [Fill::Void, Fill::Polypropylene, Fill::Aluminium, Fill::Nylon].into_iter().zip(&preset.outside_stripping)

@@ -126,7 +126,7 @@ fn what_grows_never_moves_and_what_is_stripped_stays_stripped() {
 
 #[test]
 fn chemistry_goes_to_the_sink_and_what_does_not_close_is_refused() {
-    let chemistry = Chemistry { efficiency: 0.9, side_reaction: 0.05, dead: 2.0 };
+    let chemistry = Chemistry { efficiency: 0.9, side_reaction: 0.05, dead: 2.0, pores: 0.1 };
     let settings = CellSettings { chemistry, pit_correlation: 0.7, pore_fill: Fill::Electrolyte, ..tiny(4) };
     let cell = Cell::new(settings, Isa::detect()).unwrap();
     let full = cell.step(0).unwrap().balance.solid;
@@ -148,11 +148,30 @@ fn chemistry_goes_to_the_sink_and_what_does_not_close_is_refused() {
         Chemistry { efficiency: 0.2, ..Chemistry::default() },
         Chemistry { side_reaction: f64::NAN, ..Chemistry::default() },
         Chemistry { dead: 9.0, ..Chemistry::default() },
+        Chemistry { pores: 0.9, ..Chemistry::default() },
     ] {
         let error = Cell::new(CellSettings { chemistry: bad, ..tiny(1) }, Isa::detect()).err().unwrap();
         assert_eq!(error.fault().exit_code(), 2);
     }
     assert_eq!(Preset::parse("tinny").unwrap_err().fault().exit_code(), 2);
+}
+
+#[test]
+fn pores_in_the_stripping_electrode_keep_its_face_and_the_lithium() {
+    let chemistry = Chemistry { pores: schedule::printed_pores(), ..Chemistry::default() };
+    let cell = Cell::new(CellSettings { chemistry, ..tiny(5) }, Isa::detect()).unwrap();
+    let pristine = Counted::of(&cell, 0);
+    for (k, printed) in [(0, 112.9), (6, 107.3), (12, 101.7), (24, 101.7)] {
+        let counted = Counted::of(&cell, k);
+        let step = cell.step(k).unwrap();
+        let thickness = counted.thickness(Label::StrippingElectrode);
+        assert!((thickness - printed).abs() < 1e-3, "step {k}: {thickness} for {printed}");
+        assert_eq!((counted.levels, step.balance.sink), (pristine.levels, 0), "step {k}");
+        assert_eq!(step.balance.solid, counted.levels);
+        let layers = step.specimen().layers;
+        let solid: f64 = layers.iter().map(|l| (l.y[1] - l.y[0]) * f64::from(l.voxel.level())).sum();
+        assert!((solid * (64 * 48) as f64 / counted.levels as f64 - 1.0).abs() < 3e-3, "step {k}: {solid}");
+    }
 }
 
 #[test]
