@@ -373,6 +373,38 @@ fn grey_values_close_the_balance_and_a_known_confusion_is_undone() {
                 --draws 0 --boundary 0 -q -o m.json";
     expect(&at(eval), 0, &[], "eval");
     expect(&at("analyze cell/truth/step_11/label.mhd --confusion m.json --maps none -q -o one"), 0, &[], "one");
+    // The page shows grey values with the classes over them, and how good the classes are.
+    let page = "report one --volumes cell/truth/step_11/li_frac.mhd --labels cell/truth/step_11/label.mhd";
+    expect(&at(&format!("{page} --quality m.json -o page.html")), 0, &[], "page");
+    let text = std::fs::read_to_string(folder.0.join("page.html")).unwrap();
+    for part in ["z 24, classes", "y 144, classes", "<section id=\"quality\">", "m.json, SHA-256", "href=\"#quality\""]
+    {
+        assert!(text.contains(part), "{part}");
+    }
+    let refused =
+        |words: &str, code: i32, says: &str| expect(&at(&format!("{words} -o no.html")), code, &[says], words);
+    refused(&page.replace("report one", "report"), 2, "nobody says what the --labels mean");
+    refused(&page.replace("label.mhd", "label.mhd,cell/truth/step_12/label.mhd"), 2, "--labels names 2 volumes");
+    refused(
+        &page.replace("step_11/label.mhd", "step_11/li_frac.mhd"),
+        65,
+        "is no class: the numbers are of labels with 0=0",
+    );
+    refused("report one --quality cell/series.json", 65, "is not what `seg eval` of this version writes");
+    // Labels from 1, analysed as such, are painted as what they are.
+    let shifted = "labels export cell/truth/step_11/label.mhd one.npy --classes cell --map from-1";
+    expect(&at(shifted), 0, &[], "shifted");
+    expect(&at("convert one.npy from_1.mhd"), 0, &[], "native");
+    expect(&at("analyze from_1.mhd --map from-1 --voxel 1.33um --maps none -q -o other"), 0, &[], "from 1");
+    let words = page.replace("report one", "report other").replace("cell/truth/step_11/label.mhd", "from_1.mhd");
+    expect(&at(&format!("{words} -o other.html")), 0, &[], "painted");
+    let painted = |file: &str| {
+        let text = std::fs::read_to_string(folder.0.join(file)).unwrap();
+        let at = text.find("z 24, classes").unwrap();
+        let png = text[..at].rfind("base64,").unwrap();
+        text[png..at].to_string()
+    };
+    assert_eq!(painted("other.html"), painted("page.html"));
     let c = Numbers::of(&folder.0.join("one/results.json"));
     for name in NAMES {
         c.is("corrected.volume", name, Some(0), numbers.get("volume", name, Some(12)));

@@ -1,7 +1,7 @@
 //! `labels …`: in, looked at, out, through the program.
 
 mod common;
-use common::{Scratch, expect, json, npy, npy_of, run, stdout};
+use common::{Scratch, expect, json, npy, npy_of, run, stderr, stdout};
 use tomolith::phantom::annotator::{CLASSES, UNLABELLED};
 use tomolith::phantom::matter::LABELS;
 use tomolith::segment::classes::{Classes, Mapping};
@@ -88,6 +88,20 @@ fn slices_and_corrections_go_onto_what_is_there() {
         "keep",
     );
     expect(&at("labels export l/c.mhd o.npy --what origin"), 0, &[], "origins");
+    // Brought in again, turned and under other names, everybody keeps what is theirs; unless somebody says otherwise.
+    let origins = |name: &str| {
+        let stats = stdout(&at(&format!("labels stats {name}")));
+        let of = |who: &str| {
+            stats.lines().find(|l| l.contains(who)).map(|l| l.split_whitespace().last().unwrap().to_string())
+        };
+        ["draft of round 2", "corrected", "human"].map(of)
+    };
+    let before = origins("l/c.mhd");
+    assert!(before[0].is_some() && before[1].is_some() && before[2].is_none(), "{before:?}");
+    expect(&at("labels import l/c.mhd --axes xzy -o l/t"), 0, &[], "turned");
+    assert_eq!(origins("l/t.mhd"), before);
+    expect(&at("labels import l/c.mhd --origin human -o l/h"), 0, &[], "said");
+    assert!(matches!(origins("l/h.mhd"), [None, None, Some(_)]));
 }
 
 #[test]
@@ -121,6 +135,8 @@ fn what_does_not_fit_is_told() {
         "at",
     );
     expect(&at("labels import painted.npy --map napari --erase -o l/a"), 2, &["--onto"], "erase");
+    let turned = "labels import painted.npy --map napari --plane xy --at 0,1,2 --axes yzx --like grey.npy -o l/a";
+    expect(&at(turned), 2, &["--axes orders a whole volume"], "axes of slices");
     assert!(!folder.0.join("l/a.mhd").exists());
 
     expect(&at("labels import painted.npy --map napari -o l/a"), 0, &[], "good");
@@ -153,9 +169,10 @@ fn labels_that_lie_otherwise_than_the_grey_values_are_told() {
     folder.write("grey.npy", npy(&[16; 3], &grey));
     folder.write("right.npy", npy(&[16; 3], &cube(&|[_, y, _]| layer(y))));
     folder.write("turned.npy", npy(&[16; 3], &cube(&|[_, _, z]| layer(z))));
-    for name in ["right", "turned"] {
-        let import = format!("labels import {name}.npy --map from-0 --like grey.npy -o l/{name}");
-        expect(&at(&import), 0, &[], name);
+    for (name, warned) in [("right", false), ("turned", true)] {
+        let output = at(&format!("labels import {name}.npy --map from-0 --like grey.npy -o l/{name}"));
+        expect(&output, 0, &[], name);
+        assert_eq!(stderr(&output).contains("with axes yzx 9"), warned, "{}", stderr(&output));
     }
     let right = at("labels lint l/right.mhd --like grey.npy");
     expect(&right, 0, &["fine"], "right");
@@ -195,7 +212,9 @@ fn labels_go_out_as_metaimage_and_as_single_images() {
     expect(&at("labels import painted.npy --map napari --like grey.npy -o l/a"), 0, &[], "in");
     expect(&at("labels export l/a.mhd out/itk.mhd --map napari --axes x-yz"), 0, &["5 x 4 x 3 u8"], "mhd");
     expect(&at("verify out"), 0, &[], "verify");
-    // Its values are those of napari, 0 for what nobody painted.
+    // Its values are those of napari, 0 for what nobody painted: nothing takes them for a ledger's.
+    expect(&at("labels import out/itk.mhd -o l/b"), 2, &["--map is missing"], "not guessed");
+    expect(&at("labels stats out/itk.mhd"), 65, &["exported for another program"], "no ledger");
     let back = "labels import out/itk.mhd --map napari --axes x-yz --like grey.npy -o l/b";
     expect(&at(back), 0, &[], "back");
     expect(&at("labels diff l/a.mhd l/b.mhd"), 0, &["0 of 60 voxels"], "mhd");

@@ -72,6 +72,9 @@ fn rounds_are_made_taken_up_and_made_again_to_the_same_digests() {
     std::fs::remove_dir_all(folder.0.join("through/r0")).unwrap();
     expect(&at("seg round r0.toml -o through"), 0, &["round r0"], "r0 anew");
     expect(&at("seg round r1.toml -o through"), 65, &["parent 'r0' has changed"], "parent");
+    let r2 = "name = \"r2\"\nparents = \"r1\"\n[[step]]\nrun = \"seg patches a=../../l/a.mhd -o p.json\"\nmakes = \"p.json\"\n";
+    folder.write("r2.toml", r2);
+    expect(&at("seg round r2.toml -o through"), 65, &["'r0' has changed since 'r1' was made of it"], "grandparent");
     std::fs::write(folder.0.join("through/r0/run/epochs.csv"), "").unwrap();
     expect(&at("seg round r0.toml -o through"), 65, &["has changed since the round made it"], "output");
     folder.write(

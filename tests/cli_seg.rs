@@ -243,11 +243,25 @@ fn a_network_is_trained_on_patches_and_segments_the_volume() {
     let predict = "seg predict --weights run/best.safetensors --input grey.npy --classes two.toml --roi 8 -o out/seg";
     expect(&at(&format!("{predict} --grey 0,2")), 2, &["trained with 0,1"], "scale");
     expect(&at(predict), 0, &[], "predict");
+    let two = std::fs::read_to_string(folder.0.join("two.toml")).unwrap();
+    folder.write("swapped.toml", two.replace("dark", "one").replace("bright", "dark").replace("one", "bright"));
+    let swapped = predict.replace("two.toml", "swapped.toml").replace("out/seg", "out/no");
+    expect(&at(&swapped), 2, &["class 0 is 'bright' in the table, and the network learnt 'dark'"], "another table");
     let eval = "seg eval --prediction out/seg.mhd --truth l/a.mhd --classes two.toml -o m.json";
     expect(&at(eval), 0, &[], "eval");
     let figures = json(&folder.0.join("m.json"));
     let accuracy = figures.get("figures").and_then(|f| f.get("accuracy")?.get("value")).and_then(Json::as_f64);
     assert!(accuracy.is_some_and(|a| a > 0.95), "{figures:?}");
+    // Outlines have intervals, too; what has no confidence has no calibration.
+    let outline = figures.get("boundary_iou").and_then(|o| o.get("dark")).unwrap();
+    let [value, low, high] = [
+        outline.get("value").and_then(Json::as_f64),
+        outline.need_arr("interval").unwrap()[0].as_f64(),
+        outline.need_arr("interval").unwrap()[1].as_f64(),
+    ]
+    .map(Option::unwrap);
+    assert!(low <= value && value <= high && (0.5..=1.0).contains(&value), "{outline:?}");
+    assert_eq!(figures.get("calibration_errors"), Some(&Json::Null));
 
     let refused = format!("seg train {data} --channels 8,8 -o x");
     folder.write("other.npy", npy(&[12, 20, 16], &[1.0; 12 * 20 * 16]));

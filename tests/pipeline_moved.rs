@@ -140,12 +140,14 @@ fn scans_of_a_sample_that_moves_are_told_on_one_grid() {
             .spawn()
             .unwrap();
         std::thread::sleep(wait);
-        if child.try_wait().unwrap().is_some_and(|status| status.success()) {
+        if let Some(status) = child.try_wait().unwrap() {
+            assert!(status.success(), "after {kills} kills it ends with {status}");
             break;
         }
         child.kill().unwrap();
         child.wait().unwrap();
         kills += 1;
+        assert!(kills < 100, "it never ends");
     }
     assert!(kills >= 2, "{kills} kills");
     assert_eq!(seal(there, "run cell.toml -o killed -q"), whole);

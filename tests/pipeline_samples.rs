@@ -172,18 +172,18 @@ fn another_sample_with_its_own_classes_takes_the_same_way() {
 }
 
 #[test]
-fn a_full_disk_at_any_stage_loses_nothing() {
+fn a_full_disk_loses_nothing() {
     let folder = Scratch::new("pipeline-full");
     cell(&folder);
     // The registering stage has its own in `pipeline_moved`.
     full_disk(
         &folder.0,
         &[
-            ("axis.txt", "axis", 0),
+            // Before the first step the record is written.
+            ("axis.txt", "disk/cell/run.json", 0),
             ("slices/s01", "recon s01", 40),
             ("classes/s01", "classes s01", 40),
             ("labels/s01", "rules s01", 40),
-            ("series.toml", "series", 0),
             ("numbers", "numbers", 40),
             ("report.html", "report", 40),
         ],

@@ -4,13 +4,16 @@ use super::coloc;
 use super::columns::{Columns, NONE};
 use super::confusion;
 use super::dendrites::{self, GRADES, Hanging};
-use super::map::{Map, Projection, along};
+use super::map::{Map, Projection, Tiles, along};
 use super::solid;
 use super::surface;
 use super::whole::{Run, rim};
 use crate::error::Result;
 use crate::json::Json;
 use std::fmt::Write as _;
+
+/// Dendrites in a tile, about, of those that are drawn again.
+const TOGETHER: f64 = 9.0;
 
 impl Run<'_> {
     pub(super) fn volumes(&mut self, i: usize, columns: &Columns) {
@@ -108,7 +111,7 @@ impl Run<'_> {
             return Ok(());
         };
         let mut dense = vec![0.0; self.classes.len()];
-        let mut sum = Some([0.0; 2]);
+        let mut all_known = true;
         for class in roles.lithium() {
             let name = self.name(class);
             let fraction = means[usize::from(class)].and_then(|m| solid::fraction(m, lithium, meaning.fill));
@@ -118,13 +121,15 @@ impl Run<'_> {
             let own = self.results.get("thickness", &name, step).and_then(|q| q.interval);
             // A fraction below 0 turns the ends.
             let ends = own.zip(fraction).map(|(ends, f)| ends.map(|t| t * f)).map(|[a, b]| [a.min(b), a.max(b)]);
-            // A class without voxels adds nothing.
-            sum = sum.zip(ends.or((thick == 0.0).then_some([0.0; 2]))).map(|([a, b], [c, d])| [a + c, b + d]);
+            all_known &= fraction.is_some() || columns.voxels[usize::from(class)] == 0;
             self.results.put_with("solid.thickness", &name, step, Some(thick), (ends, "interface"), None);
         }
-        // All faces move alike.
+        // As all lithium by its labels; a class of which nothing is known leaves all unknown.
         let total = dense.iter().fold(0.0, |s, t| s + t);
-        self.results.put_with("solid.total", "lithium", step, Some(total), (sum, "interface"), None);
+        let of_labels = self.results.get("thickness.lithium", "lithium", step);
+        let own = of_labels.and_then(|q| Some((q.interval?, total / q.value.filter(|v| *v > 0.0)?)));
+        let ends = own.filter(|_| all_known).map(|(ends, part)| ends.map(|t| t * part));
+        self.results.put_with("solid.total", "lithium", step, all_known.then_some(total), (ends, "interface"), None);
         self.dense.push(Some(dense));
         let d = self.grid.dims;
         for (name, how) in [("grey_mean", Projection::Mean), ("grey_max", Projection::Max)] {
@@ -236,10 +241,16 @@ impl Run<'_> {
         let dendrite = self.roles.dendrite.map_or(String::new(), |c| self.name(c));
         let dead_map = Map::thickness(&self.grid, &found.dead_columns(self.grid.dims));
         let sampling = self.sampling(&dead_map).map(|ends| ends.map(|t| t * self.grid.area()));
-        // One at each tip.
+        // One at each tip. They stand in clusters, so that a tile has to hold some.
         let mut tips = Map { values: vec![0.0; self.grid.columns()], ..dead_map };
         found.dendrites.iter().for_each(|d| tips.values[d.tip[2] * tips.nx + d.tip[0]] += 1.0);
-        let number = self.sampling(&tips).map(|ends| ends.map(|n| n * self.grid.columns() as f64));
+        let columns = self.grid.columns() as f64;
+        let edge = match self.settings.tiles.edge {
+            0 => (TOGETHER * columns / found.dendrites.len().max(1) as f64).sqrt().ceil() as usize,
+            edge => edge,
+        };
+        let number = tips.interval(Tiles { edge, ..self.settings.tiles }).filter(|_| !found.dendrites.is_empty());
+        let number = number.map(|ends| ends.map(|n| n * columns));
         let r = &mut self.results;
         for (name, &n) in GRADES.iter().zip(&found.grades) {
             r.put("grade.volume", name, step, Some(n as f64 * one));

@@ -14,6 +14,7 @@ use crate::provenance::Digest;
 use crate::report::figures::MAPS;
 use crate::report::map::Map;
 use crate::report::page::{Sources, figures, page};
+use crate::report::quality::quality;
 use crate::report::sections::Shown;
 use crate::volume::Source;
 use crate::volume::reader::Reader;
@@ -112,6 +113,8 @@ fn shown(c: &Context, path: &Path, labels: Option<&str>) -> Result<Shown> {
     let volume = Reader::open(path, c.io)?;
     let d = volume.dims();
     let classes = labels.map(|text| Reader::open(Path::new(text.trim()), c.io)).transpose()?;
+    let digest =
+        classes.as_ref().and_then(|classes| classes.manifest()?.get("volume")?.get("digest").map(Json::to_line));
     if let Some(other) = classes.as_ref().filter(|classes| classes.dims() != d) {
         let o = other.dims();
         return Err(Error::data(format!(
@@ -150,9 +153,28 @@ fn shown(c: &Context, path: &Path, labels: Option<&str>) -> Result<Shown> {
             facts.push((key.clone(), plain(value)));
         }
     }
+    facts.extend(digest.map(|digest| ("classes".into(), format!("digest {}", digest.trim_matches('"')))));
     let name = path.file_stem().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
     let classes = classes.as_ref().map(&sections).transpose()?.unwrap_or_default();
     Ok(Shown { name, facts, sections: sections(&volume)?, classes })
+}
+
+/// Values of labels as numbers of classes, by the map with which they were analysed.
+fn as_classes(results: &Json, sections: &mut [Map]) -> Result<()> {
+    let map = results.get("parameters").and_then(|p| p.get("map")?.as_str()).unwrap_or_default();
+    let pair = |text: &str| {
+        let (value, class) = text.split_once('=')?;
+        Some((value.parse::<f32>().ok()?, class.parse().unwrap_or(f32::NAN)))
+    };
+    let known: Vec<(f32, f32)> = map.split(',').filter_map(pair).collect();
+    for value in sections.iter_mut().flat_map(|section| &mut section.values) {
+        let Some((_, class)) = known.iter().find(|(v, _)| v == value) else {
+            return Err(Error::data(format!("{value} is no class: the numbers are of labels with {map}"))
+                .help("give the labels that were analysed"));
+        };
+        *value = *class;
+    }
+    Ok(())
 }
 
 /// Results without a number: what a report of volumes alone is made of.
@@ -198,8 +220,15 @@ fn run(c: &Context) -> Result<()> {
         maps: BTreeMap::new(),
         pictures: BTreeMap::new(),
         volumes,
-        quality: s.path("quality")?.map(|path| read(&path)).transpose()?,
+        quality: None,
     };
+    if let Some(path) = s.path("quality")? {
+        let metrics = read(&path)?;
+        // Only whether it can be shown.
+        quality(&metrics).map_err(|e| e.at(&path))?;
+        let name = path.file_name().map_or(String::new(), |n| n.to_string_lossy().into_owned());
+        sources.quality = Some((metrics, [name, Digest::of_file(&path)?.0.hex()]));
+    }
     if let Some(file) = &file {
         sources.results = read(file)?;
         if sources.results.get("schema").and_then(Json::as_str) != Some(crate::analysis::quantity::SCHEMA) {
@@ -219,6 +248,9 @@ fn run(c: &Context) -> Result<()> {
         }
         let parameters = sources.results.get("parameters");
         let pixel = parameters.and_then(|p| p.get("voxel_um")?.as_arr()?.first()?.as_f64()).unwrap_or(1.0);
+        for (volume, path) in sources.volumes.iter_mut().zip(&labels) {
+            as_classes(&sources.results, &mut volume.classes).map_err(|e| e.at(path.trim()))?;
+        }
         sources.maps = maps(c, &place.join("maps"), pixel)?;
         sources.pictures = pictures(&place.join("views"))?;
     }
@@ -232,7 +264,7 @@ fn run(c: &Context) -> Result<()> {
     }
     let overwrite = s.is_on("overwrite")?;
     let text = page(s.text("title")?.unwrap_or_default(), &sources)?;
-    let mut drawn = Vec::new();
+    let mut drawn: Vec<(PathBuf, Vec<u8>)> = Vec::new();
     if let Some(folder) = s.path("figures")? {
         drawn.extend(figures(&sources)?.into_iter().map(|(name, bytes)| (folder.join(name), bytes)));
         drawn.iter().try_for_each(|(path, _)| super::net::check_output(path, overwrite))?;

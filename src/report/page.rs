@@ -26,8 +26,8 @@ pub struct Sources {
     pub pictures: BTreeMap<(String, usize), Vec<u8>>,
     /// Grey volumes.
     pub volumes: Vec<Shown>,
-    /// What `seg eval` wrote.
-    pub quality: Option<Json>,
+    /// What `seg eval` wrote, the name of its file and its SHA-256.
+    pub quality: Option<(Json, [String; 2])>,
 }
 
 /// Definitions whose last values stand first.
@@ -93,13 +93,16 @@ impl Axis {
 }
 
 /// Colour of what a number is of: by its role in the cell, else by its place among the others.
-pub(super) fn colour(results: &Json, of: &str, place: usize) -> String {
+fn colour(results: &Json, of: &str, place: usize) -> String {
     let roles = results.get("parameters").and_then(|p| p.get("roles"));
     let is = |role: &str| {
         let class = roles.and_then(|r| r.get(role)).and_then(Json::as_str);
         class == Some(of) || of.strip_suffix(" side") == Some(role)
     };
-    let found = ROLES.iter().find(|(role, _)| is(role)).map(|r| r.1);
+    let list = |key: &str| results.get("parameters").and_then(|p| p.get(key)?.as_arr()).unwrap_or_default();
+    let own = list("classes").iter().position(|name| name.as_str() == Some(of));
+    let own = own.and_then(|k| list("colours").get(k)?.as_str());
+    let found = ROLES.iter().find(|(role, _)| is(role)).map(|r| r.1).or(own);
     found.unwrap_or(OTHERS[place % OTHERS.len()]).to_string()
 }
 
@@ -398,8 +401,9 @@ pub fn page(title: &str, sources: &Sources) -> Result<String> {
     s += "</div>";
     maps(sources, &mut shown, &mut s)?;
 
-    if let Some(metrics) = &sources.quality {
+    if let Some((metrics, [file, digest])) = &sources.quality {
         s += &quality(metrics)?;
+        let _ = write!(s, "<p>{}, SHA-256 <code>{digest}</code></p></section>", escape(file));
         shown.push("quality");
     }
     s += "<h2 id=\"panels\">The paper's panels</h2><table><tr><th>panel</th><th>what</th><th>here</th></tr>";
@@ -463,13 +467,13 @@ mod tests {
     use super::super::map::Scale;
     use super::*;
 
-    const RESULTS: &str = r#"{"definitions":{"volume":{"panel":"3b","table":"volumes","text":"a < b","unit":"um3"}},
+    const RESULTS: &str = r##"{"definitions":{"volume":{"panel":"3b","table":"volumes","text":"a < b","unit":"um3"}},
         "left_out":[{"what":"solid fraction","why":"no grey values"}],"notes":["apparent & porous"],
-        "parameters":{"classes":["none","needles"],"roles":{"dendrite":"needles"},"seed":"1","turn_used":0},
+        "parameters":{"classes":["none","needles"],"colours":[null,"#009e73"],"roles":{"dendrite":"needles"},"seed":"1","turn_used":0},
         "quantities":[{"definition":"volume","of":"needles","step":0,"unit":"um3","value":1.5,"interval95":[1,2]},
         {"definition":"volume","of":"needles","step":8,"unit":"um3","value":null,"interval95":null}],
         "course":[[0,1,3.5],[0.5,2,3.6]],"impedance":[{"name":"a.mpt","hz_re_minus_im":[[100,10,3],[1,20,0]]}],
-        "scans":[{"step":0,"minutes_on":0,"start_s":900},{"step":8,"minutes_on":80}],"schema":"tomolith-results-1"}"#;
+        "scans":[{"step":0,"minutes_on":0,"start_s":900},{"step":8,"minutes_on":80}],"schema":"tomolith-results-1"}"##;
 
     #[test]
     fn the_page_holds_the_numbers_and_says_what_it_does_not() {
@@ -477,7 +481,7 @@ mod tests {
         let maps = BTreeMap::from([(("dendrite".to_string(), 0), map)]);
         let pictures = BTreeMap::from([(("view".to_string(), 8), vec![1, 2, 3])]);
         let grey = Map { title: "z 4".into(), width: 2, values: vec![1.0; 4], pixel: None };
-        let classes = vec![Map { values: vec![0.0, 1.0, 0.0, 255.0], ..grey.clone() }];
+        let classes = vec![Map { values: vec![0.0, 1.0, 0.0, f32::NAN], ..grey.clone() }];
         let volumes = vec![Shown {
             name: "s00 < 1".into(),
             facts: vec![("axis".into(), "3.5".into())],

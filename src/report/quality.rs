@@ -3,7 +3,7 @@
 
 use super::chart::{Chart, Line, Point};
 use super::{escape, short};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::json::Json;
 use std::fmt::Write as _;
 
@@ -11,14 +11,21 @@ use std::fmt::Write as _;
 const GROUPS: [(&str, &str); 3] =
     [("figures", ""), ("boundary_iou", "outline, IoU "), ("calibration_errors", "calibration ")];
 
-/// The section of the page.
+/// Schema of what `seg eval` writes.
+pub const SCHEMA: &str = "tomolith-metrics-2";
+
+/// The section of the page, still open.
 ///
 /// # Errors
 /// Data: what `seg eval` did not write.
 pub fn quality(metrics: &Json) -> Result<String> {
+    if metrics.get("schema").and_then(Json::as_str) != Some(SCHEMA) {
+        return Err(Error::data("is not what `seg eval` of this version writes"));
+    }
     let mut s = String::from(
         "<section id=\"quality\"><h2>Quality of the segmentation</h2><p>Against labels that are held for the truth, percent; \
-         95 % by drawing slices again.</p><table><tr><th>what</th><th>value</th><th>95 %</th></tr>",
+         95 % by drawing slices again; \
+         errors of the calibration are sums of distances, and larger when drawn again.</p><table><tr><th>what</th><th>value</th><th>95 %</th></tr>",
     );
     let percent = |json: Option<&Json>| json.and_then(Json::as_f64).map_or("–".to_string(), |v| short(100.0 * v));
     for (group, before) in GROUPS {
@@ -35,9 +42,13 @@ pub fn quality(metrics: &Json) -> Result<String> {
     let names: Vec<&str> = metrics.need_arr("classes")?.iter().filter_map(Json::as_str).collect();
     s += "</table><h3>Truth in rows, prediction in columns: percent of the truth</h3><table><tr><th></th>";
     names.iter().for_each(|name| s += &format!("<th>{}</th>", escape(name)));
-    s += "</tr>";
-    for (name, row) in names.iter().zip(metrics.need("confusion")?.need_arr("rows_truth_columns_prediction")?) {
-        let counts: Vec<f64> = row.as_arr().unwrap_or_default().iter().filter_map(Json::as_f64).collect();
+    s += "<th>no prediction</th></tr>";
+    let confusion = metrics.need("confusion")?;
+    let (rows, silent) =
+        (confusion.need_arr("rows_truth_columns_prediction")?, confusion.need_arr("without_prediction")?);
+    for ((name, row), silent) in names.iter().zip(rows).zip(silent) {
+        let counts = row.as_arr().unwrap_or_default().iter().chain([silent]);
+        let counts: Vec<f64> = counts.filter_map(Json::as_f64).collect();
         let all = counts.iter().fold(0.0, |s, n| s + n);
         let _ = write!(s, "<tr><th>{}</th>", escape(name));
         for n in counts {
@@ -65,7 +76,6 @@ pub fn quality(metrics: &Json) -> Result<String> {
         let chart = Chart { x: "confidence".into(), y: "part that is right".into(), lines, mark: None, equal: false };
         s += &chart.svg().map_or(String::new(), |svg| format!("<h3>Confidence</h3><div class=\"charts\">{svg}</div>"));
     }
-    s += "</section>";
     Ok(s)
 }
 
@@ -75,15 +85,16 @@ mod tests {
 
     #[test]
     fn figures_matrix_and_confidence_are_shown() {
-        let text = r#"{"classes":["none","a < b"],"figures":{"accuracy":{"value":0.75,"interval":[0.7,0.8]},"iou none":{"value":null,"interval":null}},
-            "boundary_iou":{"a < b":{"value":0.5,"interval":[0.25,0.625]}},"confusion":{"rows_truth_columns_prediction":[[30,10],[0,0]]},
+        let text = r#"{"schema":"tomolith-metrics-2","classes":["none","a < b"],"figures":{"accuracy":{"value":0.75,"interval":[0.7,0.8]},"iou none":{"value":null,"interval":null}},
+            "boundary_iou":{"a < b":{"value":0.5,"interval":[0.25,0.625]}},"confusion":{"rows_truth_columns_prediction":[[30,10],[0,0]],"without_prediction":[10,0]},
             "calibration":{"bins":[{"voxels":0,"accuracy":null,"confidence":null},{"voxels":4,"accuracy":0.5,"confidence":0.875}]}}"#;
         let page = quality(&Json::parse(text).unwrap()).unwrap();
         for part in [
             "accuracy</td><td class=\"n\">75</td><td class=\"n\">70 to 80<",
             "iou none</td><td class=\"n\">–</td><td class=\"n\">–<",
             "outline, IoU a &lt; b</td><td class=\"n\">50</td><td class=\"n\">25 to 62.5<",
-            "0.450)\" title=\"30 voxels\">75<",
+            "0.360)\" title=\"30 voxels\">60<",
+            "0.120)\" title=\"10 voxels\">20</td></tr>",
             "title=\"0 voxels\">0<",
             "of voxels: 0.5 at 0.875",
         ] {

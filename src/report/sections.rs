@@ -2,8 +2,9 @@
 
 use super::escape;
 use super::map::{Map, Scale, bar, grey_limits};
-use super::page::{Sources, colour};
+use super::page::Sources;
 use crate::error::Result;
+use crate::json::Json;
 use std::fmt::Write as _;
 
 /// Most maps of one kind that are shown.
@@ -17,7 +18,7 @@ pub struct Shown {
     pub facts: Vec<(String, String)>,
     /// Sections through its middle.
     pub sections: Vec<Map>,
-    /// Classes in the same places, if any are known.
+    /// Classes in the same places by their numbers, NaN where there is none; empty if none are known.
     pub classes: Vec<Map>,
 }
 
@@ -44,14 +45,15 @@ pub(super) fn grey(sources: &Sources, shown: &mut Vec<&str>, s: &mut String) -> 
     shown.push("sections");
     let limits = grey_limits(volumes.iter().flat_map(|v| &v.sections));
     let _ = write!(s, "<h2 id=\"sections\">Volumes</h2>{}", bar(limits, Scale::Grey, "grey value"));
-    let names = sources.results.get("parameters").and_then(|p| p.get("classes")?.as_arr()).unwrap_or_default();
-    // The first class is what is none.
-    let named = names.iter().enumerate().skip(1).filter_map(|(k, name)| Some((k, name.as_str()?)));
-    let colours: Vec<(&str, String)> = named.map(|(k, name)| (name, colour(&sources.results, name, k))).collect();
+    let list = |key: &str| sources.results.get("parameters").and_then(|p| p.get(key)?.as_arr()).unwrap_or_default();
     let channel = |text: &str, at: usize| u8::from_str_radix(text.get(at..at + 2).unwrap_or(""), 16).unwrap_or(0);
-    let paints: Vec<[u8; 3]> = colours.iter().map(|(_, text)| [1, 3, 5].map(|at| channel(text, at))).collect();
+    // As in the views of the classes; what is clear there is clear here.
+    let colours: Vec<Option<&str>> = list("colours").iter().map(Json::as_str).collect();
+    let paints: Vec<Option<[u8; 3]>> =
+        colours.iter().map(|c| c.map(|text| [1, 3, 5].map(|at| channel(text, at)))).collect();
     if volumes.iter().any(|v| !v.classes.is_empty()) {
-        key(colours.into_iter(), s);
+        let named = list("classes").iter().zip(&colours);
+        key(named.filter_map(|(name, colour)| Some((name.as_str()?, colour.as_ref()?.to_string()))), s);
     }
     let chosen: Vec<&Shown> = evenly(volumes.len()).map(|k| &volumes[k]).collect();
     for volume in &chosen {
@@ -59,7 +61,8 @@ pub(super) fn grey(sources: &Sources, shown: &mut Vec<&str>, s: &mut String) -> 
         for (k, section) in volume.sections.iter().enumerate() {
             *s += &section.svg(limits, Scale::Grey)?;
             if let Some(classes) = volume.classes.get(k) {
-                let paint = |i: usize| paints.get((classes.values[i] as usize).wrapping_sub(1)).copied();
+                let of = |v: f32| if v.is_nan() { None } else { *paints.get(v as usize)? };
+                let paint = |i: usize| of(classes.values[i]);
                 *s += &section.painted(limits, Scale::Grey, &format!("{}, classes", section.title), &paint)?;
             }
         }

@@ -24,6 +24,7 @@
 //! the next one as what it became. How many voxels each rule changed is counted. The authors keep such windows in their
 //! code (`ALLOWED_SLICES`), scan by scan: here they are a file of each scan, and part of the result's manifest.
 
+use super::UNLABELLED;
 use super::classes::Classes;
 use super::rules::{Item, Rules, Schema};
 use crate::error::{Error, Result};
@@ -189,7 +190,8 @@ impl After {
             for (rule, count) in self.rules.iter().zip(counts.iter_mut()) {
                 let (hit, becomes) = match *rule {
                     Rule::Edge { axis, width, becomes } => {
-                        (place[axis] < width || place[axis] + width >= n[axis], becomes)
+                        // Nobody's label stays nobody's.
+                        (*label != UNLABELLED && (place[axis] < width || place[axis] + width >= n[axis]), becomes)
                     }
                     Rule::Window { class, from, to, becomes } => {
                         (*label == class && !(from..to).contains(&depth), becomes)
@@ -208,7 +210,6 @@ impl After {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::segment::UNLABELLED;
 
     const TEXT: &str = "axis = \"y\"\n[[split]]\nclass = \"deposited\"\nat = 3\nbecomes = \"redeposited\"\n\
                         [[edge]]\naxis = \"x\"\nwidth = 1\nbecomes = \"unlabelled\"\n\

@@ -89,6 +89,17 @@ pub struct Better {
     pub axes: Axes,
 }
 
+impl Better {
+    /// For people.
+    pub fn text(&self) -> String {
+        let ([own, other], axes) = ([self.own, self.other].map(|share| 100.0 * share), self.axes.name());
+        format!(
+            "the classes explain {own:.0} % of the variance of the grey values, with axes {axes} {other:.0} %: the labels \
+             seem to lie otherwise than the volume; if so, `labels import --axes {axes}` turns them"
+        )
+    }
+}
+
 impl Laid {
     /// Lays a sample of labels of the shape `d` onto grey values of the same shape.
     pub fn new(sample: &Sample, d: Dims) -> Laid {

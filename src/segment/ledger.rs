@@ -49,7 +49,7 @@ impl Origin {
     /// A rule.
     pub const RULE: Origin = Origin(4);
     /// Of the first round; later ones count up.
-    const DRAFT: u8 = 16;
+    pub const DRAFT: u8 = 16;
 
     /// A model of round `round`.
     ///
@@ -113,6 +113,11 @@ impl Ledger {
     /// Data: not u8, origins of another shape or of other labels.
     pub fn open(path: &Path, io: IoMode) -> Result<Ledger> {
         let labels = Reader::open(path, io)?;
+        if is_export(&labels) {
+            return Err(Error::data("was exported for another program, and its values are that program's")
+                .help("bring it in with `labels import --map`")
+                .at(path));
+        }
         if labels.dtype() != Dtype::U8 || (labels.header().slope, labels.header().intercept) != (1.0, 0.0) {
             return Err(Error::data(format!("labels are u8, this is {}", labels.dtype().name()))
                 .help("bring them in with `labels import`")
@@ -172,6 +177,14 @@ impl Ledger {
         }
         Ok(inputs)
     }
+}
+
+/// The stage of what `labels export` writes.
+pub const EXPORTED: &str = "labels-export";
+
+/// Whether a volume was made for another program, with values of its own.
+pub fn is_export(volume: &Reader) -> bool {
+    volume.manifest().and_then(|m| m.get("stage")?.as_str()) == Some(EXPORTED)
 }
 
 /// Whole slices of a u8 volume.

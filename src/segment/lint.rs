@@ -207,15 +207,7 @@ pub fn lint(census: &Census, classes: &Classes, like: Option<&dyn Source>) -> Re
         say(Level::Bad, format!("{n} grey values are NaN or infinite, first at {}", place(at)));
     }
     if let Some(better) = laid.better() {
-        let [own, other] = [better.own, better.other].map(|share| 100.0 * share);
-        let axes = better.axes.name();
-        say(
-            Level::Warning,
-            format!(
-                "the classes explain {own:.0} % of the variance of the grey values, with axes {axes} {other:.0} %: the labels \
-                 seem to lie otherwise than the volume; if so, `labels import --axes {axes}` turns them"
-            ),
-        );
+        say(Level::Warning, better.text());
     }
     Ok(found)
 }

@@ -9,6 +9,7 @@
 //!
 //! One pass over each volume sums all planes at once. Values are summed as whole multiples of 2⁻²⁴, exactly.
 
+use super::ledger::Origin;
 use super::orient::{PLANES, Plane};
 use crate::error::{Error, Result};
 use crate::os::check_interrupt;
@@ -82,17 +83,18 @@ pub fn scores(map: &dyn Source, sure: bool) -> Result<[Vec<f64>; 3]> {
 
 /// Slices that are labelled as slices of their plane. A stack of xy slices crosses every xz slice, which is not labelled by
 /// it: a label counts for a slice through it where no other slice through it is labelled more than [`BESIDE`] times as
-/// densely, and a slice is labelled where such labels are at least `part` of its pixels.
+/// densely, and a slice is labelled where such labels are at least `part` of its pixels. Where origins are known, drafts of
+/// models are no labels.
 ///
 /// # Errors
 /// Those of reading.
-pub fn mostly_labelled(labels: &dyn Source, part: f64) -> Result<[Vec<bool>; 3]> {
+pub fn mostly_labelled(labels: &dyn Source, origins: Option<&dyn Source>, part: f64) -> Result<[Vec<bool>; 3]> {
     let d: Dims = labels.dims();
     let pixels = PLANES.map(|p| p.dims(d).slice() as f64);
     let nothing = || PLANES.map(|p| vec![0u64; p.dims(d).nz]);
     let (mut all, mut own) = (nothing(), nothing());
-    each_label(labels, |at| (0..3).for_each(|p| all[p][at[p]] += 1))?;
-    each_label(labels, |at| {
+    each_label(labels, origins, |at| (0..3).for_each(|p| all[p][at[p]] += 1))?;
+    each_label(labels, origins, |at| {
         let density = [0, 1, 2].map(|p| all[p][at[p]] as f64 / pixels[p]);
         let most = density.iter().fold(0.0, |a: f64, &b| a.max(b));
         (0..3).filter(|&p| most <= BESIDE * density[p]).for_each(|p| own[p][at[p]] += 1);
@@ -102,13 +104,19 @@ pub fn mostly_labelled(labels: &dyn Source, part: f64) -> Result<[Vec<bool>; 3]>
 }
 
 /// Calls `each` with the slice of every plane in which a label lies.
-fn each_label(labels: &dyn Source, mut each: impl FnMut([usize; 3])) -> Result<()> {
+fn each_label(labels: &dyn Source, origins: Option<&dyn Source>, mut each: impl FnMut([usize; 3])) -> Result<()> {
     let d = labels.dims();
-    let mut slice = vec![0f32; d.slice()];
+    let (mut slice, mut from) = (vec![0f32; d.slice()], vec![0f32; d.slice()]);
+    // Who may have said it: everything up to rules.
+    let least_draft = f32::from(Origin::DRAFT);
     for z in 0..d.nz {
         check_interrupt()?;
         labels.read(z..z + 1, 0..d.ny, &mut slice)?;
-        let labelled = slice.iter().enumerate().filter(|(_, v)| **v != f32::from(super::UNLABELLED));
+        if let Some(origins) = origins {
+            origins.read(z..z + 1, 0..d.ny, &mut from)?;
+        }
+        let labelled = slice.iter().zip(&from).enumerate();
+        let labelled = labelled.filter(|(_, (v, from))| **v != f32::from(super::UNLABELLED) && **from < least_draft);
         labelled.for_each(|(i, _)| each([z, i / d.nx, i % d.nx]));
     }
     Ok(())
@@ -125,7 +133,7 @@ pub fn propose(scans: &[Scan], wanted: &Wanted) -> Result<Vec<Proposal>> {
     if wanted.count == 0 || wanted.spread == 0 || wanted.planes.is_empty() {
         return Err(Error::usage("no slice, no scan or no plane is wanted"));
     }
-    let most = wanted.count.div_ceil(wanted.spread);
+    let (most, spread) = (wanted.count.div_ceil(wanted.spread), wanted.spread.min(scans.len()));
     let mut all: Vec<Proposal> = Vec::new();
     for (scan, (scores, _)) in scans.iter().enumerate() {
         for plane in wanted.planes.iter().map(|p| p.plane()) {
@@ -146,7 +154,13 @@ pub fn propose(scans: &[Scan], wanted: &Wanted) -> Result<Vec<Proposal>> {
             .1
             .as_ref()
             .is_some_and(|have| have[p.plane as usize].iter().enumerate().any(|(slice, &has)| has && near(slice)));
-        if labelled || same.clone().count() >= most || same.clone().any(|t| t.plane == p.plane && near(t.slice)) {
+        // What is left is for scans that have none, as long as there are too few of those that have.
+        let mut have: Vec<usize> = taken.iter().map(|t| t.scan).collect();
+        have.sort_unstable();
+        have.dedup();
+        let kept = same.clone().count() > 0 && wanted.count - taken.len() <= spread.saturating_sub(have.len());
+        if labelled || kept || same.clone().count() >= most || same.clone().any(|t| t.plane == p.plane && near(t.slice))
+        {
             continue;
         }
         taken.push(p);
@@ -189,8 +203,12 @@ mod tests {
         let bad = Memory::new(d, vec![1.5; 24]).unwrap();
         assert!(scores(&bad, false).unwrap_err().to_string().contains("1.5 at x 0, y 0, z 0"));
         let labels = Memory::new(d, (0..24).map(|i| if i / 12 == 1 { 0.0 } else { 255.0 }).collect()).unwrap();
-        assert_eq!(mostly_labelled(&labels, 0.0).unwrap(), [vec![false, true], vec![true; 3], vec![true; 4]]);
-        assert_eq!(mostly_labelled(&labels, 0.6).unwrap(), [vec![false, true], vec![false; 3], vec![false; 4]]);
+        assert_eq!(mostly_labelled(&labels, None, 0.0).unwrap(), [vec![false, true], vec![true; 3], vec![true; 4]]);
+        // Half of the slice is a draft.
+        let origins = Memory::new(d, (0..24).map(|i| if i < 18 { 16.0 } else { 2.0 }).collect()).unwrap();
+        let by_hand = |part| mostly_labelled(&labels, Some(&origins), part).unwrap()[0].clone();
+        assert_eq!((by_hand(0.4), by_hand(0.6)), (vec![false, true], vec![false, false]));
+        assert_eq!(mostly_labelled(&labels, None, 0.6).unwrap(), [vec![false, true], vec![false; 3], vec![false; 4]]);
     }
 
     /// One slice of fifty crosses every slice of the other planes, and makes none of them labelled.
@@ -201,7 +219,7 @@ mod tests {
             let of = |i: usize| if labelled(i / 400, i / 20 % 20, i % 20) { 1.0 } else { 255.0 };
             let labels = Memory::new(d, (0..d.voxels()).map(of).collect()).unwrap();
             let list = |have: Vec<bool>| (0..have.len()).filter(|&i| have[i]).collect::<Vec<_>>();
-            mostly_labelled(&labels, 0.01).unwrap().map(list)
+            mostly_labelled(&labels, None, 0.01).unwrap().map(list)
         };
         assert_eq!(volume(&|z, _, _| z == 7), [vec![7], vec![], vec![]]);
         // Half of all slices: every xz slice is half labelled, by them.
@@ -224,5 +242,9 @@ mod tests {
         assert_eq!(of(Wanted { edge: 2, ..wanted(9, 1, 1) }), [(0, 2), (1, 2)], "no ends");
         assert_eq!(of(Wanted { edge: 9, ..wanted(9, 1, 1) }), []);
         assert!(propose(&scans, &wanted(0, 1, 1)).is_err());
+        // Four over three scans: two of one, and one of each of the others, however sure.
+        let three = [scan(&[0.9, 0.8, 0.7], &[]), scan(&[0.6, 0.5, 0.4], &[]), scan(&[0.2, 0.1, 0.0], &[])];
+        let found = propose(&three, &wanted(4, 3, 1)).unwrap();
+        assert_eq!(found.iter().map(|p| (p.scan, p.slice)).collect::<Vec<_>>(), [(0, 0), (0, 1), (1, 0), (2, 0)]);
     }
 }

@@ -247,6 +247,7 @@ fn run(c: &Context) -> Result<()> {
         ("axes", s.parsed("axes", Axes::parse)?.name().into()),
         ("region", s.text("region")?.map_or(Json::Null, Json::from)),
         ("map", mapping.to_text().into()),
+        ("colours", Json::Arr(paints(&classes, &settings.roles).into_iter().map(hex).collect())),
         ("cell_area_cm2", settings.cell_area.into()),
         ("clock_offset_s", offset.into()),
         ("mesh", Json::Arr(settings.meshes.iter().map(|&m| classes.name(m).into()).collect())),
@@ -348,6 +349,11 @@ fn paints(classes: &Classes, roles: &Roles) -> Vec<Paint> {
         None => Some((class.colour, 1.0)),
     };
     classes.list().iter().map(paint).collect()
+}
+
+/// `#rrggbb`; nothing for what is clear.
+fn hex(paint: Paint) -> Json {
+    paint.map_or(Json::Null, |([r, g, b], _)| format!("#{r:02x}{g:02x}{b:02x}").into())
 }
 
 /// `#rrggbb`.

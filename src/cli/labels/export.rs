@@ -13,7 +13,7 @@ use crate::json::Json;
 use crate::num::CONTRACT;
 use crate::provenance::InputFile;
 use crate::segment::classes::Classes;
-use crate::segment::ledger::{Ledger, ORIGIN};
+use crate::segment::ledger::{EXPORTED, Ledger, ORIGIN};
 use crate::segment::orient::{Axes, Turned, each_slice};
 use crate::volume::reader::{base_of, with_suffix};
 use crate::volume::writer::{Job, Writer};
@@ -107,7 +107,7 @@ fn run(c: &Context) -> Result<()> {
                 slope: 1.0,
                 intercept: 0.0,
                 value_unit: if origin { "origin" } else { "label" }.into(),
-                stage: "labels-export".into(),
+                stage: EXPORTED.into(),
                 stage_version: VERSION,
                 params: Json::obj(params),
                 inputs: view.inputs()?,

@@ -173,7 +173,7 @@ impl CellArgs {
                 efficiency: number("efficiency")?,
                 side_reaction: number("side-reaction")?,
                 dead: number("dead")?,
-                pores: if settings.is_on("paper-like")? { printed_pores() } else { 0.0 },
+                pores: 0.0,
             },
             pit_correlation: number("pit-correlation")?,
             pore_fill: fill("pores")?,
@@ -188,6 +188,9 @@ impl CellArgs {
                 }
             }
             cell = cell.blind();
+        }
+        if settings.is_on("paper-like")? {
+            cell.chemistry.pores = printed_pores(cell.chemistry.side_reaction);
         }
         let mode = settings.parsed("mode", Mode::parse)?;
         given::check(settings, mode)?;

@@ -209,7 +209,8 @@ impl<'a> Ahead<'a> {
             "analyze" => self.analyze(step),
             "report" => {
                 let sections = step.needs().filter(|n| n.ends_with(".mhd"));
-                let slice = |name: &String| self.volume(name).map(|v| v.bytes / v.dims[2].max(1));
+                let slice =
+                    |name: &String| self.volume(name).map(|v| v.bytes / v.dims[2].max(1) + v.bytes / v.dims[1].max(1));
                 Ok(Cost { reads: sections.map(slice).sum::<Result<u64>>()?, writes: 0 })
             }
             _ => Ok(Cost::default()),

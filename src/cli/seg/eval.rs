@@ -8,6 +8,7 @@ use crate::error::{Error, Result};
 use crate::exchange::{open_stack, write_text};
 use crate::json::Json;
 use crate::provenance::InputFile;
+use crate::report::quality::SCHEMA;
 use crate::segment::bootstrap::{Draws, Interval, intervals, units};
 use crate::segment::calibration::Calibration;
 use crate::segment::classes::{Classes, Mapping};
@@ -180,7 +181,7 @@ fn run(c: &Context) -> Result<()> {
         ])
     };
     let json = Json::obj([
-        ("schema", "tomolith-metrics-1".into()),
+        ("schema", SCHEMA.into()),
         ("classes", classes.to_json()),
         ("plane", how.plane.name().into()),
         ("boundary_pixels", how.boundary.into()),

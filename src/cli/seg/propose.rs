@@ -2,6 +2,7 @@
 
 use super::patches::planes;
 use crate::cli::labels::OVERWRITE;
+use crate::cli::open::is_native;
 use crate::cli::options::{Opt, Takes};
 use crate::cli::{Command, Context, values};
 use crate::error::{Error, Result};
@@ -9,7 +10,11 @@ use crate::exchange::{open_stack, write_text};
 use crate::json::Json;
 use crate::provenance::InputFile;
 use crate::segment::import::other_shape;
+use crate::segment::ledger::{Ledger, ORIGIN};
 use crate::segment::propose::{Scan, Wanted, mostly_labelled, propose, scores};
+use crate::volume::Source;
+use crate::volume::reader::{base_of, with_suffix};
+use std::path::Path;
 
 /// The command.
 pub const COMMAND: Command = Command {
@@ -73,7 +78,15 @@ fn run(c: &Context) -> Result<()> {
                     return Err(other_shape(("volume of labels", source.dims()), ("map", map_source.dims())).at(path));
                 }
                 inputs.extend(source.inputs()?);
-                Some(mostly_labelled(source.as_ref(), part)?)
+                // Who said it, where somebody wrote that down.
+                let file = Path::new(path.trim());
+                let beside = with_suffix(&base_of(file), &format!("{ORIGIN}.mhd"));
+                let origins = if is_native(file) && beside.exists() { Ledger::open(file, c.io)?.origins } else { None };
+                if let Some(origins) = &origins {
+                    inputs.extend(origins.inputs()?);
+                }
+                let origins = origins.as_ref().map(|o| o as &dyn Source);
+                Some(mostly_labelled(source.as_ref(), origins, part)?)
             }
             None => None,
         };

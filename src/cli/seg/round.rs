@@ -98,9 +98,28 @@ fn parents(c: &Context, rounds: &Path, round: &Round) -> Result<BTreeMap<String,
                 known => known?,
             }
         }
+        lineage(rounds, name, &record)?;
         Ok((name.clone(), record.digest()))
     };
     round.parents.iter().map(of_parent).collect()
+}
+
+/// Refuses a round one of whose ancestors is another than when it was made; those that were taken away cannot be asked.
+fn lineage(rounds: &Path, name: &str, of: &Record) -> Result<()> {
+    for (parent, digest) in &of.parents {
+        let folder = rounds.join(parent);
+        if !folder.join(RECORD).exists() {
+            continue;
+        }
+        let now = record(&folder)?;
+        if now.digest() != *digest {
+            return Err(Error::data(format!("the round '{parent}' has changed since '{name}' was made of it"))
+                .help(format!("do the round '{name}' again in a new folder"))
+                .at(folder));
+        }
+        lineage(rounds, parent, &now)?;
+    }
+    Ok(())
 }
 
 /// Refuses a file that is not what a record says that it was.

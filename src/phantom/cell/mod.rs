@@ -266,7 +266,7 @@ impl Cell {
         within("efficiency", chemistry.efficiency, 0.5, 1.0)?;
         within("side reactions", chemistry.side_reaction, 0.0, 0.4)?;
         within("dead lithium (µm)", chemistry.dead, 0.2, 4.0)?;
-        within("pores", chemistry.pores, 0.0, 0.5)?;
+        within("part of the stripped lithium that leaves pores", chemistry.pores, 0.0, 0.5)?;
         within("pit correlation", settings.pit_correlation, 0.0, 1.0)?;
         let [nx, _, nz] = preset.size;
         let field = Field { nx, nz, voxel: VOXEL, seed, isa };

@@ -75,9 +75,10 @@ pub fn segment_thickness() -> f64 {
     volume_of(mass_of(segment_charge())) * 1e-8
 }
 
-/// p with which the stripping electrode is 101.7 µm thick at the half cycle, as printed; by charge alone it is 98.35.
-pub fn printed_pores() -> f64 {
-    1.0 - (STRIPPING - 101.7) / (HALF as f64 * segment_thickness())
+/// p with which the stripping electrode is 101.7 µm thick at the half cycle, as printed, at s; by charge alone, s = 0, it is
+/// 98.35.
+pub fn printed_pores(side_reaction: f64) -> f64 {
+    1.0 - (STRIPPING - 101.7) / ((1.0 - side_reaction) * HALF as f64 * segment_thickness())
 }
 
 /// What may differ from cell to cell.

@@ -79,8 +79,8 @@ pub struct Step<'a> {
     pits: Vec<u16>,
     recession: Vec<u16>,
     redeposited: Porous,
-    /// The stripping electrode where pores were left in it; without voxels where it is dense.
-    stripping: Porous,
+    /// The stripping electrode, if pores were left in it.
+    stripping: Option<Porous>,
     markers: Vec<Marker>,
 }
 
@@ -181,9 +181,10 @@ impl Cell {
         // What left pores has moved no face.
         let receded = sum(&pits) + sum(&recession);
         let stripped = receded + count(row.stripped, n) - count(row.receded, n);
-        let porous = |c: usize| if stripped > receded { self.stripping[c] - pits[c] - recession[c] } else { 0 };
-        let electrode: Vec<u16> = (0..n).map(porous).collect();
-        let in_electrode = if stripped > receded { levels(sum(&self.stripping) - stripped) } else { 0 };
+        let stripping = (stripped > receded).then(|| {
+            let left = (0..n).map(|c| self.stripping[c] - pits[c] - recession[c]).collect();
+            Porous::new(left, levels(sum(&self.stripping) - stripped))
+        });
         let plated = efficient(stripped);
         let [n_deposited, n_dendrites, n_redeposited] = [&deposited, &dendrites, &redeposited].map(|c| sum(c));
         let solid_dendrites = (DENDRITE_SOLID * levels(n_dendrites) as f64).round() as u64;
@@ -236,7 +237,7 @@ impl Cell {
             pits,
             recession,
             redeposited: Porous::new(redeposited, in_redeposited),
-            stripping: Porous::new(electrode, in_electrode),
+            stripping,
             markers: self.markers(shift),
         })
     }
@@ -366,8 +367,10 @@ impl Step<'_> {
             (&self.deposited, surface, Label::Deposited, true),
             (&self.dendrites, above, Label::Dendrite, false),
             (&self.redeposited, redeposited, Label::Redeposited, true),
-            (&self.stripping, floor, Label::StrippingElectrode, false),
-        ] {
+        ]
+        .into_iter()
+        .chain(self.stripping.iter().map(|layer| (layer, floor, Label::StrippingElectrode, false)))
+        {
             let n = usize::from(layer.voxels[c]);
             if n > 0 {
                 let from = from.max(0) as usize;
@@ -486,8 +489,7 @@ impl Step<'_> {
             voxel: porous(&self.redeposited, Label::Redeposited),
         });
         let back = end + mean(&cell.stripping);
-        let dense = self.stripping.total() == 0;
-        let voxel = if dense { lithium } else { porous(&self.stripping, Label::StrippingElectrode) };
+        let voxel = self.stripping.as_ref().map_or(lithium, |layer| porous(layer, Label::StrippingElectrode));
         layers.push(Layer { y: [face, back], half_width: DISC, voxel });
         let mut y = back;
         for (fill, &n) in

@@ -158,7 +158,7 @@ fn chemistry_goes_to_the_sink_and_what_does_not_close_is_refused() {
 
 #[test]
 fn pores_in_the_stripping_electrode_keep_its_face_and_the_lithium() {
-    let chemistry = Chemistry { pores: schedule::printed_pores(), ..Chemistry::default() };
+    let chemistry = Chemistry { pores: schedule::printed_pores(0.0), ..Chemistry::default() };
     let cell = Cell::new(CellSettings { chemistry, ..tiny(5) }, Isa::detect()).unwrap();
     let pristine = Counted::of(&cell, 0);
     for (k, printed) in [(0, 112.9), (6, 107.3), (12, 101.7), (24, 101.7)] {
