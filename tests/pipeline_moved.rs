@@ -155,5 +155,5 @@ fn scans_of_a_sample_that_moves_are_told_on_one_grid() {
     let again = run(there, "run cell.toml -o out --again 99");
     expect(&again, 0, &["again register: ", "again numbers", "identical"], "again");
     assert!(!stderr(&again).contains("differ"), "{}", stderr(&again));
-    full_disk(there, &[("registered", "register", 40)]);
+    full_disk(there, &[("registered", "error: register", 40)]);
 }

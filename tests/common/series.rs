@@ -34,7 +34,8 @@ pub fn seal(folder: &Path, words: &str) -> String {
 }
 
 /// Makes the run of `cell.toml` whole, and then again from what is removed on, on a disk with so many KiB left: it ends with
-/// 74 and says where; with room again it ends as the whole one. Of each stage what is removed, its step, and the KiB.
+/// 74 and says where; with room again it ends as the whole one. Of each stage what is removed, what is said, and the
+/// KiB.
 #[track_caller]
 pub fn full_disk(there: &Path, stages: &[(&str, &str, usize)]) {
     let probe = Command::new("unshare").args(["-rm", "sh", "-c"]).arg("mount -t tmpfs none \"$0\"").arg(there).output();
@@ -62,9 +63,9 @@ pub fn full_disk(there: &Path, stages: &[(&str, &str, usize)]) {
         .output()
         .unwrap();
     let text = stdout(&output);
-    for (file, step, _) in stages {
+    for (file, says, _) in stages {
         let full = text.lines().find(|l| l.starts_with(&format!("{file} 74 "))).unwrap_or_else(|| panic!("{text}"));
-        assert!(full.contains(&format!("error: {step}")), "{full}");
+        assert!(full.contains(says), "{full}");
         assert!(text.contains(&format!("{file} run cell {whole}")), "{text}");
         assert!(text.contains(&format!("{file} sound")), "{text}");
     }
