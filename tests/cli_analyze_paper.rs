@@ -16,7 +16,7 @@ fn what_the_paper_prints_is_found_again() {
     let folder = Scratch::new("analyze-paper");
     let at = |words: &str| expect(&run(&folder.0, words), 0, &[], words);
     at("phantom cell -o cell --preset tiny --mode labels --paper-like --seed 5 -q");
-    at("analyze cell -o out -q");
+    at("analyze cell --maps none -o out -q");
     let numbers = Numbers::of(&folder.0.join("out/results.json"));
     let near = |definition: &str, of: &str, step: Option<usize>, printed: f64, within: f64| {
         let got = numbers.get(definition, of, step);

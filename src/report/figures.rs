@@ -123,7 +123,7 @@ pub const MAPS: &[Maps] = &[
 ];
 
 /// Anchors of what is neither.
-pub const OTHER_FIGURES: [&str; 5] = ["cycling", "nyquist", "views", "label-sections", "sections"];
+pub const OTHER_FIGURES: [&str; 6] = ["cycling", "nyquist", "views", "label-sections", "sections", "quality"];
 
 /// Panels of the paper (Huang, Perlmutter et al. 2023) and where this page has them, or why not.
 pub const PANELS: &[(&str, &str, Result<&str, &str>)] = &[
