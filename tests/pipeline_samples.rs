@@ -181,11 +181,11 @@ fn a_full_disk_loses_nothing() {
         &[
             // Before the first step the record is written.
             ("axis.txt", "run.json.part: no space", 0),
-            ("slices/s01", "error: recon s01", 40),
-            ("classes/s01", "error: classes s01", 40),
-            ("labels/s01", "error: rules s01", 40),
-            ("numbers", "error: numbers", 40),
-            ("report.html", "error: report", 40),
+            ("slices/s01", " recon s01: ", 40),
+            ("classes/s01", " classes s01: ", 40),
+            ("labels/s01", " rules s01: ", 40),
+            ("numbers", " numbers: ", 40),
+            ("report.html", " report: ", 40),
         ],
     );
 }
