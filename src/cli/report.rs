@@ -224,10 +224,9 @@ fn run(c: &Context) -> Result<()> {
     };
     if let Some(path) = s.path("quality")? {
         let metrics = read(&path)?;
-        // Only whether it can be shown.
-        quality(&metrics).map_err(|e| e.at(&path))?;
         let name = path.file_name().map_or(String::new(), |n| n.to_string_lossy().into_owned());
-        sources.quality = Some((metrics, [name, Digest::of_file(&path)?.0.hex()]));
+        let section = quality(&metrics, &name, &Digest::of_file(&path)?.0.hex()).map_err(|e| e.at(&path))?;
+        sources.quality = Some(section);
     }
     if let Some(file) = &file {
         sources.results = read(file)?;

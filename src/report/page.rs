@@ -3,7 +3,6 @@
 use super::chart::{Chart, Line, Point};
 use super::figures::{CURVES, Curves, DISAGREEMENTS, MAPS, OTHERS, PANELS, ROLES};
 use super::map::{Map, bar, base64, limits, scale_bar};
-use super::quality::quality;
 use super::sections::{Shown, evenly, grey, key};
 use super::{DRAWING, drawings, escape, short};
 use crate::analysis::quantity::{Value, values};
@@ -26,8 +25,8 @@ pub struct Sources {
     pub pictures: BTreeMap<(String, usize), Vec<u8>>,
     /// Grey volumes.
     pub volumes: Vec<Shown>,
-    /// What `seg eval` wrote, the name of its file and its SHA-256.
-    pub quality: Option<(Json, [String; 2])>,
+    /// The section that [`quality`](super::quality) makes.
+    pub quality: Option<String>,
 }
 
 /// Definitions whose last values stand first.
@@ -401,9 +400,8 @@ pub fn page(title: &str, sources: &Sources) -> Result<String> {
     s += "</div>";
     maps(sources, &mut shown, &mut s)?;
 
-    if let Some((metrics, [file, digest])) = &sources.quality {
-        s += &quality(metrics)?;
-        let _ = write!(s, "<p>{}, SHA-256 <code>{digest}</code></p></section>", escape(file));
+    if let Some(section) = &sources.quality {
+        s += section;
         shown.push("quality");
     }
     s += "<h2 id=\"panels\">The paper's panels</h2><table><tr><th>panel</th><th>what</th><th>here</th></tr>";

@@ -14,11 +14,11 @@ const GROUPS: [(&str, &str); 3] =
 /// Schema of what `seg eval` writes.
 pub const SCHEMA: &str = "tomolith-metrics-2";
 
-/// The section of the page, still open.
+/// The section of the page; `file` and `digest` are the name and the SHA-256 of what is shown.
 ///
 /// # Errors
 /// Data: what `seg eval` did not write.
-pub fn quality(metrics: &Json) -> Result<String> {
+pub fn quality(metrics: &Json, file: &str, digest: &str) -> Result<String> {
     if metrics.get("schema").and_then(Json::as_str) != Some(SCHEMA) {
         return Err(Error::data("is not what `seg eval` of this version writes"));
     }
@@ -76,6 +76,7 @@ pub fn quality(metrics: &Json) -> Result<String> {
         let chart = Chart { x: "confidence".into(), y: "part that is right".into(), lines, mark: None, equal: false };
         s += &chart.svg().map_or(String::new(), |svg| format!("<h3>Confidence</h3><div class=\"charts\">{svg}</div>"));
     }
+    let _ = write!(s, "<p>{}, SHA-256 <code>{digest}</code></p></section>", escape(file));
     Ok(s)
 }
 
@@ -88,7 +89,7 @@ mod tests {
         let text = r#"{"schema":"tomolith-metrics-2","classes":["none","a < b"],"figures":{"accuracy":{"value":0.75,"interval":[0.7,0.8]},"iou none":{"value":null,"interval":null}},
             "boundary_iou":{"a < b":{"value":0.5,"interval":[0.25,0.625]}},"confusion":{"rows_truth_columns_prediction":[[30,10],[0,0]],"without_prediction":[10,0]},
             "calibration":{"bins":[{"voxels":0,"accuracy":null,"confidence":null},{"voxels":4,"accuracy":0.5,"confidence":0.875}]}}"#;
-        let page = quality(&Json::parse(text).unwrap()).unwrap();
+        let page = quality(&Json::parse(text).unwrap(), "m.json", "aa").unwrap();
         for part in [
             "accuracy</td><td class=\"n\">75</td><td class=\"n\">70 to 80<",
             "iou none</td><td class=\"n\">–</td><td class=\"n\">–<",
@@ -100,6 +101,6 @@ mod tests {
         ] {
             assert!(page.contains(part), "{part}: {page}");
         }
-        assert!(quality(&Json::parse("{}").unwrap()).is_err());
+        assert!(quality(&Json::parse("{}").unwrap(), "m.json", "aa").is_err());
     }
 }

@@ -123,7 +123,7 @@ impl Ledger {
                 .help("bring them in with `labels import`")
                 .at(path));
         }
-        let beside = with_suffix(&base_of(path), &format!("{ORIGIN}.mhd"));
+        let beside = origins_of(path);
         if !beside.exists() {
             return Ok(Ledger { labels, origins: None });
         }
@@ -177,6 +177,11 @@ impl Ledger {
         }
         Ok(inputs)
     }
+}
+
+/// Where the origins of a class volume lie, if there are any.
+pub fn origins_of(path: &Path) -> PathBuf {
+    with_suffix(&base_of(path), &format!("{ORIGIN}.mhd"))
 }
 
 /// The stage of what `labels export` writes.

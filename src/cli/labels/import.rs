@@ -14,10 +14,10 @@ use crate::segment::UNLABELLED;
 use crate::segment::classes::Mapping;
 use crate::segment::explained::{Laid, Sample};
 use crate::segment::import::{BAND, Change, Incoming, Onto};
-use crate::segment::ledger::{Ledger, LedgerWriter, Making, ORIGIN, Origin, is_export, read_u8};
+use crate::segment::ledger::{Ledger, LedgerWriter, Making, Origin, is_export, origins_of, read_u8};
 use crate::segment::orient::{Axes, Plane, Turned, each_slice};
 use crate::volume::Source;
-use crate::volume::reader::{Reader, base_of, with_suffix};
+use crate::volume::reader::Reader;
 use std::path::Path;
 
 /// The command.
@@ -113,7 +113,7 @@ fn run(c: &Context) -> Result<()> {
         return Err(Error::usage("--axes orders a whole volume, and --plane takes slices as they are")
             .help("name the plane whose rows and columns are those of the images"));
     }
-    let has_origins = is_native(&path) && with_suffix(&base_of(&path), &format!("{ORIGIN}.mhd")).exists();
+    let has_origins = is_native(&path) && origins_of(&path).exists();
     let own = match has_origins && said.is_none() && plane.is_none() {
         true => Some(Ledger::open(&path, c.io)?),
         false => None,

@@ -9,9 +9,9 @@ use crate::error::{Error, Result};
 use crate::exchange::open_labels;
 use crate::exchange::tiff::is_stack;
 use crate::provenance::Digest;
-use crate::segment::ledger::ORIGIN;
+use crate::segment::ledger::origins_of;
 use crate::segment::round::{RECORD, Round, Step};
-use crate::volume::reader::{Reader, base_of, with_suffix};
+use crate::volume::reader::Reader;
 use std::collections::BTreeMap;
 use std::path::{Component, Path, PathBuf};
 
@@ -135,7 +135,7 @@ pub fn named(c: &Context, folder: &Path, round: &Round, step: &Step) -> Vec<Stri
     }
     names.retain(|name| !made.iter().any(|file| covers(&at_home(name), file)));
     for labels in names.clone().iter().filter(|name| name.ends_with(".mhd")) {
-        names.push(with_suffix(&base_of(Path::new(labels)), &format!("{ORIGIN}.mhd")).to_string_lossy().into_owned());
+        names.push(origins_of(Path::new(labels)).to_string_lossy().into_owned());
     }
     names
 }

@@ -10,10 +10,9 @@ use crate::exchange::{open_stack, write_text};
 use crate::json::Json;
 use crate::provenance::InputFile;
 use crate::segment::import::other_shape;
-use crate::segment::ledger::{Ledger, ORIGIN};
+use crate::segment::ledger::{Ledger, origins_of};
 use crate::segment::propose::{Scan, Wanted, mostly_labelled, propose, scores};
 use crate::volume::Source;
-use crate::volume::reader::{base_of, with_suffix};
 use std::path::Path;
 
 /// The command.
@@ -80,8 +79,8 @@ fn run(c: &Context) -> Result<()> {
                 inputs.extend(source.inputs()?);
                 // Who said it, where somebody wrote that down.
                 let file = Path::new(path.trim());
-                let beside = with_suffix(&base_of(file), &format!("{ORIGIN}.mhd"));
-                let origins = if is_native(file) && beside.exists() { Ledger::open(file, c.io)?.origins } else { None };
+                let origins =
+                    if is_native(file) && origins_of(file).exists() { Ledger::open(file, c.io)?.origins } else { None };
                 if let Some(origins) = &origins {
                     inputs.extend(origins.inputs()?);
                 }
