@@ -44,43 +44,33 @@ impl Scan {
     }
 }
 
-/// Makes what is not there. A cell has the most views with which no scan of it has more contrast than it may have.
+/// Makes what is not there.
 pub(crate) fn make(s: &Setting, place: &Place, table: &mut Table) -> Vec<Scan> {
-    let (mut scans, mut registered, mut views_of) = (Vec::new(), [0; 2], Vec::new());
+    let (mut scans, mut registered) = (Vec::new(), [0; 2]);
     for &(seed, steps, role) in s.cells {
-        for (k, &views) in s.views.iter().enumerate() {
-            let (of_cell, brought) = cell(s, place, seed, steps, role, views);
-            let most = of_cell.iter().flat_map(|scan| scan.contrast).fold(0.0, f64::max);
-            if most > MOST_CONTRAST && k + 1 < s.views.len() {
-                println!("cell {seed}: contrast to noise {most:.2} with {views} views");
-                continue;
-            }
-            registered = [registered[0] + brought[0], registered[1] + brought[1]];
-            views_of.push(format!("{seed}: {views}"));
-            scans.extend(of_cell);
-            break;
-        }
+        let (of_cell, brought) = cell(s, place, seed, steps, role);
+        registered = [registered[0] + brought[0], registered[1] + brought[1]];
+        scans.extend(of_cell);
     }
     let [brought, of] = registered;
     table.note(format!("registered: {brought} of {of} scans that have another to be brought onto"));
-    table.note(format!("views of the cells: {}", views_of.join(", ")));
     assert!(REGISTERED * brought >= of, "{brought} of {of} scans registered");
     scans
 }
 
-/// Scans of a cell with so many views; how many were registered, of how many.
-fn cell(s: &Setting, place: &Place, seed: u32, steps: &[usize], role: Role, views: usize) -> (Vec<Scan>, [usize; 2]) {
+/// Scans of a cell; how many were registered, of how many.
+fn cell(s: &Setting, place: &Place, seed: u32, steps: &[usize], role: Role) -> (Vec<Scan>, [usize; 2]) {
     let only = steps.iter().map(usize::to_string).collect::<Vec<_>>().join(",");
-    let cell = format!("cells/c{seed}_{views}");
+    let cell = format!("cells/c{seed}");
     place.step(
-        &format!("cell_{seed}_{views}"),
+        &format!("cell_{seed}"),
         &format!(
-            "phantom cell -q -o {cell} --preset {} --mode {} --dose {} --projections {views} --annotate dense --only {only} \
+            "phantom cell -q -o {cell} --preset {} --mode {} --dose {} --projections {} --annotate dense --only {only} \
              --seed {seed}",
-            s.preset, s.scans[0], s.dose
+            s.preset, s.scans[0], s.dose, s.views
         ),
     );
-    let name = |step: usize| format!("c{seed}_{step:02}_{views}");
+    let name = |step: usize| format!("c{seed}_{step:02}");
     for &step in steps {
         // As from an alignment scan: at this noise opposite views are alike by less than a half.
         let axis = axis_of(&place.at(&cell), step);
