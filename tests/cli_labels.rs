@@ -158,6 +158,24 @@ fn what_does_not_fit_is_told() {
 
 /// A cube whose layers lie along y, and labels of it with z and y exchanged: the shape says nothing.
 #[test]
+fn labels_of_other_classes_are_no_labels_of_these() {
+    let folder = folder("labels-table");
+    let at = |words: &str| run(&folder.0, words);
+    expect(&at("labels import painted.npy --map from-1 --classes cell --like grey.npy -o l/cell"), 0, &[], "in");
+    let patches = "seg patches l/cell.mhd --planes xy --slices :: --size 4 --step 1 -o p.json";
+    let other =
+        ["l/cell.mhd: class 4 is 'plating electrode' in these labels, and 'electrode' in the table", "--classes"];
+    expect(&at(patches), 65, &other, "patches");
+    assert!(!folder.0.join("p.json").exists());
+    expect(&at(&format!("{patches} --classes cell")), 0, &[], "the table that they are of");
+    let eval = "seg eval --prediction l/cell.mhd --truth l/cell.mhd --draws 0 -o m.json";
+    expect(&at(eval), 65, &other, "eval");
+    // Who says what the values are says it of any table.
+    let map = "--prediction-map cell-to-network --truth-map cell-to-network";
+    expect(&at(&format!("{eval} {map}")), 0, &["accuracy"], "mapped");
+}
+
+#[test]
 fn labels_that_lie_otherwise_than_the_grey_values_are_told() {
     let folder = Scratch::new("labels-lie");
     let at = |words: &str| run(&folder.0, words);

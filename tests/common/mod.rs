@@ -117,7 +117,7 @@ pub fn labelled(name: &str) -> Scratch {
     folder.write("labels.npy", npy(&[12, 20, 16], &labels));
     folder.write("two.toml", "[[class]]\nid = 0\nname = \"dark\"\n[[class]]\nid = 1\nname = \"bright\"\n");
     let at = |words: &str| run(&folder.0, words);
-    expect(&at("labels import labels.npy --map from-0 --like grey.npy -o l/a"), 0, &[], "labels");
+    expect(&at("labels import labels.npy --map from-0 --classes two.toml --like grey.npy -o l/a"), 0, &[], "labels");
     expect(&at("net init --channels 4,8 --classes 2 --seed 3 -o w.safetensors"), 0, &[], "weights");
     folder
 }

@@ -7,13 +7,11 @@ use crate::cli::Context;
 use crate::cli::resample::{Moved, depth_sigma};
 use crate::error::{Error, Result};
 use crate::exchange;
-use crate::json::{Json, MAX_TEXT};
-use crate::os::open_regular;
+use crate::json::Json;
 use crate::provenance::{Digest, InputFile};
 use crate::segment::classes::Classes;
 use crate::segment::rules::{Rules, Schema};
 use crate::volume::reader::{IoMode, Reader};
-use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 const SCHEMA: Schema = &[
@@ -292,7 +290,7 @@ pub fn same_classes(names: &[String], classes: &Classes, whose: &str) -> Result<
         None => Ok(()),
         Some(i) => Err(Error::data(format!("class {i} is '{}' in {whose}, and '{}' in the table", other(i), own(i)))
             .help(
-                "give the table that belongs to these labels with --classes; electrodes are told apart by `seg after`; \
+                "give the table that belongs to them with --classes; electrodes are told apart by `seg after`; \
                  what values mean in a table of your own is said by --map 0=…,1=…",
             )),
     }
@@ -425,11 +423,10 @@ fn read_json(path: &Path) -> Result<(Json, InputFile)> {
 
 /// A text of bounded length, and what it is for a manifest.
 pub fn read_text(path: &Path) -> Result<(String, InputFile)> {
-    let mut bytes = Vec::new();
-    open_regular(path)?.take(MAX_TEXT as u64 + 1).read_to_end(&mut bytes).map_err(|e| Error::reading(path, &e))?;
+    let text = crate::cli::seg::read_text(path)?;
     let name = path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
-    let input = InputFile { role: "series".into(), name, bytes: bytes.len() as u64, digest: Digest::of(&bytes) };
-    Ok((String::from_utf8(bytes).map_err(|_| Error::data("is not UTF-8 text").at(path))?, input))
+    let (role, bytes, digest) = ("series".into(), text.len() as u64, Digest::of(text.as_bytes()));
+    Ok((text, InputFile { role, name, bytes, digest }))
 }
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
 //! `tomolith seg eval`: predictions against truths.
 
+use crate::cli::analyze::given::check_labels;
 use crate::cli::labels::{CLASSES, OVERWRITE, classes};
 use crate::cli::options::{Opt, Takes};
 use crate::cli::progress::Progress;
@@ -95,6 +96,12 @@ fn run(c: &Context) -> Result<()> {
     };
     let mut scans: Vec<(String, Vec<Counts>)> = Vec::new();
     for (i, (prediction, truth)) in predictions.iter().zip(&truths).enumerate() {
+        // Who says what values mean says it of any table.
+        for (path, map) in [(prediction, "prediction-map"), (truth, "truth-map")] {
+            if !s.is_given(map)? {
+                check_labels(path, &classes)?;
+            }
+        }
         let p = open(prediction, "prediction", &mut inputs)?;
         let t = open(truth, "truth", &mut inputs)?;
         let mask = masks.get(i).map(|path| open(path, "mask", &mut inputs)).transpose()?;

@@ -1,5 +1,6 @@
 //! `tomolith seg patches`: which squares of which slices are learnt from.
 
+use crate::cli::analyze::given::check_labels;
 use crate::cli::labels::{CLASSES, OVERWRITE, classes};
 use crate::cli::options::{Opt, Takes};
 use crate::cli::progress::Progress;
@@ -80,6 +81,7 @@ fn run(c: &Context) -> Result<()> {
     for path in s.required_paths("scans")? {
         let (name, cell, file) = scan(&path)?;
         let ledger = Ledger::open(&file, c.io)?;
+        check_labels(&file, &classes)?;
         let dims = ledger.dims();
         let labels = ledger.labels.digest()?;
         scans.push((Scan { name, cell, dims, labels }, ledger));

@@ -2,6 +2,7 @@
 
 use super::cost::{Asked, parts, peak};
 use super::patches::planes;
+use crate::cli::analyze::given::same_classes;
 use crate::cli::device::{DEVICE, Device};
 use crate::cli::labels::{CLASSES, OVERWRITE, classes, written};
 use crate::cli::net::FAST;
@@ -254,14 +255,8 @@ fn run(c: &Context) -> Result<()> {
         ))
         .help("give the table that it was trained with: --classes FILE.toml"));
     }
-    let names: Vec<&str> = dict.metadata.get("classes").map_or(Vec::new(), |text| text.split(',').collect());
-    let told = names.iter().zip(classes.list()).enumerate().find(|(_, (name, class))| **name != class.name);
-    if let Some((k, (name, class))) = told {
-        return Err(Error::usage(format!(
-            "class {k} is '{}' in the table, and the network learnt '{name}'",
-            class.name
-        ))
-        .help("give the table that it was trained with: --classes FILE.toml"));
+    if let Some(text) = dict.metadata.get("classes") {
+        same_classes(&text.split(',').map(String::from).collect::<Vec<_>>(), &classes, "the weights")?;
     }
     if network.config.inputs.is_multiple_of(2) {
         return Err(Error::usage(format!("the network takes {} slices: none is in the middle", network.config.inputs)));
