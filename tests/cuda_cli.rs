@@ -216,7 +216,7 @@ fn what_a_gpu_cannot_is_told() {
     refused(&format!("{forward} gpu"), &[], 2, &["no device 'gpu'"]);
     refused(&format!("{forward} cuda --fast"), &[("EMULATION_HIDE", "fast_filter")], 69, &["the kernel fast_filter"]);
     let step = "net step --weights w.safetensors --input x.npy --labels y.npy --fast";
-    refused(step, &[], if bf16() { 2 } else { 69 }, &[if bf16() { "is of a GPU alone" } else { "or a GPU" }]);
+    refused(step, &[], if bf16() { 2 } else { 69 }, &[if bf16() { "is of a GPU alone" } else { "needs a GPU" }]);
     refused("net bench --channels 8,12 --size 16 --device cuda", &[], 69, &["its times mean nothing"]);
     refused(
         "net step --weights w.safetensors --input x.npy --labels y.npy --device cuda",
