@@ -360,6 +360,9 @@ fn grey_values_close_the_balance_and_a_known_confusion_is_undone() {
     for (of, step) in [("stripped", 12), ("redeposited", 24), ("plated + dendrites", 12)] {
         let ratio = numbers.get("solid.ratio_per_area", of, Some(step));
         assert!((ratio - 1.0).abs() < 1e-3, "{of}: {ratio}");
+        // Where pores take lithium's place, less of a voxel at an interface is lithium.
+        let [solid, labels] = ["solid.ratio_per_area", "ratio.per_area"].map(|name| numbers.half(name, of, step));
+        assert!(solid > 0.0 && solid <= labels * (1.0 + 1e-9), "{of}: {solid} {labels}");
     }
     let porous = numbers.get("solid.fraction", "redeposited", Some(24));
     assert!((porous - 1.0 + numbers.get("apparent_porosity", "redeposited", Some(24))).abs() < 1e-3);
@@ -391,6 +394,16 @@ fn grey_values_close_the_balance_and_a_known_confusion_is_undone() {
         "is no class: the numbers are of labels with 0=0",
     );
     refused("report one --quality cell/series.json", 65, "is not what `seg eval` of this version writes");
+    // Outside of what was analysed nothing is painted.
+    let painted = |page: &str| -> Vec<String> {
+        let text = std::fs::read_to_string(folder.0.join(page)).unwrap();
+        text.split("<figure").filter(|f| f.contains(", classes")).map(String::from).collect()
+    };
+    let boxed = "analyze cell/truth/step_11/label.mhd --region x=10:30,y=0:140 --maps none -q -o boxed";
+    expect(&at(boxed), 0, &[], "boxed");
+    expect(&at(&page.replace("report one", "report boxed -o boxed.html")), 0, &[], "page of a box");
+    let (whole, boxed) = (painted("page.html"), painted("boxed.html"));
+    assert!(whole.len() == 2 && boxed.len() == 2 && whole[0] != boxed[0] && whole[1] != boxed[1]);
     // Labels from 1, analysed as such, are painted as what they are.
     let shifted = "labels export cell/truth/step_11/label.mhd one.npy --classes cell --map from-1";
     expect(&at(shifted), 0, &[], "shifted");

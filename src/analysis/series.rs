@@ -64,16 +64,16 @@ impl Run<'_> {
         classes.iter().fold(0.0, |s, &c| s + self.thickness[i][usize::from(c)])
     }
 
-    /// What a difference of thickness may be between two scans: both by their interfaces.
+    /// What a difference of thickness may be between two scans: both by their interfaces, each scaled.
     fn apart(
         &self,
         (a, b): (usize, usize),
         classes: &[u8],
         value: f64,
-        scale: f64,
+        scales: [f64; 2],
     ) -> (Option<[f64; 2]>, &'static str) {
-        let band = |i: usize| self.bands[i].iter().find(|(c, _)| c == classes).map(|(_, half)| half * half);
-        let half = band(a).zip(band(b)).map(|(a, b)| (a + b).sqrt() * scale);
+        let band = |i: usize, s: f64| self.bands[i].iter().find(|(c, _)| c == classes).map(|(_, half)| half * s);
+        let half = band(a, scales[0]).zip(band(b, scales[1])).map(|(a, b)| (a * a + b * b).sqrt());
         (half.map(|h| [value - h, value + h]), "interface")
     }
 
@@ -90,7 +90,7 @@ impl Run<'_> {
             let total: Vec<f64> = (0..n).map(|i| self.thick(i, &lithium)).collect();
             for i in 0..n {
                 let net = total[i] - total[0];
-                let interval = self.apart((i, 0), &lithium, net, 1.0);
+                let interval = self.apart((i, 0), &lithium, net, [1.0; 2]);
                 let step = Some(self.scans[i].info.step);
                 let sampling = self.gained(i, 0, &lithium);
                 self.results.put_with("net_lithium", "lithium", step, Some(net), interval, sampling);
@@ -162,7 +162,7 @@ impl Run<'_> {
                 let of = format!("{name}, {half}");
                 let (steps, ends) = (x[last] - x[0], if half == "charge" { (0, turn) } else { (turn, n - 1) });
                 let rate = (y[last] - y[0]) / steps;
-                let interval = self.apart(ends, &classes, rate, 1.0 / steps);
+                let interval = self.apart(ends, &classes, rate, [1.0 / steps; 2]);
                 self.results.put_with("rate.end_points", &of, None, Some(rate), interval, None);
                 let fitted = fit::slope(x, y);
                 let interval = (fitted.and_then(|f| f.interval), "residuals");
@@ -236,7 +236,8 @@ impl Run<'_> {
             for (name, value) in [("ratio.per_area", ratio.per_area), ("ratio.whole_cell", ratio.whole_cell)] {
                 // A ratio per micrometre.
                 let scale = value.filter(|_| gained != 0.0).map(|v| (v / gained).abs());
-                let interval = scale.map_or((None, ""), |s| self.apart((i, since), classes, value.unwrap_or(0.0), s));
+                let interval =
+                    scale.map_or((None, ""), |s| self.apart((i, since), classes, value.unwrap_or(0.0), [s; 2]));
                 let sampling = self.gained(i, since, classes).zip(scale).map(|([low, high], s)| {
                     // A loss counts the other way round.
                     if sign > 0.0 { [low * s, high * s] } else { [-high * s, -low * s] }
@@ -245,7 +246,14 @@ impl Run<'_> {
             }
             if let Some((now, before)) = dense(i, classes).zip(dense(since, classes)) {
                 let ratio = faraday::ratio(sign * (now - before), self.grid.area(), charge, area);
-                self.results.put("solid.ratio_per_area", of, step, ratio.per_area);
+                // Of each scan's band, what is dense of what is there.
+                let part = |i: usize, dense: f64| Some(dense / self.thick(i, classes)).filter(|p| p.is_finite());
+                let parts = [part(i, now), part(since, before)].map(|part| part.unwrap_or(1.0));
+                let scale = ratio.per_area.filter(|_| now != before).map(|v| (v / (now - before)).abs());
+                let interval = scale.map_or((None, ""), |s| {
+                    self.apart((i, since), classes, ratio.per_area.unwrap_or(0.0), parts.map(|p| p * s))
+                });
+                self.results.put_with("solid.ratio_per_area", of, step, ratio.per_area, interval, None);
             }
         }
         if let (Some(class), charge) = layer {

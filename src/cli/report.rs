@@ -1,6 +1,7 @@
 //! `tomolith report`: what `analyze` wrote, as one page.
 
-use crate::cli::analyze::folder;
+use crate::analysis::labels::Region;
+use crate::cli::analyze::{folder, region};
 use crate::cli::labels::OVERWRITE;
 use crate::cli::options::{Opt, Takes};
 use crate::cli::seg::read_text;
@@ -16,8 +17,9 @@ use crate::report::map::Map;
 use crate::report::page::{Sources, figures, page};
 use crate::report::quality::quality;
 use crate::report::sections::Shown;
-use crate::volume::Source;
+use crate::segment::orient::Axes;
 use crate::volume::reader::Reader;
+use crate::volume::{Dims, Source};
 use std::collections::BTreeMap;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
@@ -159,9 +161,10 @@ fn shown(c: &Context, path: &Path, labels: Option<&str>) -> Result<Shown> {
     Ok(Shown { name, facts, sections: sections(&volume)?, classes })
 }
 
-/// Values of labels as numbers of classes, by the map with which they were analysed.
+/// Values of labels as numbers of classes, by the map with which they were analysed; none outside of the region that was.
 fn as_classes(results: &Json, sections: &mut [Map]) -> Result<()> {
-    let map = results.get("parameters").and_then(|p| p.get("map")?.as_str()).unwrap_or_default();
+    let told = |key: &str| results.get("parameters").and_then(|p| p.get(key)?.as_str()).unwrap_or_default();
+    let map = told("map");
     let pair = |text: &str| {
         let (value, class) = text.split_once('=')?;
         Some((value.parse::<f32>().ok()?, class.parse().unwrap_or(f32::NAN)))
@@ -173,6 +176,20 @@ fn as_classes(results: &Json, sections: &mut [Map]) -> Result<()> {
                 .help("give the labels that were analysed"));
         };
         *value = *class;
+    }
+    // Ranges of labels whose axes were exchanged are of others than those that are shown.
+    if let [across_z, across_y] = sections
+        && told("axes") == Axes::NATIVE.name()
+        && !told("region").is_empty()
+    {
+        let rows = |m: &Map| m.values.len() / m.width.max(1);
+        let (nz, ny, nx) = (rows(across_y), rows(across_z), across_z.width);
+        let r = region(told("region"), &Region::whole(Dims::new(nz, ny, nx)?))?;
+        let of = [(across_z, &r.y, r.z.contains(&(nz / 2))), (across_y, &r.z, r.y.contains(&(ny / 2)))];
+        for (section, rows, within) in of {
+            let inside = |i: usize| within && rows.contains(&(i / nx)) && r.x.contains(&(i % nx));
+            section.values.iter_mut().enumerate().filter(|(i, _)| !inside(*i)).for_each(|(_, v)| *v = f32::NAN);
+        }
     }
     Ok(())
 }

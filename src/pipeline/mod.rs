@@ -33,8 +33,8 @@ pub const VERSIONS: [(&str, u32); 8] = [
     ("seg predict", 1),
     ("seg after", 1),
     ("series", 1),
-    ("analyze", 5),
-    ("report", 6),
+    ("analyze", 6),
+    ("report", 7),
 ];
 
 /// Version of a stage.

@@ -5,6 +5,7 @@ use super::map::{Map, Scale, bar, grey_limits};
 use super::page::Sources;
 use crate::error::Result;
 use crate::json::Json;
+use crate::segment::classes::colour;
 use std::fmt::Write as _;
 
 /// Most maps of one kind that are shown.
@@ -46,11 +47,9 @@ pub(super) fn grey(sources: &Sources, shown: &mut Vec<&str>, s: &mut String) -> 
     let limits = grey_limits(volumes.iter().flat_map(|v| &v.sections));
     let _ = write!(s, "<h2 id=\"sections\">Volumes</h2>{}", bar(limits, Scale::Grey, "grey value"));
     let list = |key: &str| sources.results.get("parameters").and_then(|p| p.get(key)?.as_arr()).unwrap_or_default();
-    let channel = |text: &str, at: usize| u8::from_str_radix(text.get(at..at + 2).unwrap_or(""), 16).unwrap_or(0);
     // As in the views of the classes; what is clear there is clear here.
     let colours: Vec<Option<&str>> = list("colours").iter().map(Json::as_str).collect();
-    let paints: Vec<Option<[u8; 3]>> =
-        colours.iter().map(|c| c.map(|text| [1, 3, 5].map(|at| channel(text, at)))).collect();
+    let paints: Vec<Option<[u8; 3]>> = colours.iter().map(|c| c.and_then(colour)).collect();
     if volumes.iter().any(|v| !v.classes.is_empty()) {
         let named = list("classes").iter().zip(&colours);
         key(named.filter_map(|(name, colour)| Some((name.as_str()?, colour.as_ref()?.to_string()))), s);

@@ -196,7 +196,8 @@ impl Classes {
     }
 }
 
-fn colour(text: &str) -> Option<[u8; 3]> {
+/// A colour from `#rrggbb`.
+pub fn colour(text: &str) -> Option<[u8; 3]> {
     let hex = text.strip_prefix('#').filter(|h| h.len() == 6 && h.bytes().all(|b| b.is_ascii_hexdigit()))?;
     let channel = |i: usize| u8::from_str_radix(&hex[2 * i..2 * i + 2], 16).ok();
     Some([channel(0)?, channel(1)?, channel(2)?])

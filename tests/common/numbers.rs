@@ -30,6 +30,13 @@ impl Numbers {
         }
         value
     }
+    /// Half of its interval.
+    #[track_caller]
+    pub fn half(&self, definition: &str, of: &str, step: usize) -> f64 {
+        let ends = self.0[&(definition.into(), of.into(), Some(step as u64))].get("interval95").unwrap().as_arr();
+        let [low, high] = [0, 1].map(|end| ends.expect("an interval")[end].as_f64().unwrap());
+        (high - low) / 2.0
+    }
     #[track_caller]
     pub fn is(&self, definition: &str, of: &str, step: Option<usize>, want: f64) {
         let got = self.get(definition, of, step);

@@ -20,7 +20,7 @@ use crate::exchange::open_stack;
 use crate::exchange::png::encode_rgb8;
 use crate::json::Json;
 use crate::report::figures::ROLES;
-use crate::segment::classes::{Class, Classes, Mapping};
+use crate::segment::classes::{Class, Classes, Mapping, colour};
 use crate::segment::orient::Axes;
 use crate::units::Micrometre;
 use folder::Folder;
@@ -135,7 +135,7 @@ pub const COMMAND: Command = Command {
 };
 
 /// Version of the stage in manifests.
-pub const VERSION: u32 = 5;
+pub const VERSION: u32 = 6;
 
 /// `x=A:B,y=A:B`: what is not named is whole.
 pub(super) fn region(text: &str, whole: &Region) -> Result<Region> {
@@ -343,7 +343,8 @@ fn paints(classes: &Classes, roles: &Roles) -> Vec<Paint> {
                 "pit" => 0.6,
                 _ => 1.0,
             };
-            Some((ROLES.iter().find(|r| r.0 == part).map_or(class.colour, |r| rgb(r.1)), opacity))
+            let own = ROLES.iter().find(|r| r.0 == part).and_then(|r| colour(r.1));
+            Some((own.unwrap_or(class.colour), opacity))
         }
         None if class.id == 0 => None,
         None => Some((class.colour, 1.0)),
@@ -354,12 +355,6 @@ fn paints(classes: &Classes, roles: &Roles) -> Vec<Paint> {
 /// `#rrggbb`; nothing for what is clear.
 fn hex(paint: Paint) -> Json {
     paint.map_or(Json::Null, |([r, g, b], _)| format!("#{r:02x}{g:02x}{b:02x}").into())
-}
-
-/// `#rrggbb`.
-fn rgb(text: &str) -> [u8; 3] {
-    let at = |k: usize| text.get(1 + 2 * k..3 + 2 * k).and_then(|h| u8::from_str_radix(h, 16).ok());
-    std::array::from_fn(|k| at(k).unwrap_or(0))
 }
 
 /// What goes into the folder.
