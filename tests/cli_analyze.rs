@@ -365,6 +365,11 @@ fn grey_values_close_the_balance_and_a_known_confusion_is_undone() {
         assert!(solid > 0.0 && solid <= labels * (1.0 + 1e-9), "{of}: {solid} {labels}");
     }
     let porous = numbers.get("solid.fraction", "redeposited", Some(24));
+    // Its layer's interface off by a part r of it: a shell of lithium alone, or of pores.
+    let r = numbers.half("thickness", "redeposited", 24) / numbers.get("thickness", "redeposited", Some(24));
+    let ends = [(porous / (1.0 + r)).min((porous - r) / (1.0 - r)), ((porous + r) / (1.0 + r)).max(porous / (1.0 - r))];
+    let half = numbers.half("solid.fraction", "redeposited", 24);
+    assert!(porous > r && porous < 1.0 - r && (half - (ends[1] - ends[0]) / 2.0).abs() < 1e-9, "{half} {ends:?}");
     assert!((porous - 1.0 + numbers.get("apparent_porosity", "redeposited", Some(24))).abs() < 1e-3);
     let unsaid = "analyze cell --grey truth/step_#/li_frac.mhd -o no";
     expect(&at(unsaid), 2, &["--grey-fill"], "unsaid");

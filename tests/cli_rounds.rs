@@ -84,6 +84,23 @@ fn rounds_are_made_taken_up_and_made_again_to_the_same_digests() {
     expect(&at("seg round bad.toml -o rounds"), 66, &["the step was: tomolith seg patches"], "bad step");
 }
 
+#[test]
+fn a_word_of_a_step_may_hold_blanks() {
+    let folder = folder("seg-blanks");
+    let at = |words: &str| run(&folder.0, words);
+    std::fs::rename(folder.0.join("l"), folder.0.join("my l")).unwrap();
+    let step = "seg patches 'a=../../my l/a.mhd' --planes xy --slices ::2 --size 8 --step 4 --classes ../../two.toml -o p.json";
+    let round = format!("name = \"r0\"\n[[step]]\nrun = \"{step}\"\nmakes = \"p.json\"\n");
+    folder.write("r0.toml", &round);
+    expect(&at("seg round r0.toml -o rounds"), 0, &["round r0"], "blanks");
+    let record = json(&folder.0.join("rounds/r0/round.json"));
+    let inputs: Vec<&String> = record.need_arr("inputs").unwrap()[0].as_obj().unwrap().keys().collect();
+    assert_eq!(inputs, ["../../my l/a.mhd", "../../my l/a.origin.mhd", "../../two.toml"]);
+    expect(&at("seg replay rounds/r0 --verify"), 0, &["p.json same"], "replay");
+    folder.write("r1.toml", round.replace("a.mhd'", "a.mhd"));
+    expect(&at("seg round r1.toml -o rounds"), 65, &["a quote is not closed"], "quote");
+}
+
 /// Zeros instead of the voxels of a volume; what was there.
 fn wiped(path: &Path) -> Vec<u8> {
     let before = std::fs::read(path).unwrap();

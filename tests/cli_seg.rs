@@ -147,6 +147,11 @@ fn predictions_have_the_same_bits_in_every_way_and_figures_follow() {
     );
     let stats = stdout(&at("labels stats out/after.mhd --classes two.toml"));
     assert!(stats.contains("x 2:14") && stats.contains("z 3:12"), "{stats}");
+    // What a rule changed is the rule's, the rest is whose it was; of a prediction nobody knows.
+    assert!(["rule", "human"].iter().all(|who| stats.contains(who)), "{stats}");
+    let of_draft = "seg after out/xy.mhd --rules after.toml --classes two.toml -o out/xy_after";
+    expect(&at(of_draft), 0, &["00 edge x 2"], "after a prediction");
+    assert!(folder.0.join("out/after.origin.mhd").exists() && !folder.0.join("out/xy_after.origin.mhd").exists());
 }
 
 #[test]

@@ -117,8 +117,10 @@ impl Run<'_> {
             let fraction = means[usize::from(class)].and_then(|m| solid::fraction(m, lithium, meaning.fill));
             let thick = fraction.map_or(0.0, |f| f * columns.thickness(&[class]));
             dense[usize::from(class)] = thick;
-            self.results.put("solid.fraction", &name, step, fraction);
             let own = self.results.get("thickness", &name, step).and_then(|q| q.interval);
+            let band =
+                own.zip(fraction).and_then(|([a, b], f)| solid::band(f, columns.thickness(&[class]), (b - a) / 2.0));
+            self.results.put_with("solid.fraction", &name, step, fraction, (band, "interface"), None);
             // A fraction below 0 turns the ends.
             let ends = own.zip(fraction).map(|(ends, f)| ends.map(|t| t * f)).map(|[a, b]| [a.min(b), a.max(b)]);
             all_known &= fraction.is_some() || columns.voxels[usize::from(class)] == 0;

@@ -9,6 +9,14 @@
 //! fractions. g_Li is given, or the mean over the electrodes, which are then taken as dense. f is not clamped: below 0 or
 //! above 1 it says that an assumption is wrong.
 //!
+//! With its interface h further out a layer T has taken in a shell that may be anything; h further in it has lost one that was
+//! as dense as the layer allows. With D = f T, for 0 ≤ f ≤ 1 and h < T,
+//!
+//! ```text
+//! least     min(D / (T + h), max(D − h, 0) / (T − h))
+//! greatest  max((D + h) / (T + h), min(D / (T − h), 1))
+//! ```
+//!
 //! A mean is Σ / n: within a slice in f64 in the order of the voxels, slices in ascending z.
 
 use super::labels::{Labels, slab_ranges};
@@ -65,6 +73,14 @@ pub fn fraction(mean: f64, lithium: f64, fill: f64) -> Option<f64> {
     (contrast.abs() > 1e-9 * lithium.abs().max(fill.abs())).then(|| (mean - fill) / contrast)
 }
 
+/// What f of a layer may be, whose thickness may be off by `half`; none where the layer may be none, or f is no part.
+pub fn band(fraction: f64, thick: f64, half: f64) -> Option<[f64; 2]> {
+    let (dense, more, less) = (fraction * thick, thick + half, thick - half);
+    let least = (dense / more).min((dense - half).max(0.0) / less);
+    let greatest = ((dense + half) / more).max((dense / less).min(1.0));
+    (less > 0.0 && (0.0..=1.0).contains(&fraction)).then_some([least, greatest])
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::labels::tests::cell;
@@ -79,6 +95,10 @@ mod tests {
         assert_eq!((m[0], m[3], m[4], m[5]), (Some(1.0), Some(5.0), Some(11.0), None));
         assert_eq!((fraction(5.0, 11.0, 1.0), fraction(5.0, 11.0, 5.0)), (Some(0.4), Some(0.0)));
         assert_eq!((fraction(5.0, 3.0, 3.0), fraction(12.0, 11.0, 1.0)), (None, Some(1.1)));
+        // Half of ten is dense, two may be wrong: 5 to 7 of 12, 3 to 5 of 8. A dense layer can take in pores, and lose none.
+        assert_eq!(band(0.5, 10.0, 2.0), Some([3.0 / 8.0, 5.0 / 8.0]));
+        assert_eq!((band(1.0, 10.0, 2.0), band(0.0, 10.0, 2.0)), (Some([10.0 / 12.0, 1.0]), Some([0.0, 2.0 / 12.0])));
+        assert_eq!((band(0.5, 2.0, 2.0), band(1.1, 10.0, 2.0)), (None, None));
         assert!(means(&labels, &grey(2, vec![0.0; 4]), 7).is_err());
     }
 }

@@ -233,12 +233,14 @@ pub struct Making {
     pub params: Json,
     /// Files.
     pub inputs: Vec<InputFile>,
+    /// Whether it is known who said what: without, a class volume alone is made.
+    pub origins: bool,
 }
 
 /// A ledger being written.
 pub struct LedgerWriter {
     labels: Writer,
-    origins: Writer,
+    origins: Option<Writer>,
     slice: usize,
     buffer: Vec<f32>,
 }
@@ -272,17 +274,20 @@ impl LedgerWriter {
             contract: CONTRACT,
         };
         let labels = Writer::create(base, job("class"), overwrite)?;
+        if !making.origins {
+            return Ok(LedgerWriter { labels, origins: None, slice, buffer: Vec::new() });
+        }
         let (beside, own) = (origin_base(base), job("origin"));
         // A run that was stopped between the two left its origins finished: they are made again.
         let finished = Manifest::read(&with_suffix(&beside, ".json")).and_then(|m| m.job_key());
         let ours = finished.is_ok_and(|key| key == own.key());
-        let origins = Writer::create(&beside, own, overwrite || ours)?;
+        let origins = Some(Writer::create(&beside, own, overwrite || ours)?);
         Ok(LedgerWriter { labels, origins, slice, buffer: Vec::new() })
     }
 
     /// Next slice that one of the two wants.
     pub fn next_slice(&self) -> usize {
-        self.labels.next_slice().min(self.origins.next_slice())
+        self.origins.iter().map(Writer::next_slice).fold(self.labels.next_slice(), usize::min)
     }
 
     /// Takes slice [`LedgerWriter::next_slice`].
@@ -294,10 +299,12 @@ impl LedgerWriter {
         if labels.len() != self.slice || origins.len() != self.slice {
             return Err(Error::bug(format!("{} labels for a slice of {}", labels.len(), self.slice)));
         }
-        if labels.iter().zip(origins).any(|(&l, &o)| (l == UNLABELLED) != (o == 0) || !Origin(o).is_known()) {
+        let known = self.origins.is_some();
+        if known && labels.iter().zip(origins).any(|(&l, &o)| (l == UNLABELLED) != (o == 0) || !Origin(o).is_known()) {
             return Err(Error::bug(format!("labels and origins of slice {z} disagree")));
         }
-        for (writer, values) in [(&mut self.labels, labels), (&mut self.origins, origins)] {
+        let both = [(Some(&mut self.labels), labels), (self.origins.as_mut(), origins)];
+        for (writer, values) in both.into_iter().filter_map(|(writer, values)| Some((writer?, values))) {
             if writer.next_slice() == z {
                 self.buffer.clear();
                 self.buffer.extend(values.iter().map(|&v| f32::from(v)));
@@ -322,9 +329,11 @@ impl LedgerWriter {
     /// # Errors
     /// Those of [`Writer::finish`].
     pub fn finish(self, results: Vec<(&str, Json)>, run: Json) -> Result<Manifest> {
-        let origins = self.origins.finish(Json::obj::<&str>([]), run.clone())?;
         let mut results: Vec<(&str, Json)> = results;
-        results.push(("origin_digest", origins.digest().hex().into()));
+        if let Some(origins) = self.origins {
+            let made = origins.finish(Json::obj::<&str>([]), run.clone())?;
+            results.push(("origin_digest", made.digest().hex().into()));
+        }
         self.labels.finish(Json::obj(results), run)
     }
 }
@@ -340,7 +349,8 @@ mod tests {
     use crate::testing::Scratch;
 
     fn making(dims: Dims) -> Making {
-        Making { dims, spacing: None, stage: "labels", params: Json::obj([("a", Json::Int(1))]), inputs: Vec::new() }
+        let params = Json::obj([("a", Json::Int(1))]);
+        Making { dims, spacing: None, stage: "labels", params, inputs: Vec::new(), origins: true }
     }
 
     #[test]
@@ -400,7 +410,7 @@ mod tests {
         let mut writer = create().unwrap();
         fill(&mut writer);
         let LedgerWriter { labels, origins, .. } = writer;
-        let stopped = origins.finish(Json::obj::<&str>([]), Json::obj::<&str>([])).unwrap();
+        let stopped = origins.unwrap().finish(Json::obj::<&str>([]), Json::obj::<&str>([])).unwrap();
         drop(labels);
         let mut writer = create().unwrap();
         fill(&mut writer);

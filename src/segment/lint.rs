@@ -268,7 +268,8 @@ mod tests {
 
     fn written(folder: &Scratch, name: &str, labels: &[u8]) -> Ledger {
         let dims = Dims::new(labels.len() / 6, 2, 3).unwrap();
-        let making = Making { dims, spacing: None, stage: "labels", params: Json::obj::<&str>([]), inputs: vec![] };
+        let params = Json::obj::<&str>([]);
+        let making = Making { dims, spacing: None, stage: "labels", params, inputs: vec![], origins: true };
         let mut writer = LedgerWriter::create(&folder.join(name), making, &Classes::network(), false).unwrap();
         for slice in labels.chunks(6) {
             let origins: Vec<u8> = slice.iter().map(|&l| u8::from(l != UNLABELLED)).collect();

@@ -6,7 +6,7 @@
 //! parents = "r0"                                  # rounds whose results are used, by name; they lie beside this one
 //!
 //! [[step]]
-//! run = "seg patches a=../r0/draft.mhd -o patches.json"      # a command, its paths from the round's folder
+//! run = "seg patches a=../r0/draft.mhd -o patches.json"      # a command, its paths from the round's folder; 'a b' is one word
 //! makes = "patches.json"                          # files it leaves; of volumes (.mhd) the voxels are hashed
 //! ```
 //!
@@ -45,6 +45,18 @@ pub struct Step {
     pub makes: Vec<String>,
 }
 
+impl Step {
+    /// Its words as they may be written.
+    pub fn text(&self) -> String {
+        let quoted = |word: &String| match word {
+            w if w.contains('\'') => format!("\"{w}\""),
+            w if w.is_empty() || w.contains(|c: char| c.is_whitespace() || c == '"') => format!("'{w}'"),
+            w => w.clone(),
+        };
+        self.run.iter().map(quoted).collect::<Vec<_>>().join(" ")
+    }
+}
+
 /// A round as it is described.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Round {
@@ -58,6 +70,24 @@ pub struct Round {
 
 fn list(text: Option<&str>) -> Vec<String> {
     text.unwrap_or("").split(',').map(str::trim).filter(|t| !t.is_empty()).map(String::from).collect()
+}
+
+/// Words of a command, as a shell parts them: at blanks that stand outside of ' and ".
+fn words(text: &str) -> Option<Vec<String>> {
+    let (mut words, mut word, mut quote) = (Vec::new(), None::<String>, None);
+    for c in text.chars() {
+        match quote {
+            Some(q) if c == q => quote = None,
+            None if c == '\'' || c == '"' => {
+                quote = Some(c);
+                word.get_or_insert_default();
+            }
+            None if c.is_whitespace() => words.extend(word.take()),
+            _ => word.get_or_insert_default().push(c),
+        }
+    }
+    words.extend(word);
+    quote.is_none().then_some(words)
 }
 
 /// Whether a text may be a round's name: a folder beside others.
@@ -84,7 +114,9 @@ impl Round {
         }
         let mut steps = Vec::new();
         for item in rules.all("step") {
-            let run: Vec<String> = item.need_text("run")?.split_whitespace().map(String::from).collect();
+            let text = item.need_text("run")?;
+            let run = words(text)
+                .ok_or_else(|| Error::data(format!("line {}: a quote is not closed in {text}", item.line)))?;
             let makes = list(item.text("makes")?);
             if !run.first().is_some_and(|first| ROOMS.contains(&first.as_str())) || run.len() < 2 {
                 return Err(Error::data(format!("line {}: '{}' is no step", item.line, run.join(" ")))
@@ -107,7 +139,7 @@ impl Round {
 
     /// Digest of the description's meaning.
     pub fn digest(&self) -> Digest {
-        let steps = self.steps.iter().map(|s| format!("{}\n{}\n", s.run.join(" "), s.makes.join(",")));
+        let steps = self.steps.iter().map(|s| format!("{}\n{}\n", s.text(), s.makes.join(",")));
         Digest::of(format!("{}\n{}\n{}", self.name, self.parents.join(","), steps.collect::<String>()).as_bytes())
     }
 }
@@ -222,11 +254,22 @@ mod tests {
         // Spaces mean nothing, words do.
         assert_eq!(round.digest(), Round::parse(&TEXT.replace("  -o", " -o")).unwrap().digest());
         assert_ne!(round.digest(), Round::parse(&TEXT.replace("p.json", "q.json")).unwrap().digest());
+        // A word may hold blanks; what it is has one digest, however it is quoted.
+        let blanks = |quoted: &str| Round::parse(&TEXT.replace("a=l.mhd", quoted)).unwrap();
+        let [whole, part, two] = [blanks("'a=my l.mhd'"), blanks("a='my l'.mhd"), blanks("a=my l.mhd")];
+        assert_eq!(whole.steps[0].run, ["seg", "patches", "a=my l.mhd", "-o", "p.json"]);
+        assert_eq!(
+            (whole.digest(), whole.steps[0].text()),
+            (part.digest(), "seg patches 'a=my l.mhd' -o p.json".into())
+        );
+        assert_ne!(whole.digest(), two.digest());
+        assert_eq!(blanks("\\\"it's\\\"").steps[0].text(), "seg patches \"it's\" -o p.json");
         for (from, to, says) in [
             ("name = \"r1\"", "", "name"),
             ("\"r1\"", "\"../r1\"", "no name of a round"),
             ("\"r0\"", "\"r1\"", "its own parent"),
             ("seg patches", "recon x", "no step"),
+            ("a=l.mhd", "'a=l.mhd", "line 4: a quote is not closed"),
             ("seg train", "seg replay", "a round in a round"),
             ("makes = \"p.json\"", "", "makes nothing"),
             ("makes", "make", "makes"),

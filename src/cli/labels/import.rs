@@ -147,7 +147,7 @@ fn run(c: &Context) -> Result<()> {
         ("keep", keep.into()),
     ]);
     let dims = incoming.dims();
-    let making = Making { dims, spacing, stage: "labels", params, inputs };
+    let making = Making { dims, spacing, stage: "labels", params, inputs, origins: true };
     let mut writer = LedgerWriter::create(&base, making, &classes, overwrite)?;
     let rule = Onto { origin, erase, keep };
     let progress = Progress::new(&c.talk, "labels", "slices");

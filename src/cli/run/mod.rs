@@ -359,7 +359,7 @@ mod tests {
         assert_eq!(version("recon"), Algorithm::Gridrec(DEFAULT_ERROR).version());
         assert_eq!(version("register"), crate::cli::register::VERSION);
         assert_eq!(version("seg predict"), crate::cli::seg::predict::VERSION);
-        assert_eq!(version("seg after"), crate::cli::seg::after::VERSION);
+        assert_eq!(version("seg after"), crate::segment::ledger::VERSION);
         assert_eq!(version("analyze"), crate::cli::analyze::VERSION);
         // What has no version has no key of its own.
         assert!(WIRED.iter().all(|(stage, _)| version(stage) > 0 && command(stage).is_some()));

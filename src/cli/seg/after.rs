@@ -3,21 +3,18 @@
 use crate::cli::labels::{LABELS, OUTPUT, OVERWRITE, classes, counts, written};
 use crate::cli::options::{Opt, Takes};
 use crate::cli::progress::Progress;
-use crate::cli::stitch::{output, with_role};
+use crate::cli::stitch::output;
 use crate::cli::{Command, Context, values};
 use crate::error::{Error, Result};
 use crate::exchange::write_text;
 use crate::json::Json;
-use crate::num::CONTRACT;
 use crate::os::check_interrupt;
 use crate::segment::UNLABELLED;
 use crate::segment::after::After;
 use crate::segment::classes::Classes;
 use crate::segment::depths::Depths;
-use crate::segment::ledger::{Ledger, read_u8};
-use crate::volume::manifest::Job;
-use crate::volume::writer::Writer;
-use crate::volume::{Dtype, Sink, Source};
+use crate::segment::ledger::{Ledger, LedgerWriter, Making, Origin};
+use crate::volume::Source;
 use std::path::Path;
 
 /// The command.
@@ -27,7 +24,8 @@ pub const COMMAND: Command = Command {
     details: "RULES is a .toml file: axis = \"y\" along which depth counts, then [[edge]] axis, width, becomes; [[window]] class, \
               from, to, becomes; [[split]] class, at, becomes; in this order. Classes are those of the result, cell by default: \
               what the network calls electrode is the plating electrode until a split says otherwise. The manifest holds the \
-              rules and how many voxels each of them changed. --fit writes such a file instead: windows and splits from the two \
+              rules and how many voxels each of them changed; of labels whose origins are known, what a rule changed has the origin \
+              rule. --fit writes such a file instead: windows and splits from the two \
               electrodes of the scan, the plating side first along --axis.",
     examples: "  tomolith seg after out/seg.mhd --fit scan_07.toml\n  tomolith seg after out/seg.mhd --rules scan_07.toml -o out/final",
     groups: &[(
@@ -74,9 +72,6 @@ fn fit(c: &Context, rules: &Path) -> Result<()> {
     c.out.line(format!("rules {}", rules.display()))
 }
 
-/// Version of the stage in manifests.
-pub const VERSION: u32 = 1;
-
 fn run(c: &Context) -> Result<()> {
     let s = &c.settings;
     if let Some(rules) = s.path("fit")? {
@@ -89,45 +84,44 @@ fn run(c: &Context) -> Result<()> {
     let ledger = Ledger::open(&path, c.io)?;
     let dims = ledger.dims();
     after.check(dims)?;
-    let mut inputs = with_role(ledger.labels.inputs()?, "labels");
+    let mut inputs = ledger.inputs()?;
     inputs.push(rules);
     inputs.extend(table);
-    let job = Job {
+    let making = Making {
         dims,
-        dtype: Dtype::U8,
         spacing: ledger.labels.spacing(),
-        slope: 1.0,
-        intercept: 0.0,
-        value_unit: "class".into(),
-        stage: "after".into(),
-        stage_version: VERSION,
-        params: Json::obj([("rules", after.to_json(&classes)), ("classes", classes.to_json())]),
+        stage: "after",
+        params: Json::obj([("rules", after.to_json(&classes))]),
         inputs,
-        contract: CONTRACT,
+        origins: ledger.origins.is_some(),
     };
-    let mut writer = Writer::create(&base, job, overwrite)?;
+    let mut writer = LedgerWriter::create(&base, making, &classes, overwrite)?;
     let names = after.names(&classes);
     let progress = Progress::new(&c.talk, "after", "slices");
-    let (mut labels, mut values) = (vec![0u8; dims.slice()], vec![0f32; dims.slice()]);
+    let [mut before, mut labels, mut origins] = std::array::from_fn(|_| vec![0u8; dims.slice()]);
     while writer.next_slice() < dims.nz {
         check_interrupt()?;
         let z = writer.next_slice();
-        read_u8(&ledger.labels, z..z + 1, &mut labels)?;
+        ledger.read(z..z + 1, &mut labels, &mut origins)?;
         if let Some(i) = labels.iter().position(|&l| l != UNLABELLED && usize::from(l) >= classes.len()) {
             let (x, y) = (i % dims.nx, i / dims.nx);
             return Err(Error::data(format!("the label {} at x {x}, y {y}, z {z} is no class", labels[i])).at(&path));
         }
         let mut changed = vec![0u64; names.len()];
+        before.copy_from_slice(&labels);
         after.slice(dims, z, &mut labels, &mut changed);
         for (name, n) in names.iter().zip(&changed) {
-            writer.count(z, name, *n)?;
+            writer.count(name, *n)?;
         }
-        values.iter_mut().zip(&labels).for_each(|(v, &l)| *v = f32::from(l));
-        writer.write(&values)?;
+        // Of what a rule changed nobody else said what it is.
+        for (i, origin) in origins.iter_mut().enumerate().filter(|(i, _)| labels[*i] != before[*i]) {
+            *origin = if labels[i] == UNLABELLED { Origin::UNLABELLED.0 } else { Origin::RULE.0 };
+        }
+        writer.write(&labels, &origins)?;
         progress.update(z as u64 + 1, dims.nz as u64, ((z + 1) * dims.slice()) as u64);
     }
     progress.finish();
-    let manifest = writer.finish(Json::obj::<&str>([]), c.run_record())?;
+    let manifest = writer.finish(Vec::new(), c.run_record())?;
     counts(c, &manifest)?;
     written(c, &base, &manifest)
 }

@@ -71,7 +71,7 @@ fn run(c: &Context) -> Result<()> {
     }
     let dims = sources[0].0.dims();
     let params = Json::obj([("merge", merge.to_json(&classes)), ("origin", origin.name().into())]);
-    let making = Making { dims, spacing: sources[0].0.spacing(), stage: "merge", params, inputs };
+    let making = Making { dims, spacing: sources[0].0.spacing(), stage: "merge", params, inputs, origins: true };
     let mut writer = LedgerWriter::create(&base, making, &classes, overwrite)?;
     let progress = Progress::new(&c.talk, "merge", "slices");
     let n = dims.slice();

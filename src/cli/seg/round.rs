@@ -17,7 +17,7 @@ pub const RUN: Command = Command {
     path: &["seg", "round"],
     about: "Run the commands of a round and record what they make",
     details: "ROUND.toml has a name, the names of the rounds that it builds on, and steps: commands of `seg`, `labels` and `net`, \
-              whose paths are from the round's folder, with the files that they make. The folder is DIR/NAME; rounds lie beside one \
+              whose paths are from the round's folder, with the files that they make; a word with blanks stands in quotes. The folder is DIR/NAME; rounds lie beside one \
               another in DIR. Digests stand in round.json, which is written after every step, beside those of what the step read: after Ctrl-C, a crash or a \
               full disk the same command goes on at the step, and in a training within it. A round is refused whose description \
               changed, or a file that it made or read, or one that a parent made: digests are those of the bytes as they lie \
@@ -183,7 +183,7 @@ fn make(c: &Context, homes: [&Path; 2], round: &Round, text: &str) -> Result<Rec
     };
     for (number, step) in round.steps.iter().enumerate() {
         check_interrupt()?;
-        let what = format!("step {} of {}: {}", number + 1, round.steps.len(), step.run.join(" "));
+        let what = format!("step {} of {}: {}", number + 1, round.steps.len(), step.text());
         if number < made.steps.len() {
             for (file, recorded) in made.lasting(number) {
                 unchanged(c, &folder.join(file), &recorded, "the round made it")?;
