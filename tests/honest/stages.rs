@@ -207,11 +207,13 @@ pub(crate) fn ceiling(s: &Setting, place: &Place, scans: &[Scan], table: &mut Ta
                         (y + (corner >> 1 & 1)).min(ny - 1),
                         (z + (corner >> 2)).min(nz - 1),
                     ];
-                    counts[usize::from(scan.truth[(z * ny + y) * nx + x])] += 1;
+                    // What registration did not see nobody knows.
+                    let of = scan.truth[(z * ny + y) * nx + x];
+                    counts.iter_mut().skip(usize::from(of)).take(1).for_each(|n| *n += 1);
                 }
                 let most = counts.iter().max().unwrap();
                 let own = scan.truth[i];
-                if counts[usize::from(own)] == *most {
+                if own == NONE || counts[usize::from(own)] == *most {
                     own
                 } else {
                     counts.iter().position(|c| c == most).unwrap() as u8
