@@ -7,10 +7,11 @@
 use crate::analysis::quantity::{Value, quoted, values};
 use crate::cli::demo::DemoArgs;
 use crate::cli::seg::read_text;
-use crate::cli::{Context, child};
+use crate::cli::{Context, child, demo_train};
 use crate::error::{Error, Result};
 use crate::exchange::write_text;
 use crate::json::Json;
+use demo_train::Geometry;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::Path;
@@ -41,8 +42,8 @@ const RULES: &str = "axis = \"y\"\n\
 /// How far a side's thickness may be from the planted one, µm, in the mean over sides and scans.
 const THICKNESS: f64 = 10.0;
 
-/// Makes the cell, runs, compares. `steps` of 25 scans, evenly.
-pub fn run(c: &Context, args: &DemoArgs, steps: usize) -> Result<()> {
+/// Makes the cell, runs, compares. `steps` of 25 scans, evenly; with `train` the network is trained first.
+pub fn run(c: &Context, args: &DemoArgs, steps: usize, train: bool) -> Result<()> {
     let folder = &args.output;
     std::fs::create_dir_all(folder).map_err(|e| Error::writing(folder, &e))?;
     let folder = &folder.canonicalize().map_err(|e| Error::reading(folder, &e))?;
@@ -69,17 +70,19 @@ pub fn run(c: &Context, args: &DemoArgs, steps: usize) -> Result<()> {
             "phantom cell -o scans --preset tiny --mode radiographs-phase --still --steps {steps} --seed {SEED}"
         ))?;
     }
-    crate::exchange::part::write_whole(&folder.join("weights.safetensors"), true, WEIGHTS)?;
+    let trained = match train {
+        true => {
+            let path = demo_train::weights(c, folder)?;
+            Some(std::fs::read(&path).map_err(|e| Error::reading(&path, &e))?)
+        }
+        false => None,
+    };
+    let weights = trained.as_deref().unwrap_or(WEIGHTS);
+    crate::exchange::part::write_whole(&folder.join("weights.safetensors"), true, weights)?;
     write_text(&folder.join("rules.toml"), RULES, true)?;
     step("init scans --weights weights.safetensors -o cell.toml --overwrite")?;
     let file = folder.join("cell.toml");
-    let series = Json::parse(&read_text(&folder.join("scans/series.json"))?)?;
-    let geometry = series.need("geometry")?;
-    let whole =
-        |key: &str| -> Result<Vec<u64>> { Ok(geometry.need_arr(key)?.iter().filter_map(Json::as_u64).collect()) };
-    let ([x, y], [nx, ny, _]) = (&whole("box_in_slice_column_row")?[..], &whole("size_xyz")?[..]) else {
-        return Err(Error::bug("the series tells no geometry"));
-    };
+    let Geometry { corner: [x, y], size: [nx, ny, _], .. } = Geometry::of(&folder.join("scans/series.json"))?;
     let text = read_text(&file)?
         .replace("/scan.toml\"", "/scan_phase.toml\"")
         .replace("[run]\n", "[run]\nstill = true\n")

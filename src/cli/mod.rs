@@ -31,6 +31,7 @@ pub mod config;
 pub mod convert;
 pub mod demo;
 pub mod demo_cell;
+pub mod demo_train;
 pub mod device;
 pub mod doctor;
 pub mod fields;

@@ -1,0 +1,153 @@
+//! `tomolith demo --cell --train`: the weights that are shipped, made again.
+//!
+//! Cells of the seeds [`LEARN`] are learnt from, [`VALIDATE`] chooses the epoch, each at [`STEPS`]: phase scans with the errors
+//! of a detector, retrieved and reconstructed by the configuration beside them, about the true axis, against the truth of the
+//! scan. From the volumes on it is a round, `training/rounds/weights`, which goes on where it was stopped, and which
+//! `seg replay` makes again. No scan of another cell is looked at.
+
+use crate::cli::seg::read_text;
+use crate::cli::{Context, child};
+use crate::error::{Error, Result};
+use crate::exchange::npy::NpyWriter;
+use crate::exchange::write_text;
+use crate::json::Json;
+use crate::os::check_interrupt;
+use crate::segment::UNLABELLED;
+use crate::volume::reader::{IoMode, Reader, with_suffix};
+use crate::volume::{Dims, Dtype, Sink, Source};
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+
+const LEARN: std::ops::RangeInclusive<u32> = 1001..=1008;
+const VALIDATE: u32 = 1009;
+const STEPS: [usize; 5] = [4, 8, 12, 16, 20];
+/// The network's classes of the cell's.
+const OF_CELL: [u8; 7] = [0, 1, 2, 3, 4, 3, 4];
+/// What both trainings have in common: five slices at a time, levels that truncation shifts.
+const HOW: &str =
+    "--grey -0.5,2.2 --dropout 0.1 --batch 8 --augment none,flip-columns=0.5,gain=0.1,offset=0.08,noise=0.03";
+/// From scratch; then slowly, rare classes counting more.
+const STAGES: [(&str, &str); 2] = [
+    ("run", "--channels 16,32,64,64 --context 2 --lr 2e-3 --epochs 26"),
+    ("refined", "--weights run/best.safetensors --class-weights 1,3,3,2,1 --lr 4e-4 --epochs 12"),
+];
+
+/// Where the labels of a series lie in its slices.
+pub struct Geometry {
+    /// Columns of the detector, those of a slice.
+    pub columns: usize,
+    /// Column and row of the first label.
+    pub corner: [usize; 2],
+    /// Labels along x, y, z.
+    pub size: [usize; 3],
+}
+
+impl Geometry {
+    /// What `series.json` tells.
+    pub fn of(series: &Path) -> Result<Geometry> {
+        let json = Json::parse(&read_text(series)?).map_err(|e| e.at(series))?;
+        let geometry = json.need("geometry")?;
+        let whole = |key: &str| -> Result<Vec<usize>> {
+            Ok(geometry.need_arr(key)?.iter().filter_map(Json::as_u64).map(|n| n as usize).collect())
+        };
+        match (&whole("box_in_slice_column_row")?[..], &whole("size_xyz")?[..]) {
+            (&[x, y], &[nx, ny, nz]) => {
+                let columns = geometry.need_u64("columns")? as usize;
+                Ok(Geometry { columns, corner: [x, y], size: [nx, ny, nz] })
+            }
+            _ => Err(Error::bug("the series tells no geometry").at(series)),
+        }
+    }
+}
+
+/// Trains in `folder/training`, or what is left of it; where the weights are.
+pub fn weights(c: &Context, folder: &Path) -> Result<PathBuf> {
+    let folder = folder.join("training");
+    std::fs::create_dir_all(&folder).map_err(|e| Error::writing(&folder, &e))?;
+    let (mut imports, mut labels, mut scans) = (String::new(), String::new(), String::new());
+    for cell in LEARN.chain([VALIDATE]) {
+        for at in volumes(c, &folder, cell)? {
+            // Names are part of what is drawn.
+            let ledger = format!("labels/{}", at.replace('/', "_"));
+            let _ = write!(
+                imports,
+                "[[step]]\nrun = \"labels import ../../{at}/truth.npy --map from-0 --like ../../{at}/slices.mhd -o {ledger}\"\n\
+                 makes = \"{ledger}.mhd\"\n"
+            );
+            let _ = write!(labels, " c{cell}:{at}={ledger}.mhd");
+            let _ = write!(scans, " {at}=../../{at}/slices.mhd,{ledger}.mhd");
+        }
+    }
+    let mut round = format!(
+        "name = \"weights\"\n{imports}[[step]]\nrun = \"seg patches{labels} --planes xy --slices 4::20 --size 128 --step 64 \
+         --least-labelled 0.4 -o patches.json\"\nmakes = \"patches.json\"\n[[step]]\nrun = \"seg split patches.json --by cell \
+         --validation c{VALIDATE} -o split.json\"\nmakes = \"split.json\"\n"
+    );
+    for (name, own) in STAGES {
+        let _ = write!(
+            round,
+            "[[step]]\nrun = \"seg train --patches patches.json --split split.json{scans} {HOW} {own} -o {name}\"\n\
+             makes = \"{name}/best.safetensors\"\n"
+        );
+    }
+    write_text(&folder.join("weights.toml"), &round, true)?;
+    step(c, "seg round weights.toml -o rounds", &folder)?;
+    Ok(folder.join("rounds/weights/refined/best.safetensors"))
+}
+
+fn step(c: &Context, words: &str, folder: &Path) -> Result<()> {
+    check_interrupt()?;
+    c.talk.note(format!("tomolith {words}"));
+    let words: Vec<String> = words.split(' ').map(String::from).collect();
+    child::run(c, &words, Some(folder)).map(drop)
+}
+
+/// Scans of a cell, reconstructed, and their truth on the grid of the slices; the folders in which they are.
+fn volumes(c: &Context, folder: &Path, cell: u32) -> Result<Vec<String>> {
+    let home = folder.join(format!("c{cell}"));
+    if !home.join("series.json").is_file() {
+        let only = STEPS.map(|k| k.to_string()).join(",");
+        let words =
+            format!("phantom cell -o c{cell} --preset tiny --mode radiographs-phase --only {only} --seed {cell}");
+        step(c, &words, folder)?;
+    }
+    let geometry = Geometry::of(&home.join("series.json"))?;
+    let truth = home.join("truth/truth.json");
+    let json = Json::parse(&read_text(&truth)?).map_err(|e| e.at(&truth))?;
+    let mut names = Vec::new();
+    for own in json.need_arr("steps")? {
+        let k = own.need("step")?.need_u64("step")?;
+        let name = format!("step_{k:02}");
+        let there = home.join(&name);
+        if !with_suffix(&there.join("slices"), ".json").is_file() {
+            let axis = own.need_arr("fields")?.first().ok_or_else(|| Error::bug("a scan without fields"))?;
+            let axis = axis.need_f64("axis_pixel")?;
+            step(c, &format!("recon --config scan_phase.toml --center {axis} -o slices"), &there)?;
+        }
+        if !there.join("truth.npy").is_file() {
+            truth_of(&geometry, &home.join(format!("truth/{name}/label_scan.mhd")), &there.join("truth.npy"))?;
+        }
+        names.push(format!("c{cell}/{name}"));
+    }
+    Ok(names)
+}
+
+/// The network's classes of a scan on the grid of its slices, nothing known around the box of its labels.
+fn truth_of(g: &Geometry, labels: &Path, to: &Path) -> Result<()> {
+    let ([nx, ny, nz], [x, y], n) = (g.size, g.corner, g.columns);
+    let source = Reader::open(labels, IoMode::Pread)?;
+    let mut writer = NpyWriter::create(to, Dims::new(nz, n, n)?, Dtype::U8, false)?;
+    let mut own = vec![0f32; nx * ny];
+    for z in 0..nz {
+        source.read(z..z + 1, 0..ny, &mut own)?;
+        let mut slice = vec![f32::from(UNLABELLED); n * n];
+        for (row, classes) in own.chunks_exact(nx).enumerate() {
+            for (to, &class) in slice[(y + row) * n + x..][..nx].iter_mut().zip(classes) {
+                let class = OF_CELL.get(class as usize);
+                *to = f32::from(*class.ok_or_else(|| Error::data("a class that no cell has").at(labels))?);
+            }
+        }
+        writer.write(&slice)?;
+    }
+    writer.finish()
+}
