@@ -30,7 +30,7 @@ pub const COMMAND: Command = Command {
               says how far the slices are from the truth they were made of. --cell shows the whole way: a cell of 25 scans is \
               recorded, reconstructed, labelled by the weights that are shipped and measured, and every number stands beside the \
               planted one; cell/report.html is the report. --train makes these weights first, the same bits: 45 scans of nine other cells, \
-              4 GB and half an hour on two cores. It goes on where it was interrupted.",
+              2 GB and half an hour on two cores. It goes on where it was interrupted.",
     examples: "  tomolith demo\n  tomolith demo -o /tmp/demo --overwrite\n  tomolith demo --cell -o out/cell",
     groups: &[(
         "",
