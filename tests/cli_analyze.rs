@@ -399,30 +399,38 @@ fn grey_values_close_the_balance_and_a_known_confusion_is_undone() {
         "is no class: the numbers are of labels with 0=0",
     );
     refused("report one --quality cell/series.json", 65, "is not what `seg eval` of this version writes");
-    // Outside of what was analysed nothing is painted.
-    let painted = |page: &str| -> Vec<String> {
-        let text = std::fs::read_to_string(folder.0.join(page)).unwrap();
-        text.split("<figure").filter(|f| f.contains(", classes")).map(String::from).collect()
+    // Pixels of both sections with classes.
+    let painted = |file: &str| -> Vec<String> {
+        let text = std::fs::read_to_string(folder.0.join(file)).unwrap();
+        let before = |caption: &str| text[..text.find(caption).unwrap()].rsplit("base64,").next().unwrap().to_string();
+        ["z 24, classes", "y 144, classes"].map(before).to_vec()
     };
-    let boxed = "analyze cell/truth/step_11/label.mhd --region x=10:30,y=0:140 --maps none -q -o boxed";
-    expect(&at(boxed), 0, &[], "boxed");
-    expect(&at(&page.replace("report one", "report boxed -o boxed.html")), 0, &[], "page of a box");
-    let (whole, boxed) = (painted("page.html"), painted("boxed.html"));
-    assert!(whole.len() == 2 && boxed.len() == 2 && whole[0] != boxed[0] && whole[1] != boxed[1]);
+    let analyzed = |labels: &str, how: &str| {
+        expect(&at(&format!("analyze {labels} {how} --maps none -q -o of_it --overwrite")), 0, &[], how);
+    };
+    let page_of = |labels: &str| -> Vec<String> {
+        let page = page.replace("report one", "report of_it").replace("cell/truth/step_11/label.mhd", labels);
+        expect(&at(&format!("{page} -o of_it.html --overwrite")), 0, &[], labels);
+        painted("of_it.html")
+    };
+    // A box that is the whole leaves all of it; outside of a smaller one nothing is painted, as if it were background.
+    let (label, whole) = ("cell/truth/step_11/label.mhd", painted("page.html"));
+    analyzed(label, "--region z=0:48,x=0:64,y=0:288");
+    assert!(page_of(label) == whole);
+    analyzed(label, "--region x=10:30,y=0:140");
+    let boxed = page_of(label);
+    let bytes = std::fs::read(folder.0.join("cell/truth/step_11/label.raw")).unwrap();
+    let inside = |i: usize| (10..30).contains(&(i % 64)) && i / 64 % 288 < 140;
+    let cut: Vec<u8> = bytes.iter().enumerate().map(|(i, &l)| if inside(i) { l } else { 0 }).collect();
+    folder.write("cut.npy", npy_of("|u1", &[48, 288, 64], &cut));
+    expect(&at("convert cut.npy cut.mhd"), 0, &[], "cut");
+    assert!(page_of("cut.mhd") == boxed && boxed[0] != whole[0] && boxed[1] != whole[1]);
     // Labels from 1, analysed as such, are painted as what they are.
     let shifted = "labels export cell/truth/step_11/label.mhd one.npy --classes cell --map from-1";
     expect(&at(shifted), 0, &[], "shifted");
     expect(&at("convert one.npy from_1.mhd"), 0, &[], "native");
-    expect(&at("analyze from_1.mhd --map from-1 --voxel 1.33um --maps none -q -o other"), 0, &[], "from 1");
-    let words = page.replace("report one", "report other").replace("cell/truth/step_11/label.mhd", "from_1.mhd");
-    expect(&at(&format!("{words} -o other.html")), 0, &[], "painted");
-    let painted = |file: &str| {
-        let text = std::fs::read_to_string(folder.0.join(file)).unwrap();
-        let at = text.find("z 24, classes").unwrap();
-        let png = text[..at].rfind("base64,").unwrap();
-        text[png..at].to_string()
-    };
-    assert_eq!(painted("other.html"), painted("page.html"));
+    analyzed("from_1.mhd", "--map from-1 --voxel 1.33um");
+    assert!(page_of("from_1.mhd") == whole);
     let c = Numbers::of(&folder.0.join("one/results.json"));
     for name in NAMES {
         c.is("corrected.volume", name, Some(0), numbers.get("volume", name, Some(12)));

@@ -156,7 +156,6 @@ fn what_does_not_fit_is_told() {
     expect(&at("labels stats l/a.mhd"), 65, &["not those of the labels"], "swapped");
 }
 
-/// A cube whose layers lie along y, and labels of it with z and y exchanged: the shape says nothing.
 #[test]
 fn labels_of_other_classes_are_no_labels_of_these() {
     let folder = folder("labels-table");
@@ -175,6 +174,7 @@ fn labels_of_other_classes_are_no_labels_of_these() {
     expect(&at(&format!("{eval} {map}")), 0, &["accuracy"], "mapped");
 }
 
+/// A cube whose layers lie along y, and labels of it with z and y exchanged: the shape says nothing.
 #[test]
 fn labels_that_lie_otherwise_than_the_grey_values_are_told() {
     let folder = Scratch::new("labels-lie");

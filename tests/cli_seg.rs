@@ -152,6 +152,28 @@ fn predictions_have_the_same_bits_in_every_way_and_figures_follow() {
     let of_draft = "seg after out/xy.mhd --rules after.toml --classes two.toml -o out/xy_after";
     expect(&at(of_draft), 0, &["00 edge x 2"], "after a prediction");
     assert!(folder.0.join("out/after.origin.mhd").exists() && !folder.0.join("out/xy_after.origin.mhd").exists());
+    // A draft stays one.
+    expect(&at("seg after out/merged.mhd --rules after.toml --classes two.toml -o out/drafted"), 0, &[], "drafted");
+    let stats = stdout(&at("labels stats out/drafted.mhd --classes two.toml"));
+    assert!(stats.contains("draft of round 1") && !stats.contains("rule"), "{stats}");
+    // Origins are no scans of a series; and none are left where labels come that have none.
+    for k in [1, 2] {
+        expect(
+            &at(&format!("seg after l/a.mhd --rules after.toml --classes two.toml -o series/s{k}")),
+            0,
+            &[],
+            "series",
+        );
+    }
+    expect(&at("analyze series --voxel 1um --classes two.toml --maps none -q -o numbers"), 0, &[], "analyze");
+    std::fs::remove_file(folder.0.join("out/after.mhd")).unwrap();
+    std::fs::remove_file(folder.0.join("out/after.json")).unwrap();
+    std::fs::remove_file(folder.0.join("out/after.raw")).unwrap();
+    let bare = of_draft.replace("xy_after", "after");
+    expect(&at(&bare), 73, &["origins of other labels"], "origins of others");
+    expect(&at(&format!("{bare} --overwrite")), 0, &[], "over");
+    expect(&at("labels stats out/after.mhd --classes two.toml"), 0, &[], "no origins");
+    assert!(!folder.0.join("out/after.origin.mhd").exists());
 }
 
 #[test]

@@ -80,7 +80,7 @@ fn shipped_weights_label_a_cell_that_they_never_saw() {
 }
 
 #[test]
-#[ignore = "trains: an hour"]
+#[ignore = "trains: half an hour, 2 GB"]
 fn shipped_weights_are_made_again_bit_for_bit() {
     let scratch = Scratch::new("demo-training");
     let folder = std::env::var_os("TOMOLITH_TEST_DEMO").map_or(scratch.0.clone(), PathBuf::from);

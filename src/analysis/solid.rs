@@ -17,6 +17,8 @@
 //! greatest  max((D + h) / (T + h), min(D / (T − h), 1))
 //! ```
 //!
+//! Dense lithium itself is given the shell as dense as its layer: f (T ± h).
+//!
 //! A mean is Σ / n: within a slice in f64 in the order of the voxels, slices in ascending z.
 
 use super::labels::{Labels, slab_ranges};
@@ -73,12 +75,14 @@ pub fn fraction(mean: f64, lithium: f64, fill: f64) -> Option<f64> {
     (contrast.abs() > 1e-9 * lithium.abs().max(fill.abs())).then(|| (mean - fill) / contrast)
 }
 
-/// What f of a layer may be, whose thickness may be off by `half`; none where the layer may be none, or f is no part.
+/// What f of a layer may be, whose thickness may be off by `half`; none where the layer may be none, or f is no part (by
+/// more than rounding).
 pub fn band(fraction: f64, thick: f64, half: f64) -> Option<[f64; 2]> {
-    let (dense, more, less) = (fraction * thick, thick + half, thick - half);
+    let whole = fraction.clamp(0.0, 1.0);
+    let (dense, more, less) = (whole * thick, thick + half, thick - half);
     let least = (dense / more).min((dense - half).max(0.0) / less);
     let greatest = ((dense + half) / more).max((dense / less).min(1.0));
-    (less > 0.0 && (0.0..=1.0).contains(&fraction)).then_some([least, greatest])
+    (less > 0.0 && (whole - fraction).abs() < 1e-9).then_some([least.min(fraction), greatest.max(fraction)])
 }
 
 #[cfg(test)]
@@ -99,6 +103,10 @@ mod tests {
         assert_eq!(band(0.5, 10.0, 2.0), Some([3.0 / 8.0, 5.0 / 8.0]));
         assert_eq!((band(1.0, 10.0, 2.0), band(0.0, 10.0, 2.0)), (Some([10.0 / 12.0, 1.0]), Some([0.0, 2.0 / 12.0])));
         assert_eq!((band(0.5, 2.0, 2.0), band(1.1, 10.0, 2.0)), (None, None));
+        for (f, thick) in [(0.1, 3.3), (1.0 / 3.0, 0.7), (1.0 + 1e-15, 3.0), (-1e-15, 3.0)] {
+            let [low, high] = band(f, thick, 0.0).unwrap();
+            assert!(low <= f && f <= high && high - low < 1e-14, "{f} {thick}: {low} {high}");
+        }
         assert!(means(&labels, &grey(2, vec![0.0; 4]), 7).is_err());
     }
 }

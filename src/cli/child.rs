@@ -4,6 +4,7 @@ use crate::cli::Context;
 use crate::cli::options::ENVIRONMENT_PREFIX;
 use crate::error::{Error, Fault, Result};
 use crate::os::{check_interrupt, ends_with_us};
+use crate::segment::round::written;
 use std::io::{BufRead as _, BufReader, Read as _};
 use std::path::Path;
 use std::process::Stdio;
@@ -64,7 +65,7 @@ pub fn run(c: &Context, words: &[String], folder: Option<&Path>) -> Result<Strin
     let is = |fault: &Fault| status.code() == Some(fault.exit_code().into());
     // One that was killed has no code.
     let fault = FAULTS.into_iter().find(is).unwrap_or(Fault::Device);
-    let step = format!("the step was: tomolith {}", words.join(" "));
+    let step = format!("the step was: tomolith {}", written(words));
     let fault = Error::new(fault, why).help(advice.map_or(step.clone(), |advice| format!("{advice}; {step}")));
     Err(match folder {
         Some(folder) => fault.at(folder),

@@ -90,6 +90,11 @@ fn run(context: &Context) -> Result<()> {
         let settings = &context.settings;
         return demo_cell::run(context, &args, settings.parsed("steps", values::count)?, settings.is_on("train")?);
     }
+    for name in ["steps", "train"] {
+        if context.settings.is_given(name)? {
+            return Err(Error::usage(format!("--{name} is of --cell")).help("add --cell, or leave it out"));
+        }
+    }
     std::fs::create_dir_all(&args.output).map_err(|e| Error::writing(&args.output, &e))?;
     let is_empty = std::fs::read_dir(&args.output).map_err(|e| Error::reading(&args.output, &e))?.next().is_none();
     let is_ours = ["scan", "demo.txt"].iter().any(|name| args.output.join(name).exists());

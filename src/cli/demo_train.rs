@@ -55,7 +55,7 @@ impl Geometry {
                 let columns = geometry.need_u64("columns")? as usize;
                 Ok(Geometry { columns, corner: [x, y], size: [nx, ny, nz] })
             }
-            _ => Err(Error::bug("the series tells no geometry").at(series)),
+            _ => Err(Error::data("tells no geometry").at(series)),
         }
     }
 }
@@ -134,8 +134,12 @@ fn volumes(c: &Context, folder: &Path, cell: u32) -> Result<Vec<String>> {
 
 /// The network's classes of a scan on the grid of its slices, nothing known around the box of its labels.
 fn truth_of(g: &Geometry, labels: &Path, to: &Path) -> Result<()> {
-    let ([nx, ny, nz], [x, y], n) = (g.size, g.corner, g.columns);
-    let source = Reader::open(labels, IoMode::Pread)?;
+    let (source, [x, y], n) = (Reader::open(labels, IoMode::Pread)?, g.corner, g.columns);
+    let Dims { nz, ny, nx } = source.dims();
+    // A slice has its axis in the middle, and the box of labels about it.
+    if g.size != [nx, ny, nz] || x.checked_add(nx).is_none_or(|e| e > n) || y.checked_add(ny).is_none_or(|e| e > n) {
+        return Err(Error::data("does not lie in its slices as series.json says").at(labels));
+    }
     let mut writer = NpyWriter::create(to, Dims::new(nz, n, n)?, Dtype::U8, false)?;
     let mut own = vec![0f32; nx * ny];
     for z in 0..nz {

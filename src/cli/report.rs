@@ -165,18 +165,6 @@ fn shown(c: &Context, path: &Path, labels: Option<&str>) -> Result<Shown> {
 fn as_classes(results: &Json, sections: &mut [Map]) -> Result<()> {
     let told = |key: &str| results.get("parameters").and_then(|p| p.get(key)?.as_str()).unwrap_or_default();
     let map = told("map");
-    let pair = |text: &str| {
-        let (value, class) = text.split_once('=')?;
-        Some((value.parse::<f32>().ok()?, class.parse().unwrap_or(f32::NAN)))
-    };
-    let known: Vec<(f32, f32)> = map.split(',').filter_map(pair).collect();
-    for value in sections.iter_mut().flat_map(|section| &mut section.values) {
-        let Some((_, class)) = known.iter().find(|(v, _)| v == value) else {
-            return Err(Error::data(format!("{value} is no class: the numbers are of labels with {map}"))
-                .help("give the labels that were analysed"));
-        };
-        *value = *class;
-    }
     // Ranges of labels whose axes were exchanged are of others than those that are shown.
     if let [across_z, across_y] = sections
         && told("axes") == Axes::NATIVE.name()
@@ -190,6 +178,18 @@ fn as_classes(results: &Json, sections: &mut [Map]) -> Result<()> {
             let inside = |i: usize| within && rows.contains(&(i / nx)) && r.x.contains(&(i % nx));
             section.values.iter_mut().enumerate().filter(|(i, _)| !inside(*i)).for_each(|(_, v)| *v = f32::NAN);
         }
+    }
+    let pair = |text: &str| {
+        let (value, class) = text.split_once('=')?;
+        Some((value.parse::<f32>().ok()?, class.parse().unwrap_or(f32::NAN)))
+    };
+    let known: Vec<(f32, f32)> = map.split(',').filter_map(pair).collect();
+    for value in sections.iter_mut().flat_map(|section| &mut section.values).filter(|v| !v.is_nan()) {
+        let Some((_, class)) = known.iter().find(|(v, _)| v == value) else {
+            return Err(Error::data(format!("{value} is no class: the numbers are of labels with {map}"))
+                .help("give the labels that were analysed"));
+        };
+        *value = *class;
     }
     Ok(())
 }

@@ -80,6 +80,18 @@ impl Classes {
         };
         Classes { list: list.iter().enumerate().map(class).collect() }
     }
+    /// Refuses names that are not this table's; they are `whose`.
+    ///
+    /// # Errors
+    /// Data: the first class that differs.
+    pub fn check_names(&self, names: &[String], whose: &str) -> Result<()> {
+        let own = |i: usize| self.list.get(i).map_or("nothing", |c| c.name.as_str());
+        let other = |i: usize| names.get(i).map_or("nothing", |n| n.as_str());
+        let what = |i| format!("class {i} is '{}' in {whose}, and '{}' in the table", other(i), own(i));
+        (0..names.len().max(self.list.len()))
+            .find(|&i| own(i) != other(i))
+            .map_or(Ok(()), |i| Err(Error::data(what(i))))
+    }
     /// The five classes of the paper's network.
     pub fn network() -> Classes {
         Classes::builtin(NETWORK)

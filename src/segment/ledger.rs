@@ -25,6 +25,7 @@ use crate::error::{Error, Result};
 use crate::json::Json;
 use crate::num::CONTRACT;
 use crate::provenance::InputFile;
+use crate::volume::journal;
 use crate::volume::reader::{IoMode, Reader, base_of, with_suffix};
 use crate::volume::writer::{Job, Manifest, Writer};
 use crate::volume::{Dims, Dtype, Sink, Source, Spacing};
@@ -179,6 +180,17 @@ impl Ledger {
     }
 }
 
+/// Refuses a class volume whose manifest names other classes than the table.
+///
+/// # Errors
+/// Data: the first class that differs.
+pub fn check_classes(path: &Path, classes: &Classes) -> Result<()> {
+    let Ok(volume) = Reader::open(path, IoMode::Pread) else { return Ok(()) };
+    let names = volume.manifest().and_then(|m| m.get("params")?.get("classes")?.as_arr());
+    let names: Option<Vec<String>> = names.map(|n| n.iter().filter_map(|n| n.as_str().map(String::from)).collect());
+    names.map_or(Ok(()), |names| classes.check_names(&names, "these labels").map_err(|e| e.at(path)))
+}
+
 /// Where the origins of a class volume lie, if there are any.
 pub fn origins_of(path: &Path) -> PathBuf {
     with_suffix(&base_of(path), &format!("{ORIGIN}.mhd"))
@@ -239,6 +251,7 @@ pub struct Making {
 
 /// A ledger being written.
 pub struct LedgerWriter {
+    base: PathBuf,
     labels: Writer,
     origins: Option<Writer>,
     slice: usize,
@@ -275,14 +288,19 @@ impl LedgerWriter {
         };
         let labels = Writer::create(base, job("class"), overwrite)?;
         if !making.origins {
-            return Ok(LedgerWriter { labels, origins: None, slice, buffer: Vec::new() });
+            if let Some(of_others) = old_origins(base).find(|_| !overwrite) {
+                return Err(Error::cannot_create("are origins of other labels")
+                    .help("choose another name, or --overwrite")
+                    .at(of_others));
+            }
+            return Ok(LedgerWriter { base: base.into(), labels, origins: None, slice, buffer: Vec::new() });
         }
         let (beside, own) = (origin_base(base), job("origin"));
         // A run that was stopped between the two left its origins finished: they are made again.
         let finished = Manifest::read(&with_suffix(&beside, ".json")).and_then(|m| m.job_key());
         let ours = finished.is_ok_and(|key| key == own.key());
         let origins = Some(Writer::create(&beside, own, overwrite || ours)?);
-        Ok(LedgerWriter { labels, origins, slice, buffer: Vec::new() })
+        Ok(LedgerWriter { base: base.into(), labels, origins, slice, buffer: Vec::new() })
     }
 
     /// Next slice that one of the two wants.
@@ -333,9 +351,22 @@ impl LedgerWriter {
         if let Some(origins) = self.origins {
             let made = origins.finish(Json::obj::<&str>([]), run.clone())?;
             results.push(("origin_digest", made.digest().hex().into()));
+            return self.labels.finish(Json::obj(results), run);
         }
-        self.labels.finish(Json::obj(results), run)
+        let made = self.labels.finish(Json::obj(results), run)?;
+        // They would be taken for these labels'.
+        for path in old_origins(&self.base) {
+            std::fs::remove_file(&path).map_err(|e| Error::writing(&path, &e))?;
+        }
+        Ok(made)
     }
+}
+
+/// Origins that lie beside labels; where those have none they are of others.
+fn old_origins(base: &Path) -> impl Iterator<Item = PathBuf> {
+    let beside = origin_base(base);
+    let suffixes = [".json", ".run.json", ".mhd", ".nhdr", ".raw", ".raw.part", journal::SUFFIX];
+    suffixes.into_iter().map(move |suffix| with_suffix(&beside, suffix)).filter(|path| path.exists())
 }
 
 /// Base of the origins of labels.

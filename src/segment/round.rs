@@ -45,16 +45,11 @@ pub struct Step {
     pub makes: Vec<String>,
 }
 
-impl Step {
-    /// Its words as they may be written.
-    pub fn text(&self) -> String {
-        let quoted = |word: &String| match word {
-            w if w.contains('\'') => format!("\"{w}\""),
-            w if w.is_empty() || w.contains(|c: char| c.is_whitespace() || c == '"') => format!("'{w}'"),
-            w => w.clone(),
-        };
-        self.run.iter().map(quoted).collect::<Vec<_>>().join(" ")
-    }
+/// Words as they may be written, and are read as the same words.
+pub fn written(words: &[String]) -> String {
+    let plain = |word: &String| !word.is_empty() && !word.contains(|c: char| c.is_whitespace() || "'\"".contains(c));
+    let quoted = |word: &String| format!("'{}'", word.replace('\'', "'\"'\"'"));
+    words.iter().map(|w| if plain(w) { w.clone() } else { quoted(w) }).collect::<Vec<_>>().join(" ")
 }
 
 /// A round as it is described.
@@ -139,7 +134,7 @@ impl Round {
 
     /// Digest of the description's meaning.
     pub fn digest(&self) -> Digest {
-        let steps = self.steps.iter().map(|s| format!("{}\n{}\n", s.text(), s.makes.join(",")));
+        let steps = self.steps.iter().map(|s| format!("{}\n{}\n", written(&s.run), s.makes.join(",")));
         Digest::of(format!("{}\n{}\n{}", self.name, self.parents.join(","), steps.collect::<String>()).as_bytes())
     }
 }
@@ -259,11 +254,16 @@ mod tests {
         let [whole, part, two] = [blanks("'a=my l.mhd'"), blanks("a='my l'.mhd"), blanks("a=my l.mhd")];
         assert_eq!(whole.steps[0].run, ["seg", "patches", "a=my l.mhd", "-o", "p.json"]);
         assert_eq!(
-            (whole.digest(), whole.steps[0].text()),
+            (whole.digest(), written(&whole.steps[0].run)),
             (part.digest(), "seg patches 'a=my l.mhd' -o p.json".into())
         );
         assert_ne!(whole.digest(), two.digest());
-        assert_eq!(blanks("\\\"it's\\\"").steps[0].text(), "seg patches \"it's\" -o p.json");
+        // What is written is read as the same words, whatever is in them.
+        for run in [vec!["a' b"], vec!["a'", "b'"], vec!["a'\" \"b'"], vec!["", "\""], vec!["plain", "'\"'"]] {
+            let run: Vec<String> = run.into_iter().map(String::from).collect();
+            let text = written(&run);
+            assert_eq!(words(&text), Some(run), "{text}");
+        }
         for (from, to, says) in [
             ("name = \"r1\"", "", "name"),
             ("\"r1\"", "\"../r1\"", "no name of a round"),

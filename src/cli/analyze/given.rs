@@ -10,9 +10,14 @@ use crate::exchange;
 use crate::json::Json;
 use crate::provenance::{Digest, InputFile};
 use crate::segment::classes::Classes;
+use crate::segment::ledger::ORIGIN;
 use crate::segment::rules::{Rules, Schema};
-use crate::volume::reader::{IoMode, Reader};
+use crate::volume::reader::IoMode;
 use std::path::{Path, PathBuf};
+
+/// What helps where labels are of another table.
+pub const OTHER_CLASSES: &str = "give the table that belongs to them with --classes; electrodes are told apart by `seg after`; \
+                                 what values mean in a table of your own is said by --map 0=…,1=…";
 
 const SCHEMA: Schema = &[
     ("", &["voxel_um", "log", "clock_offset_s", "cell_area_cm2"]),
@@ -205,6 +210,10 @@ impl Given {
             let known = ["mhd", "npy", "tif", "tiff", "mrc"];
             let is_file = path.extension().and_then(|e| e.to_str()).is_some_and(|e| known.contains(&e));
             let name = path.file_stem().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
+            if name.ends_with(ORIGIN) {
+                // Beside labels, who said what they are.
+                continue;
+            }
             match (is_file || path.is_dir(), last_number(&name)) {
                 (true, Some(number)) => found.push((number, path)),
                 (true, None) if is_file => {
@@ -264,35 +273,8 @@ impl Given {
     /// # Errors
     /// Data: the first class that differs.
     pub fn check_classes(&self, classes: &Classes) -> Result<()> {
-        self.classes.as_ref().map_or(Ok(()), |names| same_classes(names, classes, "the series"))
-    }
-}
-
-/// Refuses another table than the one that a class volume's manifest names.
-///
-/// # Errors
-/// Data: the first class that differs.
-pub fn check_labels(path: &Path, classes: &Classes) -> Result<()> {
-    let Ok(volume) = Reader::open(path, IoMode::Pread) else { return Ok(()) };
-    let names = volume.manifest().and_then(|m| m.get("params")?.get("classes")?.as_arr());
-    let names: Option<Vec<String>> = names.map(|n| n.iter().filter_map(|n| n.as_str().map(String::from)).collect());
-    names.map_or(Ok(()), |names| same_classes(&names, classes, "these labels").map_err(|e| e.at(path)))
-}
-
-/// Refuses a table that is not the one of `whose` labels.
-///
-/// # Errors
-/// Data: the first class that differs.
-pub fn same_classes(names: &[String], classes: &Classes, whose: &str) -> Result<()> {
-    let own = |i: usize| classes.list().get(i).map_or("nothing", |c| c.name.as_str());
-    let other = |i: usize| names.get(i).map_or("nothing", |n| n.as_str());
-    match (0..names.len().max(classes.len())).find(|&i| own(i) != other(i)) {
-        None => Ok(()),
-        Some(i) => Err(Error::data(format!("class {i} is '{}' in {whose}, and '{}' in the table", other(i), own(i)))
-            .help(
-                "give the table that belongs to them with --classes; electrodes are told apart by `seg after`; \
-                 what values mean in a table of your own is said by --map 0=…,1=…",
-            )),
+        let same = |names: &Vec<String>| classes.check_names(names, "the series").map_err(|e| e.help(OTHER_CLASSES));
+        self.classes.as_ref().map_or(Ok(()), same)
     }
 }
 

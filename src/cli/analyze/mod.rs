@@ -21,6 +21,7 @@ use crate::exchange::png::encode_rgb8;
 use crate::json::Json;
 use crate::report::figures::ROLES;
 use crate::segment::classes::{Class, Classes, Mapping, colour};
+use crate::segment::ledger::check_classes;
 use crate::segment::orient::Axes;
 use crate::units::Micrometre;
 use folder::Folder;
@@ -465,7 +466,7 @@ fn scans(
         let voxel = voxel.or(given.voxel.filter(|_| source.spacing().is_none()).map(Micrometre));
         let name = labels.display().to_string();
         if s.text("map")? == Some("from-0") {
-            given::check_labels(labels, classes)?;
+            check_classes(labels, classes).map_err(|e| e.help(given::OTHER_CLASSES))?;
         }
         let labels = Labels::new(&name, source, axes, region.as_ref(), voxel, (mapping, classes.len()))?;
         let time = start.map(|t| t - offset);

@@ -1,7 +1,7 @@
 //! CELL.toml: which scans, which options for which stage; what cannot be run is refused before anything is.
 
 use super::{RUN, Run};
-use crate::cli::analyze::given::{last_number, same_classes};
+use crate::cli::analyze::given::last_number;
 use crate::cli::config::Config;
 use crate::cli::options::{Settings, Takes};
 use crate::cli::seg::read_text;
@@ -341,9 +341,8 @@ fn check_tables(cell: &Cell) -> Result<()> {
     }
     let (stage, default) = if cell.rules { ("seg after", "cell") } else { ("seg predict", "network") };
     let names: Vec<String> = table(stage, default)?.list().iter().map(|c| c.name.clone()).collect();
-    same_classes(&names, &table("analyze", "cell")?, &format!("what `{stage}` makes")).map_err(|e| {
-        Error::new(e.fault(), e.what())
-            .help("give [seg.after] rules that tell electrodes apart by depth, or [analyze] the same classes")
+    table("analyze", "cell")?.check_names(&names, &format!("what `{stage}` makes")).map_err(|e| {
+        e.help("give [seg.after] rules that tell electrodes apart by depth, or [analyze] the same classes")
     })
 }
 

@@ -25,7 +25,7 @@ pub const COMMAND: Command = Command {
               from, to, becomes; [[split]] class, at, becomes; in this order. Classes are those of the result, cell by default: \
               what the network calls electrode is the plating electrode until a split says otherwise. The manifest holds the \
               rules and how many voxels each of them changed; of labels whose origins are known, what a rule changed has the origin \
-              rule. --fit writes such a file instead: windows and splits from the two \
+              rule, or stays a draft. --fit writes such a file instead: windows and splits from the two \
               electrodes of the scan, the plating side first along --axis.",
     examples: "  tomolith seg after out/seg.mhd --fit scan_07.toml\n  tomolith seg after out/seg.mhd --rules scan_07.toml -o out/final",
     groups: &[(
@@ -113,9 +113,18 @@ fn run(c: &Context) -> Result<()> {
         for (name, n) in names.iter().zip(&changed) {
             writer.count(name, *n)?;
         }
-        // Of what a rule changed nobody else said what it is.
+        // Of what a rule changed nobody else said what it is; of a draft it is still the draft that does.
         for (i, origin) in origins.iter_mut().enumerate().filter(|(i, _)| labels[*i] != before[*i]) {
-            *origin = if labels[i] == UNLABELLED { Origin::UNLABELLED.0 } else { Origin::RULE.0 };
+            *origin = match labels[i] {
+                UNLABELLED => Origin::UNLABELLED.0,
+                _ => {
+                    if *origin < Origin::DRAFT {
+                        Origin::RULE.0
+                    } else {
+                        *origin
+                    }
+                }
+            };
         }
         writer.write(&labels, &origins)?;
         progress.update(z as u64 + 1, dims.nz as u64, ((z + 1) * dims.slice()) as u64);

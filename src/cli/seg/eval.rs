@@ -1,9 +1,9 @@
 //! `tomolith seg eval`: predictions against truths.
 
-use crate::cli::analyze::given::check_labels;
 use crate::cli::labels::{CLASSES, OVERWRITE, classes};
 use crate::cli::options::{Opt, Takes};
 use crate::cli::progress::Progress;
+use crate::cli::seg::OTHER_TABLE;
 use crate::cli::{Command, Context, values};
 use crate::error::{Error, Result};
 use crate::exchange::{open_stack, write_text};
@@ -14,6 +14,7 @@ use crate::segment::bootstrap::{Draws, Interval, intervals, units};
 use crate::segment::calibration::Calibration;
 use crate::segment::classes::{Classes, Mapping};
 use crate::segment::evaluate::{Counts, How, Pair, evaluate};
+use crate::segment::ledger::check_classes;
 use crate::segment::orient::Plane;
 use crate::volume::Source;
 use std::path::{Path, PathBuf};
@@ -99,7 +100,8 @@ fn run(c: &Context) -> Result<()> {
         // Who says what values mean says it of any table.
         for (path, map) in [(prediction, "prediction-map"), (truth, "truth-map")] {
             if !s.is_given(map)? {
-                check_labels(path, &classes)?;
+                check_classes(path, &classes)
+                    .map_err(|e| e.help(format!("{OTHER_TABLE}, or say with --{map} what values are in it")))?;
             }
         }
         let p = open(prediction, "prediction", &mut inputs)?;

@@ -37,3 +37,6 @@ pub fn digest_of(volume: &Reader) -> Result<Digest> {
     let said = volume.manifest().and_then(|m| m.get("volume")?.get("digest")?.as_str());
     said.map_or_else(|| Ok(Digest::of_file(volume.raw_path())?.0), Digest::parse)
 }
+
+/// What helps where labels or weights are of other classes than the table.
+pub const OTHER_TABLE: &str = "give the table that belongs to them with --classes";

@@ -1,13 +1,13 @@
 //! `tomolith seg patches`: which squares of which slices are learnt from.
 
-use crate::cli::analyze::given::check_labels;
 use crate::cli::labels::{CLASSES, OVERWRITE, classes};
 use crate::cli::options::{Opt, Takes};
 use crate::cli::progress::Progress;
+use crate::cli::seg::OTHER_TABLE;
 use crate::cli::{Command, Context, values};
 use crate::error::{Error, Result};
 use crate::exchange::write_text;
-use crate::segment::ledger::Ledger;
+use crate::segment::ledger::{Ledger, check_classes};
 use crate::segment::orient::Plane;
 use crate::segment::patches::{List, Making, Scan, Stride};
 use crate::volume::Source;
@@ -81,7 +81,7 @@ fn run(c: &Context) -> Result<()> {
     for path in s.required_paths("scans")? {
         let (name, cell, file) = scan(&path)?;
         let ledger = Ledger::open(&file, c.io)?;
-        check_labels(&file, &classes)?;
+        check_classes(&file, &classes).map_err(|e| e.help(OTHER_TABLE))?;
         let dims = ledger.dims();
         let labels = ledger.labels.digest()?;
         scans.push((Scan { name, cell, dims, labels }, ledger));

@@ -2,7 +2,6 @@
 
 use super::cost::{Asked, parts, peak};
 use super::patches::planes;
-use crate::cli::analyze::given::same_classes;
 use crate::cli::device::{DEVICE, Device};
 use crate::cli::labels::{CLASSES, OVERWRITE, classes, written};
 use crate::cli::net::FAST;
@@ -11,6 +10,7 @@ use crate::cli::options::{Opt, Takes};
 use crate::cli::output::bytes_for_people;
 use crate::cli::passes::{made, remove};
 use crate::cli::progress::Parts;
+use crate::cli::seg::OTHER_TABLE;
 use crate::cli::stitch::{output, with_role};
 use crate::cli::{Command, Context, values};
 use crate::error::{Error, Result};
@@ -247,16 +247,14 @@ fn run(c: &Context) -> Result<()> {
     let (classes, table) = classes(s)?;
     let dict = weights::read(&weights_path)?;
     let network = state::load(&dict).map_err(|e| e.at(&weights_path))?.network;
-    if network.config.classes != classes.len() {
-        return Err(Error::usage(format!(
-            "the network tells {} classes apart, the table has {}",
-            network.config.classes,
-            classes.len()
-        ))
-        .help("give the table that it was trained with: --classes FILE.toml"));
-    }
+    let other = |e: Error| e.help(OTHER_TABLE).at(&weights_path);
     if let Some(text) = dict.metadata.get("classes") {
-        same_classes(&text.split(',').map(String::from).collect::<Vec<_>>(), &classes, "the weights")?;
+        let names: Vec<String> = text.split(',').map(String::from).collect();
+        classes.check_names(&names, "the weights").map_err(other)?;
+    }
+    let (told, listed) = (network.config.classes, classes.len());
+    if told != listed {
+        return Err(other(Error::data(format!("the network tells {told} classes apart, the table has {listed}"))));
     }
     if network.config.inputs.is_multiple_of(2) {
         return Err(Error::usage(format!("the network takes {} slices: none is in the middle", network.config.inputs)));

@@ -7,7 +7,7 @@ use crate::error::{Error, Fault, Result};
 use crate::exchange::write_text;
 use crate::os::check_interrupt;
 use crate::provenance::Digest;
-use crate::segment::round::{RECORD, ROUND, Record, Round, Step};
+use crate::segment::round::{RECORD, ROUND, Record, Round, Step, written};
 use crate::volume::reader::{Reader, base_of};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -183,7 +183,7 @@ fn make(c: &Context, homes: [&Path; 2], round: &Round, text: &str) -> Result<Rec
     };
     for (number, step) in round.steps.iter().enumerate() {
         check_interrupt()?;
-        let what = format!("step {} of {}: {}", number + 1, round.steps.len(), step.text());
+        let what = format!("step {} of {}: {}", number + 1, round.steps.len(), written(&step.run));
         if number < made.steps.len() {
             for (file, recorded) in made.lasting(number) {
                 unchanged(c, &folder.join(file), &recorded, "the round made it")?;
