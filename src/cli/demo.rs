@@ -9,7 +9,7 @@ use crate::cli::prepare::PrepareArgs;
 use crate::cli::recon::ReconArgs;
 use crate::cli::scan::ScanArgs;
 use crate::cli::values::Center;
-use crate::cli::{Command, Context, demo_cell, reconstruct, values};
+use crate::cli::{Command, Context, demo_cell, reconstruct};
 use crate::error::{Error, Result};
 use crate::phantom::discs::{self, Disc};
 use crate::recon::filter::Filter;
@@ -43,6 +43,12 @@ pub const COMMAND: Command = Command {
                 "The whole way instead, on a synthetic cell, beside its planted numbers: minutes",
             ),
             Opt::new("steps", Takes::Number("N"), "--cell: scans, spread evenly over the 25").default("25"),
+            Opt::new(
+                "preset",
+                Takes::Choice(&["tiny", "small"]),
+                "--cell: its size; small moves between its scans, which are registered, and takes long",
+            )
+            .default("tiny"),
             Opt::new(
                 "train",
                 Takes::Switch,
@@ -87,10 +93,9 @@ impl DemoArgs {
 fn run(context: &Context) -> Result<()> {
     let args = DemoArgs::from_settings(&context.settings)?;
     if context.settings.is_on("cell")? {
-        let settings = &context.settings;
-        return demo_cell::run(context, &args, settings.parsed("steps", values::count)?, settings.is_on("train")?);
+        return demo_cell::run(context, &args);
     }
-    for name in ["steps", "train"] {
+    for name in ["steps", "preset", "train"] {
         if context.settings.is_given(name)? {
             return Err(Error::usage(format!("--{name} is of --cell")).help("add --cell, or leave it out"));
         }
