@@ -402,8 +402,11 @@ fn grey_values_close_the_balance_and_a_known_confusion_is_undone() {
     // Pixels of both sections with classes.
     let painted = |file: &str| -> Vec<String> {
         let text = std::fs::read_to_string(folder.0.join(file)).unwrap();
-        let before = |caption: &str| text[..text.find(caption).unwrap()].rsplit("base64,").next().unwrap().to_string();
-        ["z 24, classes", "y 144, classes"].map(before).to_vec()
+        let png = |title: &str| {
+            let picture = text.split_once(title).unwrap().1.split_once("base64,").unwrap().1;
+            picture.split_once('"').unwrap().0.to_string()
+        };
+        ["<title>z 24, classes", "<title>y 144, classes"].map(png).to_vec()
     };
     let analyzed = |labels: &str, how: &str| {
         expect(&at(&format!("analyze {labels} {how} --maps none -q -o of_it --overwrite")), 0, &[], how);
