@@ -9,7 +9,7 @@ use crate::cli::prepare::PrepareArgs;
 use crate::cli::recon::ReconArgs;
 use crate::cli::scan::ScanArgs;
 use crate::cli::values::Center;
-use crate::cli::{Command, Context, demo_cell, reconstruct};
+use crate::cli::{Command, Context, demo_cell, reconstruct, values};
 use crate::error::{Error, Result};
 use crate::phantom::discs::{self, Disc};
 use crate::recon::filter::Filter;
@@ -43,12 +43,6 @@ pub const COMMAND: Command = Command {
                 "The whole way instead, on a synthetic cell, beside its planted numbers: minutes",
             ),
             Opt::new("steps", Takes::Number("N"), "--cell: scans, spread evenly over the 25").default("25"),
-            Opt::new(
-                "preset",
-                Takes::Choice(&["tiny", "small"]),
-                "--cell: its size; small moves between its scans, which are registered, and takes long",
-            )
-            .default("tiny"),
             Opt::new(
                 "train",
                 Takes::Switch,
@@ -93,9 +87,10 @@ impl DemoArgs {
 fn run(context: &Context) -> Result<()> {
     let args = DemoArgs::from_settings(&context.settings)?;
     if context.settings.is_on("cell")? {
-        return demo_cell::run(context, &args);
+        let settings = &context.settings;
+        return demo_cell::run(context, &args, settings.parsed("steps", values::count)?, settings.is_on("train")?);
     }
-    for name in ["steps", "preset", "train"] {
+    for name in ["steps", "train"] {
         if context.settings.is_given(name)? {
             return Err(Error::usage(format!("--{name} is of --cell")).help("add --cell, or leave it out"));
         }

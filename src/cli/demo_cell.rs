@@ -4,10 +4,10 @@
 //! that are asked for, with propagation; `run` retrieves the phase, reconstructs, labels and measures it; `analyze` measures the planted classes in the same way;
 //! the table sets one beside the other.
 
-use crate::analysis::quantity::{self, Value, quoted};
+use crate::analysis::quantity::{Value, quoted, values};
 use crate::cli::demo::DemoArgs;
 use crate::cli::seg::read_text;
-use crate::cli::{Context, child, demo_train, values};
+use crate::cli::{Context, child, demo_train};
 use crate::error::{Error, Result};
 use crate::exchange::write_text;
 use crate::json::Json;
@@ -35,41 +35,20 @@ const PRINTED: [&str; 12] = [
     "dendrites",
     "void.area",
 ];
-/// A cell that is shown: how large it is, and what of its way is its own.
-struct Shown {
-    preset: &'static str,
-    /// Options of the scans.
-    scans: &'static str,
-    /// Row of the slices from which on an electrode is the stripping one: it lies in the electrolyte.
-    split: usize,
-    /// Lines of the configuration.
-    run: &'static str,
-    register: &'static str,
-}
-/// Too thin to be registered: it stands still.
-const TINY: Shown = Shown { preset: "tiny", scans: " --still", split: 160, run: "still = true\n", register: "" };
-/// It moves; what its scans have in common is the stripping side.
-const SMALL: Shown = Shown {
-    preset: "small",
-    scans: "",
-    split: 226,
-    run: "",
-    register: "bodies = \"stripping=269:384\"\ncolumns = \"96:352\"\ncapture = \"40\"\ncrop = \"fixed\"\n",
-};
+/// Rules behind the network: which electrode is which, by depth; the middle of the slices lies in the electrolyte.
+const RULES: &str = "axis = \"y\"\n\
+    [[split]]\nclass = \"plating electrode\"\nat = 160\nbecomes = \"stripping electrode\"\n\
+    [[split]]\nclass = \"deposited\"\nat = 160\nbecomes = \"redeposited\"\n";
 /// How far a side's thickness may be from the planted one, µm, in the mean over sides and scans.
 const THICKNESS: f64 = 10.0;
 
-/// Makes the cell, runs, compares.
-pub fn run(c: &Context, args: &DemoArgs) -> Result<()> {
-    let (steps, train) = (c.settings.parsed("steps", values::count)?, c.settings.is_on("train")?);
-    let shown = if c.settings.text("preset")? == Some(SMALL.preset) { SMALL } else { TINY };
-    let Shown { preset, scans, split, .. } = shown;
+/// Makes the cell, runs, compares. `steps` of 25 scans, evenly; with `train` the network is trained first.
+pub fn run(c: &Context, args: &DemoArgs, steps: usize, train: bool) -> Result<()> {
     let folder = &args.output;
     std::fs::create_dir_all(folder).map_err(|e| Error::writing(folder, &e))?;
     let folder = &folder.canonicalize().map_err(|e| Error::reading(folder, &e))?;
     // Of this demo, or empty: nothing of somebody else's is replaced.
-    let (mark, what) =
-        (folder.join("demo.txt"), format!("tomolith demo --cell: {preset}, seed {SEED}, {steps} steps\n"));
+    let (mark, what) = (folder.join("demo.txt"), format!("tomolith demo --cell: tiny, seed {SEED}, {steps} steps\n"));
     let is_empty = std::fs::read_dir(folder).map_err(|e| Error::reading(folder, &e))?.next().is_none();
     if mark.is_file() && read_text(&mark)? != what {
         return Err(Error::cannot_create("holds a demo of other scans").help("name another folder with -o").at(folder));
@@ -88,7 +67,7 @@ pub fn run(c: &Context, args: &DemoArgs) -> Result<()> {
     // Where it is whole it stays: a series is never overwritten.
     if !folder.join("scans/series.json").is_file() {
         step(&format!(
-            "phantom cell -o scans --preset {preset} --mode radiographs-phase{scans} --steps {steps} --seed {SEED}"
+            "phantom cell -o scans --preset tiny --mode radiographs-phase --still --steps {steps} --seed {SEED}"
         ))?;
     }
     let trained = match train {
@@ -100,16 +79,13 @@ pub fn run(c: &Context, args: &DemoArgs) -> Result<()> {
     };
     let weights = trained.as_deref().unwrap_or(WEIGHTS);
     crate::exchange::part::write_whole(&folder.join("weights.safetensors"), true, weights)?;
-    let sides = [("plating electrode", "stripping electrode"), ("deposited", "redeposited")];
-    let rules = sides.map(|(a, b)| format!("[[split]]\nclass = \"{a}\"\nat = {split}\nbecomes = \"{b}\"\n"));
-    write_text(&folder.join("rules.toml"), &format!("axis = \"y\"\n{}", rules.concat()), true)?;
+    write_text(&folder.join("rules.toml"), RULES, true)?;
     step("init scans --weights weights.safetensors -o cell.toml --overwrite")?;
     let file = folder.join("cell.toml");
     let Geometry { corner: [x, y], size: [nx, ny, _], .. } = Geometry::of(&folder.join("scans/series.json"))?;
     let text = read_text(&file)?
         .replace("/scan.toml\"", "/scan_phase.toml\"")
-        .replace("[run]\n", &format!("[run]\n{}", shown.run))
-        .replace("[register]\n", &format!("[register]\n{}", shown.register))
+        .replace("[run]\n", "[run]\nstill = true\n")
         .replace("weights = \"weights.safetensors\"", "weights = \"weights.safetensors\"\nroi = \"128\"\nbatch = \"4\"")
         .replace("# rules", "rules")
         .replace(
@@ -129,7 +105,7 @@ fn compare(c: &Context, folder: &Path) -> Result<()> {
         Json::parse(&read_text(&path)?).map_err(|e| e.at(&path))
     };
     let (measured, truth) = (read("cell/numbers")?, read("truth")?);
-    let (found, mut planted) = (quantity::values(&measured)?, quantity::values(&truth)?);
+    let (found, mut planted) = (values(&measured)?, values(&truth)?);
     let counted = counted(&folder.join("scans/truth/truth.json"))?;
     planted.sort_by_key(|v| (v.definition, v.of, v.step));
     let mut table = String::from("definition,of,step,measured,lo95,hi95,planted,unit,counted_by_the_phantom\n");
