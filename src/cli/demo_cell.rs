@@ -7,7 +7,7 @@
 use crate::analysis::quantity::{Value, quoted, values};
 use crate::cli::demo::DemoArgs;
 use crate::cli::seg::read_text;
-use crate::cli::{Context, child, demo_train};
+use crate::cli::{Context, demo_train};
 use crate::error::{Error, Result};
 use crate::exchange::write_text;
 use crate::json::Json;
@@ -59,11 +59,7 @@ pub fn run(c: &Context, args: &DemoArgs, steps: usize, train: bool) -> Result<()
             .at(folder));
     }
     write_text(&mark, &what, true)?;
-    let step = |words: &str| -> Result<String> {
-        c.talk.note(format!("tomolith {words}"));
-        let words: Vec<String> = words.split(' ').map(String::from).collect();
-        child::run(c, &words, Some(folder))
-    };
+    let step = |words: &str| demo_train::step(c, words, folder);
     // Where it is whole it stays: a series is never overwritten.
     if !folder.join("scans/series.json").is_file() {
         step(&format!(

@@ -95,11 +95,12 @@ pub fn weights(c: &Context, folder: &Path) -> Result<PathBuf> {
     Ok(folder.join("rounds/weights/refined/best.safetensors"))
 }
 
-fn step(c: &Context, words: &str, folder: &Path) -> Result<()> {
+/// A command of the demo in a folder: what it says.
+pub fn step(c: &Context, words: &str, folder: &Path) -> Result<String> {
     check_interrupt()?;
     c.talk.note(format!("tomolith {words}"));
     let words: Vec<String> = words.split(' ').map(String::from).collect();
-    child::run(c, &words, Some(folder)).map(drop)
+    child::run(c, &words, Some(folder))
 }
 
 /// Scans of a cell, reconstructed, and their truth on the grid of the slices; the folders in which they are.
