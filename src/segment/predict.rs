@@ -19,7 +19,7 @@ pub mod memory;
 pub use dropping::Dropping;
 
 use super::orient::Plane;
-use super::uncertainty::{Pixel, pixel_of_passes, stored};
+use super::uncertainty::{Pixel, pixels, stored};
 use super::windows::{Logits, Series, Windows};
 use crate::error::{Error, Result};
 use crate::kernels::Kernels;
@@ -32,6 +32,8 @@ use crate::volume::{Dims, Sink, Source};
 
 /// Bytes of the slices that are read together.
 const BAND: u64 = 256 << 20;
+/// Pixels whose classes are found together.
+const PART: usize = 1 << 16;
 
 /// A network ready for windows.
 pub struct Net<K> {
@@ -224,8 +226,19 @@ impl<'a, 'b> Drawn<'a, 'b> {
     fn next(&self) -> Option<usize> {
         self.sinks.iter().map(|(_, s)| s.next_slice()).min()
     }
-    fn set(&mut self, at: usize, p: Pixel) {
-        self.sinks.iter().zip(&mut self.values).for_each(|((map, _), values)| values[at] = map.of(p));
+    /// Pixels from `first` on, of logits `[pixel][pass][class]`.
+    fn set(&mut self, first: usize, logits: &[f32], passes: usize, place: impl Fn(usize) -> String) -> Result<()> {
+        let class_only = self.sinks.iter().all(|(map, _)| *map == Map::Class);
+        for (part, logits) in logits.chunks(PART * self.classes * passes).enumerate() {
+            let (first, pixels) = (first + part * PART, pixels(logits, self.classes, passes, class_only));
+            if let Some(odd) = pixels.iter().position(Option::is_none) {
+                return Err(not_finite(&place(first + odd)));
+            }
+            for ((map, _), values) in self.sinks.iter().zip(&mut self.values) {
+                values[first..].iter_mut().zip(pixels.iter().flatten()).for_each(|(value, p)| *value = map.of(*p));
+            }
+        }
+        Ok(())
     }
     /// Hands the slice to those who want it.
     fn write(&mut self, slice: usize) -> Result<()> {
@@ -271,11 +284,7 @@ pub fn predict(
     let mut slices = Slices { images, next: first..d.nz, progress };
     windows.run(&mut slices, [d.ny, d.nx], network, &mut |image, rows, logits| {
         let slice = first + image;
-        for (i, logits) in logits.chunks_exact(k).enumerate() {
-            let at = rows.start * d.nx + i;
-            let p = pixel_of_passes(logits, passes).ok_or_else(|| not_finite(&place(plane, d, slice, at)))?;
-            drawn.set(at, p);
-        }
+        drawn.set(rows.start * d.nx, logits, passes, |at| place(plane, d, slice, at))?;
         if rows.end == d.ny { drawn.write(slice) } else { Ok(()) }
     })?;
     progress(d.nz, d.nz);
@@ -336,7 +345,7 @@ pub fn average(
     let mut drawn = Drawn::new(sinks, n, k);
     let start = drawn.next().unwrap_or(d.nz);
     let mut blocks = vec![Vec::new(); planes.len() * k];
-    let mut logits = vec![0f32; k];
+    let mut logits = vec![0f32; PART.min(n) * k];
     for slice in start..d.nz {
         check_interrupt()?;
         progress(slice, d.nz);
@@ -348,13 +357,15 @@ pub fn average(
                 source.read(slice..end, 0..d.ny, block)?;
             }
         }
-        for i in 0..n {
-            for (class, l) in logits.iter_mut().enumerate() {
-                let sum = blocks.iter().skip(class).step_by(k).fold(0f32, |sum, block| sum + block[at * n + i]);
-                *l = sum / parts;
+        for first in (0..n).step_by(PART) {
+            let logits = &mut logits[..PART.min(n - first) * k];
+            for (i, logits) in logits.chunks_exact_mut(k).enumerate() {
+                for (class, l) in logits.iter_mut().enumerate() {
+                    let of_planes = blocks.iter().skip(class).step_by(k);
+                    *l = of_planes.fold(0f32, |sum, block| sum + block[at * n + first + i]) / parts;
+                }
             }
-            let p = pixel_of_passes(&logits, 1).ok_or_else(|| not_finite(&place(Plane::Xy, d, slice, i)))?;
-            drawn.set(i, p);
+            drawn.set(first, logits, 1, |i| place(Plane::Xy, d, slice, i))?;
         }
         drawn.write(slice)?;
     }

@@ -20,7 +20,10 @@
 //! Source: Shannon; margin as in Scheffer, Decomain, Wrobel, IDA 2001.
 
 use crate::num::elementary::{exp_f32, ln_f32};
+use rayon::prelude::*;
 
+/// Fewest pixels that a thread takes at a time.
+const GRAIN: usize = 4096;
 /// Steps of a stored map.
 const STEPS: f32 = 255.0;
 /// What a step is worth: the slope of the stored map.
@@ -41,8 +44,18 @@ pub struct Pixel {
     pub mutual: f32,
 }
 
+/// Of pixels' logits `[pixel][pass][class]`; none where one is not finite. With `class_only` the class is all that is told of
+/// one pass. Threads take parts of them.
+pub fn pixels(logits: &[f32], classes: usize, passes: usize, class_only: bool) -> Vec<Option<Pixel>> {
+    let of = |logits: &[f32]| match class_only && passes <= 1 {
+        true => class(logits).map(|class| Pixel { class, confidence: 0.0, margin: 0.0, entropy: 0.0, mutual: 0.0 }),
+        false => pixel_of_passes(logits, passes),
+    };
+    logits.par_chunks_exact(classes * passes).with_min_len(GRAIN).map(of).collect()
+}
+
 /// Of `passes` times the logits of a pixel; none where one is not finite.
-pub fn pixel_of_passes(logits: &[f32], passes: usize) -> Option<Pixel> {
+fn pixel_of_passes(logits: &[f32], passes: usize) -> Option<Pixel> {
     if passes <= 1 {
         return pixel(logits);
     }
@@ -78,17 +91,21 @@ pub fn pixel_of_passes(logits: &[f32], passes: usize) -> Option<Pixel> {
     })
 }
 
-/// Of the logits of a pixel; none where one is not finite.
-pub fn pixel(logits: &[f32]) -> Option<Pixel> {
-    if logits.iter().any(|l| !l.is_finite()) {
-        return None;
-    }
-    let mut class = 0;
-    for k in 1..logits.len() {
-        if logits[class] < logits[k] {
+/// The first class of the greatest logit; none where one is not finite.
+fn class(logits: &[f32]) -> Option<u8> {
+    let (mut class, mut finite) = (0, true);
+    for (k, l) in logits.iter().enumerate() {
+        finite &= l.is_finite();
+        if logits[class] < *l {
             class = k;
         }
     }
+    finite.then_some(class as u8)
+}
+
+/// Of the logits of a pixel; none where one is not finite.
+pub fn pixel(logits: &[f32]) -> Option<Pixel> {
+    let class = usize::from(class(logits)?);
     let m = logits[class];
     let (mut s, mut weighted, mut second) = (0f32, 0f32, 0f32);
     for (k, &l) in logits.iter().enumerate() {

@@ -314,7 +314,9 @@ impl Sums<'_> {
         for row in first..last {
             let at = row % h * columns.padded + columns.before;
             let pixels = sums[at * k..(at + width) * k].chunks_exact(k).zip(&weights[at..at + width]);
-            self.band.extend(pixels.flat_map(|(pixel, weight)| pixel.iter().map(move |sum| sum / weight)));
+            for (pixel, weight) in pixels {
+                self.band.extend(pixel.iter().map(|sum| sum / weight));
+            }
         }
         if first < last {
             take(image, first - rows.before..last - rows.before, &self.band)?;

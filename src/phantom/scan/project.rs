@@ -29,6 +29,7 @@ use crate::num::elementary::sincos;
 use crate::num::lanes::{F32x16, Isa, Kernel, Lane};
 use rayon::prelude::*;
 use std::ops::Range;
+use std::sync::{Mutex, PoisonError};
 
 /// Cells along the edge of a voxel, rays across a detector pixel.
 pub const FINE: usize = 2;
@@ -64,6 +65,8 @@ pub struct Projector {
     side: usize,
     columns: usize,
     axis: [f64; 2],
+    /// Of the grids that are looked through, kept from call to call: their pages are new once.
+    padded: Mutex<Vec<Lane>>,
 }
 
 impl Projector {
@@ -71,7 +74,8 @@ impl Projector {
     pub fn new(n: usize, columns: usize) -> Projector {
         let column = n.div_ceil(2) as f64;
         let edge = |pixel: f64| FINE as f64 * (pixel + 0.5);
-        Projector { side: FINE * n, columns, axis: [edge(column), edge(n as f64 - 1.0 - column)] }
+        let axis = [edge(column), edge(n as f64 - 1.0 - column)];
+        Projector { side: FINE * n, columns, axis, padded: Mutex::default() }
     }
 
     /// Cells along an edge of the grid.
@@ -114,20 +118,19 @@ impl Projector {
         edge(left)..edge(right).max(edge(left))
     }
 
-    /// Grids cell by cell, with margins, turned or not, and zeros beyond the circle.
-    fn padded<const G: usize>(&self, grids: [&[Lane]; G], turned: bool) -> Vec<[Lane; G]> {
-        let (side, stride) = (self.side, self.stride());
+    /// Grids cell by cell, turned or not, and zeros beyond the circle; margins stay as they are.
+    fn pad<const G: usize>(&self, grids: [&[Lane]; G], turned: bool, padded: &mut [[Lane; G]]) {
+        let side = self.side;
         let within: Vec<Range<usize>> = (0..side).map(|i| self.within(i)).collect();
-        let mut grid = vec![[Lane::ZERO; G]; side * stride];
-        grid.par_chunks_mut(stride).enumerate().for_each(|(i, row)| {
+        padded.par_chunks_mut(self.stride()).enumerate().for_each(|(i, row)| {
             for (j, cell) in row[MARGIN..MARGIN + side].iter_mut().enumerate() {
                 let (y, x) = if turned { (j, i) } else { (i, j) };
-                if within[y].contains(&x) {
-                    *cell = grids.map(|cells| cells[y * side + x]);
-                }
+                *cell = match within[y].contains(&x) {
+                    true => grids.map(|cells| cells[y * side + x]),
+                    false => [Lane::ZERO; G],
+                };
             }
         });
-        grid
     }
 
     /// Line integrals of some grids of cells (`[y][x]`, value per voxel of path; those beyond the circle
@@ -158,11 +161,18 @@ impl Projector {
 
     /// One or two grids at all angles; `to` says where their integrals begin and end in those of an angle.
     fn pass<const G: usize>(&self, isa: Isa, grids: [&[Lane]; G], views: &[View], to: Range<usize>, out: &mut [Lane]) {
+        let mut memory = self.padded.lock().unwrap_or_else(PoisonError::into_inner);
+        let length = G * self.side * self.stride();
+        if memory.len() != length {
+            *memory = vec![Lane::ZERO; length];
+        }
+        let padded = memory.as_chunks_mut::<G>().0;
         for turned in [false, true] {
             if self.columns == 0 || !views.iter().any(|v| v.turned == turned) {
                 continue;
             }
-            let padded = self.padded(grids, turned);
+            self.pad(grids, turned, padded);
+            let padded = &*padded;
             out.par_chunks_mut(VIEWS * to.end).zip(views.par_chunks(VIEWS)).for_each(|(out, views)| {
                 for (rays, rows) in
                     blocks(self.columns, RAYS / G).flat_map(|r| blocks(self.side, BAND).map(move |b| (r.clone(), b)))
