@@ -1,6 +1,6 @@
 //! `tomolith register`: volumes of one sample at other times, onto one of them.
 
-use crate::cli::options::{Opt, Settings as Options, Takes};
+use crate::cli::options::{Opt, Takes};
 use crate::cli::progress::Progress;
 use crate::cli::reconstruct::{refuse_outputs, summary};
 use crate::cli::resample::{INTERPOLATION, MEMORY, Written, read_transform, write};
@@ -20,14 +20,17 @@ use crate::register::resample::Grid;
 use crate::register::{Match, Rigid, Settings};
 use crate::units::{Degree, Micrometre};
 use crate::volume::manifest::seal;
-use crate::volume::reader::{base_of, with_suffix};
+use crate::volume::reader::with_suffix;
 use crate::volume::{Dims, Source, Spacing};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 mod axes;
+mod given;
 mod levelled;
 mod sheet;
+
+use given::{bases, bodies, kept, moving};
 
 /// All scans of a run: the six numbers of every body as a table and as a picture.
 const TABLE: &str = "registration.csv";
@@ -77,8 +80,13 @@ pub const COMMAND: Command = Command {
                     "Register each moving volume to the next one, too, and tell how far the three motions are from closing",
                 ),
                 Opt::new("transform-only", Takes::Switch, "Write transforms, no volumes"),
-                Opt::new("crop", Takes::Choice(&["common", "fixed"]), "Grid of the volumes: what all see, or all")
-                    .default("common"),
+                Opt::new(
+                    "crop",
+                    Takes::Value("common|fixed|BOX"),
+                    "Grid of the volumes: what all see, all, or of what all see the part within a box of the fixed volume, such as \
+                     x=100:500,y=0:700",
+                )
+                .default("common"),
                 INTERPOLATION,
                 MEMORY,
                 Opt::new("overwrite", Takes::Switch, "Replace existing outputs"),
@@ -181,6 +189,7 @@ fn run(context: &Context) -> Result<()> {
         },
         ..Settings::default()
     };
+    let kept = kept(options.text("crop")?.unwrap_or("common"), fixed.dims()).map_err(|e| options.blame("crop", e))?;
     let count = options.parsed("blocks", values::count)?;
     let size = match options.text("block")? {
         None | Some("auto") => None,
@@ -264,9 +273,9 @@ fn run(context: &Context) -> Result<()> {
     if level.is_some() {
         seen.push((work.fixed.dims(), still));
     }
-    let grid = match options.text("crop")? {
-        Some("fixed") => Grid::whole(work.fixed.dims()),
-        _ => Grid::common(work.fixed.dims(), &seen)?,
+    let grid = match kept {
+        None => Grid::whole(work.fixed.dims()),
+        Some(kept) => Grid::common(work.fixed.dims(), &seen)?.within(&kept)?,
     };
     let how = options.parsed("interpolation", Interpolation::parse)?;
     // The fixed volume keeps its voxels, unless it is levelled.
@@ -291,90 +300,6 @@ pub struct Registered {
     pub bodies: Vec<Body>,
     /// How far each is from closing with the volume before, voxels.
     pub closure: Vec<Option<f64>>,
-}
-
-/// The volumes to register: those listed, or those of a folder but the fixed one, in the order of their names; if it holds
-/// folders instead, the volume of the fixed one's name in each.
-fn moving(options: &Options, fixed: &Path) -> Result<Vec<PathBuf>> {
-    let text = options
-        .text("moving")?
-        .ok_or_else(|| Error::usage("--moving is missing").help("name the volumes to register, or their folder"))?;
-    let folder = Path::new(text);
-    if !folder.is_dir() {
-        return Ok(text.split(',').map(PathBuf::from).collect());
-    }
-    let list = |folder: &Path| -> Result<Vec<PathBuf>> {
-        let entries = std::fs::read_dir(folder).map_err(|e| Error::reading(folder, &e))?;
-        let paths = entries.map(|e| e.map(|e| e.path())).collect::<std::io::Result<Vec<_>>>();
-        let mut paths = paths.map_err(|e| Error::reading(folder, &e))?;
-        paths.sort();
-        Ok(paths)
-    };
-    let own = std::fs::canonicalize(fixed).ok();
-    let here = list(folder)?;
-    let mut paths: Vec<PathBuf> = here.iter().filter(|p| p.extension().is_some_and(|e| e == "mhd")).cloned().collect();
-    if let (true, Some(name)) = (paths.is_empty(), fixed.file_name()) {
-        paths = here.iter().map(|p| p.join(name)).filter(|p| p.is_file()).collect();
-    }
-    paths.retain(|p| std::fs::canonicalize(p).ok() != own);
-    if paths.is_empty() {
-        return Err(Error::missing("holds no volume (.mhd) but the fixed one")
-            .at(folder)
-            .help("name the volumes themselves"));
-    }
-    Ok(paths)
-}
-
-/// Where the results of each volume go: by its name, or where two have the same, by that of its folder and its own, such
-/// as `step_12.grey`; and last, `fixed`.
-fn bases(folder: &Path, moving: &[PathBuf]) -> Result<Vec<PathBuf>> {
-    let name = |path: &Path, with_folder: bool| -> Result<String> {
-        let base = base_of(path);
-        let base = if base == path { path.with_extension("") } else { base };
-        let text = |name: Option<&std::ffi::OsStr>| name.map(|n| n.to_string_lossy().into_owned());
-        let own = text(base.file_name())
-            .ok_or_else(|| Error::usage(format!("'{}' names no file", path.display())).help("name a volume"))?;
-        let parent = text(base.parent().and_then(Path::file_name)).filter(|_| with_folder);
-        Ok(parent.map_or(own.clone(), |parent| format!("{parent}.{own}")))
-    };
-    for with_folder in [false, true] {
-        let mut names = moving.iter().map(|path| name(path, with_folder)).collect::<Result<Vec<_>>>()?;
-        names.push("fixed".into());
-        if names.iter().enumerate().all(|(k, name)| !names[..k].contains(name)) {
-            return Ok(names.iter().map(|name| folder.join(name)).collect());
-        }
-    }
-    Err(Error::usage("two volumes have the same name, and so have their folders")
-        .help("results are named after volumes: rename one, or register them one at a time"))
-}
-
-/// `NAME=A:B,…` within the fixed volume; one body, all of it, if none is named.
-fn bodies(options: &Options, dims: Dims) -> Result<Vec<Named>> {
-    let of = |name: &str, n: usize| -> Result<Range<usize>> {
-        options.text(name)?.map_or(Ok(0..n), |text| values::range(text, n).map_err(|e| options.blame(name, e)))
-    };
-    let (columns, slices) = (of("columns", dims.nx)?, of("slices", dims.nz)?);
-    let region = |y: Range<usize>| [columns.clone(), y, slices.clone()];
-    let Some(text) = options.text("bodies")? else {
-        return Ok(vec![Named { name: "all".into(), region: region(0..dims.ny) }]);
-    };
-    let one = |part: &str| -> Result<Named> {
-        let wrong = || Error::usage(format!("'{part}' is no body")).help("write NAME=A:B, such as plating=0:180");
-        let (name, y) = part.split_once('=').ok_or_else(wrong)?;
-        if name.trim().is_empty() {
-            return Err(wrong());
-        }
-        Ok(Named { name: name.trim().into(), region: region(values::range(y, dims.ny)?) })
-    };
-    let named: Vec<Named> =
-        text.split(',').map(|part| one(part).map_err(|e| options.blame("bodies", e))).collect::<Result<_>>()?;
-    match named.iter().enumerate().find(|(k, body)| named[..*k].iter().any(|other| other.name == body.name)) {
-        None => Ok(named),
-        Some((_, twice)) => {
-            let what = Error::usage(format!("'{}' is two bodies", twice.name)).help("give each a name of its own");
-            Err(options.blame("bodies", what))
-        }
-    }
 }
 
 /// A micrometre more per voxel would be taken for a motion.

@@ -43,6 +43,19 @@ pub fn length(text: &str) -> Result<Micrometre> {
     Ok(Micrometre(micrometres))
 }
 
+/// Ranges along x, y and z, in any order: `x=100:500,z=0:300`; an axis that is not named is `whole`.
+pub fn along_axes(text: &str, whole: &[Range<usize>; 3]) -> Result<[Range<usize>; 3]> {
+    let mut ranges = whole.clone();
+    for part in text.split(',') {
+        let wrong = || Error::usage(format!("'{part}' is no range")).help("write x=A:B, such as x=100:500,z=0:300");
+        let (axis, range) = part.split_once('=').ok_or_else(wrong)?;
+        let (a, b) = range.split_once(':').ok_or_else(wrong)?;
+        let at = ["x", "y", "z"].iter().position(|name| *name == axis.trim()).ok_or_else(wrong)?;
+        ranges[at] = index(a.trim())?..index(b.trim())?;
+    }
+    Ok(ranges)
+}
+
 /// A photon energy with its unit: `27.5keV`, `13500eV`, `1MeV`. Positive and finite.
 pub fn energy(text: &str) -> Result<KiloElectronVolt> {
     const UNITS: [(&str, f64); 3] = [("keV", 1.0), ("MeV", 1e3), ("eV", 1e-3)];

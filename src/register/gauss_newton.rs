@@ -124,16 +124,33 @@ pub struct Top {
 /// Data: the blocks overlap too little, one does not vary, they are not alike, the structure leaves a motion open, or the
 /// steps do not end within the settings' number.
 pub fn climb(isa: Isa, level: &Level, start: Rigid, settings: &Settings, trace: &mut Vec<Step>) -> Result<Top> {
-    let scale = level.scale as f64;
-    let mut seen = start;
-    for _ in 0..CHOICES {
-        let top = climb_on(isa, level, seen, settings, trace)?;
-        if farthest(level, &seen.inverse().then(&top.motion)) <= SLACK * scale {
-            return Ok(top);
-        }
-        seen = top.motion;
+    match ascend(isa, level, start, settings, trace)? {
+        (top, true) => Ok(top),
+        _ => Err(no_maximum(level, settings, trace.last().map_or(0.0, |step| step.correlation))),
     }
-    Err(no_maximum(level, settings, trace.last().map_or(0.0, |step| step.correlation)))
+}
+
+/// As [`climb`], on a rung from which another one goes on: where the steps do not end, as near as they came.
+///
+/// # Errors
+/// As [`climb`], but for steps that do not end.
+pub fn approach(isa: Isa, level: &Level, start: Rigid, settings: &Settings, trace: &mut Vec<Step>) -> Result<Rigid> {
+    Ok(ascend(isa, level, start, settings, trace)?.0.motion)
+}
+
+/// Climbs, and says whether it arrived.
+fn ascend(isa: Isa, level: &Level, start: Rigid, settings: &Settings, trace: &mut Vec<Step>) -> Result<(Top, bool)> {
+    let scale = level.scale as f64;
+    let mut top = Top { motion: start, seen: start, look: None };
+    for _ in 0..CHOICES {
+        let (found, ended) = climb_on(isa, level, top.motion, settings, trace)?;
+        let near = farthest(level, &top.motion.inverse().then(&found.motion)) <= SLACK * scale;
+        top = found;
+        if near || !ended {
+            return Ok((top, ended));
+        }
+    }
+    Ok((top, false))
 }
 
 /// What does not fit, a deviation of the residual: of a normal one, 4.685 keeps 95 % of what all voxels know.
@@ -199,8 +216,8 @@ fn no_maximum(level: &Level, settings: &Settings, correlation: f64) -> Error {
     .help("give a start nearer to the motion, or a block with more structure")
 }
 
-/// As [`climb`], with the voxels of `seen`, where it starts.
-fn climb_on(isa: Isa, level: &Level, seen: Rigid, settings: &Settings, trace: &mut Vec<Step>) -> Result<Top> {
+/// As [`ascend`], with the voxels of `seen`, where it starts.
+fn climb_on(isa: Isa, level: &Level, seen: Rigid, settings: &Settings, trace: &mut Vec<Step>) -> Result<(Top, bool)> {
     let scale = level.scale;
     let look = pass(isa, level, &seen, &seen, Want::Everything);
     check(level, &look.total, settings)?;
@@ -226,7 +243,7 @@ fn climb_on(isa: Isa, level: &Level, seen: Rigid, settings: &Settings, trace: &m
         let ratio = if last.is_finite() { (step / last).min(SLOWEST) } else { UNKNOWN };
         if damping == 0.0 && step * ratio / (1.0 - ratio) < tolerance {
             let look = last.is_infinite().then_some(look);
-            return Ok(Top { motion: next, seen, look });
+            return Ok((Top { motion: next, seen, look }, true));
         }
         let found = pass(isa, level, &next, &seen, Want::Slope).total;
         let better = found.n() >= settings.least_overlap * volume(level) && found.correlation() > sums.correlation();
@@ -236,12 +253,12 @@ fn climb_on(isa: Isa, level: &Level, seen: Rigid, settings: &Settings, trace: &m
             damping = if damping <= FIRST_DAMPING { 0.0 } else { damping / DAMPING_FACTOR };
         } else if step < tolerance {
             // No step that would matter helps: this is the top, to rounding.
-            return Ok(Top { motion, seen, look: None });
+            return Ok((Top { motion, seen, look: None }, true));
         } else {
             damping = if damping == 0.0 { FIRST_DAMPING } else { damping * DAMPING_FACTOR };
         }
     }
-    Err(no_maximum(level, settings, sums.correlation()))
+    Ok((Top { motion, seen, look: None }, false))
 }
 
 /// Voxels of the fixed block that a pass looks at when all of them lie in the moving block.

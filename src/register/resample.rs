@@ -82,6 +82,25 @@ impl Grid {
         let n = |i: usize| (high[i] - low[i]) as usize + 1;
         Ok(Grid { first: low.map(|v| v as usize), dims: Dims::new(n(2), n(1), n(0))? })
     }
+
+    /// What of it lies in a box of the fixed volume, ranges of x, y and z.
+    ///
+    /// # Errors
+    /// Data: nothing.
+    pub fn within(&self, kept: &[Range<usize>; 3]) -> Result<Grid> {
+        let n = [self.dims.nx, self.dims.ny, self.dims.nz];
+        let both: [Range<usize>; 3] =
+            from_fn(|i| self.first[i].max(kept[i].start)..(self.first[i] + n[i]).min(kept[i].end));
+        if both.iter().any(Range::is_empty) {
+            let own: [Range<usize>; 3] = from_fn(|i| self.first[i]..self.first[i] + n[i]);
+            return Err(Error::data(format!(
+                "the box {kept:?} holds nothing of what all volumes see, {own:?} (x, y, z)"
+            ))
+            .help("take a box that does"));
+        }
+        let dims = Dims::new(both[2].len(), both[1].len(), both[0].len())?;
+        Ok(Grid { first: from_fn(|i| both[i].start), dims })
+    }
 }
 
 /// How a volume is resampled.

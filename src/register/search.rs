@@ -11,7 +11,7 @@
 //! 1/16 of a block of 300³ and ± 20 voxels, 729 motions of 19³ voxels; on a finer rung every so many slices. The best of them are climbed on the next finer
 //! rung, and the highest is the start.
 
-use super::gauss_newton::{Top, climb};
+use super::gauss_newton::{Top, approach, climb};
 use super::level::Level;
 use super::pass::{Want, glance, pass};
 use super::rigid::{Point, Rigid};
@@ -117,6 +117,11 @@ pub fn search(
         (Some((_, motion, steps)), _) => {
             trace.extend(steps);
             Ok((motion, met))
+        }
+        // None arrives: the nearest a climb of the best of them came, from where the next rung goes on.
+        (None, Some(e)) if levels.len() > 2 => {
+            let near = approach(isa, fine, motions[order[0]], settings, trace).map_err(|_| e)?;
+            Ok((near, vec![near]))
         }
         (None, Some(e)) => Err(e),
         (None, None) => Err(Error::bug("no motion was climbed")),

@@ -140,20 +140,8 @@ pub const VERSION: u32 = 6;
 
 /// `x=A:B,y=A:B`: what is not named is whole.
 pub(super) fn region(text: &str, whole: &Region) -> Result<Region> {
-    let mut region = whole.clone();
-    for part in text.split(',') {
-        let wrong = || Error::usage(format!("'{part}' is no range")).help("write x=A:B, such as x=100:500,z=0:300");
-        let (axis, range) = part.split_once('=').ok_or_else(wrong)?;
-        let (a, b) = range.split_once(':').ok_or_else(wrong)?;
-        let (a, b) = (values::index(a.trim())?, values::index(b.trim())?);
-        *match axis.trim() {
-            "x" => &mut region.x,
-            "y" => &mut region.y,
-            "z" => &mut region.z,
-            _ => return Err(wrong()),
-        } = a..b;
-    }
-    Ok(region)
+    let [x, y, z] = values::along_axes(text, &[whole.x.clone(), whole.y.clone(), whole.z.clone()])?;
+    Ok(Region { z, y, x })
 }
 
 /// A number from 0.
