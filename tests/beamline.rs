@@ -45,8 +45,12 @@ fn digest(folder: &Path, name: &str) -> String {
 }
 
 fn slice(folder: &Path, name: &str, side: usize, z: usize) -> Vec<f32> {
+    slice_of(folder, name, side * side, z)
+}
+
+fn slice_of(folder: &Path, name: &str, pixels: usize, z: usize) -> Vec<f32> {
     let bytes = std::fs::read(folder.join(format!("{name}.raw"))).unwrap();
-    bytes[4 * z * side * side..4 * (z + 1) * side * side]
+    bytes[4 * z * pixels..4 * (z + 1) * pixels]
         .chunks_exact(4)
         .map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]]))
         .collect()
@@ -111,6 +115,25 @@ fn options_before_change_what_they_should() {
     let m = recon("crop", "--center 31.5 --columns 4:60");
     assert_eq!(m.need("params").unwrap().need_f64("axis_pixel").unwrap(), 27.5);
     assert!((mean_in(&slice(&folder.0.join("out"), "crop", 56, 2), 56, &DISCS[0], 1.0) / 0.01 - 1.0).abs() < 0.03);
+    // A part of the slices: their bits, and the box stands in the manifest.
+    let m = recon("part", "--center 31.5 --crop x=20:50,y=4:30");
+    assert_eq!(m.need("params").unwrap().need_str("crop").unwrap(), "x=20:50,y=4:30");
+    let words = format!("recon {SCAN} -o out/part -q");
+    for z in [0, 2] {
+        let part = slice_of(&folder.0.join("out"), "part", 30 * 26, z);
+        let whole = slice(&folder.0.join("out"), "plain", 64, z);
+        let want: Vec<f32> = (4..30).flat_map(|y| whole[y * 64 + 20..y * 64 + 50].to_vec()).collect();
+        assert!(part == want, "slice {z}");
+    }
+    for (crop, says) in [
+        ("x=20:20", "holds nothing"),
+        ("y=60:65 --center 31.5", "64 columns and rows"),
+        ("z=0:2", "--rows"),
+        ("x=a:2", "x=a:2"),
+        ("w=1:2", "x=A:B"),
+    ] {
+        expect(&run(&folder.0, &format!("{words} --overwrite --crop {crop}")), 2, &[says], crop);
+    }
     // Blocked views change the noise, not the scale.
     recon("blocked", "--center 31.5 --blocked 30:40");
     let image = slice(&folder.0.join("out"), "blocked", 64, 2);
@@ -217,13 +240,14 @@ fn three_fields_of_a_tall_sample_become_one_volume() {
         one.replace("s2.npy", "s3.npy"),
         one.replace("31,28", "31,28,4"),
         one.replace("--offset 31,28", "--step 1mm"),
-        one.replace("recon", "plan"),
         one.replace("--fields s1.npy,s2.npy", ""),
     ] {
         let output = run(&folder.0, &spoilt);
         assert!(matches!(output.status.code(), Some(2 | 66)), "{spoilt}: {output:?}");
     }
     assert!(!folder.0.join("out").exists(), "what is wrong shows before any work");
+    let plan = one.replace("recon", "plan");
+    expect(&run(&folder.0, &plan), 0, &["field 2 of 3: s2.npy", "joined: 64 x 64 x 103, about"], &plan);
     // Interrupted in every part of the work, it goes on.
     let mut alone = Duration::from_millis(20);
     let mut deaths = 0;

@@ -2,7 +2,7 @@
 //! only where something changed; refused where the reason can be told.
 
 mod common;
-use common::series::{cell, seal};
+use common::series::{as_planned, cell, seal};
 use common::{Scratch, expect, run, stderr, stdout, tomolith};
 use std::path::Path;
 use std::process::Stdio;
@@ -25,44 +25,13 @@ fn done_again(folder: &Path, words: &str) -> Vec<String> {
     steps.filter(|s| !s.ends_with(": done")).collect()
 }
 
-/// Reads and writes within this part of what was planned.
-const PLANNED: f64 = 0.1;
-
-/// A run whose reads and writes are counted by the system: the seal, and both beside what `--plan` said of them.
-#[cfg(target_os = "linux")]
-fn as_planned(there: &Path) -> String {
-    let plan = run(there, "run cell.toml -o whole --plan");
-    expect(&plan, 0, &["recon s02", "13 steps"], "plan");
-    assert!(!there.join("whole").exists(), "a plan makes nothing");
-    let plan = stdout(&plan);
-    let planned: Vec<f64> = plan.lines().last().unwrap().split_whitespace().filter_map(|w| w.parse().ok()).collect();
-    // Reads by maps are not counted: by calls. A shell's counts hold those of what it waited for.
-    let script = "\"$0\" run cell.toml -o whole --io pread && cat /proc/$$/io";
-    let mut shell = std::process::Command::new("sh");
-    let output = shell.args(["-c", script, env!("CARGO_BIN_EXE_tomolith")]).current_dir(there).output().unwrap();
-    expect(&output, 0, &["run cell "], "run");
-    let said = stdout(&output);
-    for (name, planned) in ["rchar: ", "wchar: "].into_iter().zip(planned) {
-        let line = said.lines().find_map(|l| l.strip_prefix(name)).unwrap();
-        let done: f64 = line.parse().unwrap();
-        assert!((done / planned - 1.0).abs() < PLANNED, "{name} {done}, planned {planned}\n{plan}");
-    }
-    expect(&run(there, "run cell.toml -o whole --plan"), 0, &["0 steps"], "plan of what is done");
-    said.lines().find(|l| l.starts_with("run cell ")).unwrap().rsplit(' ').next().unwrap().to_string()
-}
-
-#[cfg(not(target_os = "linux"))]
-fn as_planned(there: &Path) -> String {
-    seal(there, "run cell.toml -o whole")
-}
-
 #[test]
 fn a_run_is_one_set_of_bytes() {
     let folder = Scratch::new("pipeline");
     let there = &folder.0;
     cell(&folder);
     change(&folder, "cell-area = 0.5\n", "cell-area = 0.5\ngrey-fill = 0\n");
-    let whole = as_planned(there);
+    let whole = as_planned(there, "run cell.toml -o whole", &["recon s02", "13 steps"]);
     assert_eq!(seal(there, "run cell.toml -o one --threads 1 --isa scalar"), whole);
     expect(&run(there, "diff whole one"), 0, &["identical"], "diff");
     let report = std::fs::read_to_string(there.join("whole/report.html")).unwrap();

@@ -2,7 +2,7 @@
 //! binder with a table of classes of its own. And where the way ends early: a full disk at every stage, a broken record.
 
 mod common;
-use common::series::{cell, full_disk, seal};
+use common::series::{as_planned, cell, full_disk, seal};
 use common::{Scratch, expect, json, npy, npy_of, run, stderr, stdout};
 use tomolith::analysis::quantity::values;
 use tomolith::testing;
@@ -45,6 +45,34 @@ fn a_measured_scan_goes_as_far_as_its_data_allow() {
         &["again recon s00: slices 0 to 1, identical", "again report: 1 files, identical"],
         again,
     );
+}
+
+/// The paper's case: every scan of a series in several fields of view, each with its own axis. One command joins and
+/// reconstructs them all; a field wider than the detector makes all of them so.
+#[test]
+fn a_series_of_several_fields_of_view_is_joined_scan_by_scan() {
+    let folder = Scratch::new("pipeline-fields");
+    let there = &folder.0;
+    let words = "phantom cell -o scans --preset tiny --mode radiographs --only 0,24 --fields 2 --seed 8 -q";
+    expect(&run(there, words), 0, &[], words);
+    expect(&run(there, "init scans -o cell.toml"), 0, &["2 scans"], "init");
+    let run_all = "run cell.toml --until slices -o out";
+    as_planned(there, run_all, &["recon s00", "2 steps"]);
+    assert!(!there.join("out/axis.txt").exists(), "each field has its own");
+    let truth = json(&there.join("scans/truth/truth.json"));
+    for (k, step) in truth.need_arr("steps").unwrap().iter().enumerate() {
+        let rows: Vec<f64> =
+            step.need_arr("fields").unwrap().iter().map(|f| f.need_f64("first_row").unwrap()).collect();
+        let results = json(&there.join(format!("out/slices/s{k:02}.json"))).need("results").unwrap().clone();
+        let fit = &results.need_arr("fits").unwrap()[0];
+        let (shift, gain) = (fit.need_arr("shift_zyx").unwrap()[0].as_f64().unwrap(), fit.need_f64("gain").unwrap());
+        // The cell drifts by a part of a voxel from one field to the next; noise of the second does not lessen its gain.
+        assert!((shift - (rows[1] - rows[0])).abs() < 0.5, "step {k}: {shift} for {rows:?}");
+        assert!((gain - 1.0).abs() < 0.05, "step {k}: {gain}");
+    }
+    let before = std::fs::read(there.join("out/slices/s01.raw")).unwrap();
+    expect(&run(there, run_all), 0, &[], "again");
+    assert!(std::fs::read(there.join("out/slices/s01.raw")).unwrap() == before);
 }
 
 /// Pixels of a slice, angles, rows.

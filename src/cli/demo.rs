@@ -129,6 +129,7 @@ fn run(context: &Context) -> Result<()> {
         rows: None,
         slab: None,
         memory: None,
+        crop: None,
         keep: false,
         overwrite: args.overwrite,
         is_part: false,

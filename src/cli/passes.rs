@@ -107,7 +107,8 @@ impl Course {
             None => 0,
         };
         let total = scan.rows.len();
-        let volume = Dims::new(total, n, n)?;
+        let [x, y] = args.cropped(n)?;
+        let volume = Dims::new(total, y.len(), x.len())?;
         let block = |rows: usize, halo: usize| (d.nz * (rows + halo).min(d.ny) * d.nx) as u64 * F32;
         let buffers = |slab: usize, of: usize| if slab < of { 2 } else { 1 };
         let last_fields = if steps.phase.is_some() { 0 } else { fields(total) + stripe };

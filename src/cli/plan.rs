@@ -1,16 +1,20 @@
 //! `tomolith plan`: what a reconstruction will read, write, hold and take, before it runs.
 
+use crate::cli::options::Settings;
 use crate::cli::output::{bytes_for_people, seconds_for_people};
 use crate::cli::passes::Course;
 use crate::cli::recon::{GROUPS, ReconArgs};
 use crate::cli::reconstruct::{Geometry, LOOKED_AT, chain, geometry};
 use crate::cli::scan::OpenScan;
-use crate::cli::{Command, Context, axis};
+use crate::cli::{Command, Context, axis, fields, stitch};
 use crate::error::{Error, Result};
 use crate::json::Json;
 use crate::recon::phase::PhasePlan;
 use crate::recon::prepare::{Steps, Until};
 use crate::recon::scan::Plan;
+use crate::recon::stitch::vertical;
+use crate::volume::{Dims, Dtype};
+use std::path::Path;
 use std::time::Instant;
 
 /// The command.
@@ -26,12 +30,48 @@ pub const COMMAND: Command = Command {
 };
 
 fn run(context: &Context) -> Result<()> {
-    if context.settings.is_given("fields")? {
-        return Err(Error::usage("--fields: one field is planned at a time").help(
-            "leave it out: every field costs what SCAN costs, stitching then reads the slices twice and writes them once",
-        ));
+    let Some(above) = context.settings.text("fields")? else {
+        return one(context, &context.settings).map(drop);
+    };
+    // Each field, and what joins them.
+    let scans = fields::scans(context, above)?;
+    let (mut cost, mut dims) = ([0; 2], Vec::new());
+    for (k, scan) in scans.iter().enumerate() {
+        context.out.line(format!("field {k} of {}: {}", scans.len(), Path::new(scan).display()))?;
+        let (own, d) = one(context, &fields::settings(context, scan, k, scans.len()))?;
+        cost = [0, 1].map(|i| cost[i] + own[i]);
+        dims.push(d);
     }
-    let args = ReconArgs::of(&context.settings, "plan".into())?;
+    let (offsets, search) = stitch::nominal(&context.settings, scans.len(), None)?;
+    let (reads, whole) = vertical::cost(&dims, &offsets, search)?;
+    let (reads, writes) = (cost[0] + reads, cost[1] + whole.bytes(Dtype::F32));
+    context.out.line(format!("joined: {} x {} x {}, about", whole.nx, whole.ny, whole.nz))?;
+    line(context, "in all", [reads, writes], None, None)?;
+    in_bytes(context, [reads, writes], whole, [0, 0])
+}
+
+/// A line of the table.
+fn line(c: &Context, name: &str, [reads, writes]: [u64; 2], memory: Option<u64>, time: Option<f64>) -> Result<()> {
+    c.out.line(format!(
+        "{name:<11} {:>12} {:>12} {:>12} {:>14}",
+        bytes_for_people(reads),
+        bytes_for_people(writes),
+        memory.map_or(String::new(), bytes_for_people),
+        time.map_or(String::new(), seconds_for_people)
+    ))
+}
+
+/// For who adds up: the same, the slices, what finding the axis by itself reads, and what of it is among the reads.
+fn in_bytes(c: &Context, [reads, writes]: [u64; 2], d: Dims, [of_axis, for_axis]: [u64; 2]) -> Result<()> {
+    c.out.line(format!(
+        "{:<11} {reads:>12} {writes:>12}  slices of {} x {} x {}; the axis {of_axis} or {for_axis}",
+        "in bytes", d.nx, d.ny, d.nz
+    ))
+}
+
+/// Plans one field of view: bytes read and written, and its slices.
+fn one(context: &Context, settings: &Settings) -> Result<([u64; 2], Dims)> {
+    let args = ReconArgs::of(settings, "plan".into())?;
     let scan = args.how.open(&args.scan, args.rows, context)?;
     let geometry = geometry(context, &args.how, &scan)?;
     let course = Course::new(context, &args, &scan, &geometry)?;
@@ -43,35 +83,23 @@ fn run(context: &Context) -> Result<()> {
     let frames = [&scan.scan.flats, &scan.scan.darks].iter().filter_map(|f| f.as_deref()).map(whole).sum::<u64>();
     let hashed = whole(scan.scan.projections.as_ref()) + frames;
     context.out.line(format!("{:<11} {:>12} {:>12} {:>12} {:>14}", "pass", "reads", "writes", "memory", "about"))?;
-    let line = |name: &str, reads: u64, writes: u64, memory: Option<u64>, time: Option<f64>| {
-        context.out.line(format!(
-            "{name:<11} {:>12} {:>12} {:>12} {:>14}",
-            bytes_for_people(reads),
-            bytes_for_people(writes),
-            memory.map_or(String::new(), bytes_for_people),
-            time.map_or(String::new(), seconds_for_people)
-        ))
-    };
     // The rows from which axis and truncation are told: of compressed pieces all that they touch.
     let source = scan.scan.projections.as_ref();
     let row = source.cost(0..source.dims().nz, scan.rows.start..scan.rows.start + 1);
     let band = source.cost(0..source.dims().nz, axis::middle_band(source.dims().ny));
     let for_axis = if geometry.axis_found == Json::Null { 0 } else { band };
     let looks = for_axis + if geometry.truncated.is_some() { row * LOOKED_AT.len() as u64 } else { 0 };
-    line("digests", hashed, 0, None, None)?;
-    line("looks", looks, 0, None, None)?;
+    line(context, "digests", [hashed, 0], None, None)?;
+    line(context, "looks", [looks, 0], None, None)?;
     for (pass, &time) in course.passes.iter().zip(&times) {
-        line(pass.name, pass.reads, pass.writes, Some(pass.memory), Some(time))?;
+        line(context, pass.name, [pass.reads, pass.writes], Some(pass.memory), Some(time))?;
     }
     let sum = |of: fn(&crate::cli::passes::Pass) -> u64| course.passes.iter().map(of).sum::<u64>();
     let (reads, writes) = (hashed + looks + sum(|p| p.reads), sum(|p| p.writes));
-    line("in all", reads, writes, Some(course.peak()), Some(times.iter().sum()))?;
-    // For who adds up: the same, the slices, what finding the axis by itself reads, and what of it is among the reads.
-    let (n, rows, of_axis) = (geometry.field.image, scan.rows.len(), band + frames);
-    context.out.line(format!(
-        "{:<11} {reads:>12} {writes:>12}  slices of {n} x {n} x {rows}; the axis {of_axis} or {for_axis}",
-        "in bytes"
-    ))?;
+    line(context, "in all", [reads, writes], Some(course.peak()), Some(times.iter().sum()))?;
+    let [x, y] = args.cropped(geometry.field.image)?;
+    let d = Dims::new(scan.rows.len(), y.len(), x.len())?;
+    in_bytes(context, [reads, writes], d, [band + frames, for_axis])?;
     context.talk.log(
         "plan",
         &[
@@ -82,7 +110,7 @@ fn run(context: &Context) -> Result<()> {
             ("seconds", Json::Num(times.iter().sum())),
         ],
     );
-    Ok(())
+    Ok(([reads, writes], d))
 }
 
 /// Seconds of every pass, from one block of each: the larger of reading and computing, as they overlap.

@@ -59,6 +59,8 @@ pub enum Padding {
     None,
     /// The row's ends.
     Edge,
+    /// As `Auto`, of a sample that is known to be wider: another field of view says so.
+    Wide,
 }
 
 /// The resolved options.

@@ -7,6 +7,7 @@ use crate::cli::scan::{METHOD_OPTIONS, SCAN_OPTIONS, ScanArgs};
 use crate::cli::values::{self, Rows};
 use crate::cli::{Command, Context, fields, stitch};
 use crate::error::{Error, Result};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 /// Its options, which `plan` has, too.
@@ -22,6 +23,11 @@ pub const GROUPS: &[(&str, &[Opt])] = &[
             Opt::new("output", Takes::Value("DIR/NAME"), "Where to write, without extension; DIR is created")
                 .short('o'),
             Opt::new("rows", Takes::Number("A:B"), "Detector rows A to B, B not included [default: all]"),
+            Opt::new(
+                "crop",
+                Takes::Value("BOX"),
+                "Write this part of each slice only, such as x=100:500,y=0:700: where the sample is [default: all]",
+            ),
             Opt::new("slab", Takes::Number("N"), "Slices computed and written at a time; the results are the same"),
             Opt::new(
                 "memory",
@@ -98,6 +104,8 @@ pub struct ReconArgs {
     pub slab: Option<usize>,
     /// Bytes of memory to stay within, what is free if `None`.
     pub memory: Option<u64>,
+    /// What of each slice is written: its text, and columns and rows, to the end of the slice where none is given.
+    pub crop: Option<(String, [Range<usize>; 2])>,
     /// Whether what lies between passes stays on disk.
     pub keep: bool,
     /// Whether an existing output may be replaced.
@@ -133,10 +141,39 @@ impl ReconArgs {
             memory: settings
                 .parse("memory", |text| if text == "auto" { Ok(0) } else { values::bytes(text) })?
                 .filter(|&m| m > 0),
+            crop: settings.parse("crop", crop)?,
             keep: settings.is_on("keep-intermediate")?,
             overwrite: settings.is_on("overwrite")?,
             is_part: false,
         })
+    }
+}
+
+impl ReconArgs {
+    /// Columns and rows of an n × n slice that are written.
+    ///
+    /// # Errors
+    /// Usage: what no slice has.
+    pub fn cropped(&self, n: usize) -> Result<[Range<usize>; 2]> {
+        let Some((text, box_of)) = &self.crop else { return Ok([0..n, 0..n]) };
+        let own = box_of.clone().map(|r| r.start..if r.end == usize::MAX { n } else { r.end });
+        match own.iter().all(|r| !r.is_empty() && r.end <= n) {
+            true => Ok(own),
+            false => Err(Error::usage(format!("--crop {text}: slices have {n} columns and rows"))
+                .help("write ranges within them, the end not included")),
+        }
+    }
+}
+
+/// A box of slices of any size.
+fn crop(text: &str) -> Result<(String, [Range<usize>; 2])> {
+    let [x, y, z] = values::along_axes(text, &[0..usize::MAX, 0..usize::MAX, 0..1])?;
+    if z != (0..1) {
+        return Err(Error::usage("slices are chosen by rows of the detector").help("write --rows A:B"));
+    }
+    match x.is_empty() || y.is_empty() {
+        false => Ok((text.to_string(), [x, y])),
+        true => Err(Error::usage(format!("'{text}' holds nothing")).help("write ranges, the end not included")),
     }
 }
 

@@ -30,7 +30,7 @@ use std::ops::Range;
 use std::path::Path;
 
 /// A slice whose values are known up to a smooth offset only says so in its unit.
-const RELATIVE: &str = "relative ";
+pub const RELATIVE: &str = "relative ";
 
 /// Reconstructs `scan` into `args.output` and returns the manifest.
 pub fn run(context: &Context, args: &ReconArgs, scan: OpenScan) -> Result<Manifest> {
@@ -44,8 +44,7 @@ pub fn run(context: &Context, args: &ReconArgs, scan: OpenScan) -> Result<Manife
         context.talk.note(format!(
             "phase retrieval: wavelength {:.4e} um, decay length {:.2} px; TomoPy's alpha would be {:.4e}",
             optics::wavelength(paganin.energy).0,
-            optics::paganin_decay(optics::paganin_area(paganin.energy, paganin.distance, paganin.delta_beta)).0
-                / paganin.pixel.0,
+            paganin.decay(),
             optics::alpha_of(paganin.delta_beta)
         ));
     }
@@ -56,7 +55,8 @@ pub fn run(context: &Context, args: &ReconArgs, scan: OpenScan) -> Result<Manife
     let inputs = inputs(&scan)?;
     let n = geometry.field.image;
     let rows = scan.rows.len();
-    let volume = Dims::new(rows, n, n)?;
+    let [x, y] = args.cropped(n)?;
+    let volume = Dims::new(rows, y.len(), x.len())?;
     let unit = if scan.pixel.is_some() { "1/cm" } else { "1/pixel" };
     let job = manifest::Job {
         dims: volume,
@@ -101,9 +101,10 @@ pub fn run(context: &Context, args: &ReconArgs, scan: OpenScan) -> Result<Manife
         pixel: scan.pixel,
         slab: course.slab,
     };
-    let reconstructed = between
-        .chain(&args.how, &scan, Until::Absorption)
-        .and_then(|chain| reconstruct(&chain, &recon_job, &plan, context.isa, &mut writer, &mut watch));
+    let reconstructed = between.chain(&args.how, &scan, Until::Absorption).and_then(|chain| {
+        let mut sink = Cropped { sink: &mut writer, n, x, y };
+        reconstruct(&chain, &recon_job, &plan, context.isa, &mut sink, &mut watch)
+    });
     if let Err(e) = reconstructed {
         drop((watch, writer));
         if e.fault() == Fault::Data {
@@ -156,7 +157,7 @@ pub fn geometry(context: &Context, how: &ScanArgs, scan: &OpenScan) -> Result<Ge
         Some(axis) => (axis.clone(), Json::Null),
         None => axis::find(context, method, scan)?,
     };
-    if prepare.padding != Padding::Auto && !prepare.half_acquisition {
+    if matches!(prepare.padding, Padding::None | Padding::Edge) && !prepare.half_acquisition {
         let field = if prepare.padding == Padding::Edge { Field::padded(n) } else { Field::plain(n) };
         return Ok(Geometry { axis, axis_found, truncated: None, field });
     }
@@ -166,15 +167,7 @@ pub fn geometry(context: &Context, how: &ScanArgs, scan: &OpenScan) -> Result<Ge
         true => Edges::Right,
         false => Edges::Both,
     };
-    let mut truncated = false;
-    for part in LOOKED_AT {
-        let row = scan.rows.start + ((scan.rows.len() - 1) as f64 * part) as usize;
-        let chain = quick_chain(how, scan, keep_or_zero(how.nonfinite), row..row + 1)?;
-        let mut block = vec![0.0f32; chain.length(dims.nz, 1)];
-        chain.read(0..dims.nz, row..row + 1, &mut block)?;
-        chain.finish(context.isa, 0..dims.nz, row..row + 1, &mut block)?;
-        truncated |= is_truncated(&block[..dims.nz * n], n, edges);
-    }
+    let truncated = prepare.padding == Padding::Wide || is_wide(context, how, scan, edges)?;
     let field = match (prepare.half_acquisition, truncated) {
         (true, _) => Field::off_axis(n, middle)?,
         (false, true) if n > 1 => Field::padded(n),
@@ -184,6 +177,21 @@ pub fn geometry(context: &Context, how: &ScanArgs, scan: &OpenScan) -> Result<Ge
         context.talk.warn("the sample is wider than the detector: the slices' values are relative");
     }
     Ok(Geometry { axis, axis_found, truncated: Some(truncated), field })
+}
+
+/// Whether the sample is wider than the detector, in one of the rows that are looked at.
+pub fn is_wide(context: &Context, how: &ScanArgs, scan: &OpenScan, edges: Edges) -> Result<bool> {
+    let dims = scan.scan.projections.dims();
+    let mut wide = false;
+    for part in LOOKED_AT {
+        let row = scan.rows.start + ((scan.rows.len() - 1) as f64 * part) as usize;
+        let chain = quick_chain(how, scan, keep_or_zero(how.nonfinite), row..row + 1)?;
+        let mut block = vec![0.0f32; chain.length(dims.nz, 1)];
+        chain.read(0..dims.nz, row..row + 1, &mut block)?;
+        chain.finish(context.isa, 0..dims.nz, row..row + 1, &mut block)?;
+        wide |= is_truncated(&block[..dims.nz * dims.nx], dims.nx, edges);
+    }
+    Ok(wide)
 }
 
 /// A dead pixel spoils its slice, not what is looked for in it: kept values become air here.
@@ -274,7 +282,7 @@ fn params(args: &ReconArgs, scan: &OpenScan, geometry: &Geometry, lengths: Optio
     let dims = scan.scan.projections.dims();
     let prepared = &scan.prepared;
     let views: Vec<u8> = prepared.views.iter().flat_map(|&v| (v as u64).to_le_bytes()).collect();
-    Json::obj([
+    let params = Json::obj([
         ("algorithm", Json::from(how.algorithm.name())),
         ("angles", scan.angles.len().into()),
         ("angles_sha256", Digest::of(&angles).hex().as_str().into()),
@@ -305,7 +313,40 @@ fn params(args: &ReconArgs, scan: &OpenScan, geometry: &Geometry, lengths: Optio
         ("pixel_um", scan.pixel.map_or(Json::Null, |p| p.0.into())),
         ("rows", Json::Arr(vec![scan.rows.start.into(), scan.rows.end.into()])),
         ("views_sha256", Digest::of(&views).hex().as_str().into()),
-    ])
+    ]);
+    match (params, &args.crop) {
+        (Json::Obj(mut members), Some((crop, _))) => {
+            members.insert("crop".into(), crop.as_str().into());
+            Json::Obj(members)
+        }
+        (params, _) => params,
+    }
+}
+
+/// Of slices n × n, the columns `x` of the rows `y`.
+struct Cropped<'a> {
+    sink: &'a mut dyn Sink,
+    n: usize,
+    x: Range<usize>,
+    y: Range<usize>,
+}
+
+impl Sink for Cropped<'_> {
+    fn next_slice(&self) -> usize {
+        self.sink.next_slice()
+    }
+    fn write(&mut self, slices: &[f32]) -> Result<()> {
+        if self.x.len() == self.n && self.y.len() == self.n {
+            return self.sink.write(slices);
+        }
+        let rows = slices
+            .chunks_exact(self.n * self.n)
+            .flat_map(|s| s.chunks_exact(self.n).take(self.y.end).skip(self.y.start));
+        self.sink.write(&rows.flat_map(|row| &row[self.x.clone()]).copied().collect::<Vec<f32>>())
+    }
+    fn count(&mut self, z: usize, name: &str, n: u64) -> Result<()> {
+        self.sink.count(z, name, n)
+    }
 }
 
 /// All files that numbers came from, each once.

@@ -86,8 +86,8 @@ pub const SIDE: Command = Command {
 };
 
 /// Versions of the stages in manifests.
-const VERTICAL_VERSION: u32 = 2;
-const SIDE_VERSION: u32 = 1;
+pub const VERTICAL_VERSION: u32 = 3;
+const SIDE_VERSION: u32 = 2;
 
 fn fit_json(fit: &Fit) -> Json {
     Json::obj([

@@ -40,6 +40,13 @@ pub struct Paganin {
     pub pixel: Micrometre,
 }
 
+impl Paganin {
+    /// Length, in pixels, over which the kernel decays by e: rows this near to an end know less of what lies beyond it.
+    pub fn decay(&self) -> f64 {
+        optics::paganin_decay(self.area()).0
+    }
+}
+
 /// Decay lengths of padding on each side: e^−17 < 2⁻²⁴.
 const DECAYS: f64 = 17.0;
 /// Widest padding on one side, in pixels: beyond, the parameters are wrong.
@@ -109,7 +116,7 @@ impl PhasePlan {
             .help("all are positive, for example --energy 27.5keV --distance 6cm --delta-beta 500 --pixel 1.33um"));
         }
         let area = paganin.area();
-        let margin = (DECAYS * optics::paganin_decay(area).0).ceil();
+        let margin = (DECAYS * paganin.decay()).ceil();
         if margin > WIDEST {
             return Err(Error::usage(format!("phase retrieval that reaches {margin} pixels far"))
                 .help("check the units of --energy, --distance and --pixel, and --delta-beta"));

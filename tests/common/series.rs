@@ -70,3 +70,34 @@ pub fn full_disk(there: &Path, stages: &[(&str, &str, usize)]) {
         assert!(text.contains(&format!("{file} sound")), "{text}");
     }
 }
+
+/// Reads and writes within this part of what was planned.
+const PLANNED: f64 = 0.1;
+
+/// A run, of which nothing is there, whose reads and writes are counted by the system, where it is Linux: the seal, and both
+/// beside what `--plan`, which says `says`, said of them.
+#[track_caller]
+pub fn as_planned(there: &Path, words: &str, says: &[&str]) -> String {
+    if !cfg!(target_os = "linux") {
+        return seal(there, words);
+    }
+    let plan = run(there, &format!("{words} --plan"));
+    expect(&plan, 0, says, "plan");
+    let folder = words.rsplit(' ').next().unwrap();
+    assert!(!there.join(folder).exists(), "a plan makes nothing");
+    let plan = stdout(&plan);
+    let planned: Vec<f64> = plan.lines().last().unwrap().split_whitespace().filter_map(|w| w.parse().ok()).collect();
+    // Reads by maps are not counted: by calls. A shell's counts hold those of what it waited for.
+    let script = format!("\"$0\" {words} --io pread && cat /proc/$$/io");
+    let mut shell = Command::new("sh");
+    let output = shell.args(["-c", &script, env!("CARGO_BIN_EXE_tomolith")]).current_dir(there).output().unwrap();
+    expect(&output, 0, &["run cell "], words);
+    let said = stdout(&output);
+    for (name, planned) in ["rchar: ", "wchar: "].into_iter().zip(planned) {
+        let line = said.lines().find_map(|l| l.strip_prefix(name)).unwrap();
+        let done: f64 = line.parse().unwrap();
+        assert!((done / planned - 1.0).abs() < PLANNED, "{name} {done}, planned {planned}\n{plan}");
+    }
+    expect(&run(there, &format!("{words} --plan")), 0, &["0 steps"], "plan of what is done");
+    said.lines().find(|l| l.starts_with("run cell ")).unwrap().rsplit(' ').next().unwrap().to_string()
+}

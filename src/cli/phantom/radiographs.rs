@@ -33,8 +33,10 @@ use std::ops::Range;
 const STAGE: u32 = 0x7374_6167;
 /// Slices of the object above and below the detector's rows: shifts and tilts look there.
 const MARGIN: usize = 8;
-/// Overlap of neighbouring fields of view, a part of their rows.
+/// Overlap of neighbouring fields of view, a part of their rows, and the rows that it has at the least, if there are as many:
+/// the stage is off by three in each, and of fewer than eight nobody finds where a field lies.
 const OVERLAP: f64 = 0.1;
+const LEAST_OVERLAP: usize = 32;
 /// Of the memory that is free, line integrals take this part.
 const MEMORY_SHARE: u64 = 3;
 /// The share of Δδ/Δβ that retrieval is told. 15 voxels and more from every face along y of `small`, step 4, the contrast of
@@ -90,7 +92,9 @@ pub fn field_rows(nz: usize, fields: usize) -> (usize, Vec<usize>) {
     if fields == 1 {
         return (nz, vec![0]);
     }
-    let rows = (nz as f64 / (fields as f64 - OVERLAP * (fields as f64 - 1.0))).ceil() as usize;
+    let others = fields - 1;
+    let rows = (nz as f64 / (fields as f64 - OVERLAP * others as f64)).ceil() as usize;
+    let rows = rows.max((nz + others * LEAST_OVERLAP).div_ceil(fields)).min(nz);
     (rows, (0..fields).map(|f| f * (nz - rows) / (fields - 1)).collect())
 }
 
@@ -261,11 +265,36 @@ fn companions(run: &Run, k: usize, taking: &Taking, field: usize) -> Result<()> 
     }
     let name = |file: &str| format!("{}/{}", Run::name(k), folder(taking.fields, field, file));
     run.folder.text(&name("theta.txt"), &theta)?;
+    configurations(run, taking, &name(""), 0..1, "")?;
+    // And of all fields, joined.
+    match taking.fields > 1 && field + 1 == taking.fields {
+        true => configurations(run, taking, &format!("{}/", Run::name(k)), 0..taking.fields, "field_#/"),
+        false => Ok(()),
+    }
+}
+
+/// Configurations for `recon` in `there`, of fields that lie in `own`, # their number.
+fn configurations(run: &Run, taking: &Taking, there: &str, fields: Range<usize>, own: &str) -> Result<()> {
+    let of = |file: &str| {
+        let each: Vec<String> = fields.clone().map(|f| own.replace('#', &f.to_string()) + file).collect();
+        each.join(",")
+    };
+    let projections = of("projections.mhd");
+    let (first, above) = projections.split_once(',').unwrap_or((&projections, ""));
     let mut recon = format!(
-        "# tomolith recon --config scan.toml -o slices     (in this folder)\n[recon]\nscan = \"projections.mhd\"\n\
-         flats = \"flats.mhd\"\nflats-after = \"flats_after.mhd\"\ndarks = \"darks.mhd\"\ntheta = \"theta.txt\"\n\
-         theta-unit = \"deg\"\npixel = \"{VOXEL}um\"\nfilter = \"ramlak\"\n"
+        "# tomolith recon --config scan.toml -o slices     (in this folder)\n[recon]\nscan = \"{first}\"\n\
+         flats = \"{}\"\nflats-after = \"{}\"\ndarks = \"{}\"\ntheta = \"{}\"\n\
+         theta-unit = \"deg\"\npixel = \"{VOXEL}um\"\nfilter = \"ramlak\"\n",
+        of("flats.mhd"),
+        of("flats_after.mhd"),
+        of("darks.mhd"),
+        of("theta.txt")
     );
+    if !above.is_empty() {
+        let (_, firsts) = field_rows(run.args.cell.preset.size[2], taking.fields);
+        let offsets: Vec<String> = firsts.windows(2).map(|f| (f[1] - f[0]).to_string()).collect();
+        let _ = writeln!(recon, "fields = \"{above}\"\noffset = \"{}\"\nsearch = 8", offsets.join(","));
+    }
     if !taking.ideal {
         // Well above the photon noise, and not above what a zinger is.
         let camera = &taking.camera;
@@ -275,7 +304,7 @@ fn companions(run: &Run, k: usize, taking: &Taking, field: usize) -> Result<()> 
         // all, and what stripe removal takes off may leave less than nothing.
         let _ = writeln!(recon, "flat-average = \"median\"\nnonfinite = \"zero\"");
     }
-    run.folder.text(&name("scan.toml"), &recon)?;
+    run.folder.text(&format!("{there}scan.toml"), &recon)?;
     if run.args.mode == Mode::Phase {
         // Three quarters of Δδ/Δβ of electrolyte and lithium, β = µ λ / 4π. Rays along a face that is seen edge-on over
         // millimetres bend by many pixels, so edges are fainter in the scan than the equation of the retrieval has them, and
@@ -287,7 +316,8 @@ fn companions(run: &Run, k: usize, taking: &Taking, field: usize) -> Result<()> 
             taking.distance.0,
             SEEN_OF_EDGES * (electrolyte.delta - lithium.delta) / beta
         );
-        run.folder.text(&name("scan_phase.toml"), &phase.replace("scan.toml -o slices", "scan_phase.toml -o phase"))?;
+        let phase = phase.replace("scan.toml -o slices", "scan_phase.toml -o phase");
+        run.folder.text(&format!("{there}scan_phase.toml"), &phase)?;
     }
     Ok(())
 }

@@ -163,8 +163,7 @@ fn readme(run: &Run) -> String {
              cd {} && tomolith recon --config scan.toml -o slices\n\n\
              Cropped as series.json says (geometry, box_in_slice_column_row), a slice lies on the grid of the labels, but for\n\
              apparent_shift (x, y, z voxels; truth.json, fields): what axis and cell drift within the scan moves what is seen.\n",
-            args.scan.columns,
-            if args.scan.taking.fields > 1 { format!("{first}/field_0") } else { first.clone() }
+            args.scan.columns, first
         ),
     };
     let or = if run.has_folder() { format!(" (or {first})") } else { String::new() };

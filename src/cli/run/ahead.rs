@@ -257,7 +257,8 @@ impl<'a> Ahead<'a> {
         let mut words = self.run.words(&step, &self.run.folder)?;
         words[0] = "plan".into();
         let said = child::run(self.c, &words, folder.as_deref())?;
-        let line = said.lines().find_map(|l| l.strip_prefix("in bytes")).unwrap_or_default();
+        // Of several fields of view the last line is of all.
+        let line = said.lines().rev().find_map(|l| l.strip_prefix("in bytes")).unwrap_or_default();
         let numbers: Vec<u64> = line.split([' ', ';']).filter_map(|w| w.parse().ok()).collect();
         match numbers[..] {
             [reads, writes, nx, ny, nz, axis, here] => {

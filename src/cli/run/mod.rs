@@ -3,10 +3,12 @@
 use crate::cli::analyze::folder;
 use crate::cli::options::{Opt, Takes};
 use crate::cli::own::own;
+use crate::cli::reconstruct::RELATIVE;
 use crate::cli::seg::{digest_of, read_text};
 use crate::cli::{Command, Context, child};
 use crate::error::{Error, Fault, Result};
 use crate::exchange::write_text;
+use crate::json::Json;
 use crate::os::check_interrupt;
 use crate::pipeline::record::{Done, RECORD, Record};
 use crate::pipeline::{Does, Step, Word};
@@ -239,6 +241,29 @@ impl Run {
         Ok(())
     }
 
+    /// Warns of slices of which some are of a sample that was found wider than the detector, and others not: their grey values
+    /// differ by more than the sample does.
+    fn check_scale(&self, c: &Context) -> Result<()> {
+        let (mut wide, mut narrow) = (Vec::new(), Vec::new());
+        for step in self.steps.iter().filter(|s| s.stage == "recon") {
+            let path = self.folder.join(&step.makes[0]).with_extension("json");
+            let json = Json::parse(&read_text(&path)?).map_err(|e| e.at(&path))?;
+            let list =
+                if json.need("volume")?.need_str("unit")?.starts_with(RELATIVE) { &mut wide } else { &mut narrow };
+            list.push(step.name.trim_start_matches("recon "));
+        }
+        if !wide.is_empty() && !narrow.is_empty() {
+            c.talk.warn(format!(
+                "the sample was found wider than the detector in {} of {} scans ({}), whose values are relative, and not in the \
+                 others: grey values of the series cannot be compared; give one for all, [recon] padding = \"edge\" or \"none\"",
+                wide.len(),
+                wide.len() + narrow.len(),
+                wide.join(", ")
+            ));
+        }
+        Ok(())
+    }
+
     /// Does a step, into the folder `to`.
     fn execute(&self, c: &Context, step: &Step, to: &Path) -> Result<()> {
         let first = || to.join(&step.makes[0]);
@@ -292,8 +317,12 @@ fn run(c: &Context) -> Result<()> {
     write_text(&run.folder.join(RECORD), &record.text(), true)?;
     let mut sound = BTreeSet::new();
     let count = run.steps.len();
+    let last_recon = run.steps.iter().rposition(|s| s.stage == "recon");
     for (number, step) in run.steps.iter().enumerate() {
         check_interrupt()?;
+        if last_recon.is_some_and(|last| number == last + 1) {
+            run.check_scale(c)?;
+        }
         let key = run.key(c, step, &record, &mut digests)?;
         let key = key.ok_or_else(|| Error::bug(format!("{} comes before what it needs", step.name)))?;
         let what = format!("{} of {count}: {}", number + 1, step.name);
@@ -356,7 +385,9 @@ mod tests {
 
     #[test]
     fn stages_have_the_versions_of_their_commands() {
-        assert_eq!(version("recon"), Algorithm::Gridrec(DEFAULT_ERROR).version());
+        // Slices are made by one, and those of several fields joined by the other.
+        let versions = Algorithm::Gridrec(DEFAULT_ERROR).version() + crate::cli::stitch::VERTICAL_VERSION;
+        assert_eq!(version("recon"), versions);
         assert_eq!(version("register"), crate::cli::register::VERSION);
         assert_eq!(version("seg predict"), crate::cli::seg::predict::VERSION);
         assert_eq!(version("seg after"), crate::segment::ledger::VERSION);

@@ -194,6 +194,12 @@ fn files_of(path: &Path) -> Result<Vec<PathBuf>> {
     Ok(values.filter(|v| !v.is_empty()).map(|v| folder.join(v)).filter(|p| p.exists()).collect())
 }
 
+/// Whether a scan's configuration names fields of view above it; one that cannot be read has been refused.
+fn has_fields(path: &Path) -> bool {
+    let config = is_configured(path).then(|| Config::read(path, GLOBAL, COMMANDS, &recon::COMMAND).ok()).flatten();
+    config.is_some_and(|c| c.entries.contains_key("fields"))
+}
+
 /// The file that tells a scan from another: of a configured one the first of what `scan` names.
 fn projections_of(path: &Path) -> Result<PathBuf> {
     if !is_configured(path) {
@@ -283,7 +289,9 @@ pub(super) fn open(c: &Context) -> Result<Run> {
     let has = |stage: &str, flag: &str| cell.options.get(stage).is_some_and(|o| o.contains(&Word::text(flag)));
     let (center, weights, rules) =
         (has("recon", "--center"), has("seg predict", "--weights"), has("seg after", "--rules"));
-    cell.one_axis = count > 1 && !center;
+    // Fields of view have an axis each, which the stage has driven to anew.
+    let of_fields = has("recon", "--fields") || cell.scans.iter().any(|s| has_fields(&s.path));
+    cell.one_axis = count > 1 && !center && !of_fields;
     cell.registers = count > 1 && until != "slices" && !settings.is_on("still")?;
     cell.segments = weights && until != "slices" && until != "volumes";
     (cell.rules, cell.analyses) = (rules, until == "report");

@@ -97,12 +97,38 @@ pub fn place<'a>(fields: &[&'a dyn Source], offsets: &[f64], search: usize) -> R
     Ok((Stacked { fields: placed, dims }, fits))
 }
 
+/// Bytes that digests, [`place`] and [`Stacked::write`] read of fields of these shapes, and about the shape of the whole.
+///
+/// # Errors
+/// Usage: a whole of nothing.
+pub fn cost(fields: &[Dims], offsets: &[f64], search: usize) -> Result<(u64, Dims)> {
+    let last = fields.last().ok_or_else(|| Error::usage("no field to stitch"))?;
+    let top = offsets.iter().sum::<f64>() as usize + last.nz;
+    let mut reads = 0;
+    for (pair, offset) in fields.windows(2).zip(offsets) {
+        let line = 4 * pair[0].nx * square(pair[0].ny, BLOCK[1]).len();
+        let shared = (pair[0].nz as f64 - offset).max(0.0) as usize;
+        let found = SAMPLES * (1 + 2 * search + 1) + 2 * shared.min(BLOCK[0]);
+        reads += (line * found) as u64;
+    }
+    // Each for its digest and for its voxels, those above the first with the slices around that interpolation takes.
+    let bytes = |d: &Dims| 4 * d.voxels() as u64;
+    reads += fields.iter().map(|d| 2 * bytes(d)).sum::<u64>();
+    reads += fields[1..].iter().map(|d| bytes(d) * TAPS as u64 / CHUNK as u64).sum::<u64>();
+    Ok((reads, Dims::new(top, last.ny, last.nx)?))
+}
+
+/// The square in the circle that every projection sees.
+fn square(n: usize, most: usize) -> Range<usize> {
+    middle(n, most.min((2 * n).div_ceil(3)))
+}
+
 /// How B lies to A.
 fn neighbours(a: &dyn Source, b: &dyn Source, nominal: f64, search: usize) -> Result<Fit> {
     let (da, db) = (a.dims(), b.dims());
-    // The middle of the slices, where the sample is.
-    let rows = middle(da.ny, BLOCK[1]);
-    let columns = middle(da.nx, BLOCK[2]);
+    // The middle of the slices, where the sample is: the square in the circle that every projection sees. At its rim a
+    // sample that goes on outside makes values tens of times its own, and beyond it they mean nothing.
+    let (rows, columns) = (square(da.ny, BLOCK[1]), square(da.nx, BLOCK[2]));
     let slice = |source: &dyn Source, z: usize| -> Result<Vec<f32>> {
         let mut all = vec![0.0f32; rows.len() * da.nx];
         source.read(z..z + 1, rows.clone(), &mut all)?;
