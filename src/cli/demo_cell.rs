@@ -39,6 +39,8 @@ const PRINTED: [&str; 12] = [
 const RULES: &str = "axis = \"y\"\n\
     [[split]]\nclass = \"plating electrode\"\nat = 160\nbecomes = \"stripping electrode\"\n\
     [[split]]\nclass = \"deposited\"\nat = 160\nbecomes = \"redeposited\"\n";
+/// Columns on either side of the cell's box that are kept: 128 with its own, one window of the network.
+const BESIDE: usize = 32;
 /// How far a side's thickness may be from the planted one, µm, in the mean over sides and scans.
 const THICKNESS: f64 = 10.0;
 
@@ -82,11 +84,12 @@ pub fn run(c: &Context, args: &DemoArgs, steps: usize, train: bool) -> Result<()
     let text = read_text(&file)?
         .replace("/scan.toml\"", "/scan_phase.toml\"")
         .replace("[run]\n", "[run]\nstill = true\n")
+        .replace("[recon]\n", &format!("[recon]\ncrop = \"x={}:{}\"\n", x - BESIDE, x + nx + BESIDE))
         .replace("weights = \"weights.safetensors\"", "weights = \"weights.safetensors\"\nroi = \"128\"\nbatch = \"4\"")
         .replace("# rules", "rules")
         .replace(
             "[analyze]\n",
-            &format!("[analyze]\nregion = \"x={x}:{},y={y}:{}\"\ncell-area = 0.5\n", x + nx, y + ny),
+            &format!("[analyze]\nregion = \"x={BESIDE}:{},y={y}:{}\"\ncell-area = 0.5\n", BESIDE + nx, y + ny),
         );
     write_text(&file, &text, true)?;
     step("run cell.toml -o cell")?;
