@@ -128,7 +128,8 @@ fn options_before_change_what_they_should() {
     for (crop, says) in [
         ("x=20:20", "holds nothing"),
         ("y=60:65 --center 31.5", "64 columns and rows"),
-        ("z=0:2", "--rows"),
+        ("z=0:1", "--rows"),
+        ("x=1:9,x=2:9", "given twice"),
         ("x=a:2", "x=a:2"),
         ("w=1:2", "x=A:B"),
     ] {

@@ -138,6 +138,8 @@ fn a_moved_volume_comes_back_onto_the_fixed_one() {
         run(&folder.0, &format!("register --fixed fixed.npy --moving moved.npy --capture 6 --crop {crop} -o o6"))
     };
     expect(&refused("z=0:1,x=0:1"), 65, &["holds nothing of what all volumes see"], "an empty box");
+    expect(&refused("x=20:3"), 2, &["the fixed volume has 48 x 44 x 40 voxels"], "a box turned round");
+    expect(&refused("x=0:49"), 2, &["the fixed volume has 48 x 44 x 40 voxels"], "a box that is too large");
     expect(&refused("all"), 2, &["common, fixed, or a box"], "no grid");
     let again = "resample moved.npy --transform out/moved.transform.json --like fixed.npy -o out4/moved";
     assert!(digest(again, "out4/moved.raw") == whole);

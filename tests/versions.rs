@@ -17,7 +17,7 @@ use tomolith::pipeline::{VERSIONS, version};
 const KNOWN: [(&str, u32, &str, &str); 8] = [
     ("center", 1, "axis.txt", "9a89ebd5e675"),
     ("recon", 4, "slices/s01.mhd", "092ca25b13b4"),
-    ("register", 5, "registered/moved.mhd", "3028321e41e9"),
+    ("register", 6, "registered/moved.mhd", "3028321e41e9"),
     ("seg predict", 1, "classes/s01.mhd", "1ff1a12dcf23"),
     ("seg after", 1, "labels/s01.mhd", "44084cd881cb"),
     ("series", 1, "series.toml", "3df278cb2f6a"),

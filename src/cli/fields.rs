@@ -8,7 +8,7 @@ use crate::cli::prepare::Padding;
 use crate::cli::recon::ReconArgs;
 use crate::cli::reconstruct::is_wide;
 use crate::cli::{Context, passes, reconstruct, stitch};
-use crate::error::{Error, Result};
+use crate::error::{Error, Fault, Result};
 use crate::recon::truncation::Edges;
 use crate::volume::reader::with_suffix;
 use std::ffi::{OsStr, OsString};
@@ -44,15 +44,22 @@ pub fn run(context: &Context, above: &str) -> Result<()> {
     for (k, scan) in scans.iter().enumerate() {
         let own = self::settings(context, scan, k, count);
         let output = with_suffix(&base, &format!(".field{k}"));
-        let args = ReconArgs { is_part: true, ..ReconArgs::of(&own, output)? };
+        // They are compared whole.
+        let args = ReconArgs { is_part: true, crop: None, ..ReconArgs::of(&own, output)? };
         let scan = args.how.open(&args.scan, args.rows, context)?;
         fields.push((args, scan));
     }
     let (offsets, _) = stitch::nominal(settings, count, fields[0].1.pixel.map(|p| [p; 3]))?;
     // Where the overlap is little more than what the retrieval does not know at the ends, fields are not alike there.
-    for (k, ((_, scan), offset)) in fields.iter().zip(offsets).enumerate() {
+    for (k, ((args, scan), offset)) in fields.iter().zip(offsets).enumerate() {
+        let shared = scan.rows.len() as f64 - offset;
+        if shared < LEAST {
+            return Err(Error::data(format!("shares {shared:.0} rows with the field above it; {LEAST} are needed"))
+                .help("check the offset of the fields: it is counted in rows")
+                .at(&args.scan));
+        }
         let Some(paganin) = &scan.prepared.steps.phase else { continue };
-        let (shared, ends) = (scan.rows.len() as f64 - offset, SPOILED * paganin.decay());
+        let ends = SPOILED * paganin.decay();
         if shared < ends + LEAST {
             context.talk.warn(format!(
                 "fields {k} and {} share {shared:.0} rows, of which phase retrieval spoils {ends:.0}: {:.0} and more are needed, \
@@ -73,7 +80,11 @@ pub fn run(context: &Context, above: &str) -> Result<()> {
     let automatic = |args: &ReconArgs| args.how.prepare.padding == Padding::Auto && !args.how.prepare.half_acquisition;
     let mut wide = false;
     for (args, scan) in fields.iter().filter(|(args, _)| automatic(args)) {
-        wide = wide || is_wide(context, &args.how, scan, Edges::Both)?;
+        wide = wide
+            || is_wide(context, &args.how, scan, Edges::Both).map_err(|e| match e.fault() {
+                Fault::Data => e.at(&args.scan),
+                _ => e,
+            })?;
     }
     for (args, _) in fields.iter_mut().filter(|(args, _)| wide && automatic(args)) {
         args.how.prepare.padding = Padding::Wide;
@@ -85,7 +96,8 @@ pub fn run(context: &Context, above: &str) -> Result<()> {
         bases.push(args.output);
     }
     let volumes: Vec<_> = bases.iter().map(|base| with_suffix(base, ".mhd")).collect();
-    stitch::join(context, &base, overwrite, &volumes)?;
+    let whole = ReconArgs::of(settings, base.clone())?;
+    stitch::join(context, &base, overwrite, &volumes, Some(&whole))?;
     if !settings.is_on("keep-intermediate")? {
         passes::remove(&bases);
     }

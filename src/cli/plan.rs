@@ -1,6 +1,5 @@
 //! `tomolith plan`: what a reconstruction will read, write, hold and take, before it runs.
 
-use crate::cli::options::Settings;
 use crate::cli::output::{bytes_for_people, seconds_for_people};
 use crate::cli::passes::Course;
 use crate::cli::recon::{GROUPS, ReconArgs};
@@ -13,6 +12,7 @@ use crate::recon::phase::PhasePlan;
 use crate::recon::prepare::{Steps, Until};
 use crate::recon::scan::Plan;
 use crate::recon::stitch::vertical;
+use crate::units::Micrometre;
 use crate::volume::{Dims, Dtype};
 use std::path::Path;
 use std::time::Instant;
@@ -31,19 +31,24 @@ pub const COMMAND: Command = Command {
 
 fn run(context: &Context) -> Result<()> {
     let Some(above) = context.settings.text("fields")? else {
-        return one(context, &context.settings).map(drop);
+        return one(context, ReconArgs::of(&context.settings, "plan".into())?).map(drop);
     };
     // Each field, and what joins them.
     let scans = fields::scans(context, above)?;
-    let (mut cost, mut dims) = ([0; 2], Vec::new());
+    let (mut cost, mut dims, mut spacing) = ([0; 2], Vec::new(), None);
     for (k, scan) in scans.iter().enumerate() {
         context.out.line(format!("field {k} of {}: {}", scans.len(), Path::new(scan).display()))?;
-        let (own, d) = one(context, &fields::settings(context, scan, k, scans.len()))?;
+        // They are compared whole, and what is cropped is cropped at the end.
+        let args = ReconArgs::of(&fields::settings(context, scan, k, scans.len()), "plan".into())?;
+        let (own, d, pixel) = one(context, ReconArgs { crop: None, ..args })?;
+        spacing = spacing.or(pixel.map(|p| [p; 3]));
         cost = [0, 1].map(|i| cost[i] + own[i]);
         dims.push(d);
     }
-    let (offsets, search) = stitch::nominal(&context.settings, scans.len(), None)?;
+    let (offsets, search) = stitch::nominal(&context.settings, scans.len(), spacing)?;
     let (reads, whole) = vertical::cost(&dims, &offsets, search)?;
+    let [x, y] = ReconArgs::of(&context.settings, "plan".into())?.cropped(whole.nx)?;
+    let whole = Dims::new(whole.nz, y.len(), x.len())?;
     let (reads, writes) = (cost[0] + reads, cost[1] + whole.bytes(Dtype::F32));
     context.out.line(format!("joined: {} x {} x {}, about", whole.nx, whole.ny, whole.nz))?;
     line(context, "in all", [reads, writes], None, None)?;
@@ -69,9 +74,8 @@ fn in_bytes(c: &Context, [reads, writes]: [u64; 2], d: Dims, [of_axis, for_axis]
     ))
 }
 
-/// Plans one field of view: bytes read and written, and its slices.
-fn one(context: &Context, settings: &Settings) -> Result<([u64; 2], Dims)> {
-    let args = ReconArgs::of(settings, "plan".into())?;
+/// Plans one field of view: bytes read and written, its slices, and its pixel.
+fn one(context: &Context, args: ReconArgs) -> Result<([u64; 2], Dims, Option<Micrometre>)> {
     let scan = args.how.open(&args.scan, args.rows, context)?;
     let geometry = geometry(context, &args.how, &scan)?;
     let course = Course::new(context, &args, &scan, &geometry)?;
@@ -110,7 +114,7 @@ fn one(context: &Context, settings: &Settings) -> Result<([u64; 2], Dims)> {
             ("seconds", Json::Num(times.iter().sum())),
         ],
     );
-    Ok(([reads, writes], d))
+    Ok(([reads, writes], d, scan.pixel))
 }
 
 /// Seconds of every pass, from one block of each: the larger of reading and computing, as they overlap.

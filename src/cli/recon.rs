@@ -26,7 +26,7 @@ pub const GROUPS: &[(&str, &[Opt])] = &[
             Opt::new(
                 "crop",
                 Takes::Value("BOX"),
-                "Write this part of each slice only, such as x=100:500,y=0:700: where the sample is [default: all]",
+                "Write this part of each slice only, such as x=100:500,y=0:700: where the sample is (the picture shows all) [default: all]",
             ),
             Opt::new("slab", Takes::Number("N"), "Slices computed and written at a time; the results are the same"),
             Opt::new(
@@ -167,8 +167,9 @@ impl ReconArgs {
 
 /// A box of slices of any size.
 fn crop(text: &str) -> Result<(String, [Range<usize>; 2])> {
-    let [x, y, z] = values::along_axes(text, &[0..usize::MAX, 0..usize::MAX, 0..1])?;
-    if z != (0..1) {
+    let all = 0..usize::MAX;
+    let [x, y, z] = values::along_axes(text, &[all.clone(), all.clone(), all.clone()])?;
+    if z != all {
         return Err(Error::usage("slices are chosen by rows of the detector").help("write --rows A:B"));
     }
     match x.is_empty() || y.is_empty() {

@@ -102,7 +102,7 @@ pub fn run(context: &Context, args: &ReconArgs, scan: OpenScan) -> Result<Manife
         slab: course.slab,
     };
     let reconstructed = between.chain(&args.how, &scan, Until::Absorption).and_then(|chain| {
-        let mut sink = Cropped { sink: &mut writer, n, x, y };
+        let mut sink = Cropped { sink: &mut writer, size: [n, n], x, y };
         reconstruct(&chain, &recon_job, &plan, context.isa, &mut sink, &mut watch)
     });
     if let Err(e) = reconstructed {
@@ -282,7 +282,7 @@ fn params(args: &ReconArgs, scan: &OpenScan, geometry: &Geometry, lengths: Optio
     let dims = scan.scan.projections.dims();
     let prepared = &scan.prepared;
     let views: Vec<u8> = prepared.views.iter().flat_map(|&v| (v as u64).to_le_bytes()).collect();
-    let params = Json::obj([
+    let own = Json::obj([
         ("algorithm", Json::from(how.algorithm.name())),
         ("angles", scan.angles.len().into()),
         ("angles_sha256", Digest::of(&angles).hex().as_str().into()),
@@ -314,7 +314,12 @@ fn params(args: &ReconArgs, scan: &OpenScan, geometry: &Geometry, lengths: Optio
         ("rows", Json::Arr(vec![scan.rows.start.into(), scan.rows.end.into()])),
         ("views_sha256", Digest::of(&views).hex().as_str().into()),
     ]);
-    match (params, &args.crop) {
+    with_crop(own, Some(args))
+}
+
+/// Parameters, and what is cropped, if something is.
+pub fn with_crop(params: Json, args: Option<&ReconArgs>) -> Json {
+    match (params, args.and_then(|args| args.crop.as_ref())) {
         (Json::Obj(mut members), Some((crop, _))) => {
             members.insert("crop".into(), crop.as_str().into());
             Json::Obj(members)
@@ -323,12 +328,16 @@ fn params(args: &ReconArgs, scan: &OpenScan, geometry: &Geometry, lengths: Optio
     }
 }
 
-/// Of slices n × n, the columns `x` of the rows `y`.
-struct Cropped<'a> {
-    sink: &'a mut dyn Sink,
-    n: usize,
-    x: Range<usize>,
-    y: Range<usize>,
+/// Of slices, the columns `x` of the rows `y`.
+pub struct Cropped<'a> {
+    /// Where they go.
+    pub sink: &'a mut dyn Sink,
+    /// Columns and rows of a slice.
+    pub size: [usize; 2],
+    /// Columns that go there.
+    pub x: Range<usize>,
+    /// Rows.
+    pub y: Range<usize>,
 }
 
 impl Sink for Cropped<'_> {
@@ -336,13 +345,19 @@ impl Sink for Cropped<'_> {
         self.sink.next_slice()
     }
     fn write(&mut self, slices: &[f32]) -> Result<()> {
-        if self.x.len() == self.n && self.y.len() == self.n {
+        let [nx, ny] = self.size;
+        if self.x.len() == nx && self.y.len() == ny {
             return self.sink.write(slices);
         }
-        let rows = slices
-            .chunks_exact(self.n * self.n)
-            .flat_map(|s| s.chunks_exact(self.n).take(self.y.end).skip(self.y.start));
-        self.sink.write(&rows.flat_map(|row| &row[self.x.clone()]).copied().collect::<Vec<f32>>())
+        // A slice at a time: what is held is no part of what was reckoned.
+        let mut part = Vec::with_capacity(self.x.len() * self.y.len());
+        for slice in slices.chunks_exact(nx * ny) {
+            part.clear();
+            let rows = slice.chunks_exact(nx).take(self.y.end).skip(self.y.start);
+            rows.for_each(|row| part.extend_from_slice(&row[self.x.clone()]));
+            self.sink.write(&part)?;
+        }
+        Ok(())
     }
     fn count(&mut self, z: usize, name: &str, n: u64) -> Result<()> {
         self.sink.count(z, name, n)

@@ -133,7 +133,7 @@ pub const SCHEMA: &str = "tomolith-transform-1";
 /// See [`SCHEMA`].
 const SEAL: &str = "transform_sha256";
 /// Version of the stage in transforms and manifests.
-pub const VERSION: u32 = 5;
+pub const VERSION: u32 = 6;
 
 /// A rigid body: its name and its y range in the fixed volume.
 struct Named {

@@ -2,8 +2,8 @@
 
 use crate::cli::options::{Opt, Settings, Takes};
 use crate::cli::progress::Progress;
-use crate::cli::recon::check_base;
-use crate::cli::reconstruct::{refuse_outputs, summary};
+use crate::cli::recon::{ReconArgs, check_base};
+use crate::cli::reconstruct::{Cropped, refuse_outputs, summary, with_crop};
 use crate::cli::{Command, Context, values};
 use crate::error::{Error, Result};
 use crate::exchange;
@@ -156,11 +156,11 @@ fn run_vertical(context: &Context) -> Result<()> {
     if paths.len() < 2 {
         return Err(Error::usage("one volume: there is nothing to stitch").help("name two or more, from the lowest up"));
     }
-    join(context, &base, overwrite, &paths)
+    join(context, &base, overwrite, &paths, None)
 }
 
-/// Joins the volumes `paths`, from the lowest up.
-pub fn join(context: &Context, base: &Path, overwrite: bool, paths: &[PathBuf]) -> Result<()> {
+/// Joins the volumes `paths`, from the lowest up; of a reconstruction what it crops.
+pub fn join(context: &Context, base: &Path, overwrite: bool, paths: &[PathBuf], of: Option<&ReconArgs>) -> Result<()> {
     let sources: Vec<Box<dyn Source>> =
         paths.iter().map(|path| exchange::open_stack(path, context.io)).collect::<Result<_>>()?;
     let (offsets, search) = nominal(&context.settings, paths.len(), sources[0].spacing())?;
@@ -182,8 +182,10 @@ pub fn join(context: &Context, base: &Path, overwrite: bool, paths: &[PathBuf]) 
         let made = Json::obj(made.map(|(key, value)| (key, value.unwrap_or(Json::Null))));
         Json::obj([("at_zyx", Json::Arr(at)), ("gain", gain.into()), ("offset", offset.into()), ("made", made)])
     });
+    let d = stacked.dims();
+    let [x, y] = of.map_or(Ok([0..d.nx, 0..d.ny]), |args| args.cropped(d.nx))?;
     let job = Job {
-        dims: stacked.dims(),
+        dims: Dims::new(d.nz, y.len(), x.len())?,
         dtype: Dtype::F32,
         spacing: sources[0].spacing(),
         slope: 1.0,
@@ -191,16 +193,21 @@ pub fn join(context: &Context, base: &Path, overwrite: bool, paths: &[PathBuf]) 
         value_unit: Reader::open(&paths[0], context.io).map_or("unknown".into(), |r| r.header().unit.clone()),
         stage: "stitch vertical".into(),
         stage_version: VERTICAL_VERSION,
-        params: Json::obj([
-            ("nominal_offsets", Json::from(&offsets[..])),
-            ("search", search.into()),
-            ("fields", Json::Arr(places.collect())),
-        ]),
+        params: with_crop(
+            Json::obj([
+                ("nominal_offsets", Json::from(&offsets[..])),
+                ("search", search.into()),
+                ("fields", Json::Arr(places.collect())),
+            ]),
+            of,
+        ),
         inputs,
         contract: CONTRACT,
     };
     let results = Json::obj([("fits", Json::Arr(fits.iter().map(fit_json).collect()))]);
-    write(context, base, job, overwrite, results, |sink, progress| stacked.write(sink, progress))
+    write(context, base, job, overwrite, results, |sink, progress| {
+        stacked.write(&mut Cropped { sink, size: [d.nx, d.ny], x, y }, progress)
+    })
 }
 
 fn run_side(context: &Context) -> Result<()> {

@@ -45,12 +45,15 @@ pub fn length(text: &str) -> Result<Micrometre> {
 
 /// Ranges along x, y and z, in any order: `x=100:500,z=0:300`; an axis that is not named is `whole`.
 pub fn along_axes(text: &str, whole: &[Range<usize>; 3]) -> Result<[Range<usize>; 3]> {
-    let mut ranges = whole.clone();
+    let (mut ranges, mut given) = (whole.clone(), [false; 3]);
     for part in text.split(',') {
         let wrong = || Error::usage(format!("'{part}' is no range")).help("write x=A:B, such as x=100:500,z=0:300");
         let (axis, range) = part.split_once('=').ok_or_else(wrong)?;
         let (a, b) = range.split_once(':').ok_or_else(wrong)?;
         let at = ["x", "y", "z"].iter().position(|name| *name == axis.trim()).ok_or_else(wrong)?;
+        if std::mem::replace(&mut given[at], true) {
+            return Err(Error::usage(format!("{axis} is given twice")).help("write one range for each axis"));
+        }
         ranges[at] = index(a.trim())?..index(b.trim())?;
     }
     Ok(ranges)

@@ -29,7 +29,7 @@ use std::path::PathBuf;
 pub const VERSIONS: [(&str, u32); 8] = [
     ("center", 1),
     ("recon", 4),
-    ("register", 5),
+    ("register", 6),
     ("seg predict", 1),
     ("seg after", 1),
     ("series", 1),

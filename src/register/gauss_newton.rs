@@ -139,7 +139,16 @@ pub fn approach(isa: Isa, level: &Level, start: Rigid, settings: &Settings, trac
 }
 
 /// Climbs, and says whether it arrived.
-fn ascend(isa: Isa, level: &Level, start: Rigid, settings: &Settings, trace: &mut Vec<Step>) -> Result<(Top, bool)> {
+///
+/// # Errors
+/// As [`approach`].
+pub fn ascend(
+    isa: Isa,
+    level: &Level,
+    start: Rigid,
+    settings: &Settings,
+    trace: &mut Vec<Step>,
+) -> Result<(Top, bool)> {
     let scale = level.scale as f64;
     let mut top = Top { motion: start, seen: start, look: None };
     for _ in 0..CHOICES {
@@ -208,7 +217,8 @@ fn farthest(level: &Level, motion: &Rigid) -> f64 {
     block_corners(level).iter().fold(0.0, |far: f64, p| far.max(length(&sub(&motion.apply(p), p))))
 }
 
-fn no_maximum(level: &Level, settings: &Settings, correlation: f64) -> Error {
+/// What is said where steps do not end.
+pub fn no_maximum(level: &Level, settings: &Settings, correlation: f64) -> Error {
     Error::data(format!(
         "no maximum within {} steps at 1/{} of the resolution: correlation {correlation:.4}",
         settings.iterations, level.scale

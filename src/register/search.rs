@@ -11,7 +11,7 @@
 //! 1/16 of a block of 300³ and ± 20 voxels, 729 motions of 19³ voxels; on a finer rung every so many slices. The best of them are climbed on the next finer
 //! rung, and the highest is the start.
 
-use super::gauss_newton::{Top, approach, climb};
+use super::gauss_newton::{Top, ascend, no_maximum};
 use super::level::Level;
 use super::pass::{Want, glance, pass};
 use super::rigid::{Point, Rigid};
@@ -97,31 +97,30 @@ pub fn search(
         ))
         .help("check that both show the same part of the sample, or widen the search"));
     }
-    let mut best: Option<(f64, Rigid, Vec<Step>)> = None;
-    let mut met = Vec::new();
+    // Those that arrived; and of the others, where none did and another rung goes on, how near they came.
+    let mut found: [Vec<(f64, Rigid, Vec<Step>)>; 2] = [Vec::new(), Vec::new()];
     let mut failure = None;
     for &k in order.iter().take(CLIMBED).filter(|&&k| scores[k] > 0.0) {
         let mut steps = Vec::new();
-        match climb(isa, fine, motions[k], settings, &mut steps) {
-            Ok(Top { motion: top, seen, .. }) => {
+        match ascend(isa, fine, motions[k], settings, &mut steps) {
+            Ok((Top { motion: top, seen, .. }, ended)) => {
                 let score = pass(isa, fine, &top, &seen, Want::Correlation).total.correlation();
-                met.push(top);
-                if best.as_ref().is_none_or(|b| score > b.0) {
-                    best = Some((score, top, steps));
-                }
+                found[usize::from(!ended)].push((score, top, steps));
             }
             Err(e) => failure = failure.or(Some(e)),
         }
     }
-    match (best, failure) {
+    let [ended, near] = found;
+    if ended.is_empty() && !near.is_empty() && levels.len() <= 2 {
+        return Err(no_maximum(fine, settings, near[0].0));
+    }
+    let met = if ended.is_empty() { near } else { ended };
+    let motions = met.iter().map(|m| m.1).collect();
+    // The first of the highest.
+    match (met.into_iter().reduce(|best, other| if other.0 > best.0 { other } else { best }), failure) {
         (Some((_, motion, steps)), _) => {
             trace.extend(steps);
-            Ok((motion, met))
-        }
-        // None arrives: the nearest a climb of the best of them came, from where the next rung goes on.
-        (None, Some(e)) if levels.len() > 2 => {
-            let near = approach(isa, fine, motions[order[0]], settings, trace).map_err(|_| e)?;
-            Ok((near, vec![near]))
+            Ok((motion, motions))
         }
         (None, Some(e)) => Err(e),
         (None, None) => Err(Error::bug("no motion was climbed")),

@@ -37,6 +37,8 @@ const MARGIN: usize = 8;
 /// the stage is off by three in each, and of fewer than eight nobody finds where a field lies.
 const OVERLAP: f64 = 0.1;
 const LEAST_OVERLAP: usize = 32;
+/// Rows from one field to the next at the least.
+const APART: usize = 8;
 /// Of the memory that is free, line integrals take this part.
 const MEMORY_SHARE: u64 = 3;
 /// The share of Δδ/Δβ that retrieval is told. 15 voxels and more from every face along y of `small`, step 4, the contrast of
@@ -368,7 +370,12 @@ pub fn check(
     preset: &Preset,
     [columns, projections]: [usize; 2],
 ) -> Result<()> {
-    let (rows, _) = field_rows(preset.size[2], taking.fields);
+    let (rows, firsts) = field_rows(preset.size[2], taking.fields);
+    if let Some(apart) = firsts.windows(2).map(|f| f[1] - f[0]).min().filter(|&n| n < APART) {
+        return Err(Error::usage(format!("--fields: {} fields {apart} rows apart", taking.fields)).help(format!(
+            "take fewer, or a higher cell: {APART} rows and more, as the stage is off by three in each"
+        )));
+    }
     if taking.fields > 8 || rows < 16 && taking.fields > 1 {
         return Err(Error::usage(format!("--fields: {} fields of {rows} rows", taking.fields))
             .help("at least 16 rows each, and at most 8 fields"));

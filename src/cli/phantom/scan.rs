@@ -43,7 +43,12 @@ pub const OPTIONS: &[Opt] = &[
     Opt::new("detector", Takes::Choice(&["real", "ideal"]), "ideal: photon noise and nothing else, axis in the middle")
         .default("real"),
     Opt::new("dead-pixels", Takes::Number("N"), "Dead and hot pixels of the camera").default("0"),
-    Opt::new("fields", Takes::Number("N"), "Fields of view, one above the other, overlapping by a tenth").default("1"),
+    Opt::new(
+        "fields",
+        Takes::Number("N"),
+        "Fields of view, one above the other, overlapping by a tenth, and by 32 rows at the least",
+    )
+    .default("1"),
     Opt::new("distance", Takes::Number("LENGTH"), "--mode radiographs-phase: from the cell to the detector")
         .default("6cm"),
     Opt::new("propagation", Takes::Choice(&["fresnel", "tie"]), "The same: diffraction, or its first order")

@@ -102,6 +102,15 @@ pub(super) fn kept(crop: &str, d: Dims) -> Result<Option<[Range<usize>; 3]>> {
         _ if !crop.contains('=') => {
             Err(Error::usage(format!("'{crop}' is no grid")).help("common, fixed, or a box: x=100:500,y=0:700"))
         }
-        _ => values::along_axes(crop, &whole).map(Some),
+        _ => {
+            let kept = values::along_axes(crop, &whole)?;
+            match kept.iter().zip(&whole).all(|(k, w)| !k.is_empty() && k.end <= w.end) {
+                true => Ok(Some(kept)),
+                false => {
+                    Err(Error::usage(format!("'{crop}': the fixed volume has {} x {} x {} voxels", d.nx, d.ny, d.nz))
+                        .help("write ranges within it, the end not included"))
+                }
+            }
+        }
     }
 }

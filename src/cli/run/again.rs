@@ -40,7 +40,11 @@ pub fn check(c: &Context, run: &Run, record: &Record, count: usize) -> Result<()
         check_interrupt()?;
         let step = &run.steps[k];
         // Rows of fields that are joined are no slices of one reconstruction.
-        if step.stage == "recon" && step.words().iter().any(|w| matches!(w, Word::Text(t) if t == "--fields")) {
+        let is_joined = || -> Result<bool> {
+            let there = Reader::open(&run.folder.join(&step.makes[0]), c.io)?;
+            Ok(there.manifest().and_then(|m| m.get("stage")?.as_str()) == Some("stitch vertical"))
+        };
+        if step.stage == "recon" && is_joined()? {
             c.talk.warn(format!("{}: not made again: of joined fields no slices can be made alone", step.name));
             continue;
         }

@@ -345,6 +345,9 @@ fn run(c: &Context) -> Result<()> {
         record.steps.insert(step.name.clone(), Done { key, made });
         write_text(&run.folder.join(RECORD), &record.text(), true)?;
     }
+    if last_recon.is_some_and(|last| last + 1 == count) {
+        run.check_scale(c)?;
+    }
     if let Some(count) = c.settings.parse("again", crate::cli::values::count)? {
         again::check(c, &run, &record, count)?;
     }

@@ -164,6 +164,7 @@ impl Projector {
         let mut memory = self.padded.lock().unwrap_or_else(PoisonError::into_inner);
         let length = G * self.side * self.stride();
         if memory.len() != length {
+            *memory = Vec::new();
             *memory = vec![Lane::ZERO; length];
         }
         let padded = memory.as_chunks_mut::<G>().0;

@@ -103,12 +103,13 @@ pub fn place<'a>(fields: &[&'a dyn Source], offsets: &[f64], search: usize) -> R
 /// Usage: a whole of nothing.
 pub fn cost(fields: &[Dims], offsets: &[f64], search: usize) -> Result<(u64, Dims)> {
     let last = fields.last().ok_or_else(|| Error::usage("no field to stitch"))?;
-    let top = offsets.iter().sum::<f64>() as usize + last.nz;
+    let top = (offsets.iter().sum::<f64>() as usize).saturating_add(last.nz);
     let mut reads = 0;
     for (pair, offset) in fields.windows(2).zip(offsets) {
         let line = 4 * pair[0].nx * square(pair[0].ny, BLOCK[1]).len();
         let shared = (pair[0].nz as f64 - offset).max(0.0) as usize;
-        let found = SAMPLES * (1 + 2 * search + 1) + 2 * shared.min(BLOCK[0]);
+        let shifts = 2 * search.min(pair[0].nz + pair[1].nz) + 1;
+        let found = SAMPLES * (1 + shifts) + 2 * shared.min(BLOCK[0]);
         reads += (line * found) as u64;
     }
     // Each for its digest and for its voxels, those above the first with the slices around that interpolation takes.
