@@ -130,7 +130,7 @@ fn options_before_change_what_they_should() {
         ("y=60:65 --center 31.5", "64 columns and rows"),
         ("z=0:1", "--rows"),
         ("x=1:9,x=2:9", "given twice"),
-        ("x=a:2", "x=a:2"),
+        ("x=a:2", "not a whole number"),
         ("w=1:2", "x=A:B"),
     ] {
         expect(&run(&folder.0, &format!("{words} --overwrite --crop {crop}")), 2, &[says], crop);
