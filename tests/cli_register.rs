@@ -135,7 +135,10 @@ fn a_moved_volume_comes_back_onto_the_fixed_one() {
         assert!((v - want).abs() < 1e-4, "{v} for {want}");
     }
     let refused = |crop: &str| {
-        run(&folder.0, &format!("register --fixed fixed.npy --moving moved.npy --capture 6 --crop {crop} -o o6"))
+        run(
+            &folder.0,
+            &format!("register --fixed fixed.npy --moving moved.npy --capture 6 --crop {crop} -o o6 --overwrite"),
+        )
     };
     expect(&refused("z=0:1,x=0:1"), 65, &["holds nothing of what all volumes see"], "an empty box");
     expect(&refused("x=20:3"), 2, &["the fixed volume has 48 x 44 x 40 voxels"], "a box turned round");
