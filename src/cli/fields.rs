@@ -9,15 +9,15 @@ use crate::cli::recon::ReconArgs;
 use crate::cli::reconstruct::is_wide;
 use crate::cli::{Context, passes, reconstruct, stitch};
 use crate::error::{Error, Fault, Result};
+use crate::recon::stitch::LEAST;
 use crate::recon::truncation::Edges;
 use crate::volume::reader::with_suffix;
 use std::ffi::{OsStr, OsString};
 
-/// Rows at both ends of an overlap together that the retrieval of phase spoils, decay lengths; and how many there must be
-/// beside them. The synthetic cell, a decay length of 10.7 rows: of 14 shared rows fields came to lie up to 3.4 off, of 32
+/// Rows at both ends of an overlap together that the retrieval of phase spoils, decay lengths, beside
+/// the [`LEAST`] that there must be. The synthetic cell, a decay length of 10.7 rows: of 14 shared rows fields came to lie up to 3.4 off, of 32
 /// up to 0.9, with gains of 0.85 to 1.18 where it is 1.
 const SPOILED: f64 = 4.0;
-const LEAST: f64 = 8.0;
 /// Options that may have a value for each field.
 const LISTED: [&str; 5] = ["center", "theta", "flats", "darks", "flats-after"];
 
@@ -52,20 +52,20 @@ pub fn run(context: &Context, above: &str) -> Result<()> {
     let (offsets, _) = stitch::nominal(settings, count, fields[0].1.pixel.map(|p| [p; 3]))?;
     // Where the overlap is little more than what the retrieval does not know at the ends, fields are not alike there.
     for (k, ((args, scan), offset)) in fields.iter().zip(offsets).enumerate() {
-        let shared = scan.rows.len() as f64 - offset;
-        if shared < LEAST {
-            return Err(Error::data(format!("shares {shared:.0} rows with the field above it; {LEAST} are needed"))
+        let (shared, least) = (scan.rows.len() as f64 - offset, LEAST as f64);
+        if shared < least {
+            return Err(Error::data(format!("shares {shared:.0} rows with the field above it; {least} are needed"))
                 .help("check the offset of the fields: it is counted in rows")
                 .at(&args.scan));
         }
         let Some(paganin) = &scan.prepared.steps.phase else { continue };
         let ends = SPOILED * paganin.decay();
-        if shared < ends + LEAST {
+        if shared < ends + least {
             context.talk.warn(format!(
                 "fields {k} and {} share {shared:.0} rows, of which phase retrieval spoils {ends:.0}: {:.0} and more are needed, \
                  otherwise the second may come to lie some rows off, with another gain, whatever its error says",
                 k + 1,
-                ends + LEAST
+                ends + least
             ));
         }
     }

@@ -21,7 +21,7 @@
 //! motion's centre; the covariance is given for (ω, t) of the motion, in radians and voxels. It holds what is
 //! random; warps of the sample and artefacts of the detector are systematic, and show as scatter between blocks.
 
-use super::gauss_newton::{CORE, approach, block_corners, climb, curvature, settle, shared_curvature, slope, volume};
+use super::gauss_newton::{CORE, ascend, block_corners, climb, curvature, settle, shared_curvature, slope, volume};
 use super::level::{Level, Piece};
 use super::pass::{Pass, Sums, glance};
 use super::rigid::{Point, Rigid, length, sub};
@@ -83,7 +83,7 @@ pub fn register(isa: Isa, fixed: &Piece, moving: &Piece, guess: &Rigid, settings
     // The search has climbed the rung below the coarsest.
     let rest = levels.len().saturating_sub(2).max(1);
     for level in levels[1..rest].iter().rev() {
-        motion = approach(isa, level, motion, settings, &mut trace)?;
+        motion = ascend(isa, level, motion, settings, &mut trace)?.0.motion;
     }
     let fine = &levels[0];
     // A quarter of the voxels tells a correlation.

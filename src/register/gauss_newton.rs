@@ -130,18 +130,10 @@ pub fn climb(isa: Isa, level: &Level, start: Rigid, settings: &Settings, trace: 
     }
 }
 
-/// As [`climb`], on a rung from which another one goes on: where the steps do not end, as near as they came.
+/// Climbs, and says whether it arrived; where the steps do not end, as near as they came, from where another rung may go on.
 ///
 /// # Errors
 /// As [`climb`], but for steps that do not end.
-pub fn approach(isa: Isa, level: &Level, start: Rigid, settings: &Settings, trace: &mut Vec<Step>) -> Result<Rigid> {
-    Ok(ascend(isa, level, start, settings, trace)?.0.motion)
-}
-
-/// Climbs, and says whether it arrived.
-///
-/// # Errors
-/// As [`approach`].
 pub fn ascend(
     isa: Isa,
     level: &Level,

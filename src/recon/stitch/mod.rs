@@ -135,7 +135,7 @@ impl Block {
 /// Pixels at the ends of a free axis that are not compared, where there are enough: interpolation there repeats the ends.
 const MARGIN: usize = TAPS;
 /// Least pixels of a free axis.
-const LEAST: usize = 8;
+pub const LEAST: usize = 8;
 
 /// The margin of an axis of `n` pixels: at least half of a small overlap is compared.
 fn margin(n: usize) -> usize {
