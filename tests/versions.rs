@@ -16,7 +16,7 @@ use tomolith::pipeline::{VERSIONS, version};
 /// Stage, its version, the file of it that is looked at, and the first digits of its digest.
 const KNOWN: [(&str, u32, &str, &str); 8] = [
     ("center", 1, "axis.txt", "9a89ebd5e675"),
-    ("recon", 4, "slices/s01.mhd", "092ca25b13b4"),
+    ("recon", 5, "slices/s01.mhd", "092ca25b13b4"),
     ("register", 6, "registered/moved.mhd", "3028321e41e9"),
     ("seg predict", 1, "classes/s01.mhd", "1ff1a12dcf23"),
     ("seg after", 1, "labels/s01.mhd", "44084cd881cb"),

@@ -6,7 +6,7 @@
 use crate::cli::options::{Opt, Settings, Takes};
 use crate::cli::phantom::discs::{DiscScan, LAYER};
 use crate::cli::prepare::PrepareArgs;
-use crate::cli::recon::ReconArgs;
+use crate::cli::recon::{ReconArgs, Role};
 use crate::cli::scan::ScanArgs;
 use crate::cli::values::Center;
 use crate::cli::{Command, Context, demo_cell, reconstruct, values};
@@ -132,7 +132,8 @@ fn run(context: &Context) -> Result<()> {
         crop: None,
         keep: false,
         overwrite: args.overwrite,
-        is_part: false,
+        role: Role::Whole,
+        joined: None,
     };
     let scan = recon.how.open(&recon.scan, None, context)?;
     let manifest = reconstruct::run(context, &recon, scan)?;

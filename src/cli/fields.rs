@@ -1,12 +1,17 @@
-//! `recon --fields`: fields of view above one another, each reconstructed about its own axis, then joined by the code of
-//! `stitch vertical`.
+//! `recon --fields`: fields of view above one another. Each is reconstructed about its own axis, then all are joined by the
+//! code of `stitch vertical`; but where the phase is retrieved, their transmissions are joined before, and reconstructed as one:
+//! retrieval mixes rows, and spoils those at the ends of a field.
 //!
-//! Field k is the output `NAME.field<k>` until the whole is there. What an interrupted run left of them is taken up.
+//! Field k is the output `NAME.field<k>` until the whole is there, or, of transmissions, `NAME.field<k>.sinograms`, and all together
+//! `NAME.joined`. What an interrupted run left of them is taken up.
+
+pub mod transmissions;
 
 use crate::cli::options::Settings;
 use crate::cli::prepare::Padding;
-use crate::cli::recon::ReconArgs;
+use crate::cli::recon::{ReconArgs, Role};
 use crate::cli::reconstruct::is_wide;
+use crate::cli::scan::OpenScan;
 use crate::cli::{Context, passes, reconstruct, stitch};
 use crate::error::{Error, Fault, Result};
 use crate::recon::stitch::LEAST;
@@ -45,28 +50,17 @@ pub fn run(context: &Context, above: &str) -> Result<()> {
         let own = self::settings(context, scan, k, count);
         let output = with_suffix(&base, &format!(".field{k}"));
         // They are compared whole.
-        let args = ReconArgs { is_part: true, crop: None, ..ReconArgs::of(&own, output)? };
+        let args = ReconArgs { role: Role::Part, crop: None, ..ReconArgs::of(&own, output)? };
         let scan = args.how.open(&args.scan, args.rows, context)?;
         fields.push((args, scan));
     }
-    let (offsets, _) = stitch::nominal(settings, count, fields[0].1.pixel.map(|p| [p; 3]))?;
-    // Where the overlap is little more than what the retrieval does not know at the ends, fields are not alike there.
-    for (k, ((args, scan), offset)) in fields.iter().zip(offsets).enumerate() {
+    let (offsets, search) = stitch::nominal(settings, count, fields[0].1.pixel.map(|p| [p; 3]))?;
+    for ((args, scan), offset) in fields.iter().zip(&offsets) {
         let (shared, least) = (scan.rows.len() as f64 - offset, LEAST as f64);
         if shared < least {
             return Err(Error::data(format!("shares {shared:.0} rows with the field above it; {least} are needed"))
                 .help("check the offset of the fields: it is counted in rows")
                 .at(&args.scan));
-        }
-        let Some(paganin) = &scan.prepared.steps.phase else { continue };
-        let ends = SPOILED * paganin.decay();
-        if shared < ends + least {
-            context.talk.warn(format!(
-                "fields {k} and {} share {shared:.0} rows, of which phase retrieval spoils {ends:.0}: {:.0} and more are needed, \
-                 otherwise the second may come to lie some rows off, with another gain, whatever its error says",
-                k + 1,
-                ends + least
-            ));
         }
     }
     let width = fields[0].1.scan.projections.dims().nx;
@@ -75,6 +69,14 @@ pub fn run(context: &Context, above: &str) -> Result<()> {
         return Err(Error::data(format!("has {have} columns, the first field has {width}"))
             .help("fields of one sample come from one detector window")
             .at(&args.scan));
+    }
+    let whole = ReconArgs::of(settings, base.clone())?;
+    if fields.iter().all(|(args, _)| !args.how.prepare.half_acquisition) {
+        whole.cropped(width)?;
+    }
+    match transmissions::apart(&fields) {
+        None => return transmissions::run(context, &base, fields, &offsets, search),
+        Some(why) => spoiled(context, &fields, &offsets, why),
     }
     // One sample is wider than the detector in all fields or in none: absolute values and relative ones would not fit.
     let automatic = |args: &ReconArgs| args.how.prepare.padding == Padding::Auto && !args.how.prepare.half_acquisition;
@@ -96,10 +98,28 @@ pub fn run(context: &Context, above: &str) -> Result<()> {
         bases.push(args.output);
     }
     let volumes: Vec<_> = bases.iter().map(|base| with_suffix(base, ".mhd")).collect();
-    let whole = ReconArgs::of(settings, base.clone())?;
     stitch::join(context, &base, overwrite, &volumes, Some(&whole))?;
     if !settings.is_on("keep-intermediate")? {
         passes::remove(&bases);
     }
     Ok(())
+}
+
+/// Where the overlap is little more than what the retrieval does not know at the ends, fields are not alike there.
+fn spoiled(context: &Context, fields: &[(ReconArgs, OpenScan)], offsets: &[f64], why: &str) {
+    for (k, ((_, scan), offset)) in fields.iter().zip(offsets).enumerate() {
+        let Some(paganin) = &scan.prepared.steps.phase else { continue };
+        if k == 0 {
+            context.talk.note(format!("not transmissions are joined but slices: {why}"));
+        }
+        let (shared, ends) = (scan.rows.len() as f64 - offset, SPOILED * paganin.decay());
+        if shared < ends + LEAST as f64 {
+            context.talk.warn(format!(
+                "fields {k} and {} share {shared:.0} rows, of which phase retrieval spoils {ends:.0}: {:.0} and more are needed, \
+                 otherwise the second may come to lie some rows off, with another gain, whatever its error says",
+                k + 1,
+                ends + LEAST as f64
+            ));
+        }
+    }
 }

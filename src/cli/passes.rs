@@ -6,7 +6,7 @@
 
 use crate::cli::Context;
 use crate::cli::progress::Progress;
-use crate::cli::recon::ReconArgs;
+use crate::cli::recon::{ReconArgs, Role};
 use crate::cli::reconstruct::{Geometry, chain};
 use crate::cli::scan::{OpenScan, ScanArgs};
 use crate::error::{Error, Result};
@@ -18,7 +18,7 @@ use crate::provenance::{Digest, InputFile};
 use crate::recon::flat::Blend;
 use crate::recon::normalize::{Input, InputKind};
 use crate::recon::passes;
-use crate::recon::phase::PhasePlan;
+use crate::recon::phase::{Paganin, PhasePlan};
 use crate::recon::prepare::{Chain, Steps, Until};
 use crate::recon::scan::Plan;
 use crate::recon::select::Turned;
@@ -30,7 +30,7 @@ use crate::volume::{Dims, Dtype, Sink, Source};
 use std::path::{Path, PathBuf};
 
 /// Bytes of the program itself: its heap, stacks and what the allocator keeps.
-const BASE: u64 = 12 << 20;
+pub const BASE: u64 = 12 << 20;
 /// Of the memory that is free, this part is used when nobody says how much.
 const SHARE: f64 = 0.8;
 /// Slabs that together read more than this many times the file are worth a pass that unpacks it.
@@ -119,7 +119,10 @@ impl Course {
                 + last_fields
                 + written(volume, Dtype::F32)
         };
-        let slab = fit("the reconstruction", args.slab.unwrap_or(LANES).min(total), memory, &last)?;
+        let slab = match args.role {
+            Role::Joined => 0,
+            _ => fit("the reconstruction", args.slab.unwrap_or(LANES).min(total), memory, &last)?,
+        };
 
         let unpacked = |rows: usize, slab: usize, halo: usize| -> u64 {
             let step = |first: usize| {
@@ -140,7 +143,7 @@ impl Course {
         };
         let stacks = Dims::new(d.nz, d.ny, d.nx)?;
         let retrieved = stacks.bytes(Dtype::F32);
-        let sinograms = steps.phase.is_some() && steps.stripe.is_some();
+        let sinograms = steps.phase.is_some() && (steps.stripe.is_some() || args.role == Role::Joined);
         let by_rows = steps.phase.is_none() || sinograms;
 
         // The pass that first reads the projections, row by row.
@@ -153,7 +156,7 @@ impl Course {
                     + stripe
                     + written(between, Dtype::F32)
             };
-            course.sinogram_slab = fit("removing stripes", LANES.min(d.ny), memory, &memory_of)?;
+            course.sinogram_slab = fit("making sinograms", LANES.min(d.ny), memory, &memory_of)?;
             course.passes.push(Pass {
                 name: "sinograms",
                 reads: 0,
@@ -178,7 +181,7 @@ impl Course {
                 by_slab
             };
         }
-        if let Some(paganin) = &steps.phase {
+        if let Some(paganin) = steps.phase.as_ref().filter(|_| args.role != Role::Joined) {
             let [tables, work] = PhasePlan::new(paganin, d.ny, d.nx)?.bytes();
             let pair = (passes::PAIR * d.slice()) as u64 * F32;
             let memory = BASE + 2 * pair + (tables + work) as u64 + fields(d.ny) + written(stacks, Dtype::F32);
@@ -187,6 +190,9 @@ impl Course {
         }
         if sinograms && let Some(pass) = course.passes.iter_mut().find(|p| p.name == "sinograms") {
             pass.reads = first_reads;
+        }
+        if args.role == Role::Joined {
+            return Ok(course);
         }
         let reads = if steps.phase.is_some() { (total * d.nz * d.nx) as u64 * F32 } else { first_reads };
         course.passes.push(Pass { name: "slices", reads, writes: volume.bytes(Dtype::F32), memory: last(slab) });
@@ -200,7 +206,7 @@ impl Course {
 
     /// What the user should know about it.
     pub fn warning(&self) -> Option<String> {
-        let few = self.slab < LANES && self.passes.last().is_some_and(|p| p.writes > 0) && self.given;
+        let few = (1..LANES).contains(&self.slab) && self.passes.last().is_some_and(|p| p.writes > 0) && self.given;
         few.then(|| {
             format!(
                 "--memory {} bytes leaves room for {} slices at a time, which take the time of {LANES}",
@@ -252,7 +258,33 @@ impl Shared<'_> {
     pub fn before(&self, course: &Course) -> Result<Between> {
         let (scan, how) = (self.scan, &self.args.how);
         let d = scan.scan.projections.dims();
-        let steps = &scan.prepared.steps;
+        let mut between = self.by_rows(course)?;
+        let Some(paganin) = &scan.prepared.steps.phase else { return Ok(between) };
+        let made = {
+            let chain = if between.is_transmission {
+                between.chain(how, scan, Until::Transmission)?
+            } else {
+                let (source, quick) = (scan.scan.projections.as_ref(), self.quick());
+                chain(how, scan, source, how.nonfinite, 0..d.ny, &quick, Until::Transmission)?
+            };
+            let plan = PhasePlan::new(paganin, d.ny, d.nx)?;
+            let dims = Dims::new(d.nz, d.ny, d.nx)?;
+            self.pass("retrieved", dims, Dtype::F32, self.params(Some(paganin)), |sink, progress| {
+                passes::retrieve(&chain, d.ny, &plan, self.context.isa, sink, progress)
+            })?
+        };
+        between.add("retrieved", made, |reader| Box::new(reader));
+        between.is_transmission = true;
+        Ok(between)
+    }
+
+    /// The passes that go row by row: unpacks, and writes what they make of all rows, where the course has it so.
+    ///
+    /// # Errors
+    /// Those of the passes.
+    pub fn by_rows(&self, course: &Course) -> Result<Between> {
+        let (scan, how) = (self.scan, &self.args.how);
+        let d = scan.scan.projections.dims();
         let mut between = Between::default();
         if course.unpack {
             let source = scan.scan.projections.as_ref();
@@ -265,55 +297,47 @@ impl Shared<'_> {
             )?;
             between.add("unpacked", made, |reader| Box::new(reader));
         }
-        let Some(paganin) = &steps.phase else { return Ok(between) };
-        let quick = Steps { phase: None, ..steps.clone() };
-        let params = |last: Option<&_>| {
-            let steps = Steps { phase: last.copied(), ..steps.clone() };
-            Json::obj([
-                ("before", steps.params(d.nz, d.nx)),
-                ("bin", how.prepare.bin.into()),
-                ("columns", Json::Arr(vec![scan.prepared.columns.start.into(), scan.prepared.columns.end.into()])),
-                ("views", Json::from(&scan.prepared.views[..])),
-                ("exposure_ratio", how.prepare.exposure_ratio.into()),
-                ("flat_blend", scan.prepared.blend.name().into()),
-                ("flat_average", how.flat_average.name().into()),
-                ("nonfinite", how.nonfinite.name().into()),
-                ("input", scan.kind.name().into()),
-            ])
-        };
-        if steps.stripe.is_some() {
-            let slab = course.sinogram_slab;
+        let slab = course.sinogram_slab;
+        if slab > 0 {
             let made = {
-                let source = between.source.as_deref().unwrap_or(scan.scan.projections.as_ref());
+                let (source, quick) = (scan.scan.projections.as_ref(), self.quick());
+                let source = between.source.as_deref().unwrap_or(source);
                 let chain = chain(how, scan, source, how.nonfinite, 0..d.ny, &quick, Until::Transmission)?;
                 let dims = Dims::new(d.ny, d.nz, d.nx)?;
-                self.pass("sinograms", dims, Dtype::F32, params(None), |sink, progress| {
+                self.pass("sinograms", dims, Dtype::F32, self.params(None), |sink, progress| {
                     passes::sinograms(&chain, d.ny, slab, self.context.isa, sink, progress)
                 })?
             };
             between.add("sinograms", made, |reader| Box::new(Turned(reader)));
             between.is_transmission = true;
         }
-        let made = {
-            let chain = if between.is_transmission {
-                between.chain(how, scan, Until::Transmission)?
-            } else {
-                let source = scan.scan.projections.as_ref();
-                chain(how, scan, source, how.nonfinite, 0..d.ny, &quick, Until::Transmission)?
-            };
-            let plan = PhasePlan::new(paganin, d.ny, d.nx)?;
-            let dims = Dims::new(d.nz, d.ny, d.nx)?;
-            self.pass("retrieved", dims, Dtype::F32, params(Some(paganin)), |sink, progress| {
-                passes::retrieve(&chain, d.ny, &plan, self.context.isa, sink, progress)
-            })?
-        };
-        between.add("retrieved", made, |reader| Box::new(reader));
-        between.is_transmission = true;
         Ok(between)
     }
 
+    /// The steps but phase retrieval.
+    fn quick(&self) -> Steps {
+        Steps { phase: None, ..self.scan.prepared.steps.clone() }
+    }
+
+    /// Every value that decides the bits of what lies between, behind the retrieval of phase or not.
+    pub fn params(&self, retrieval: Option<&Paganin>) -> Json {
+        let (scan, how) = (self.scan, &self.args.how);
+        let (d, steps) = (scan.scan.projections.dims(), Steps { phase: retrieval.copied(), ..self.quick() });
+        Json::obj([
+            ("before", steps.params(d.nz, d.nx)),
+            ("bin", how.prepare.bin.into()),
+            ("columns", Json::Arr(vec![scan.prepared.columns.start.into(), scan.prepared.columns.end.into()])),
+            ("views", Json::from(&scan.prepared.views[..])),
+            ("exposure_ratio", how.prepare.exposure_ratio.into()),
+            ("flat_blend", scan.prepared.blend.name().into()),
+            ("flat_average", how.flat_average.name().into()),
+            ("nonfinite", how.nonfinite.name().into()),
+            ("input", scan.kind.name().into()),
+        ])
+    }
+
     /// One pass into `NAME.what`, unless it is there already and of this job.
-    fn pass(
+    pub fn pass(
         &self,
         what: &'static str,
         dims: Dims,
@@ -377,6 +401,11 @@ impl Between {
         let kind = if scan.kind == InputKind::Absorption { InputKind::Absorption } else { InputKind::Transmission };
         let rows = 0..source.dims().ny;
         Chain::new(Input::new(source, kind, None, how.nonfinite, rows)?, &Steps::default(), until)
+    }
+
+    /// The volumes, the last of them that of [`Between::chain`].
+    pub fn bases(&self) -> &[PathBuf] {
+        &self.bases
     }
 
     /// What was counted on the way, by pass.

@@ -1,8 +1,10 @@
 //! `tomolith plan`: what a reconstruction will read, write, hold and take, before it runs.
 
+use crate::cli::fields::transmissions;
 use crate::cli::output::{bytes_for_people, seconds_for_people};
 use crate::cli::passes::Course;
-use crate::cli::recon::{GROUPS, ReconArgs};
+use crate::cli::prepare::Padding;
+use crate::cli::recon::{GROUPS, ReconArgs, Role};
 use crate::cli::reconstruct::{Geometry, LOOKED_AT, chain, geometry};
 use crate::cli::scan::OpenScan;
 use crate::cli::{Command, Context, axis, fields, stitch};
@@ -11,10 +13,8 @@ use crate::json::Json;
 use crate::recon::phase::PhasePlan;
 use crate::recon::prepare::{Steps, Until};
 use crate::recon::scan::Plan;
-use crate::recon::stitch::vertical;
-use crate::units::Micrometre;
+use crate::recon::stitch::{rows, vertical};
 use crate::volume::{Dims, Dtype};
-use std::path::Path;
 use std::time::Instant;
 
 /// The command.
@@ -31,25 +31,54 @@ pub const COMMAND: Command = Command {
 
 fn run(context: &Context) -> Result<()> {
     let Some(above) = context.settings.text("fields")? else {
-        return one(context, ReconArgs::of(&context.settings, "plan".into())?).map(drop);
+        let args = ReconArgs::of(&context.settings, "plan".into())?;
+        let scan = args.how.open(&args.scan, args.rows, context)?;
+        return one(context, &args, &scan).map(drop);
     };
     // Each field, and what joins them.
     let scans = fields::scans(context, above)?;
-    let (mut cost, mut dims, mut spacing) = ([0; 2], Vec::new(), None);
+    let mut opened = Vec::new();
     for (k, scan) in scans.iter().enumerate() {
-        context.out.line(format!("field {k} of {}: {}", scans.len(), Path::new(scan).display()))?;
         // They are compared whole, and what is cropped is cropped at the end.
         let args = ReconArgs::of(&fields::settings(context, scan, k, scans.len()), "plan".into())?;
-        let (own, d, pixel) = one(context, ReconArgs { crop: None, ..args })?;
-        spacing = spacing.or(pixel.map(|p| [p; 3]));
+        let args = ReconArgs { crop: None, ..args };
+        let scan = args.how.open(&args.scan, args.rows, context)?;
+        opened.push((args, scan));
+    }
+    let joined = transmissions::apart(&opened).is_none();
+    let (mut cost, mut dims) = ([0; 2], Vec::new());
+    for (k, (args, scan)) in opened.iter().enumerate() {
+        context.out.line(format!("field {k} of {}: {}", opened.len(), args.scan.display()))?;
+        let args = ReconArgs { role: if joined { Role::Joined } else { Role::Whole }, ..args.clone() };
+        let (own, d) = one(context, &args, scan)?;
         cost = [0, 1].map(|i| cost[i] + own[i]);
         dims.push(d);
     }
-    let (offsets, search) = stitch::nominal(&context.settings, scans.len(), spacing)?;
-    let (reads, whole) = vertical::cost(&dims, &offsets, search)?;
-    let [x, y] = ReconArgs::of(&context.settings, "plan".into())?.cropped(whole.nx)?;
+    let spacing = opened.iter().find_map(|(_, scan)| scan.pixel).map(|p| [p; 3]);
+    let (offsets, search) = stitch::nominal(&context.settings, opened.len(), spacing)?;
+    let (mut reads, whole) = vertical::cost(&dims, &offsets, search)?;
+    let args = ReconArgs::of(&fields::settings(context, &scans[0], 0, scans.len()), "plan".into())?;
+    let [x, y] = args.cropped(whole.nx)?;
+    let mut writes = Dims::new(whole.nz, y.len(), x.len())?.bytes(Dtype::F32);
+    if joined {
+        // Transmissions are joined, retrieved and reconstructed, and a few rows of them looked at.
+        let first = args.how.open(&args.scan, None, context)?;
+        let views = first.scan.projections.dims().nz;
+        let stacks: Vec<Dims> = dims.iter().map(|d| Dims { ny: views, ..*d }).collect();
+        let looked = if args.how.prepare.padding == Padding::Auto { LOOKED_AT.len() } else { 0 };
+        let looks = (4 * looked * views * whole.nx) as u64;
+        let mut course = transmissions::course(context, &args, first, whole.nz)?;
+        course.passes[0].reads = rows::cost(&stacks, &offsets, search);
+        context.out.line("the whole")?;
+        line(context, "looks", [looks, 0], None, None)?;
+        for pass in &course.passes {
+            line(context, pass.name, [pass.reads, pass.writes], Some(pass.memory), None)?;
+        }
+        reads = looks + course.passes.iter().map(|p| p.reads).sum::<u64>();
+        writes = course.passes.iter().map(|p| p.writes).sum();
+    }
     let whole = Dims::new(whole.nz, y.len(), x.len())?;
-    let (reads, writes) = (cost[0] + reads, cost[1] + whole.bytes(Dtype::F32));
+    let (reads, writes) = (cost[0] + reads, cost[1] + writes);
     context.out.line(format!("joined: {} x {} x {}, about", whole.nx, whole.ny, whole.nz))?;
     line(context, "in all", [reads, writes], None, None)?;
     in_bytes(context, [reads, writes], whole, [0, 0])
@@ -74,15 +103,17 @@ fn in_bytes(c: &Context, [reads, writes]: [u64; 2], d: Dims, [of_axis, for_axis]
     ))
 }
 
-/// Plans one field of view: bytes read and written, its slices, and its pixel.
-fn one(context: &Context, args: ReconArgs) -> Result<([u64; 2], Dims, Option<Micrometre>)> {
-    let scan = args.how.open(&args.scan, args.rows, context)?;
-    let geometry = geometry(context, &args.how, &scan)?;
-    let course = Course::new(context, &args, &scan, &geometry)?;
+/// Plans one field of view: bytes read and written, and its slices.
+fn one(context: &Context, args: &ReconArgs, scan: &OpenScan) -> Result<([u64; 2], Dims)> {
+    let geometry = match args.role {
+        Role::Joined => transmissions::geometry(context, args, scan)?,
+        _ => geometry(context, &args.how, scan)?,
+    };
+    let course = Course::new(context, args, scan, &geometry)?;
     if let Some(what) = course.warning() {
         context.talk.warn(what);
     }
-    let times = trial(context, &args, &scan, &geometry, &course)?;
+    let times = trial(context, args, scan, &geometry, &course)?;
     let whole = |source: &dyn crate::volume::Source| source.cost(0..source.dims().nz, 0..source.dims().ny);
     let frames = [&scan.scan.flats, &scan.scan.darks].iter().filter_map(|f| f.as_deref()).map(whole).sum::<u64>();
     let hashed = whole(scan.scan.projections.as_ref()) + frames;
@@ -114,7 +145,7 @@ fn one(context: &Context, args: ReconArgs) -> Result<([u64; 2], Dims, Option<Mic
             ("seconds", Json::Num(times.iter().sum())),
         ],
     );
-    Ok(([reads, writes], d, scan.pixel))
+    Ok(([reads, writes], d))
 }
 
 /// Seconds of every pass, from one block of each: the larger of reading and computing, as they overlap.
@@ -158,7 +189,7 @@ fn trial(
             name => {
                 let last = name == "slices";
                 let steps = if last && scan.prepared.steps.phase.is_some() { Steps::default() } else { quick.clone() };
-                let slab = course.slab.min(scan.rows.len());
+                let slab = course.slab.clamp(1, scan.rows.len());
                 let rows = scan.rows.start..scan.rows.start + slab;
                 let chain = chain(how, scan, source, how.nonfinite, rows.clone(), &steps, Until::Absorption)?;
                 let mut block = vec![0.0f32; chain.length(d.nz, slab)];

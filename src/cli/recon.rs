@@ -7,6 +7,7 @@ use crate::cli::scan::{METHOD_OPTIONS, SCAN_OPTIONS, ScanArgs};
 use crate::cli::values::{self, Rows};
 use crate::cli::{Command, Context, fields, stitch};
 use crate::error::{Error, Result};
+use crate::json::Json;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
@@ -38,7 +39,7 @@ pub const GROUPS: &[(&str, &[Opt])] = &[
             Opt::new(
                 "keep-intermediate",
                 Takes::Switch,
-                "Keep what lies between: NAME.sinograms, NAME.retrieved, NAME.unpacked, NAME.field0 ...",
+                "Keep what lies between: NAME.sinograms, NAME.retrieved, NAME.unpacked, NAME.field0 ..., NAME.joined",
             ),
             Opt::new("overwrite", Takes::Switch, "Replace an existing output"),
         ],
@@ -110,8 +111,21 @@ pub struct ReconArgs {
     pub keep: bool,
     /// Whether an existing output may be replaced.
     pub overwrite: bool,
-    /// Whether it is a part of a greater output: what this very job has finished already is taken as it is.
-    pub is_part: bool,
+    /// What it is for.
+    pub role: Role,
+    /// Of fields that were joined before: how, and what was counted on the way.
+    pub joined: Option<[Json; 2]>,
+}
+
+/// What a reconstruction is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// Itself.
+    Whole,
+    /// A part of a greater output: what this very job has finished already is taken as it is.
+    Part,
+    /// A field that is joined with others before the phase is retrieved: it ends as transmissions.
+    Joined,
 }
 
 impl ReconArgs {
@@ -144,7 +158,8 @@ impl ReconArgs {
             crop: settings.parse("crop", crop)?,
             keep: settings.is_on("keep-intermediate")?,
             overwrite: settings.is_on("overwrite")?,
-            is_part: false,
+            role: Role::Whole,
+            joined: None,
         })
     }
 }

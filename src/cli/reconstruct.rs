@@ -5,7 +5,7 @@ use crate::cli::axis;
 use crate::cli::passes::{Course, Shared, made};
 use crate::cli::prepare::Padding;
 use crate::cli::progress::Progress;
-use crate::cli::recon::ReconArgs;
+use crate::cli::recon::{ReconArgs, Role};
 use crate::cli::scan::{OpenScan, ScanArgs};
 use crate::cli::values::Center;
 use crate::error::{Error, Fault, Result};
@@ -34,7 +34,7 @@ pub const RELATIVE: &str = "relative ";
 
 /// Reconstructs `scan` into `args.output` and returns the manifest.
 pub fn run(context: &Context, args: &ReconArgs, scan: OpenScan) -> Result<Manifest> {
-    if !args.is_part {
+    if args.role != Role::Part {
         refuse_outputs(&args.output, args.overwrite)?;
     }
     // What is wrong with the numbers is wrong with the scan.
@@ -53,6 +53,7 @@ pub fn run(context: &Context, args: &ReconArgs, scan: OpenScan) -> Result<Manife
         context.talk.warn(what);
     }
     let inputs = inputs(&scan)?;
+    let [placed, passed] = args.joined.clone().map_or([None, None], |told| told.map(Some));
     let n = geometry.field.image;
     let rows = scan.rows.len();
     let [x, y] = args.cropped(n)?;
@@ -67,11 +68,11 @@ pub fn run(context: &Context, args: &ReconArgs, scan: OpenScan) -> Result<Manife
         value_unit: format!("{}{unit}", if geometry.truncated == Some(true) { RELATIVE } else { "" }),
         stage: "recon".to_string(),
         stage_version: args.how.algorithm.version(),
-        params: params(args, &scan, &geometry, course.lengths),
+        params: with("fields", placed, params(args, &scan, &geometry, course.lengths)),
         inputs: inputs.clone(),
         contract: CONTRACT,
     };
-    if args.is_part {
+    if args.role == Role::Part {
         if let Some(manifest) = made(&args.output, job.key()) {
             return Ok(manifest);
         }
@@ -118,6 +119,7 @@ pub fn run(context: &Context, args: &ReconArgs, scan: OpenScan) -> Result<Manife
         ("truncated", geometry.truncated.map_or(Json::Null, Json::Bool)),
         ("before", between.counts()?),
     ]);
+    let results = with("fields", passed, results);
     let manifest = writer.finish(results, context.run_record())?;
     if !args.keep {
         between.remove();
@@ -319,12 +321,17 @@ fn params(args: &ReconArgs, scan: &OpenScan, geometry: &Geometry, lengths: Optio
 
 /// Parameters, and what is cropped, if something is.
 pub fn with_crop(params: Json, args: Option<&ReconArgs>) -> Json {
-    match (params, args.and_then(|args| args.crop.as_ref())) {
-        (Json::Obj(mut members), Some((crop, _))) => {
-            members.insert("crop".into(), crop.as_str().into());
+    with("crop", args.and_then(|args| args.crop.as_ref()).map(|(crop, _)| crop.as_str().into()), params)
+}
+
+/// An object with one member more, if there is one.
+fn with(name: &str, value: Option<Json>, object: Json) -> Json {
+    match (object, value) {
+        (Json::Obj(mut members), Some(value)) => {
+            members.insert(name.into(), value);
             Json::Obj(members)
         }
-        (params, _) => params,
+        (object, _) => object,
     }
 }
 
@@ -365,7 +372,7 @@ impl Sink for Cropped<'_> {
 }
 
 /// All files that numbers came from, each once.
-fn inputs(scan: &OpenScan) -> Result<Vec<InputFile>> {
+pub fn inputs(scan: &OpenScan) -> Result<Vec<InputFile>> {
     let mut files = scan.scan.projections.inputs()?;
     for (role, frames) in [("flats", &scan.scan.flats), ("darks", &scan.scan.darks)] {
         if let Some(frames) = frames {

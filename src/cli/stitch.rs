@@ -89,7 +89,8 @@ pub const SIDE: Command = Command {
 pub const VERTICAL_VERSION: u32 = 3;
 const SIDE_VERSION: u32 = 2;
 
-fn fit_json(fit: &Fit) -> Json {
+/// A fit in a manifest.
+pub fn fit_json(fit: &Fit) -> Json {
     Json::obj([
         ("shift_zyx", Json::from(fit.shift)),
         ("standard_errors_zyx", Json::from(fit.errors)),
@@ -99,7 +100,8 @@ fn fit_json(fit: &Fit) -> Json {
     ])
 }
 
-fn fit_text(fit: &Fit) -> String {
+/// A fit in words.
+pub fn fit_text(fit: &Fit) -> String {
     let [z, y, x] = fit.shift;
     let [ez, ey, ex] = fit.errors;
     format!(

@@ -3,6 +3,7 @@
 use super::{Run, digest_of_made, of_step};
 use crate::cli::Context;
 use crate::error::{Error, Result};
+use crate::json::Json;
 use crate::num::philox::Stream;
 use crate::os::check_interrupt;
 use crate::pipeline::record::Record;
@@ -42,7 +43,9 @@ pub fn check(c: &Context, run: &Run, record: &Record, count: usize) -> Result<()
         // Rows of fields that are joined are no slices of one reconstruction.
         let is_joined = || -> Result<bool> {
             let there = Reader::open(&run.folder.join(&step.makes[0]), c.io)?;
-            Ok(there.manifest().and_then(|m| m.get("stage")?.as_str()) == Some("stitch vertical"))
+            let Some(manifest) = there.manifest() else { return Ok(false) };
+            let before = manifest.get("params").is_some_and(|params| params.get("fields").is_some());
+            Ok(before || manifest.get("stage").and_then(Json::as_str) == Some("stitch vertical"))
         };
         if step.stage == "recon" && is_joined()? {
             c.talk.warn(format!("{}: not made again: of joined fields no slices can be made alone", step.name));

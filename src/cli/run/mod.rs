@@ -388,9 +388,9 @@ mod tests {
 
     #[test]
     fn stages_have_the_versions_of_their_commands() {
-        // Slices are made by one, and those of several fields joined by the other.
-        let versions = Algorithm::Gridrec(DEFAULT_ERROR).version() + crate::cli::stitch::VERTICAL_VERSION;
-        assert_eq!(version("recon"), versions);
+        // Slices are made by one, and several fields joined by the others.
+        let joined = crate::cli::stitch::VERTICAL_VERSION + crate::cli::fields::transmissions::ROWS_VERSION;
+        assert_eq!(version("recon"), Algorithm::Gridrec(DEFAULT_ERROR).version() + joined);
         assert_eq!(version("register"), crate::cli::register::VERSION);
         assert_eq!(version("seg predict"), crate::cli::seg::predict::VERSION);
         assert_eq!(version("seg after"), crate::segment::ledger::VERSION);

@@ -1,6 +1,7 @@
-//! Several fields of view as one: volumes above one another ([`vertical`]), projections side by side ([`side`]).
+//! Several fields of view as one: volumes above one another ([`vertical`]), projections above one another ([`rows`]) or side by
+//! side ([`side`]).
 //!
-//! Both ask first how a field lies to its neighbour. In the overlap, with A and B cut to blocks that a whole number of
+//! All ask first how a field lies to its neighbour. In the overlap, with A and B cut to blocks that a whole number of
 //! pixels has brought to within two pixels of each other,
 //!
 //! ```text
@@ -23,6 +24,7 @@
 //! Interpolation is by eight taps of a Lanczos window, which keeps 0.95 of white noise half way between pixels (cubic
 //! convolution: 0.80), so that a field that had to be shifted looks like one that had not.
 
+pub mod rows;
 pub mod side;
 pub mod vertical;
 
@@ -79,6 +81,19 @@ fn interpolate(line: impl Fn(usize) -> f32, n: usize, whole: isize, weights: &[f
         sum = w.mul_add(line(at as usize), sum);
     }
     sum
+}
+
+/// Lines of `nx` values, moved along x: of `[z][y][x]` line y by `d[y]`.
+pub(super) fn shift_lines(values: &[f32], nx: usize, d: &[f64]) -> Vec<f32> {
+    let taps: Vec<_> = d.iter().map(|d| ((-d).floor(), lanczos(-d - (-d).floor()))).collect();
+    let mut moved = vec![0.0f32; values.len()];
+    moved.par_chunks_mut(nx).zip(values.par_chunks(nx)).enumerate().for_each(|(line, (to, from))| {
+        let (whole, weights) = &taps[line % d.len()];
+        for (x, value) in to.iter_mut().enumerate() {
+            *value = interpolate(|i| from[i], nx, x as isize + *whole as isize, weights);
+        }
+    });
+    moved
 }
 
 /// A block `[z][y][x]`.
@@ -138,7 +153,7 @@ const MARGIN: usize = TAPS;
 pub const LEAST: usize = 8;
 
 /// The margin of an axis of `n` pixels: at least half of a small overlap is compared.
-fn margin(n: usize) -> usize {
+pub(super) fn margin(n: usize) -> usize {
     MARGIN.min(n / 4)
 }
 

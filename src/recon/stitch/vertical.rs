@@ -8,9 +8,9 @@
 //! d_z is searched among whole slices first, by the correlation of the two fields' slices in the overlap; then refined
 //! with d_y and d_x ([`super::fit`]). Fields reconstructed in one frame (the axis on one pixel) differ in plane by the
 //! stage's error only: shifts in plane below [`IN_PLANE`] are reported and not applied. A shift along z within
-//! [`WHOLE`] of a whole number is that number: such a field keeps its bits but for gain and offset.
+//! [`WHOLE`] of a whole number is that number: such a field keeps its bits but for gain and offset. Of sinograms see [`super::rows`].
 
-use super::{BELIEVABLE, Block, Fit, TAPS, correlation, fit, interpolate, lanczos};
+use super::{BELIEVABLE, Block, Fit, TAPS, correlation, fit, interpolate, lanczos, shift_lines};
 use crate::error::{Error, Result};
 use crate::os::check_interrupt;
 use crate::volume::{Dims, Sink, Source};
@@ -20,15 +20,15 @@ use std::ops::Range;
 /// Slices at either end of the overlap that are not blended: the ends of a field are its worst slices.
 const EDGE: usize = 2;
 /// Shifts in plane below this are left, pixels.
-const IN_PLANE: f64 = 0.05;
+pub(super) const IN_PLANE: f64 = 0.05;
 /// A shift this near a whole number of slices is one.
 const WHOLE: f64 = 0.02;
 /// Slices compared when whole slices are searched.
-const SAMPLES: usize = 5;
+pub(super) const SAMPLES: usize = 5;
 /// Side and height of the block that is fitted, at most.
-const BLOCK: [usize; 3] = [40, 384, 384];
+pub(super) const BLOCK: [usize; 3] = [40, 384, 384];
 /// Slices written at a time.
-const CHUNK: usize = 8;
+pub(super) const CHUNK: usize = 8;
 
 /// A stack of fields that has been fitted together.
 pub struct Stacked<'a> {
@@ -40,18 +40,48 @@ struct Placed<'a> {
     source: &'a dyn Source,
     /// Where its slice 0 lies, and its shift in plane, in pixels of field 0.
     at: [f64; 3],
+    /// Instead of that shift in plane, those of every line along x.
+    lines: Vec<f64>,
     gain: f64,
     offset: f64,
 }
+
+/// What of two fields is compared: lines, columns of either, and along which axes (z, y, x) the second may move.
+pub(super) struct View {
+    pub lines: Vec<usize>,
+    pub columns: [Range<usize>; 2],
+    pub free: [bool; 3],
+}
+
+/// How a field lies to the one below it, and by what its lines are moved along x if they are moved one by one.
+pub(super) type Found = (Fit, Vec<f64>);
 
 /// Fits `fields`, each nominally `offsets[k]` slices above the one before it, give or take `search`.
 ///
 /// # Errors
 /// Data: fields of different slices, without overlap, or not alike where they should overlap.
 pub fn place<'a>(fields: &[&'a dyn Source], offsets: &[f64], search: usize) -> Result<(Stacked<'a>, Vec<Fit>)> {
+    stack(fields, offsets, |_, [a, b], nominal| {
+        // The middle of the slices, where the sample is: the square in the circle that every projection sees. At its rim a
+        // sample that goes on outside makes values tens of times its own, and beyond it they mean nothing.
+        let (lines, columns) = (square(a.dims().ny, BLOCK[1]), square(a.dims().nx, BLOCK[2]));
+        let view = View { lines: lines.collect(), columns: [columns.clone(), columns], free: [true; 3] };
+        let (a, b, shift) = alike(a, b, nominal, search, &view)?;
+        let mut fit = fit(&a, &b, view.free)?;
+        fit.shift[0] += shift as f64;
+        Ok((fit, Vec::new()))
+    })
+}
+
+/// Puts fields above one another as `find` finds each, with its number less one, on the one below it, from a nominal offset.
+pub(super) fn stack<'a>(
+    fields: &[&'a dyn Source],
+    offsets: &[f64],
+    find: impl Fn(usize, [&dyn Source; 2], f64) -> Result<Found>,
+) -> Result<(Stacked<'a>, Vec<Fit>)> {
     let Some(first) = fields.first() else { return Err(Error::usage("no field to stitch")) };
     let d = first.dims();
-    let mut placed = vec![Placed { source: *first, at: [0.0; 3], gain: 1.0, offset: 0.0 }];
+    let mut placed = vec![Placed { source: *first, at: [0.0; 3], lines: Vec::new(), gain: 1.0, offset: 0.0 }];
     let mut fits = Vec::new();
     for (k, (pair, &nominal)) in fields.windows(2).zip(offsets).enumerate() {
         check_interrupt()?;
@@ -71,8 +101,9 @@ pub fn place<'a>(fields: &[&'a dyn Source], offsets: &[f64], search: usize) -> R
             let named = Error::new(e.fault(), format!("fields {k} and {}: {}", k + 1, e.what()));
             e.advice().map_or(named.clone(), |help| named.help(help))
         };
-        let fit = neighbours(a, b, nominal, search).map_err(of_pair)?;
+        let (fit, mut lines) = find(k, [a, b], nominal).map_err(of_pair)?;
         let last = &placed[k];
+        lines.iter_mut().zip(&last.lines).for_each(|(line, below)| *line += below);
         let mut at = [0, 1, 2].map(|i| last.at[i] + fit.shift[i]);
         if (at[0] - at[0].round()).abs() < WHOLE {
             at[0] = at[0].round();
@@ -89,7 +120,7 @@ pub fn place<'a>(fields: &[&'a dyn Source], offsets: &[f64], search: usize) -> R
         }
         // B on A's scale, then on field 0's.
         let (gain, offset) = (last.gain * fit.gain, last.gain * fit.offset + last.offset);
-        placed.push(Placed { source: b, at, gain, offset });
+        placed.push(Placed { source: b, at, lines, gain, offset });
         fits.push(fit);
     }
     let top = placed.iter().map(|p| p.at[0] + p.source.dims().nz as f64).fold(0.0, f64::max);
@@ -124,17 +155,33 @@ fn square(n: usize, most: usize) -> Range<usize> {
     middle(n, most.min((2 * n).div_ceil(3)))
 }
 
-/// How B lies to A.
-fn neighbours(a: &dyn Source, b: &dyn Source, nominal: f64, search: usize) -> Result<Fit> {
-    let (da, db) = (a.dims(), b.dims());
-    // The middle of the slices, where the sample is: the square in the circle that every projection sees. At its rim a
-    // sample that goes on outside makes values tens of times its own, and beyond it they mean nothing.
-    let (rows, columns) = (square(da.ny, BLOCK[1]), square(da.nx, BLOCK[2]));
-    let slice = |source: &dyn Source, z: usize| -> Result<Vec<f32>> {
-        let mut all = vec![0.0f32; rows.len() * da.nx];
-        source.read(z..z + 1, rows.clone(), &mut all)?;
-        Ok(all.chunks_exact(da.nx).flat_map(|line| line[columns.clone()].to_vec()).collect())
+/// Slices `first …` of a field as a block, what of them is looked at.
+fn block(source: &dyn Source, z: Range<usize>, lines: &[usize], columns: &Range<usize>) -> Result<Block> {
+    let (Some(&from), Some(&last), nx) = (lines.first(), lines.last(), source.dims().nx) else {
+        return Err(Error::bug("a view of no lines"));
     };
+    let size = [z.len(), lines.len(), columns.len()];
+    let mut values = Vec::with_capacity(size.iter().product());
+    let mut all = vec![0.0f32; (last + 1 - from) * nx];
+    for z in z {
+        source.read(z..z + 1, from..last + 1, &mut all)?;
+        for line in lines {
+            values.extend_from_slice(&all[(line - from) * nx..][..nx][columns.clone()]);
+        }
+    }
+    Ok(Block { size, values })
+}
+
+/// Blocks of A and B where they are most alike, and the whole slices by which B lies above A.
+pub(super) fn alike(
+    a: &dyn Source,
+    b: &dyn Source,
+    nominal: f64,
+    search: usize,
+    view: &View,
+) -> Result<(Block, Block, isize)> {
+    let (da, db) = (a.dims(), b.dims());
+    let of = |which: usize, source: &dyn Source, z: Range<usize>| block(source, z, &view.lines, &view.columns[which]);
     let overlap = |shift: isize| -> Range<usize> {
         let first = shift.max(0) as usize;
         first..da.nz.min((shift + db.nz as isize).max(0) as usize)
@@ -151,15 +198,16 @@ fn neighbours(a: &dyn Source, b: &dyn Source, nominal: f64, search: usize) -> Re
             .help("check the offset of the fields: it is counted in slices"));
     }
     let samples: Vec<usize> = (0..SAMPLES).map(|i| core.start + (2 * i + 1) * core.len() / (2 * SAMPLES)).collect();
-    let of_a: Vec<Vec<f32>> = samples.iter().map(|&z| slice(a, z)).collect::<Result<_>>()?;
+    let of_a: Vec<Block> = samples.iter().map(|&z| of(0, a, z..z + 1)).collect::<Result<_>>()?;
     let mut best = (f64::NEG_INFINITY, 0isize);
     for shift in from..=to {
         check_interrupt()?;
         let (mut sum, mut count) = (0.0, 0.0);
-        for (z, values) in samples.iter().zip(&of_a) {
+        for (z, own) in samples.iter().zip(&of_a) {
             let other = *z as isize - shift;
             if (0..db.nz as isize).contains(&other) {
-                sum += correlation(values, &slice(b, other as usize)?);
+                let other = other as usize;
+                sum += correlation(&own.values, &of(1, b, other..other + 1)?.values);
                 count += 1.0;
             }
         }
@@ -178,20 +226,12 @@ fn neighbours(a: &dyn Source, b: &dyn Source, nominal: f64, search: usize) -> Re
     }
     let z = middle(overlap(shift).len(), BLOCK[0]);
     let first = overlap(shift).start + z.start;
-    let block = |source: &dyn Source, first: usize| -> Result<Block> {
-        let mut values = Vec::with_capacity(z.len() * rows.len() * columns.len());
-        for i in 0..z.len() {
-            values.extend(slice(source, first + i)?);
-        }
-        Ok(Block { size: [z.len(), rows.len(), columns.len()], values })
-    };
-    let mut fit = fit(&block(a, first)?, &block(b, (first as isize - shift) as usize)?, [true; 3])?;
-    fit.shift[0] += shift as f64;
-    Ok(fit)
+    let other = (first as isize - shift) as usize;
+    Ok((of(0, a, first..first + z.len())?, of(1, b, other..other + z.len())?, shift))
 }
 
 /// The middle of `n`, at most `most`.
-fn middle(n: usize, most: usize) -> Range<usize> {
+pub(super) fn middle(n: usize, most: usize) -> Range<usize> {
     let held = n.min(most);
     (n - held) / 2..(n - held) / 2 + held
 }
@@ -202,7 +242,7 @@ impl Stacked<'_> {
         self.dims
     }
 
-    /// Where the fields begin, and their gains and offsets to field 0's scale.
+    /// Where the fields begin, their shifts in plane, and their gains and offsets to field 0's scale.
     pub fn places(&self) -> Vec<([f64; 3], f64, f64)> {
         self.fields.iter().map(|p| (p.at, p.gain, p.offset)).collect()
     }
@@ -281,6 +321,9 @@ impl Placed<'_> {
                 *value = if (gain, offset) == (1.0, 0.0) { v } else { gain.mul_add(v, offset) };
             }
         });
+        if !self.lines.is_empty() {
+            return Ok(shift_lines(&out, d.nx, &self.lines));
+        }
         if self.at[1].abs() < IN_PLANE && self.at[2].abs() < IN_PLANE {
             return Ok(out);
         }
