@@ -21,7 +21,7 @@ fn what_cannot_be_made_is_refused_before_anything_is_written() {
         ("--mode radiographs --projections 0", 2, "projections"),
         ("--mode radiographs --columns 100", 2, "columns"),
         ("--mode radiographs --fields 9", 2, "fields"),
-        ("--mode radiographs --fields 3", 2, "rows apart"),
+        ("--mode radiographs --fields 5", 2, "rows apart"),
         ("--mode volume --cnr 0", 2, "--cnr"),
         ("--mode volume --blur -1", 2, "blur"),
         ("--efficiency 2", 2, "efficiency"),

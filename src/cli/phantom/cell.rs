@@ -44,7 +44,7 @@ pub const COMMAND: Command = Command {
                 Opt::new(
                     "preset",
                     Takes::Value("NAME"),
-                    "Size x y z in voxels of 1.33 um: tiny 64 288 48, small 256 320 256, medium 640 448 640, full 1707 698 2280",
+                    "Size x y z in voxels of 1.33 um: tiny 64 288 48, demo 96 288 72, small 256 320 256, medium 640 448 640, full 1707 698 2280",
                 )
                 .default("tiny"),
                 Opt::new(

@@ -36,7 +36,7 @@ const MARGIN: usize = 8;
 /// Overlap of neighbouring fields of view, a part of their rows, and the rows that it has at the least, if there are as many:
 /// the stage is off by three in each, and of fewer than eight nobody finds where a field lies.
 const OVERLAP: f64 = 0.1;
-const LEAST_OVERLAP: usize = 32;
+const LEAST_OVERLAP: usize = 16;
 /// Rows from one field to the next at the least.
 const APART: usize = 8;
 /// Of the memory that is free, line integrals take this part.

@@ -46,7 +46,7 @@ pub const OPTIONS: &[Opt] = &[
     Opt::new(
         "fields",
         Takes::Number("N"),
-        "Fields of view, one above the other, overlapping by a tenth, and by 32 rows at the least",
+        "Fields of view, one above the other, overlapping by a tenth, and by 16 rows at the least",
     )
     .default("1"),
     Opt::new("distance", Takes::Number("LENGTH"), "--mode radiographs-phase: from the cell to the detector")
