@@ -31,7 +31,8 @@ pub const COMMAND: Command = Command {
               recorded, reconstructed, labelled by the weights that are shipped and measured, and every number stands beside the \
               planted one; cell/report.html is the report. --train makes these weights first, the same bits: 45 scans of nine other cells, \
               2 GB and half an hour on two cores. It goes on where it was interrupted.",
-    examples: "  tomolith demo\n  tomolith demo -o /tmp/demo --overwrite\n  tomolith demo --cell -o out/cell",
+    examples: "  tomolith demo\n  tomolith demo -o /tmp/demo --overwrite\n  tomolith demo --cell -o out/cell\n  \
+               tomolith demo --cell --moving -o out/moving",
     groups: &[(
         "",
         &[
@@ -43,6 +44,11 @@ pub const COMMAND: Command = Command {
                 "The whole way instead, on a synthetic cell, beside its planted numbers: minutes",
             ),
             Opt::new("steps", Takes::Number("N"), "--cell: scans, spread evenly over the 25").default("25"),
+            Opt::new(
+                "moving",
+                Takes::Switch,
+                "--cell: a wider cell that is moved between scans, in two fields of view: they are joined and registered, too",
+            ),
             Opt::new(
                 "train",
                 Takes::Switch,
@@ -88,9 +94,10 @@ fn run(context: &Context) -> Result<()> {
     let args = DemoArgs::from_settings(&context.settings)?;
     if context.settings.is_on("cell")? {
         let settings = &context.settings;
-        return demo_cell::run(context, &args, settings.parsed("steps", values::count)?, settings.is_on("train")?);
+        let (steps, on) = (settings.parsed("steps", values::count)?, |name| settings.is_on(name));
+        return demo_cell::run(context, &args, steps, on("moving")?, on("train")?);
     }
-    for name in ["steps", "train"] {
+    for name in ["steps", "moving", "train"] {
         if context.settings.is_given(name)? {
             return Err(Error::usage(format!("--{name} is of --cell")).help("add --cell, or leave it out"));
         }

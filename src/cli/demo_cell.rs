@@ -2,7 +2,8 @@
 //!
 //! A cell of seed [`SEED`], which the shipped weights never saw, is scanned by the detector of `phantom cell` at the steps
 //! that are asked for, with propagation; `run` retrieves the phase, reconstructs, labels and measures it; `analyze` measures the planted classes in the same way;
-//! the table sets one beside the other.
+//! the table sets one beside the other. A cell that moves is wider, is clamped anew for every scan and seen in two fields of view:
+//! `run` joins and registers them, too.
 
 use crate::analysis::quantity::{Value, quoted, values};
 use crate::cli::demo::DemoArgs;
@@ -11,13 +12,14 @@ use crate::cli::{Context, demo_train};
 use crate::error::{Error, Result};
 use crate::exchange::write_text;
 use crate::json::Json;
-use demo_train::Geometry;
+use demo_train::{Geometry, MOVING, STILL};
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
+use std::ops::Range;
 use std::path::Path;
 
 /// The network that `testdata/demo/README.md` describes.
-const WEIGHTS: &[u8] = include_bytes!("../../testdata/demo/tiny.safetensors");
+const WEIGHTS: &[u8] = include_bytes!("../../testdata/demo/cell.safetensors");
 /// A cell that it never saw.
 const SEED: &str = "77";
 /// Definitions that are printed; the table has all.
@@ -35,22 +37,31 @@ const PRINTED: [&str; 12] = [
     "dendrites",
     "void.area",
 ];
-/// Rules behind the network: which electrode is which, by depth; the middle of the slices lies in the electrolyte.
-const RULES: &str = "axis = \"y\"\n\
-    [[split]]\nclass = \"plating electrode\"\nat = 160\nbecomes = \"stripping electrode\"\n\
-    [[split]]\nclass = \"deposited\"\nat = 160\nbecomes = \"redeposited\"\n";
-/// Columns on either side of the cell's box that are kept: 128 with its own, one window of the network.
+/// Row of the cell in its electrolyte.
+const MIDDLE: usize = 144;
+/// Columns on either side of the cell's box that are kept: 128 with its own, one window of the network, and what moves aside.
 const BESIDE: usize = 32;
+/// Of registered volumes, the columns that a cell which moved by up to ten voxels fills in all scans.
+const FILLED: Range<usize> = 26..102;
+/// What of the stripping electrode of the last scan is never stripped, rows from the cell's first one; how far the cell is moved down there;
+/// and the rows that are kept, to a little beyond that electrode: farther down is the rim of the field.
+const STRIPPING: Range<usize> = 218..294;
+const DOWN: usize = 10;
+const KEPT: usize = 272;
 /// How far a side's thickness may be from the planted one, µm, in the mean over sides and scans.
 const THICKNESS: f64 = 10.0;
 
 /// Makes the cell, runs, compares. `steps` of 25 scans, evenly; with `train` the network is trained first.
-pub fn run(c: &Context, args: &DemoArgs, steps: usize, train: bool) -> Result<()> {
+pub fn run(c: &Context, args: &DemoArgs, steps: usize, moving: bool, train: bool) -> Result<()> {
+    if moving && steps < 2 {
+        return Err(Error::usage("--moving --steps 1: there is nothing to register").help("take two scans, or more"));
+    }
     let folder = &args.output;
     std::fs::create_dir_all(folder).map_err(|e| Error::writing(folder, &e))?;
     let folder = &folder.canonicalize().map_err(|e| Error::reading(folder, &e))?;
     // Of this demo, or empty: nothing of somebody else's is replaced.
-    let (mark, what) = (folder.join("demo.txt"), format!("tomolith demo --cell: tiny, seed {SEED}, {steps} steps\n"));
+    let kind = if moving { "moving" } else { "still" };
+    let (mark, what) = (folder.join("demo.txt"), format!("tomolith demo --cell: {kind}, seed {SEED}, {steps} steps\n"));
     let is_empty = std::fs::read_dir(folder).map_err(|e| Error::reading(folder, &e))?.next().is_none();
     if mark.is_file() && read_text(&mark)? != what {
         return Err(Error::cannot_create("holds a demo of other scans").help("name another folder with -o").at(folder));
@@ -64,9 +75,8 @@ pub fn run(c: &Context, args: &DemoArgs, steps: usize, train: bool) -> Result<()
     let step = |words: &str| demo_train::step(c, words, folder);
     // Where it is whole it stays: a series is never overwritten.
     if !folder.join("scans/series.json").is_file() {
-        step(&format!(
-            "phantom cell -o scans --preset tiny --mode radiographs-phase --still --steps {steps} --seed {SEED}"
-        ))?;
+        let recorded = if moving { format!("{MOVING} --fields 2") } else { format!("{STILL} --still") };
+        step(&format!("phantom cell -o scans {recorded} --steps {steps} --seed {SEED}"))?;
     }
     let trained = match train {
         true => {
@@ -77,24 +87,78 @@ pub fn run(c: &Context, args: &DemoArgs, steps: usize, train: bool) -> Result<()
     };
     let weights = trained.as_deref().unwrap_or(WEIGHTS);
     crate::exchange::part::write_whole(&folder.join("weights.safetensors"), true, weights)?;
-    write_text(&folder.join("rules.toml"), RULES, true)?;
     step("init scans --weights weights.safetensors -o cell.toml --overwrite")?;
     let file = folder.join("cell.toml");
     let Geometry { corner: [x, y], size: [nx, ny, _], .. } = Geometry::of(&folder.join("scans/series.json"))?;
+    // The cell's first row, and what is looked at, in volumes that are measured.
+    let (first, region) = match moving {
+        false => (y, format!("x={BESIDE}:{},y={y}:{}", BESIDE + nx, y + ny)),
+        true => (0, format!("x={}:{}", FILLED.start, FILLED.end)),
+    };
+    // Which electrode is which the network does not tell: by depth, from the middle of the electrolyte.
+    let split = |class: &str, becomes: &str| {
+        format!("[[split]]\nclass = \"{class}\"\nat = {}\nbecomes = \"{becomes}\"\n", first + MIDDLE)
+    };
+    let rules = [split("plating electrode", "stripping electrode"), split("deposited", "redeposited")].concat();
+    write_text(&folder.join("rules.toml"), &format!("axis = \"y\"\n{rules}"), true)?;
+    let own = match moving {
+        false => "[run]\nstill = true\n".to_string(),
+        true => "[run]\n".to_string(),
+    };
+    let body = STRIPPING.start + y..STRIPPING.end + y;
+    let register = format!(
+        "[register]\nbodies = \"stripping={}:{}\"\ncolumns = \"16:{}\"\nflatten = 15\nblock = 40\ncapture = 14\n\
+         capture-turn = 1\ncrop = \"x=16:{},y={}:{}\"\n",
+        body.start,
+        body.end,
+        16 + nx + BESIDE,
+        16 + nx + BESIDE,
+        y + DOWN,
+        y + DOWN + KEPT
+    );
+    let crop = format!("[recon]\npadding = \"edge\"\ncrop = \"x={}:{}\"\n", x - BESIDE, x + nx + BESIDE);
     let text = read_text(&file)?
         .replace("/scan.toml\"", "/scan_phase.toml\"")
-        .replace("[run]\n", "[run]\nstill = true\n")
-        .replace("[recon]\n", &format!("[recon]\ncrop = \"x={}:{}\"\n", x - BESIDE, x + nx + BESIDE))
+        .replace("[run]\n", &own)
+        .replace("[recon]\n", &crop)
+        .replace("[register]\n", if moving { &register } else { "[register]\n" })
         .replace("weights = \"weights.safetensors\"", "weights = \"weights.safetensors\"\nroi = \"128\"\nbatch = \"4\"")
         .replace("# rules", "rules")
-        .replace(
-            "[analyze]\n",
-            &format!("[analyze]\nregion = \"x={BESIDE}:{},y={y}:{}\"\ncell-area = 0.5\n", BESIDE + nx, y + ny),
-        );
+        .replace("[analyze]\n", &format!("[analyze]\nregion = \"{region}\"\ncell-area = 0.5\n"));
     write_text(&file, &text, true)?;
     step("run cell.toml -o cell")?;
-    step("analyze scans --cell-area 0.5 --maps none -o truth --overwrite")?;
+    let same = if moving { format!(" --region {}", planted(folder)?) } else { String::new() };
+    step(&format!("analyze scans --cell-area 0.5 --maps none{same} -o truth --overwrite"))?;
     compare(c, folder)
+}
+
+/// The voxels of the cell that were looked at, to the nearest: the last scan stays where it is, moved by its pose.
+fn planted(folder: &Path) -> Result<String> {
+    let read = |name: &str| {
+        let path = folder.join(name);
+        Json::parse(&read_text(&path)?).map_err(|e| e.at(&path))
+    };
+    let numbers = |json: &Json, key: &str| -> Result<Vec<f64>> {
+        Ok(json.need_arr(key)?.iter().filter_map(Json::as_f64).collect())
+    };
+    let (fixed, truth) = (read("cell/registered/fixed.json")?, read("scans/truth/truth.json")?);
+    let [cut_x, _, cut_z] = numbers(fixed.need("params")?, "first_voxel_xyz")?[..] else {
+        return Err(Error::bug("a volume that begins nowhere"));
+    };
+    let slices = fixed.need("volume")?.need("dims")?.need_u64("nz")? as f64;
+    let last = truth.need_arr("steps")?.last().ok_or_else(|| Error::bug("no scan"))?;
+    let moved = numbers(last.need("pose")?.need("stripping")?, "translation")?;
+    let field = last.need_arr("fields")?.first().ok_or_else(|| Error::bug("a scan without fields"))?;
+    let (first_row, apparent) = (field.need_f64("first_row")?, numbers(field, "apparent_shift")?);
+    let ([across, down, up], [right, below, ..]) = (&moved[..], &apparent[..]) else {
+        return Err(Error::bug("a pose of other axes"));
+    };
+    if (down + below - DOWN as f64).abs() > 1.0 {
+        return Err(Error::bug(format!("the cell lies {} rows down in its last scan", down + below)));
+    }
+    let x = |column: usize| column as f64 + cut_x - BESIDE as f64 - (across + right);
+    let z = |row: f64| row + cut_z + first_row - up;
+    Ok(format!("x={:.0}:{:.0},z={:.0}:{:.0}", x(FILLED.start), x(FILLED.end), z(0.0).max(0.0), z(slices)))
 }
 
 /// Prints measured and planted side by side.

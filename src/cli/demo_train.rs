@@ -16,11 +16,20 @@ use crate::segment::UNLABELLED;
 use crate::volume::reader::{IoMode, Reader, with_suffix};
 use crate::volume::{Dims, Dtype, Sink, Source};
 use std::fmt::Write as _;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 const LEARN: std::ops::RangeInclusive<u32> = 1001..=1008;
 const VALIDATE: u32 = 1009;
 const STEPS: [usize; 5] = [4, 8, 12, 16, 20];
+/// What the demo records: a cell that is always where it was, and a wider one that is clamped anew for every scan.
+pub const STILL: &str = "--preset tiny --mode radiographs-phase";
+/// See [`STILL`].
+pub const MOVING: &str = "--preset demo --mode radiographs-phase --warp 0.3";
+/// How it is reconstructed: both cells are wider than the detector.
+const PADDED: &str = "--padding edge";
+/// Rows that the slices of a moving cell lack at their top and bottom, at each of [`STEPS`]: registered volumes end anywhere, too.
+const LACKED: [[usize; 2]; 5] = [[0, 9], [12, 0], [6, 18], [18, 4], [3, 14]];
 /// The network's classes of the cell's.
 const OF_CELL: [u8; 7] = [0, 1, 2, 3, 4, 3, 4];
 /// What both trainings have in common: five slices at a time, levels that truncation shifts.
@@ -105,43 +114,46 @@ pub fn step(c: &Context, words: &str, folder: &Path) -> Result<String> {
 
 /// Scans of a cell, reconstructed, and their truth on the grid of the slices; the folders in which they are.
 fn volumes(c: &Context, folder: &Path, cell: u32) -> Result<Vec<String>> {
-    let home = folder.join(format!("c{cell}"));
+    let (home, is_still) = (folder.join(format!("c{cell}")), cell.is_multiple_of(2));
     if !home.join("series.json").is_file() {
         let only = STEPS.map(|k| k.to_string()).join(",");
-        let words =
-            format!("phantom cell -o c{cell} --preset tiny --mode radiographs-phase --only {only} --seed {cell}");
-        step(c, &words, folder)?;
+        let what = if is_still { STILL } else { MOVING };
+        step(c, &format!("phantom cell -o c{cell} {what} --only {only} --seed {cell}"), folder)?;
     }
     let geometry = Geometry::of(&home.join("series.json"))?;
     let truth = home.join("truth/truth.json");
     let json = Json::parse(&read_text(&truth)?).map_err(|e| e.at(&truth))?;
     let mut names = Vec::new();
-    for own in json.need_arr("steps")? {
+    for (own, lacked) in json.need_arr("steps")?.iter().zip(LACKED) {
         let k = own.need("step")?.need_u64("step")?;
         let name = format!("step_{k:02}");
         let there = home.join(&name);
+        let [top, bottom] = if is_still { [0, 0] } else { lacked };
+        let rows = top..geometry.columns - bottom;
         if !with_suffix(&there.join("slices"), ".json").is_file() {
             let axis = own.need_arr("fields")?.first().ok_or_else(|| Error::bug("a scan without fields"))?;
             let axis = axis.need_f64("axis_pixel")?;
-            step(c, &format!("recon --config scan_phase.toml --center {axis} -o slices"), &there)?;
+            let crop = format!("--crop y={}:{}", rows.start, rows.end);
+            step(c, &format!("recon --config scan_phase.toml {PADDED} {crop} --center {axis} -o slices"), &there)?;
         }
         if !there.join("truth.npy").is_file() {
-            truth_of(&geometry, &home.join(format!("truth/{name}/label_scan.mhd")), &there.join("truth.npy"))?;
+            truth_of(&geometry, rows, &home.join(format!("truth/{name}/label_scan.mhd")), &there.join("truth.npy"))?;
         }
         names.push(format!("c{cell}/{name}"));
     }
     Ok(names)
 }
 
-/// The network's classes of a scan on the grid of its slices, nothing known around the box of its labels.
-fn truth_of(g: &Geometry, labels: &Path, to: &Path) -> Result<()> {
+/// The network's classes of a scan on the grid of its slices, of which there are the rows `kept`, nothing known around the box of
+/// its labels.
+fn truth_of(g: &Geometry, kept: Range<usize>, labels: &Path, to: &Path) -> Result<()> {
     let (source, [x, y], n) = (Reader::open(labels, IoMode::Pread)?, g.corner, g.columns);
     let Dims { nz, ny, nx } = source.dims();
     // A slice has its axis in the middle, and the box of labels about it.
     if g.size != [nx, ny, nz] || x.checked_add(nx).is_none_or(|e| e > n) || y.checked_add(ny).is_none_or(|e| e > n) {
         return Err(Error::data("does not lie in its slices as series.json says").at(labels));
     }
-    let mut writer = NpyWriter::create(to, Dims::new(nz, n, n)?, Dtype::U8, false)?;
+    let mut writer = NpyWriter::create(to, Dims::new(nz, kept.len(), n)?, Dtype::U8, false)?;
     let mut own = vec![0f32; nx * ny];
     for z in 0..nz {
         source.read(z..z + 1, 0..ny, &mut own)?;
@@ -152,7 +164,7 @@ fn truth_of(g: &Geometry, labels: &Path, to: &Path) -> Result<()> {
                 *to = f32::from(*class.ok_or_else(|| Error::data("a class that no cell has").at(labels))?);
             }
         }
-        writer.write(&slice)?;
+        writer.write(&slice[kept.start * n..kept.end * n])?;
     }
     writer.finish()
 }
