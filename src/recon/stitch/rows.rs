@@ -94,7 +94,7 @@ fn neighbours(
     }
     // Whole columns by which B goes to the right, and those of A that both see then.
     let whole = apart.round();
-    if whole.is_nan() || whole.abs() as usize + super::LEAST > nx {
+    if whole.is_nan() || (whole.abs() as usize).saturating_add(super::LEAST) > nx {
         return Err(Error::data(format!("axes {apart} columns apart, of {nx}")).help("check --center of the fields"));
     }
     let (right, left) = (whole.max(0.0) as usize, (-whole).max(0.0) as usize);
