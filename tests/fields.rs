@@ -72,6 +72,8 @@ fn fields_are_joined_before_their_phase_is_retrieved() {
         let [a, b] = ["once", "out"].map(|at| std::fs::read(folder.0.join(at).join(format!("all.{suffix}"))).unwrap());
         assert!(a == b, "all.{suffix} differs");
     }
+    // Killed between its end and the removal of what lies between, that stays until the next one that is not.
+    expect(&run(&folder.0, &format!("{killed} --overwrite")), 0, &[], &killed);
     let left = std::fs::read_dir(folder.0.join("out")).unwrap().count();
     assert_eq!(left, 6, "nothing lies between any more");
     let m = manifest(&folder.0.join("out"), "all");
@@ -87,13 +89,7 @@ fn fields_are_joined_before_their_phase_is_retrieved() {
     let d = m.need("volume").unwrap().need("dims").unwrap().need_u64("nz").unwrap();
     assert_eq!(d as usize, rows);
     // Everywhere in the square that all projections see, seams not excepted, they differ as two scans do.
-    let apart = |z: usize| -> [f64; 2] {
-        let (a, b) = (slice(&folder.0.join("out"), "all", 64, z), slice(&folder.0.join("out"), "whole", 64, z));
-        let inside = (0..64 * 64usize).filter(|i| (i / 64).abs_diff(31) < 20 && (i % 64).abs_diff(31) < 20);
-        let off: Vec<f64> = inside.map(|i| f64::from(a[i] - b[i])).collect();
-        let mean = off.iter().sum::<f64>() / off.len() as f64;
-        [mean, (off.iter().map(|v| (v - mean) * (v - mean)).sum::<f64>() / off.len() as f64).sqrt()]
-    };
+    let apart = |z: usize| differences(&folder.0.join("out"), ["all", "whole"], z);
     let noise = apart(14)[1];
     for z in 2..rows - 2 {
         let [mean, deviation] = apart(z);
@@ -134,6 +130,15 @@ fn fields_are_joined_before_their_phase_is_retrieved() {
         assert_eq!(output.status.code(), Some(code), "{spoilt}: {output:?}");
     }
     assert!(!folder.0.join("none").exists());
+}
+
+/// Mean and standard deviation of what slice z of one volume is more than that of the other, in the square that all projections see.
+fn differences(folder: &Path, names: [&str; 2], z: usize) -> [f64; 2] {
+    let [got, want] = names.map(|name| slice(folder, name, 64, z));
+    let inside = (0..64 * 64usize).filter(|i| (i / 64).abs_diff(31) < 20 && (i % 64).abs_diff(31) < 20);
+    let off: Vec<f64> = inside.map(|i| f64::from(got[i] - want[i])).collect();
+    let mean = off.iter().sum::<f64>() / off.len() as f64;
+    [mean, (off.iter().map(|v| (v - mean) * (v - mean)).sum::<f64>() / off.len() as f64).sqrt()]
 }
 
 /// Runs a command with an output out/all, killing it later and later, until it is done; how often it was killed.
@@ -191,8 +196,8 @@ fn three_fields_of_a_tall_sample_become_one_volume() {
         let [a, b] = ["apart", "out"].map(|at| std::fs::read(folder.0.join(at).join(format!("all.{suffix}"))).unwrap());
         assert!(a == b, "all.{suffix} differs");
     }
-    assert_eq!(std::fs::read_dir(folder.0.join("out")).unwrap().count(), 5);
     expect(&run(&folder.0, &format!("{one} --overwrite")), 0, &[], &one);
+    assert_eq!(std::fs::read_dir(folder.0.join("out")).unwrap().count(), 5);
     let m = manifest(&folder.0.join("out"), "all");
     for (k, fit) in m.need("results").unwrap().need_arr("fits").unwrap().iter().enumerate() {
         let shift: Vec<f64> = fit.need_arr("shift_zyx").unwrap().iter().map(|v| v.as_f64().unwrap()).collect();
@@ -206,13 +211,7 @@ fn three_fields_of_a_tall_sample_become_one_volume() {
     folder.write("whole.npy", npy(&[90, rows, 64], &tall(0.0, [90, rows, 64], 31.5, 0.0, 9)));
     let words = format!("recon whole.npy {options} --center 31.5 -o out/truth");
     expect(&run(&folder.0, &words), 0, &[], &words);
-    let statistics = |z: usize| -> [f64; 2] {
-        let (got, want) = (slice(&folder.0.join("out"), "all", 64, z), slice(&folder.0.join("out"), "truth", 64, z));
-        let inside = (0..64 * 64usize).filter(|i| (i / 64).abs_diff(31) < 20 && (i % 64).abs_diff(31) < 20);
-        let off: Vec<f64> = inside.map(|i| f64::from(got[i] - want[i])).collect();
-        let mean = off.iter().sum::<f64>() / off.len() as f64;
-        [mean, (off.iter().map(|v| (v - mean) * (v - mean)).sum::<f64>() / off.len() as f64).sqrt()]
-    };
+    let statistics = |z: usize| differences(&folder.0.join("out"), ["all", "truth"], z);
     let noise = statistics(15)[1];
     for z in 4..rows - 6 {
         let [mean, deviation] = statistics(z);
