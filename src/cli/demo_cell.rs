@@ -7,7 +7,7 @@
 
 use crate::analysis::quantity::{Value, quoted, values};
 use crate::cli::demo::DemoArgs;
-use crate::cli::seg::read_text;
+use crate::cli::seg::{read_json, read_text};
 use crate::cli::{Context, demo_train};
 use crate::error::{Error, Result};
 use crate::exchange::write_text;
@@ -134,14 +134,11 @@ pub fn run(c: &Context, args: &DemoArgs, steps: usize, moving: bool, train: bool
 
 /// The voxels of the cell that were looked at, to the nearest: the last scan stays where it is, moved by its pose.
 fn planted(folder: &Path) -> Result<String> {
-    let read = |name: &str| {
-        let path = folder.join(name);
-        Json::parse(&read_text(&path)?).map_err(|e| e.at(&path))
-    };
     let numbers = |json: &Json, key: &str| -> Result<Vec<f64>> {
         Ok(json.need_arr(key)?.iter().filter_map(Json::as_f64).collect())
     };
-    let (fixed, truth) = (read("cell/registered/fixed.json")?, read("scans/truth/truth.json")?);
+    let (fixed, truth) =
+        (read_json(&folder.join("cell/registered/fixed.json"))?, read_json(&folder.join("scans/truth/truth.json"))?);
     let [cut_x, _, cut_z] = numbers(fixed.need("params")?, "first_voxel_xyz")?[..] else {
         return Err(Error::bug("a volume that begins nowhere"));
     };
@@ -163,10 +160,7 @@ fn planted(folder: &Path) -> Result<String> {
 
 /// Prints measured and planted side by side.
 fn compare(c: &Context, folder: &Path, moving: bool) -> Result<()> {
-    let read = |name: &str| {
-        let path = folder.join(name).join("results.json");
-        Json::parse(&read_text(&path)?).map_err(|e| e.at(&path))
-    };
+    let read = |name: &str| read_json(&folder.join(name).join("results.json"));
     let (measured, truth) = (read("cell/numbers")?, read("truth")?);
     let (found, mut planted) = (values(&measured)?, values(&truth)?);
     // The phantom counts all voxels of the cell, not those that all scans see.
@@ -212,7 +206,7 @@ fn compare(c: &Context, folder: &Path, moving: bool) -> Result<()> {
 
 /// What the phantom counted of each class and step in its own voxels, by definition.
 fn counted(path: &Path) -> Result<BTreeMap<(&'static str, String, usize), f64>> {
-    let json = Json::parse(&read_text(path)?).map_err(|e| e.at(path))?;
+    let json = read_json(path)?;
     let mut found = BTreeMap::new();
     for step in json.need_arr("steps")? {
         let k = step.need("step")?.need_u64("step")? as usize;

@@ -5,7 +5,7 @@
 //! scan. From the volumes on it is a round, `training/rounds/weights`, which goes on where it was stopped, and which
 //! `seg replay` makes again. No scan of another cell is looked at.
 
-use crate::cli::seg::read_text;
+use crate::cli::seg::read_json;
 use crate::cli::{Context, child};
 use crate::error::{Error, Result};
 use crate::exchange::npy::NpyWriter;
@@ -54,7 +54,7 @@ pub struct Geometry {
 impl Geometry {
     /// What `series.json` tells.
     pub fn of(series: &Path) -> Result<Geometry> {
-        let json = Json::parse(&read_text(series)?).map_err(|e| e.at(series))?;
+        let json = read_json(series)?;
         let geometry = json.need("geometry")?;
         let whole = |key: &str| -> Result<Vec<usize>> {
             Ok(geometry.need_arr(key)?.iter().filter_map(Json::as_u64).map(|n| n as usize).collect())
@@ -122,7 +122,7 @@ fn volumes(c: &Context, folder: &Path, cell: u32) -> Result<Vec<String>> {
     }
     let geometry = Geometry::of(&home.join("series.json"))?;
     let truth = home.join("truth/truth.json");
-    let json = Json::parse(&read_text(&truth)?).map_err(|e| e.at(&truth))?;
+    let json = read_json(&truth)?;
     let mut names = Vec::new();
     for (own, lacked) in json.need_arr("steps")?.iter().zip(LACKED) {
         let k = own.need("step")?.need_u64("step")?;

@@ -101,11 +101,11 @@ pub fn course(context: &Context, args: &ReconArgs, first: OpenScan, rows: usize)
 /// Joins transmissions, then reconstructs them as one scan about the axis of the first.
 pub fn run(context: &Context, base: &Path, fields: Vec<Opened>, offsets: &[f64], search: usize) -> Result<()> {
     let count = fields.len();
-    let opened = |k: usize| fields[k].0.how.open(&fields[k].0.scan, None, context);
     let whole = ReconArgs::of(&settings(context, fields[0].0.scan.as_os_str(), 0, count), base.to_path_buf())?;
     // What cannot be shows before any work.
     let tall = fields[count - 1].1.rows.len() + offsets.iter().sum::<f64>() as usize;
-    course(context, &whole, opened(0)?, tall)?;
+    let (args, _) = &fields[0];
+    course(context, &whole, args.how.open(&args.scan, None, context)?, tall)?;
     let (mut files, mut made, mut counts, mut axes) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     let (mut between, mut sinograms) = (Vec::new(), Vec::new());
     for (k, (args, scan)) in fields.iter().enumerate() {
@@ -159,7 +159,8 @@ pub fn run(context: &Context, base: &Path, fields: Vec<Opened>, offsets: &[f64],
     between.push(joined.clone());
     // What is wrong from here on is wrong with the whole.
     let args = ReconArgs { scan: with_suffix(&joined, ".mhd"), ..args };
-    let manifest = reconstruct::run(context, &args, together(opened(0)?, Turned(reader), files, axes[0]))?;
+    let (_, first) = fields.into_iter().next().ok_or_else(|| Error::bug("no field"))?;
+    let manifest = reconstruct::run(context, &args, together(first, Turned(reader), files, axes[0]))?;
     if !args.keep {
         passes::remove(&between);
     }

@@ -3,7 +3,7 @@
 use super::open::{counted, gap, is_number};
 use crate::cli::labels::OVERWRITE;
 use crate::cli::options::{Opt, Takes};
-use crate::cli::seg::read_text;
+use crate::cli::seg::read_json;
 use crate::cli::{Command, Context};
 use crate::error::{Error, Result};
 use crate::exchange::write_text;
@@ -76,7 +76,7 @@ fn times(folder: &Path, scans: usize) -> Result<Option<(String, Json)>> {
     if !path.is_file() {
         return Ok(None);
     }
-    let json = Json::parse(&read_text(&path)?).map_err(|e| e.at(&path))?;
+    let json = read_json(&path)?;
     let mut text = String::from("step,minutes,start_s\n");
     let steps = json.need_arr("steps")?;
     for step in steps {

@@ -4,11 +4,10 @@ use crate::cli::analyze::folder;
 use crate::cli::options::{Opt, Takes};
 use crate::cli::own::own;
 use crate::cli::reconstruct::RELATIVE;
-use crate::cli::seg::{digest_of, read_text};
+use crate::cli::seg::{digest_of, read_json, read_text};
 use crate::cli::{Command, Context, child};
 use crate::error::{Error, Fault, Result};
 use crate::exchange::write_text;
-use crate::json::Json;
 use crate::os::check_interrupt;
 use crate::pipeline::record::{Done, RECORD, Record};
 use crate::pipeline::{Does, Step, Word};
@@ -247,7 +246,7 @@ impl Run {
         let (mut wide, mut narrow) = (Vec::new(), Vec::new());
         for step in self.steps.iter().filter(|s| s.stage == "recon") {
             let path = self.folder.join(&step.makes[0]).with_extension("json");
-            let json = Json::parse(&read_text(&path)?).map_err(|e| e.at(&path))?;
+            let json = read_json(&path)?;
             let list =
                 if json.need("volume")?.need_str("unit")?.starts_with(RELATIVE) { &mut wide } else { &mut narrow };
             list.push(step.name.trim_start_matches("recon "));

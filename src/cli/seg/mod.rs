@@ -1,7 +1,7 @@
 //! `tomolith seg …`: from labels to segmented scans.
 
 use crate::error::{Error, Result};
-use crate::json::MAX_TEXT;
+use crate::json::{Json, MAX_TEXT};
 use crate::os::open_regular;
 use crate::provenance::Digest;
 use crate::volume::reader::Reader;
@@ -30,6 +30,11 @@ pub fn read_text(path: &Path) -> Result<String> {
         _ => Error::reading(path, &e),
     })?;
     Ok(text)
+}
+
+/// The JSON of a file.
+pub fn read_json(path: &Path) -> Result<Json> {
+    Json::parse(&read_text(path)?).map_err(|e| e.at(path))
 }
 
 /// Digest of a volume's numbers: its manifest's, where it has one, which says what they were when they were written.

@@ -67,30 +67,24 @@ pub struct Preset {
     pub projections: usize,
 }
 
+/// The smallest.
+const TINY: Preset = Preset {
+    name: "tiny",
+    size: [64, 288, 48],
+    outside_plating: [16, 10, 6, 8],
+    outside_stripping: [8, 6, 4, 4],
+    electrolyte: 60,
+    dendrites: [900.0, 10.0],
+    highest: 60.0,
+    columns: 320,
+    projections: 240,
+};
+
 /// The presets, from small to full.
 pub const PRESETS: [Preset; 5] = [
-    Preset {
-        name: "tiny",
-        size: [64, 288, 48],
-        outside_plating: [16, 10, 6, 8],
-        outside_stripping: [8, 6, 4, 4],
-        electrolyte: 60,
-        dendrites: [900.0, 10.0],
-        highest: 60.0,
-        columns: 320,
-        projections: 240,
-    },
-    Preset {
-        name: "demo",
-        size: [96, 288, 72],
-        outside_plating: [16, 10, 6, 8],
-        outside_stripping: [8, 6, 4, 4],
-        electrolyte: 60,
-        dendrites: [900.0, 10.0],
-        highest: 60.0,
-        columns: 304,
-        projections: 240,
-    },
+    TINY,
+    // As wide as registration needs.
+    Preset { name: "demo", size: [96, 288, 72], columns: 304, ..TINY },
     Preset {
         name: "small",
         size: [256, 320, 256],

@@ -19,7 +19,6 @@ use crate::error::{Error, Result};
 use crate::num::elementary::sincos;
 use crate::num::linalg::{inverse, solve_positive};
 use crate::volume::{Dims, Source};
-use std::cell::RefCell;
 use std::f64::consts::TAU;
 use std::ops::Range;
 
@@ -51,13 +50,13 @@ pub fn place<'a>(
     axes: &[f64],
     theta: &[f64],
 ) -> Result<(Stacked<'a>, Vec<Lying>)> {
-    let lines = RefCell::new(Vec::new());
+    let mut lines = Vec::new();
     let (stacked, fits) = stack(fields, offsets, |k, pair, nominal| {
         let (fit, own, moved) = neighbours(pair, nominal, search, axes[k] - axes[k + 1], theta)?;
-        lines.borrow_mut().push(own);
+        lines.push(own);
         Ok((fit, moved))
     })?;
-    Ok((stacked, fits.into_iter().zip(lines.into_inner()).map(|(fit, lines)| Lying { fit, lines }).collect()))
+    Ok((stacked, fits.into_iter().zip(lines).map(|(fit, lines)| Lying { fit, lines }).collect()))
 }
 
 /// Bytes that [`place`] and the writing of the whole read of fields of these shapes.

@@ -77,7 +77,7 @@ pub fn place<'a>(fields: &[&'a dyn Source], offsets: &[f64], search: usize) -> R
 pub(super) fn stack<'a>(
     fields: &[&'a dyn Source],
     offsets: &[f64],
-    find: impl Fn(usize, [&dyn Source; 2], f64) -> Result<Found>,
+    mut find: impl FnMut(usize, [&dyn Source; 2], f64) -> Result<Found>,
 ) -> Result<(Stacked<'a>, Vec<Fit>)> {
     let Some(first) = fields.first() else { return Err(Error::usage("no field to stitch")) };
     let d = first.dims();
