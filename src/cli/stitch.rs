@@ -167,7 +167,7 @@ pub fn join(context: &Context, base: &Path, overwrite: bool, paths: &[PathBuf], 
         paths.iter().map(|path| exchange::open_stack(path, context.io)).collect::<Result<_>>()?;
     let (offsets, search) = nominal(&context.settings, paths.len(), sources[0].spacing())?;
     let fields: Vec<&dyn Source> = sources.iter().map(AsRef::as_ref).collect();
-    let (stacked, fits) = vertical::place(&fields, &offsets, search)?;
+    let (stacked, fits) = vertical::place(context.isa, &fields, &offsets, search)?;
     for (k, fit) in fits.iter().enumerate() {
         context.talk.note(format!("{} lies on {}: {}", paths[k + 1].display(), paths[k].display(), fit_text(fit)));
     }
@@ -257,7 +257,7 @@ fn run_side(context: &Context) -> Result<()> {
         // What is wrong with the flats shows before the work begins.
         side.check()?;
     }
-    let (wide, fit) = side::place(left, right, overlap)?;
+    let (wide, fit) = side::place(context.isa, left, right, overlap)?;
     context.talk.note(format!("the right side lies at {}", fit_text(&fit)));
     let dims: Dims = wide.dims();
     let job = Job {

@@ -133,7 +133,7 @@ pub fn run(context: &Context, base: &Path, fields: Vec<Opened>, offsets: &[f64],
         files.extend(own.into_iter().map(|f| InputFile { role: format!("field {k} {}", f.role), ..f }));
     }
     let sources: Vec<&dyn Source> = sinograms.iter().map(|r| r as &dyn Source).collect();
-    let (stacked, lying) = rows::place(&sources, offsets, search, &axes, fields[0].1.angles.radians())?;
+    let (stacked, lying) = rows::place(context.isa, &sources, offsets, search, &axes, fields[0].1.angles.radians())?;
     for (k, own) in lying.iter().enumerate() {
         let axis = own.lines[0];
         let text = stitch::fit_text(&own.fit);

@@ -18,7 +18,7 @@ use crate::phantom::matter::{ENERGY_KEV, Fill, LITHIUM, optical_table};
 use crate::phantom::scan::detector::{Camera, Field, Frame, Settings};
 use crate::phantom::scan::lab::{Lab, LabGeometry};
 use crate::phantom::scan::motion::Pose;
-use crate::phantom::scan::project::{FINE, Placement, layers};
+use crate::phantom::scan::project::{FINE, Placement, Projector, layers};
 use crate::phantom::scan::radiograph::{Object, Scan, fine_rows};
 use crate::phantom::scan::wave::{Propagation, Waves};
 use crate::phantom::specimen::{Layer, Specimen};
@@ -347,7 +347,8 @@ pub fn bytes(run: &Run, k: usize, threads: usize) -> Result<[u64; 2]> {
         let waves = Waves::new(rows, width, Micrometre(VOXEL), &scan.taking.propagation)?;
         let (picture, quantities) = ((rows * width) as u64, 1 + u64::from(waves.refracts()));
         let side = (FINE * scan.columns) as u64;
-        let cells = 2 * 2 * size_of::<Lane>() as u64 * side * side;
+        let grids = Projector::new(scan.columns, width).grids() as u64;
+        let cells = 2 * grids * size_of::<Lane>() as u64 * side * side;
         let works = threads as u64 * (waves.bytes() as u64 + 12 * picture + 8 * (view.rows * view.columns) as u64);
         let one = 4 * quantities * picture + (4 * size_of::<Lane>() * width) as u64;
         most = [most[0].max(cells + works), most[1].max(one)];

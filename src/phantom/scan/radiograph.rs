@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! for each chunk of angles          as many as their ∫µ (and ∫δ) of all fine rows fit into the memory given
-//!   for each 16 fine rows           cells from the object, line integrals of the chunk        all threads
+//!   for some fine rows              cells from the object, line integrals of the chunk        all threads
 //!   for each projection             surroundings, free space, blur, counts, sink              all threads
 //! ```
 //!
@@ -54,7 +54,7 @@ pub struct Scan<'a> {
 
 impl Scan<'_> {
     /// Writes the projections that `sink` still wants (slices of the detector's size), holding line integrals of at most
-    /// `memory` bytes (at least one projection) besides the cells of 16 fine rows and, on each thread, [`Waves::bytes`].
+    /// `memory` bytes (at least one projection) besides the cells of [`Projector::grids`] and, on each thread, [`Waves::bytes`].
     /// `progress` is told projections done, of how many, and bytes written.
     ///
     /// # Errors
@@ -78,8 +78,7 @@ impl Scan<'_> {
         let picture = rows.len() * width;
         let chunk = (memory / (4 * quantities * picture)).max(1);
         let batch = rayon::current_num_threads();
-        // The projector takes two grids at a time.
-        let groups = 2 / quantities;
+        let groups = projector.grids() / quantities;
         let mut cells = vec![vec![Lane::ZERO; projector.side() * projector.side()]; groups * quantities];
         let mut first = sink.next_slice();
         let total = self.theta.len();

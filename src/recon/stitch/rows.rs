@@ -17,6 +17,7 @@ use super::vertical::{BLOCK, CHUNK, IN_PLANE, SAMPLES, Stacked, View, alike, mid
 use super::{Block, Fit, TAPS, fit, margin, shift_lines};
 use crate::error::{Error, Result};
 use crate::num::elementary::sincos;
+use crate::num::lanes::Isa;
 use crate::num::linalg::{inverse, solve_positive};
 use crate::volume::{Dims, Source};
 use std::f64::consts::TAU;
@@ -44,6 +45,7 @@ pub struct Lying {
 /// # Errors
 /// Data: those of [`super::vertical::place`]; means that tell no gain.
 pub fn place<'a>(
+    isa: Isa,
     fields: &[&'a dyn Source],
     offsets: &[f64],
     search: usize,
@@ -51,8 +53,8 @@ pub fn place<'a>(
     theta: &[f64],
 ) -> Result<(Stacked<'a>, Vec<Lying>)> {
     let mut lines = Vec::new();
-    let (stacked, fits) = stack(fields, offsets, |k, pair, nominal| {
-        let (fit, own, moved) = neighbours(pair, nominal, search, axes[k] - axes[k + 1], theta)?;
+    let (stacked, fits) = stack(isa, fields, offsets, |k, pair, nominal| {
+        let (fit, own, moved) = neighbours(isa, pair, nominal, search, axes[k] - axes[k + 1], theta)?;
         lines.push(own);
         Ok((fit, moved))
     })?;
@@ -81,6 +83,7 @@ pub fn bytes(views: usize, columns: usize) -> u64 {
 
 /// How B lies to A, its axis `apart` columns left of A's; c, X, Y; and by what its lines are moved.
 fn neighbours(
+    isa: Isa,
     [a, b]: [&dyn Source; 2],
     nominal: f64,
     search: usize,
@@ -102,7 +105,7 @@ fn neighbours(
     let lines: Vec<usize> = (0..ny).step_by(ny.div_ceil(BLOCK[1])).collect();
     let view = View { lines, columns, free: [true, false, true] };
     let (a, b, shift) = alike(a, b, nominal, search, &view)?;
-    let all = fit(&a, &b, view.free)?;
+    let all = fit(isa, &a, &b, view.free)?;
     let turns: Vec<[f64; 2]> = theta.iter().map(|&t| sincos(t).into()).collect();
     // What moves with the angle, from ranges of neighbouring angles, in whatever order they were taken.
     let mut order: Vec<usize> = (0..view.lines.len()).collect();
@@ -111,7 +114,7 @@ fn neighbours(
     let (mut normal, mut right) = ([[0.0; 3]; 3], [0.0; 3]);
     for part in 0..PARTS {
         let some = &order[part * order.len() / PARTS..(part + 1) * order.len() / PARTS];
-        let Ok(own) = fit(&cut(&a, some), &cut(&b, some), view.free) else { continue };
+        let Ok(own) = fit(isa, &cut(&a, some), &cut(&b, some), view.free) else { continue };
         let mean = |which: usize| some.iter().map(|&i| turns[view.lines[i]][which]).sum::<f64>() / some.len() as f64;
         let row = [1.0, mean(1), mean(0)];
         for i in 0..3 {
@@ -129,9 +132,9 @@ fn neighbours(
     };
     // Once more along z, lines being where they belong; and what is left of a gain.
     let own: Vec<f64> = view.lines.iter().map(|&i| c + x * turns[i][1] + y * turns[i][0]).collect();
-    let there = Block { size: b.size, values: shift_lines(&b.values, b.size[2], &own) };
-    let along = fit(&a, &there, [true, false, false])?;
-    let there = there.shifted([along.shift[0], 0.0, 0.0], [true, false, false]);
+    let there = Block { size: b.size, values: shift_lines(isa, &b.values, b.size[2], &own) };
+    let along = fit(isa, &a, &there, [true, false, false])?;
+    let there = there.shifted(isa, [along.shift[0], 0.0, 0.0], [true, false, false]);
     let inner = margin(a.size[0])..a.size[0] - margin(a.size[0]);
     let slice = a.size[1] * a.size[2];
     let sum = |block: &Block| -> f64 {
@@ -226,7 +229,7 @@ mod tests {
         let sources: Vec<&dyn Source> = fields.iter().map(|f| f as &dyn Source).collect();
         // Axes are known to a part of a pixel.
         let told = [35.2, 38.6, 31.9];
-        let (stacked, fits) = place(&sources, &[21.0, 26.0], 5, &told, &theta(PI)).unwrap();
+        let (stacked, fits) = place(Isa::detect(), &sources, &[21.0, 26.0], 5, &told, &theta(PI)).unwrap();
         for (Lying { fit, lines }, (pair, axes)) in fits.iter().zip(places.windows(2).zip(axes.windows(2))) {
             let [(za, [xa, ya], ga), (zb, [xb, yb], gb)] = [pair[0], pair[1]];
             let want = [zb - za, yb - ya, xa - xb];
@@ -257,14 +260,14 @@ mod tests {
     fn few_angles_tell_of_the_axis_alone_and_wrong_ones_are_refused() {
         let turn = 1.5;
         let [a, b] = [(0.0, 35.0), (20.0, 36.4)].map(|(z, axis)| field(36, z, axis, [0.0; 2], 1.0, turn, 0.005, 3));
-        let (_, fits) = place(&[&a, &b], &[20.0], 4, &[35.0, 36.0], &theta(turn)).unwrap();
+        let (_, fits) = place(Isa::detect(), &[&a, &b], &[20.0], 4, &[35.0, 36.0], &theta(turn)).unwrap();
         let Lying { fit, lines } = &fits[0];
         assert!((fit.shift[0] - 20.0).abs() < 0.05 && fit.shift[1..] == [0.0; 2], "{fit:?}");
         assert!(fit.errors[1..] == [f64::INFINITY; 2] && (lines[0] + 1.4).abs() < 0.05, "{fit:?} {lines:?}");
-        assert!(place(&[&a, &b], &[20.0], 4, &[35.0, 136.0], &theta(turn)).is_err());
-        assert!(place(&[&a, &b], &[20.0], 4, &[35.0, f64::NAN], &theta(turn)).is_err());
-        assert!(place(&[&a, &b], &[20.0], 4, &[35.0, 36.0], &theta(turn)[1..]).is_err());
-        assert!(place(&[&a, &b], &[10.0], 4, &[35.0, 36.0], &theta(turn)).is_err());
+        assert!(place(Isa::detect(), &[&a, &b], &[20.0], 4, &[35.0, 136.0], &theta(turn)).is_err());
+        assert!(place(Isa::detect(), &[&a, &b], &[20.0], 4, &[35.0, f64::NAN], &theta(turn)).is_err());
+        assert!(place(Isa::detect(), &[&a, &b], &[20.0], 4, &[35.0, 36.0], &theta(turn)[1..]).is_err());
+        assert!(place(Isa::detect(), &[&a, &b], &[10.0], 4, &[35.0, 36.0], &theta(turn)).is_err());
     }
 
     /// Six turns and interlaced ones: neighbouring angles need not be taken one after the other.
@@ -274,7 +277,7 @@ mod tests {
         for theta in [theta(12.0 * PI), interlaced] {
             let [a, b] = [(0.0, [0.0; 2]), (20.3, [0.5, -0.3])]
                 .map(|(z, moved)| seen(36, z, 35.0, moved, 1.0, &theta, 0.005, 3));
-            let (_, fits) = place(&[&a, &b], &[20.0], 4, &[35.0, 35.0], &theta).unwrap();
+            let (_, fits) = place(Isa::detect(), &[&a, &b], &[20.0], 4, &[35.0, 35.0], &theta).unwrap();
             let shift = fits[0].fit.shift;
             let off = [shift[0] - 20.3, shift[1] + 0.3, shift[2] + 0.5];
             assert!(off.iter().all(|v| v.abs() < 0.05), "{fits:?}");

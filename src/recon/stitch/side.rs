@@ -11,6 +11,7 @@
 
 use super::{BELIEVABLE, Block, Fit, correlation, fit};
 use crate::error::{Error, Result};
+use crate::num::lanes::Isa;
 use crate::os::check_interrupt;
 use crate::provenance::InputFile;
 use crate::volume::{Dims, Dtype, Source};
@@ -23,6 +24,7 @@ pub const LEAST_OVERLAP: usize = super::LEAST;
 
 /// Two stacks as one wide one.
 pub struct Wide<L, R> {
+    isa: Isa,
     left: L,
     right: R,
     dims: Dims,
@@ -34,7 +36,7 @@ pub struct Wide<L, R> {
 ///
 /// # Errors
 /// Data: stacks that do not fit each other, or are not alike in any overlap.
-pub fn place<L: Source, R: Source>(left: L, right: R, overlap: Range<usize>) -> Result<(Wide<L, R>, Fit)> {
+pub fn place<L: Source, R: Source>(isa: Isa, left: L, right: R, overlap: Range<usize>) -> Result<(Wide<L, R>, Fit)> {
     let (dl, dr) = (left.dims(), right.dims());
     if (dl.nz, dl.ny) != (dr.nz, dr.ny) {
         return Err(Error::data(format!(
@@ -98,10 +100,10 @@ pub fn place<L: Source, R: Source>(left: L, right: R, overlap: Range<usize>) -> 
     let b = Block { size, values: strip(&views_r, dr.nx, 0..overlap) };
     // Few rows tell no shift along them.
     let rows = dl.ny >= LEAST_OVERLAP;
-    let mut fit = fit(&a, &b, [false, rows, true])?;
+    let mut fit = fit(isa, &a, &b, [false, rows, true])?;
     fit.shift[2] += (dl.nx - overlap) as f64;
     let dims = Dims::new(dl.nz, dl.ny, (fit.shift[2] + dr.nx as f64).floor() as usize)?;
-    let wide = Wide { left, right, dims, shift: fit.shift, gain: fit.gain as f32 };
+    let wide = Wide { isa, left, right, dims, shift: fit.shift, gain: fit.gain as f32 };
     Ok((wide, fit))
 }
 
@@ -125,7 +127,8 @@ impl<L: Source, R: Source> Source for Wide<L, R> {
             self.right.read(z..z + 1, span.clone(), &mut right)?;
             let whole = self.shift[2].floor();
             let block = Block { size: [1, span.len(), nr], values: right };
-            let right = block.shifted([0.0, self.shift[1], self.shift[2] - whole], [false, halo > 0, true]).values;
+            let right =
+                block.shifted(self.isa, [0.0, self.shift[1], self.shift[2] - whole], [false, halo > 0, true]).values;
             let first = whole as usize;
             for (i, line) in out.chunks_exact_mut(nx).enumerate() {
                 let of_left = &left[i * nl..][..nl];
@@ -179,7 +182,7 @@ mod tests {
         let (offset, dy) = (45.3, 0.4);
         let left = view(1, 0.0..80.0, 0.0, 1.0);
         let right = view(2, offset..offset + 70.0, dy, 0.9);
-        let (wide, fit) = place(left, right, 24..60).unwrap();
+        let (wide, fit) = place(Isa::detect(), left, right, 24..60).unwrap();
         assert!((fit.shift[2] - offset).abs() < 0.05 && (fit.shift[1] - dy).abs() < 0.05, "{fit:?}");
         assert!((fit.gain - 1.0 / 0.9).abs() < 0.02, "{fit:?}");
         let d = wide.dims();
@@ -206,10 +209,10 @@ mod tests {
     #[test]
     fn sides_that_do_not_fit_are_refused() {
         let left = || view(1, 0.0..60.0, 0.0, 1.0);
-        assert!(place(left(), view(2, 700.0..760.0, 0.0, 1.0), 24..60).is_err());
-        assert!(place(left(), view(2, 30.0..90.0, 0.0, 1.0), 40..60).is_err(), "outside the range");
-        assert!(place(left(), view(2, 30.0..90.0, 0.0, 1.0), 2..9).is_err());
+        assert!(place(Isa::detect(), left(), view(2, 700.0..760.0, 0.0, 1.0), 24..60).is_err());
+        assert!(place(Isa::detect(), left(), view(2, 30.0..90.0, 0.0, 1.0), 40..60).is_err(), "outside the range");
+        assert!(place(Isa::detect(), left(), view(2, 30.0..90.0, 0.0, 1.0), 2..9).is_err());
         let other = Memory::new(Dims::new(3, 32, 60).unwrap(), vec![1.0; 3 * 32 * 60]).unwrap();
-        assert!(place(left(), other, 24..60).is_err());
+        assert!(place(Isa::detect(), left(), other, 24..60).is_err());
     }
 }

@@ -10,8 +10,9 @@
 //! stage's error only: shifts in plane below [`IN_PLANE`] are reported and not applied. A shift along z within
 //! [`WHOLE`] of a whole number is that number: such a field keeps its bits but for gain and offset. Of sinograms see [`super::rows`].
 
-use super::{BELIEVABLE, Block, Fit, TAPS, correlation, fit, interpolate, lanczos, shift_lines};
+use super::{Add, BEFORE, BELIEVABLE, Block, Fit, TAPS, correlation, fit, interpolate, lanczos, shift_lines};
 use crate::error::{Error, Result};
+use crate::num::lanes::Isa;
 use crate::os::check_interrupt;
 use crate::volume::{Dims, Sink, Source};
 use rayon::prelude::*;
@@ -32,6 +33,7 @@ pub(super) const CHUNK: usize = 8;
 
 /// A stack of fields that has been fitted together.
 pub struct Stacked<'a> {
+    isa: Isa,
     fields: Vec<Placed<'a>>,
     dims: Dims,
 }
@@ -60,14 +62,19 @@ pub(super) type Found = (Fit, Vec<f64>);
 ///
 /// # Errors
 /// Data: fields of different slices, without overlap, or not alike where they should overlap.
-pub fn place<'a>(fields: &[&'a dyn Source], offsets: &[f64], search: usize) -> Result<(Stacked<'a>, Vec<Fit>)> {
-    stack(fields, offsets, |_, [a, b], nominal| {
+pub fn place<'a>(
+    isa: Isa,
+    fields: &[&'a dyn Source],
+    offsets: &[f64],
+    search: usize,
+) -> Result<(Stacked<'a>, Vec<Fit>)> {
+    stack(isa, fields, offsets, |_, [a, b], nominal| {
         // The middle of the slices, where the sample is: the square in the circle that every projection sees. At its rim a
         // sample that goes on outside makes values tens of times its own, and beyond it they mean nothing.
         let (lines, columns) = (square(a.dims().ny, BLOCK[1]), square(a.dims().nx, BLOCK[2]));
         let view = View { lines: lines.collect(), columns: [columns.clone(), columns], free: [true; 3] };
         let (a, b, shift) = alike(a, b, nominal, search, &view)?;
-        let mut fit = fit(&a, &b, view.free)?;
+        let mut fit = fit(isa, &a, &b, view.free)?;
         fit.shift[0] += shift as f64;
         Ok((fit, Vec::new()))
     })
@@ -75,6 +82,7 @@ pub fn place<'a>(fields: &[&'a dyn Source], offsets: &[f64], search: usize) -> R
 
 /// Puts fields above one another as `find` finds each, with its number less one, on the one below it, from a nominal offset.
 pub(super) fn stack<'a>(
+    isa: Isa,
     fields: &[&'a dyn Source],
     offsets: &[f64],
     mut find: impl FnMut(usize, [&dyn Source; 2], f64) -> Result<Found>,
@@ -125,7 +133,7 @@ pub(super) fn stack<'a>(
     }
     let top = placed.iter().map(|p| p.at[0] + p.source.dims().nz as f64).fold(0.0, f64::max);
     let dims = Dims::new(top.floor() as usize, d.ny, d.nx)?;
-    Ok((Stacked { fields: placed, dims }, fits))
+    Ok((Stacked { isa, fields: placed, dims }, fits))
 }
 
 /// Bytes that digests, [`place`] and [`Stacked::write`] read of fields of these shapes, and about the shape of the whole.
@@ -262,7 +270,7 @@ impl Stacked<'_> {
                 let wanted: Vec<(usize, f32)> =
                     z.clone().enumerate().map(|(i, z)| (i, self.weight(k, z))).filter(|(_, w)| *w > 0.0).collect();
                 let (Some(&first), Some(&last)) = (wanted.first(), wanted.last()) else { continue };
-                let part = field.read(z.start + first.0..z.start + last.0 + 1, d)?;
+                let part = field.read(self.isa, z.start + first.0..z.start + last.0 + 1, d)?;
                 for (i, w) in wanted {
                     weights[i] += w;
                     let from = &part[(i - first.0) * d.slice()..][..d.slice()];
@@ -270,7 +278,7 @@ impl Stacked<'_> {
                     if w == 1.0 {
                         to.copy_from_slice(from);
                     } else {
-                        to.iter_mut().zip(from).for_each(|(t, f)| *t = w.mul_add(*f, *t));
+                        self.isa.run(Add { terms: &[(w, from)], out: to });
                     }
                 }
             }
@@ -297,7 +305,7 @@ impl Stacked<'_> {
 
 impl Placed<'_> {
     /// Its slices at `z` of the whole, on field 0's scale.
-    fn read(&self, z: Range<usize>, d: Dims) -> Result<Vec<f32>> {
+    fn read(&self, isa: Isa, z: Range<usize>, d: Dims) -> Result<Vec<f32>> {
         let nz = self.source.dims().nz as isize;
         // Position of the first slice in the field's own slices.
         let start = z.start as f64 - self.at[0];
@@ -309,26 +317,34 @@ impl Placed<'_> {
         let weights = lanczos(fraction);
         let mut out = vec![0.0f32; z.len() * d.slice()];
         let (gain, offset) = (self.gain as f32, self.offset as f32);
-        out.par_chunks_mut(d.nx).enumerate().for_each(|(line, out)| {
-            let (i, y) = (line / d.ny, line % d.ny);
-            let at = whole + i as isize - held.start as isize;
-            for (x, value) in out.iter_mut().enumerate() {
-                let of = |k: usize| own[(k * d.ny + y) * d.nx + x];
-                let v = match fraction > 0.0 {
-                    true => interpolate(of, held.len(), at, &weights),
-                    false => of(at.clamp(0, held.len() as isize - 1) as usize),
-                };
-                *value = if (gain, offset) == (1.0, 0.0) { v } else { gain.mul_add(v, offset) };
-            }
-        });
+        out.par_chunks_mut(d.nx).enumerate().for_each_init(
+            || vec![0.0f32; d.nx],
+            |scaled, (line, out)| {
+                let (i, y) = (line / d.ny, line % d.ny);
+                let at = whole + i as isize - held.start as isize;
+                let line = |k: isize| &own[(k.clamp(0, held.len() as isize - 1) as usize * d.ny + y) * d.nx..][..d.nx];
+                match fraction > 0.0 {
+                    true => {
+                        let lines = std::array::from_fn(|k| line(at + k as isize - BEFORE as isize));
+                        interpolate(isa, &lines, &weights, out);
+                    }
+                    false => out.copy_from_slice(line(at)),
+                }
+                if (gain, offset) != (1.0, 0.0) {
+                    scaled.copy_from_slice(out);
+                    out.fill(offset);
+                    isa.run(Add { terms: &[(gain, scaled)], out });
+                }
+            },
+        );
         if !self.lines.is_empty() {
-            return Ok(shift_lines(&out, d.nx, &self.lines));
+            return Ok(shift_lines(isa, &out, d.nx, &self.lines));
         }
         if self.at[1].abs() < IN_PLANE && self.at[2].abs() < IN_PLANE {
             return Ok(out);
         }
         let moved = Block { size: [z.len(), d.ny, d.nx], values: out };
-        Ok(moved.shifted([0.0, self.at[1], self.at[2]], [false, true, true]).values)
+        Ok(moved.shifted(isa, [0.0, self.at[1], self.at[2]], [false, true, true]).values)
     }
 }
 
@@ -369,7 +385,7 @@ mod tests {
         let fields: Vec<Memory> =
             (0..3).map(|k| volume(k as u64 + 1, 60, places[k], scales[k].0, scales[k].1)).collect();
         let sources: Vec<&dyn Source> = fields.iter().map(|f| f as &dyn Source).collect();
-        let (stacked, fits) = place(&sources, &[32.0, 34.0], 6).unwrap();
+        let (stacked, fits) = place(Isa::detect(), &sources, &[32.0, 34.0], 6).unwrap();
         for (k, fit) in fits.iter().enumerate() {
             for axis in 0..3 {
                 let truth = places[k + 1][axis] - places[k][axis];
@@ -403,7 +419,7 @@ mod tests {
     fn fields_that_overlap_by_more_than_half_keep_their_values() {
         let fields = [0.0, 12.0, 24.0].map(|z| volume(1 + z as u64, 60, [z, 0.0, 0.0], 1.0, 5.0));
         let sources: Vec<&dyn Source> = fields.iter().map(|f| f as &dyn Source).collect();
-        let (stacked, _) = place(&sources, &[12.0, 12.0], 4).unwrap();
+        let (stacked, _) = place(Isa::detect(), &sources, &[12.0, 12.0], 4).unwrap();
         for z in 0..stacked.dims().nz {
             let sum: f32 = (0..3).map(|k| stacked.weight(k, z)).sum();
             assert!((sum - 1.0).abs() < 1e-6, "slice {z}: {sum}");
@@ -419,21 +435,21 @@ mod tests {
             Memory::new(Dims::new(d.nz - from, d.ny, d.nx).unwrap(), values).unwrap()
         };
         let b = part(20);
-        let (stacked, fits) = place(&[&a, &b], &[18.0], 5).unwrap();
+        let (stacked, fits) = place(Isa::detect(), &[&a, &b], &[18.0], 5).unwrap();
         assert!((fits[0].shift[0] - 20.0).abs() < 1e-6 && (fits[0].gain - 1.0).abs() < 1e-6, "{fits:?}");
         let mut sink = Collect::new(stacked.dims());
         stacked.write(&mut sink, &mut |_, _| {}).unwrap();
         assert_eq!(sink.values[..20 * a.dims().slice()], a.values()[..20 * a.dims().slice()]);
         // The search ends before the truth; nothing overlaps; nothing is alike; other slices.
-        assert!(place(&[&a, &b], &[10.0], 5).is_err());
-        assert!(place(&[&a, &b], &[49.0], 5).is_err());
+        assert!(place(Isa::detect(), &[&a, &b], &[10.0], 5).is_err());
+        assert!(place(Isa::detect(), &[&a, &b], &[49.0], 5).is_err());
         let other = volume(9, 50, [500.0, 0.0, 0.0], 1.0, 0.0);
-        assert!(place(&[&a, &other], &[20.0], 5).is_err());
+        assert!(place(Isa::detect(), &[&a, &other], &[20.0], 5).is_err());
         // Nothing new, or from the top down.
-        assert!(place(&[&a, &a], &[1.0], 5).is_err());
-        assert!(place(&[&b, &a], &[-20.0], 5).is_err());
-        assert!(place(&[&a, &b], &[20.0], usize::MAX).is_ok());
+        assert!(place(Isa::detect(), &[&a, &a], &[1.0], 5).is_err());
+        assert!(place(Isa::detect(), &[&b, &a], &[-20.0], 5).is_err());
+        assert!(place(Isa::detect(), &[&a, &b], &[20.0], usize::MAX).is_ok());
         let small = Memory::new(Dims::new(50, 4, 4).unwrap(), vec![0.0; 800]).unwrap();
-        assert!(place(&[&a, &small], &[20.0], 5).is_err());
+        assert!(place(Isa::detect(), &[&a, &small], &[20.0], 5).is_err());
     }
 }
