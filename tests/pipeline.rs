@@ -32,7 +32,7 @@ fn a_run_is_one_set_of_bytes() {
     cell(&folder);
     change(&folder, "cell-area = 0.5\n", "cell-area = 0.5\ngrey-fill = 0\n");
     let whole = as_planned(there, "run cell.toml -o whole", &["recon s02", "13 steps"]);
-    assert_eq!(seal(there, "run cell.toml -o one --threads 1 --isa scalar"), whole);
+    assert_eq!(seal(there, "run cell.toml -o one --threads 1 --isa scalar --jobs 2"), whole);
     expect(&run(there, "diff whole one"), 0, &["identical"], "diff");
     let report = std::fs::read_to_string(there.join("whole/report.html")).unwrap();
     assert!(report.contains("Thickness of both sides") && report.starts_with("<!doctype html>"));
@@ -43,7 +43,9 @@ fn a_run_is_one_set_of_bytes() {
     let mut killed = 0;
     for k in 0..kills {
         let mut child = tomolith(there);
-        child.args(["run", "cell.toml", "-o", "killed", "-q"]).stdout(Stdio::null()).stderr(Stdio::null());
+        let jobs = if k % 2 == 0 { "1" } else { "3" };
+        child.args(["run", "cell.toml", "-o", "killed", "-q", "--jobs", jobs]);
+        child.stdout(Stdio::null()).stderr(Stdio::null());
         let mut child = child.spawn().unwrap();
         std::thread::sleep(Duration::from_millis(60 + (k as u64 * 397) % 900));
         killed += usize::from(child.try_wait().unwrap().is_none());
@@ -112,6 +114,19 @@ fn a_run_is_one_set_of_bytes() {
     change(&folder, "scans/step_", "moved/step_");
     change(&folder, "scans/potentiostat", "moved/potentiostat");
     assert!(done_again(there, "run cell.toml -o one").is_empty());
+    // Of steps that are made at a time one fails: the others are done.
+    let scan = there.join("moved/step_12/scan.toml");
+    let text = std::fs::read_to_string(&scan).unwrap();
+    std::fs::write(&scan, text.replace("ramlak", "ramlok")).unwrap();
+    change(&folder, "[recon]\n", "[recon]\ncenter = 160\n");
+    let output = run(there, "run cell.toml -o some --until slices --jobs 3");
+    expect(&output, 2, &["error: recon s01: ", "did you mean 'ramlak'"], "one of three fails");
+    expect(
+        &run(there, "status cell.toml -o some --until slices"),
+        0,
+        &["recon s00        done", "recon s01        open", "recon s02        done"],
+        "status",
+    );
 }
 
 #[test]

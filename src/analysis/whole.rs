@@ -68,7 +68,7 @@ pub struct Settings {
     pub shifts: usize,
     /// Least voxels of a dendrite.
     pub least: u64,
-    /// Most voxels in which local thickness is looked for.
+    /// Most voxels that are held for local thickness.
     pub most: usize,
     /// What grey values mean.
     pub grey: Option<Grey>,

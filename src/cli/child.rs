@@ -9,14 +9,32 @@ use std::io::{BufRead as _, BufReader, Read as _};
 use std::path::Path;
 use std::process::Stdio;
 
+/// A command that runs beside others.
+pub struct Share<'a> {
+    /// How many they are: each has its part of the threads.
+    pub of: usize,
+    /// Stands before what it says.
+    pub name: &'a str,
+}
+
 /// Runs a command by its words in a folder, and gives what it wrote on standard output. What it says is said once more.
 ///
 /// # Errors
 /// The command's, with its kind; again when interrupted.
 pub fn run(c: &Context, words: &[String], folder: Option<&Path>) -> Result<String> {
+    share(c, &Share { of: 1, name: "" }, words, folder)
+}
+
+/// [`run`] beside others.
+///
+/// # Errors
+/// See [`run`].
+pub fn share(c: &Context, share: &Share, words: &[String], folder: Option<&Path>) -> Result<String> {
+    let threads = (c.threads / share.of).max(1).to_string();
+    let who = if share.of > 1 { format!("{}: ", share.name) } else { String::new() };
     let program = std::env::current_exe().map_err(|e| Error::missing(format!("where this program lies: {e}")))?;
     let mut child = std::process::Command::new(program);
-    child.args(words).args(["--threads", &c.threads.to_string(), "--isa", c.isa.name(), "--io", c.io.name()]);
+    child.args(words).args(["--threads", &threads, "--isa", c.isa.name(), "--io", c.io.name()]);
     // What is said by the environment is no part of a step: the words say all.
     for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with(ENVIRONMENT_PREFIX)) {
         child.env_remove(name);
@@ -40,7 +58,7 @@ pub fn run(c: &Context, words: &[String], folder: Option<&Path>) -> Result<Strin
             match (line.strip_prefix("error: "), line.strip_prefix("  help: ")) {
                 (Some(error), _) => why = Some(error.to_string()),
                 (None, Some(help)) if why.is_some() => advice = Some(help.to_string()),
-                _ => c.talk.note(line.trim_start_matches("note: ")),
+                _ => c.talk.note(format!("{who}{}", line.trim_start_matches("note: "))),
             }
         }
         text.join().unwrap_or(Ok(String::new())).map_err(cannot)

@@ -48,6 +48,8 @@ const FILLED: Range<usize> = 26..102;
 const STRIPPING: Range<usize> = 218..294;
 const DOWN: usize = 10;
 const KEPT: usize = 272;
+/// Scans that are reconstructed or labelled at a time, where there are as many threads: each is small.
+const JOBS: usize = 4;
 /// How far a side's thickness may be from the planted one, µm, in the mean over sides and scans.
 const THICKNESS: f64 = 10.0;
 
@@ -126,7 +128,7 @@ pub fn run(c: &Context, args: &DemoArgs, steps: usize, moving: bool, train: bool
         .replace("# rules", "rules")
         .replace("[analyze]\n", &format!("[analyze]\nregion = \"{region}\"\ncell-area = 0.5\n"));
     write_text(&file, &text, true)?;
-    step("run cell.toml -o cell")?;
+    step(&format!("run cell.toml -o cell --jobs {}", c.threads.min(JOBS)))?;
     let same = if moving { format!(" --region {}", planted(folder)?) } else { String::new() };
     step(&format!("analyze scans --cell-area 0.5 --maps none{same} -o truth --overwrite"))?;
     compare(c, folder, moving)

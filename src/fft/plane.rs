@@ -46,7 +46,7 @@ impl PlanePlan {
         im: &mut [f32],
         h: impl Fn(usize, &mut [ComplexLane]) + Sync,
     ) {
-        let of = |plan: &PlanePlan| (plan.along_y.len(), plan.along_y.scratch_len());
+        let of = |plan: &PlanePlan| (plan.along_y.len(), plan.along_x.len(), plan.along_y.scratch_len());
         assert_eq!(of(inverse), of(self), "an inverse of this size");
         rows(&self.along_x, isa, re, im);
         self.columns(re, im, |first, cells, scratch| {

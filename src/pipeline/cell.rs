@@ -69,7 +69,9 @@ pub fn steps(cell: &Cell) -> Vec<Step> {
     let volumes: Vec<OnGrid> =
         if cell.registers { way.register(&slices) } else { slices.into_iter().map(|s| OnGrid(s.0, None)).collect() };
     if cell.segments {
-        let classes: Vec<Classes> = volumes.iter().enumerate().map(|(k, v)| way.classes(k, v)).collect();
+        let found: Vec<Classes> = volumes.iter().enumerate().map(|(k, v)| way.classes(k, v)).collect();
+        // Stage by stage: scans of one may be made at a time.
+        let classes = if cell.rules { (0..).zip(&found).map(|(k, c)| way.rules(k, c)).collect() } else { found };
         if cell.analyses {
             let series = way.series(&classes, &volumes);
             let numbers = way.analyze(&series, &classes, &volumes);
@@ -172,11 +174,13 @@ impl Way<'_> {
             vec![Word::text("--input"), Word::Made(volume.0.clone()), Word::text("-o"), Word::Output(base.clone())];
         let found = format!("{base}.mhd");
         self.command(format!("classes {name}"), "seg predict", own, vec![found.clone()]);
-        if !self.cell.rules {
-            return Classes(found);
-        }
+        Classes(found)
+    }
+
+    fn rules(&mut self, number: usize, found: &Classes) -> Classes {
+        let name = name_of(number);
         let base = format!("labels/{name}");
-        let own = vec![Word::Made(found), Word::text("-o"), Word::Output(base.clone())];
+        let own = vec![Word::Made(found.0.clone()), Word::text("-o"), Word::Output(base.clone())];
         let made = format!("{base}.mhd");
         self.command(format!("rules {name}"), "seg after", own, vec![made.clone()]);
         Classes(made)

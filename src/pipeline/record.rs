@@ -1,6 +1,6 @@
 //! What a run folder holds: for every step its key and the digests of the files that it made.
 //!
-//! `run.json` is written after every step and sealed; two runs with the same seal hold the same bytes. It names files by
+//! `run.json` is written after every step, or after those that are made at a time, and sealed; two runs with the same seal hold the same bytes. It names files by
 //! their place in the folder, and nothing of the machine, the time or the paths of the inputs.
 
 use crate::error::{Error, Result};

@@ -127,8 +127,12 @@ pub const COMMAND: Command = Command {
                 Opt::new("shifts", Takes::Number("N"), "Shifts of the test of a correlation").default("199"),
                 Opt::new("seed", Takes::Number("N"), "Seed of draws and shifts").default("1"),
                 Opt::new("least", Takes::Number("VOXELS"), "Least voxels of a dendrite").default("8"),
-                Opt::new("thickness-voxels", Takes::Number("N"), "Largest box for local thickness, voxels")
-                    .default("16000000"),
+                Opt::new(
+                    "thickness-voxels",
+                    Takes::Number("N"),
+                    "Voxels held at a time for local thickness, 9 bytes each",
+                )
+                .default("100000000"),
             ],
         ),
     ],
@@ -136,7 +140,7 @@ pub const COMMAND: Command = Command {
 };
 
 /// Version of the stage in manifests.
-pub const VERSION: u32 = 6;
+pub const VERSION: u32 = 7;
 
 /// `x=A:B,y=A:B`: what is not named is whole.
 pub(super) fn region(text: &str, whole: &Region) -> Result<Region> {

@@ -20,7 +20,7 @@ use crate::volume::{Dims, Dtype, Sink};
 use std::path::{Path, PathBuf};
 
 /// Version of the stage: raised when its output bits change.
-pub const STAGE_VERSION: u32 = 2;
+pub const STAGE_VERSION: u32 = 3;
 /// Bytes of headers, manifests, tables and pictures beside a volume, generously.
 const BESIDE: u64 = 1 << 20;
 

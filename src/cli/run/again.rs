@@ -76,7 +76,7 @@ fn differs(file: &str) -> Error {
 
 /// A whole step.
 fn whole(c: &Context, run: &Run, step: &Step, record: &Record, beside: &Path) -> Result<String> {
-    run.execute(c, step, beside)?;
+    run.execute(c, step, beside, 1)?;
     for file in &step.makes {
         let found = digest_of_made(c, &beside.join(file))?;
         if record.digest_of(file) != Some(&found) {
@@ -107,7 +107,7 @@ fn slices(c: &Context, run: &Run, step: &Step, draw: &dyn Fn(u32) -> u32, beside
             }
         }
     }
-    run.execute(c, &some, beside)?;
+    run.execute(c, &some, beside, 1)?;
     let again = Reader::open(&beside.join(file), c.io)?;
     let mut values = [vec![0.0f32; rows * d.slice()], vec![0.0f32; rows * d.slice()]];
     if again.dims() != (crate::volume::Dims { nz: rows, ..d }) {

@@ -254,7 +254,7 @@ impl<'a> Ahead<'a> {
             own.drain(at - 1..=at);
         }
         let folder = folder.clone();
-        let mut words = self.run.words(&step, &self.run.folder)?;
+        let mut words = self.run.words(&step, &self.run.folder, 1)?;
         words[0] = "plan".into();
         let said = child::run(self.c, &words, folder.as_deref())?;
         // Of several fields of view the last line is of all.

@@ -8,7 +8,7 @@ use crate::cli::seg::{digest_of, read_json, read_text};
 use crate::cli::{Command, Context, child};
 use crate::error::{Error, Fault, Result};
 use crate::exchange::write_text;
-use crate::os::check_interrupt;
+use crate::os::{check_interrupt, free_memory};
 use crate::pipeline::record::{Done, RECORD, Record};
 use crate::pipeline::{Does, Step, Word};
 use crate::provenance::Digest;
@@ -54,6 +54,13 @@ const PLAN: Opt = Opt::new(
     Takes::Switch,
     "Say what is not done yet, and what it will read and write; nothing is written, but inputs are read for their keys, and scans as `plan` does",
 );
+const JOBS: Opt = Opt::new(
+    "jobs",
+    Takes::Number("N"),
+    "Steps of one stage that are made at a time, each with its part of threads and memory: for scans too small to keep all threads \
+     busy",
+)
+.default("1");
 const SEED: Opt = Opt::new("seed", Takes::Number("N"), "Which steps --again draws").default("0");
 
 /// `run`.
@@ -67,7 +74,7 @@ pub const RUN: Command = Command {
               scans are reconstructed about the axis that they have in common. After Ctrl-C, a crash or a full disk the same \
               command goes on, and ends with the same bytes.",
     examples: "  tomolith init scans -o cell.toml\n  tomolith run cell.toml -o cell\n  tomolith status cell.toml -o cell",
-    groups: &[("", &[CELL, FOLDER, SCANS, FIXED, TIMES, STILL, UNTIL, PLAN, AGAIN, SEED])],
+    groups: &[("", &[CELL, FOLDER, SCANS, FIXED, TIMES, STILL, UNTIL, JOBS, PLAN, AGAIN, SEED])],
     run,
 };
 
@@ -90,6 +97,8 @@ struct Run {
     /// The file of each scan that makes it another: its projections.
     scans: Vec<PathBuf>,
     steps: Vec<Step>,
+    /// Steps that are made at a time.
+    jobs: usize,
 }
 
 /// Digests of files, each taken once.
@@ -208,8 +217,8 @@ impl Run {
         if done.made.iter().all(same) { State::Done } else { State::Damaged }
     }
 
-    /// The words of a step as they are typed; it writes into `to`.
-    fn words(&self, step: &Step, to: &Path) -> Result<Vec<String>> {
+    /// The words of a step as they are typed; it writes into `to`, as one of `jobs` that share memory.
+    fn words(&self, step: &Step, to: &Path, jobs: usize) -> Result<Vec<String>> {
         let there = |name: &String| self.folder.join(name).to_string_lossy().into_owned();
         let mut words = Vec::new();
         for word in step.words() {
@@ -222,10 +231,14 @@ impl Run {
                 Word::List(names) => names.iter().map(there).collect::<Vec<_>>().join(","),
             });
         }
-        if command(step.stage).is_some_and(|c| c.options().iter().any(|o| o.name == "overwrite"))
-            && step.stage != "center"
-        {
+        let takes = |name| command(step.stage).is_some_and(|c| c.options().iter().any(|o| o.name == name));
+        if takes("overwrite") && step.stage != "center" {
             words.push("--overwrite".into());
+        }
+        // No number hangs on it.
+        if jobs > 1 && takes("memory") && !words.iter().any(|w| w == "--memory") {
+            let share = free_memory() / 5 * 4 / jobs as u64;
+            words.extend(["--memory".into(), format!("{}MiB", (share >> 20).max(1))]);
         }
         Ok(words)
     }
@@ -263,8 +276,9 @@ impl Run {
         Ok(())
     }
 
-    /// Does a step, into the folder `to`.
-    fn execute(&self, c: &Context, step: &Step, to: &Path) -> Result<()> {
+    /// Does a step, into the folder `to`, as one of `jobs`.
+    fn execute(&self, c: &Context, step: &Step, to: &Path, jobs: usize) -> Result<()> {
+        let share = child::Share { of: jobs, name: &step.name };
         let first = || to.join(&step.makes[0]);
         for file in &step.makes {
             if let Some(folder) = to.join(file).parent() {
@@ -272,14 +286,46 @@ impl Run {
             }
         }
         match &step.does {
-            Does::Command(_, folder) => child::run(c, &self.words(step, to)?, folder.as_deref()).map(drop),
+            Does::Command(_, folder) => {
+                child::share(c, &share, &self.words(step, to, jobs)?, folder.as_deref()).map(drop)
+            }
             Does::Says(_, keep) => {
-                let said = child::run(c, &self.words(step, to)?, None)?;
+                let said = child::share(c, &share, &self.words(step, to, jobs)?, None)?;
                 let kept = keep(&said).ok_or_else(|| Error::bug(format!("{} said nothing of use", step.name)))?;
                 write_text(&first(), &(kept + "\n"), true)
             }
             Does::Text(text) => write_text(&first(), text, true),
         }
+    }
+
+    /// Does steps at a time, and records what they made; where one fails, what the others made.
+    fn execute_all(&self, c: &Context, steps: Vec<(&Step, String)>, record: &mut Record) -> Result<()> {
+        if steps.is_empty() {
+            return Ok(());
+        }
+        let jobs = steps.len();
+        let done: Vec<Result<()>> = std::thread::scope(|scope| {
+            let of = |step| scope.spawn(move || self.execute(c, step, &self.folder, jobs));
+            let running: Vec<_> = steps.iter().map(|(step, _)| of(step)).collect();
+            running.into_iter().map(|one| one.join().unwrap_or_else(|_| Err(Error::bug("panicked")))).collect()
+        });
+        let mut failed = Ok(());
+        for ((step, key), done) in steps.into_iter().zip(done) {
+            let file = |name: &String| {
+                let found = digest_of_made(c, &self.folder.join(name)).map_err(|e| match e.fault() {
+                    Fault::Missing => Error::bug(format!("{} made no {name}", step.name)),
+                    _ => e,
+                })?;
+                Ok((name.clone(), found))
+            };
+            let made = done.map_err(|e| of_step(&step.name, e)).and_then(|()| step.makes.iter().map(file).collect());
+            match made {
+                Ok(made) => drop(record.steps.insert(step.name.clone(), Done { key, made })),
+                Err(e) if failed.is_ok() => failed = Err(e),
+                Err(e) => c.talk.warn(format!("{}: {}", step.name, e.what())),
+            }
+        }
+        failed.and(write_text(&self.folder.join(RECORD), &record.text(), true))
     }
 }
 
@@ -317,13 +363,20 @@ fn run(c: &Context) -> Result<()> {
     let mut sound = BTreeSet::new();
     let count = run.steps.len();
     let last_recon = run.steps.iter().rposition(|s| s.stage == "recon");
+    let mut together: Vec<(&Step, String)> = Vec::new();
     for (number, step) in run.steps.iter().enumerate() {
         check_interrupt()?;
+        // Steps of one stage take nothing from each other.
+        if together.len() == run.jobs || together.last().is_some_and(|(last, _)| last.stage != step.stage) {
+            run.execute_all(c, std::mem::take(&mut together), &mut record)?;
+        }
         if last_recon.is_some_and(|last| number == last + 1) {
             run.check_scale(c)?;
         }
-        let key = run.key(c, step, &record, &mut digests)?;
-        let key = key.ok_or_else(|| Error::bug(format!("{} comes before what it needs", step.name)))?;
+        let key = match run.key(c, step, &record, &mut digests) {
+            Ok(key) => key.ok_or_else(|| Error::bug(format!("{} comes before what it needs", step.name)))?,
+            Err(e) => return run.execute_all(c, together, &mut record).and(Err(e)),
+        };
         let what = format!("{} of {count}: {}", number + 1, step.name);
         if run.state(c, step, Some(&key), &record) == State::Done {
             c.talk.note(format!("{what}: done"));
@@ -331,19 +384,12 @@ fn run(c: &Context) -> Result<()> {
         }
         c.talk.note(&what);
         record.steps.remove(&step.name);
-        run.check_inputs(step, &mut sound).map_err(|e| of_step(&step.name, e))?;
-        run.execute(c, step, &run.folder).map_err(|e| of_step(&step.name, e))?;
-        let file = |name: &String| {
-            let found = digest_of_made(c, &run.folder.join(name)).map_err(|e| match e.fault() {
-                Fault::Missing => Error::bug(format!("{} made no {name}", step.name)),
-                _ => e,
-            })?;
-            Ok((name.clone(), found))
-        };
-        let made = step.makes.iter().map(file).collect::<Result<_>>()?;
-        record.steps.insert(step.name.clone(), Done { key, made });
-        write_text(&run.folder.join(RECORD), &record.text(), true)?;
+        if let Err(e) = run.check_inputs(step, &mut sound) {
+            return run.execute_all(c, together, &mut record).and(Err(of_step(&step.name, e)));
+        }
+        together.push((step, key));
     }
+    run.execute_all(c, together, &mut record)?;
     if last_recon.is_some_and(|last| last + 1 == count) {
         run.check_scale(c)?;
     }

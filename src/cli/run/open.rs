@@ -306,7 +306,9 @@ pub(super) fn open(c: &Context) -> Result<Run> {
         check_tables(&cell).map_err(|e| e.at(&path))?;
     }
     let scans = cell.scans.iter().map(|s| projections_of(&s.path)).collect::<Result<_>>()?;
-    Ok(Run { name, folder, scans, steps: steps(&cell) })
+    // Only `run` makes anything.
+    let jobs = if settings.is_given("jobs").is_ok() { settings.parsed("jobs", crate::cli::values::count)? } else { 1 };
+    Ok(Run { name, folder, scans, steps: steps(&cell), jobs: jobs.min(c.threads) })
 }
 
 /// Refuses scans of different pixels, as far as their configurations tell, before any is reconstructed.

@@ -23,7 +23,7 @@
 //!
 //! **Cost.** The cells of a band of [`BAND`] rows that [`RAYS`] rays meet, a quarter to half a MiB, stay in the second-level
 //! cache while at most [`VIEWS`] angles pass through them, and a crossing is found once for up to [`GRIDS`] grids: with the cells
-//! of one place side by side, it takes their eight multiply-adds from one line of memory. Measured: see [`Projector::project`].
+//! of one place side by side, what a row takes of all of them lies together. Measured: see [`Projector::project`].
 
 use super::super::specimen::Layer;
 use crate::num::elementary::sincos;
@@ -36,7 +36,7 @@ use std::sync::{Mutex, PoisonError};
 pub const FINE: usize = 2;
 /// Rows of cells that a ray is followed through at a time.
 const BAND: usize = 16;
-/// Neighbouring rays (of two grids: half of them) and angles that share a band's cells while they are in cache.
+/// Neighbouring rays (of G grids: one in G of them) and angles that share a band's cells while they are in cache.
 const RAYS: usize = 256;
 const VIEWS: usize = 64;
 /// Angles for which a thread goes through the cells at the least.
@@ -129,11 +129,13 @@ impl Projector {
         edge(left)..edge(right).max(edge(left))
     }
 
-    /// Grids cell by cell, turned or not, and zeros beyond the circle; margins stay as they are.
+    /// Grids cell by cell, turned or not, and zeros beyond the circle and in the margins.
     fn pad<const G: usize>(&self, grids: [&[Lane]; G], turned: bool, padded: &mut [[Lane; G]]) {
         let side = self.side;
         let within: Vec<Range<usize>> = (0..side).map(|i| self.within(i)).collect();
         padded.par_chunks_mut(self.stride()).enumerate().for_each(|(i, row)| {
+            row[..MARGIN].fill([Lane::ZERO; G]);
+            row[MARGIN + side..].fill([Lane::ZERO; G]);
             for (j, cell) in row[MARGIN..MARGIN + side].iter_mut().enumerate() {
                 let (y, x) = if turned { (j, i) } else { (i, j) };
                 *cell = match within[y].contains(&x) {
@@ -179,11 +181,11 @@ impl Projector {
     fn pass<const G: usize>(&self, isa: Isa, grids: [&[Lane]; G], views: &[View], to: Range<usize>, out: &mut [Lane]) {
         let mut memory = self.padded.lock().unwrap_or_else(PoisonError::into_inner);
         let length = G * self.side * self.stride();
-        if memory.len() != length {
+        if memory.len() < length {
             *memory = Vec::new();
             *memory = vec![Lane::ZERO; length];
         }
-        let padded = memory.as_chunks_mut::<G>().0;
+        let padded = memory[..length].as_chunks_mut::<G>().0;
         for turned in [false, true] {
             if self.columns == 0 || !views.iter().any(|v| v.turned == turned) {
                 continue;
@@ -535,20 +537,24 @@ mod tests {
     fn bits_depend_on_neither_threads_nor_instruction_set_nor_company() {
         let (n, columns) = (21, 50);
         let p = Projector::new(n, columns);
-        let (x, other) = (noise(3, p.side() * p.side()), noise(4, p.side() * p.side()));
+        let grids: Vec<Vec<Lane>> = (3..10).map(|i| noise(i, p.side() * p.side())).collect();
+        let grids: Vec<&[Lane]> = grids.iter().map(|g| &g[..]).collect();
         let theta: Vec<f64> = (0..35).map(|i| f64::from(i) * 0.1).collect();
-        let mut want: Option<Vec<Lane>> = None;
+        let mut want: Vec<Lane> = Vec::new();
         for isa in Isa::available() {
             for threads in [1, 3] {
                 let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
-                let mut out = vec![Lane::ZERO; 2 * theta.len() * columns];
-                pool.install(|| p.project(isa, &[&x, &other], &theta, &mut out));
-                assert_eq!(&out, want.get_or_insert(out.clone()), "{} {threads}", isa.name());
+                let mut out = vec![Lane::ZERO; 7 * theta.len() * columns];
+                pool.install(|| p.project(isa, &grids, &theta, &mut out));
+                want = if want.is_empty() { out.clone() } else { want };
+                assert_eq!(out, want, "{} {threads}", isa.name());
             }
         }
-        let mut alone = vec![Lane::ZERO; columns];
-        p.project(Isa::detect(), &[&other], &theta[20..21], &mut alone);
-        assert_eq!(alone, want.unwrap()[41 * columns..42 * columns]);
+        for n in 1..7 {
+            let mut some = vec![Lane::ZERO; n * columns];
+            p.project(Isa::detect(), &grids[..n], &theta[20..21], &mut some);
+            assert_eq!(some, want[20 * 7 * columns..][..n * columns], "{n} grids");
+        }
     }
 
     #[test]

@@ -9,7 +9,7 @@
 //!
 //! **Spectrum.** A Gaussian of relative width w (full, at half maximum), by the two nodes of Gauss and Hermite,
 //! λ/λ₀ = 1 ± w/2.355, which are exact for what changes with λ up to its third power: behind a sharp edge 6 cm away, 1 % of
-//! width, within 1e-6 of the spectrum, where the mean wavelength alone is 3e-4 off. δ ∝ λ², so k∫δ ∝ λ. µ is left as it is: over 1 %
+//! width, within 2e-6 of the spectrum, where the mean wavelength alone is 3e-4 off. δ ∝ λ², so k∫δ ∝ λ. µ is left as it is: over 1 %
 //! it changes by less than 2 % up and as much down.
 //!
 //! **Edges.** ∫µ and ∫δ go on from the right edge to the left one of the next period (from below to above alike) along
