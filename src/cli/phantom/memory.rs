@@ -9,7 +9,7 @@
 //! specimen       2 V                        in every mode but `labels`, which is streamed
 //! volume         64 nx (ny + 12 blur) + 28 M                 rows of sixteen slices; noise, M ≈ S · 1.1
 //! radiographs    2 · g · 64 (2N)²           cells of g = 2 or 4 grids of sixteen fine rows, and their padded copies
-//!                4 q P + 256 · 2N           one projection's line integrals; more of them in what is left
+//!                4 q P + 272 · 2N           one projection's line integrals; more of them in what is left
 //!                T (waves + 12 P + 8 rows N)                 pictures in work, see `Waves::bytes`
 //! ```
 

@@ -350,7 +350,8 @@ pub fn bytes(run: &Run, k: usize, threads: usize) -> Result<[u64; 2]> {
         let grids = Projector::new(scan.columns, width).grids() as u64;
         let cells = 2 * grids * size_of::<Lane>() as u64 * side * side;
         let works = threads as u64 * (waves.bytes() as u64 + 12 * picture + 8 * (view.rows * view.columns) as u64);
-        let one = 4 * quantities * picture + (4 * size_of::<Lane>() * width) as u64;
+        // Of an angle also its lines of four grids, and what lies around.
+        let one = 4 * quantities * picture + ((4 * size_of::<Lane>() + size_of::<[f64; 2]>()) * width) as u64;
         most = [most[0].max(cells + works), most[1].max(one)];
     }
     Ok(most)

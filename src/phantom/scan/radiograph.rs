@@ -54,7 +54,7 @@ pub struct Scan<'a> {
 
 impl Scan<'_> {
     /// Writes the projections that `sink` still wants (slices of the detector's size), holding line integrals of at most
-    /// `memory` bytes (at least one projection) besides the cells of [`Projector::grids`] and, on each thread, [`Waves::bytes`].
+    /// `memory` bytes (at least one projection) besides the cells of [`Projector::grids`], their lines and, on each thread, [`Waves::bytes`].
     /// `progress` is told projections done, of how many, and bytes written.
     ///
     /// # Errors
