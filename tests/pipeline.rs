@@ -119,8 +119,8 @@ fn a_run_is_one_set_of_bytes() {
     let text = std::fs::read_to_string(&scan).unwrap();
     std::fs::write(&scan, text.replace("ramlak", "ramlok")).unwrap();
     change(&folder, "[recon]\n", "[recon]\ncenter = 160\n");
-    let output = run(there, "run cell.toml -o some --until slices --jobs 3");
-    expect(&output, 2, &["error: recon s01: ", "did you mean 'ramlak'"], "one of three fails");
+    let output = run(there, "run cell.toml -o some --until slices --jobs 3 --threads 3");
+    expect(&output, 2, &["moved/step_12: recon s01: --filter", "did you mean 'ramlak'"], "one of three fails");
     expect(
         &run(there, "status cell.toml -o some --until slices"),
         0,
