@@ -204,6 +204,32 @@ pub fn median(mut values: Vec<f64>) -> f64 {
     if n % 2 == 1 { values[n / 2] } else { 0.5 * (values[n / 2 - 1] + values[n / 2]) }
 }
 
+/// out(x) += Σ w · line(x) over the terms in their order, by multiply-add.
+pub struct AddLines<'a> {
+    /// Weights, and lines no shorter than `out`.
+    pub terms: &'a [(f32, &'a [f32])],
+    /// What is added to.
+    pub out: &'a mut [f32],
+}
+
+impl Kernel for AddLines<'_> {
+    type Out = ();
+    #[inline(always)]
+    fn run<V: F32x16>(self) {
+        let done = self.out.len() / LANES * LANES;
+        for (k, out) in self.out.as_chunks_mut::<LANES>().0.iter_mut().enumerate() {
+            let mut sum = V::load_array(out);
+            for (w, line) in self.terms {
+                sum = V::splat(*w).mul_add(V::load_array(&line.as_chunks::<LANES>().0[k]), sum);
+            }
+            sum.store_array(out);
+        }
+        for (x, out) in self.out.iter_mut().enumerate().skip(done) {
+            *out = self.terms.iter().fold(*out, |sum, (w, line)| w.mul_add(line[x], sum));
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

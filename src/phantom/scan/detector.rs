@@ -38,6 +38,7 @@ use crate::error::{Error, Result};
 use crate::num::elementary::{cos_pi, exp, ln, sincos};
 use crate::num::lanes::{F32x16, Isa, Kernel};
 use crate::num::philox::Stream;
+use crate::num::sum::AddLines;
 use rayon::prelude::*;
 use std::ops::Range;
 
@@ -368,15 +369,14 @@ impl Camera {
             let mut long = vec![line[0]; reach];
             long.extend_from_slice(line);
             long.resize(width + 2 * reach, line[width - 1]);
-            let taps = (0..self.blur.len()).map(|k| &long[k..k + width]);
-            taps.zip(&self.blur).for_each(|(from, &weight)| isa.run(Add { from, weight, out }));
+            let taps = self.blur.iter().enumerate().map(|(k, &weight)| (weight, &long[k..k + width]));
+            isa.run(AddLines { terms: &taps.collect::<Vec<_>>(), out });
         });
         let mut across = vec![0.0f32; picture.len()];
         across.par_chunks_mut(width).enumerate().for_each(|(y, out)| {
-            for (k, &weight) in self.blur.iter().enumerate() {
-                let row = (y + k).saturating_sub(reach).min(height - 1);
-                isa.run(Add { from: &along[row * width..][..width], weight, out });
-            }
+            let row = |k: usize| (y + k).saturating_sub(reach).min(height - 1);
+            let taps = self.blur.iter().enumerate().map(|(k, &weight)| (weight, &along[row(k) * width..][..width]));
+            isa.run(AddLines { terms: &taps.collect::<Vec<_>>(), out });
         });
         across
     }
@@ -561,26 +561,5 @@ impl Rows for Count<'_> {
             };
             *out = (s.offset + seen + 0.5).floor().clamp(0.0, WHITE) as f32;
         }
-    }
-}
-
-/// out += weight · from.
-struct Add<'a> {
-    from: &'a [f32],
-    weight: f32,
-    out: &'a mut [f32],
-}
-
-impl Kernel for Add<'_> {
-    type Out = ();
-    #[inline(always)]
-    fn run<V: F32x16>(self) {
-        let weight = V::splat(self.weight);
-        let (from, rest) = self.from.as_chunks();
-        let (out, out_rest) = self.out.as_chunks_mut();
-        for (from, out) in from.iter().zip(out) {
-            V::load_array(from).mul_add(weight, V::load_array(out)).store_array(out);
-        }
-        rest.iter().zip(out_rest).for_each(|(from, out)| *out = from.mul_add(self.weight, *out));
     }
 }

@@ -30,8 +30,9 @@ pub mod vertical;
 
 use crate::error::{Error, Result};
 use crate::num::elementary::sin;
-use crate::num::lanes::{F32x16, Isa, Kernel, LANES};
+use crate::num::lanes::Isa;
 use crate::num::linalg::{inverse, solve_positive};
+use crate::num::sum::AddLines;
 use rayon::prelude::*;
 use std::f64::consts::PI;
 
@@ -74,35 +75,11 @@ pub fn lanczos(f: f64) -> [f32; TAPS] {
     weights.map(|w| (w / sum) as f32)
 }
 
-/// out(x) += Σ w · line(x) over the terms in their order, by multiply-add.
-struct Add<'a> {
-    terms: &'a [(f32, &'a [f32])],
-    out: &'a mut [f32],
-}
-
-impl Kernel for Add<'_> {
-    type Out = ();
-    #[inline(always)]
-    fn run<V: F32x16>(self) {
-        let done = self.out.len() / LANES * LANES;
-        for (k, out) in self.out.as_chunks_mut::<LANES>().0.iter_mut().enumerate() {
-            let mut sum = V::load_array(out);
-            for (w, line) in self.terms {
-                sum = V::splat(*w).mul_add(V::load_array(&line.as_chunks::<LANES>().0[k]), sum);
-            }
-            sum.store_array(out);
-        }
-        for (x, out) in self.out.iter_mut().enumerate().skip(done) {
-            *out = self.terms.iter().fold(*out, |sum, (w, line)| w.mul_add(line[x], sum));
-        }
-    }
-}
-
 /// The line between [`TAPS`] lines.
 fn interpolate(isa: Isa, lines: &[&[f32]; TAPS], weights: &[f32; TAPS], out: &mut [f32]) {
     out.fill(0.0);
     let terms: [_; TAPS] = std::array::from_fn(|i| (weights[i], lines[i]));
-    isa.run(Add { terms: &terms, out });
+    isa.run(AddLines { terms: &terms, out });
 }
 
 /// What `line` has at `first` …, its ends repeated, for windows of `taps` to go along it.

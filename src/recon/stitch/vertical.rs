@@ -10,9 +10,10 @@
 //! stage's error only: shifts in plane below [`IN_PLANE`] are reported and not applied. A shift along z within
 //! [`WHOLE`] of a whole number is that number: such a field keeps its bits but for gain and offset. Of sinograms see [`super::rows`].
 
-use super::{Add, BEFORE, BELIEVABLE, Block, Fit, TAPS, correlation, fit, interpolate, lanczos, shift_lines};
+use super::{BEFORE, BELIEVABLE, Block, Fit, TAPS, correlation, fit, interpolate, lanczos, shift_lines};
 use crate::error::{Error, Result};
 use crate::num::lanes::Isa;
+use crate::num::sum::AddLines;
 use crate::os::check_interrupt;
 use crate::volume::{Dims, Sink, Source};
 use rayon::prelude::*;
@@ -278,7 +279,7 @@ impl Stacked<'_> {
                     if w == 1.0 {
                         to.copy_from_slice(from);
                     } else {
-                        self.isa.run(Add { terms: &[(w, from)], out: to });
+                        self.isa.run(AddLines { terms: &[(w, from)], out: to });
                     }
                 }
             }
@@ -333,7 +334,7 @@ impl Placed<'_> {
                 if (gain, offset) != (1.0, 0.0) {
                     scaled.copy_from_slice(out);
                     out.fill(offset);
-                    isa.run(Add { terms: &[(gain, scaled)], out });
+                    isa.run(AddLines { terms: &[(gain, scaled)], out });
                 }
             },
         );
