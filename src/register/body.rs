@@ -60,6 +60,7 @@ use crate::num::lanes::Isa;
 use crate::num::linalg::{Matrix, apply, dot, inverse, product, transpose};
 use crate::os::check_interrupt;
 use crate::volume::{Dims, Source};
+use rayon::prelude::*;
 use std::array::from_fn;
 use std::ops::Range;
 
@@ -153,16 +154,19 @@ pub fn register_body(
     };
     let mut blocks = Vec::new();
     let several = Settings { worst_sigma: ROUGH * settings.worst_sigma, ..*settings };
-    for tile in &tiles {
+    for some in tiles.chunks(at_a_time(&tiles)) {
         check_interrupt()?;
-        let found = block(isa, fixed, moving, tile, &start, if tiles.len() > 1 { &several } else { settings });
-        let found = match found {
-            Err(e) if e.fault() != Fault::Data || tiles.len() == 1 => return Err(e),
-            other => other.map_err(|e| e.what().to_string()),
-        };
-        let used = found.is_ok();
-        blocks.push(Report { tile: tile.clone(), found, residual: [0.0; 3], turn: 0.0, used });
-        told(blocks.len(), tiles.len());
+        let settings = if tiles.len() > 1 { &several } else { settings };
+        let found: Vec<_> = some.par_iter().map(|tile| block(isa, fixed, moving, tile, &start, settings)).collect();
+        for (tile, found) in some.iter().zip(found) {
+            let found = match found {
+                Err(e) if e.fault() != Fault::Data || tiles.len() == 1 => return Err(e),
+                other => other.map_err(|e| e.what().to_string()),
+            };
+            let used = found.is_ok();
+            blocks.push(Report { tile: tile.clone(), found, residual: [0.0; 3], turn: 0.0, used });
+            told(blocks.len(), tiles.len());
+        }
     }
     // A few of many may have changed; where half have nothing to say, the rest are no witnesses for the body.
     let (good, all) = (blocks.iter().filter(|b| b.used).count(), blocks.len());
@@ -202,6 +206,16 @@ pub fn register_body(
         .help("choose a larger region, more or larger blocks, or one with edges in all directions"));
     }
     Ok(body)
+}
+
+/// Voxels of the blocks that are in work at a time: about a quarter of a GiB with what is around them and their pyramids. Looks at small
+/// blocks are too short to be shared out well; whole blocks are.
+const IN_WORK: usize = 1 << 21;
+
+/// Blocks that are registered at a time: one, where they are large.
+fn at_a_time(tiles: &[Region]) -> usize {
+    let largest = tiles.iter().map(|tile| tile.iter().map(Range::len).product()).fold(1, usize::max);
+    (IN_WORK / largest).max(1)
 }
 
 /// The part of a region that is flattened by whole windows.

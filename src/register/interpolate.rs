@@ -160,8 +160,17 @@ impl Line {
 
     /// Those of `n` points that lie `margin` or more voxels inside the outermost voxel centres of a volume: an interval.
     pub fn inside(&self, n: usize, dims: Dims, margin: f64) -> Range<usize> {
+        // Coordinates are monotonic, so the ends speak for all between them; most lines of a block lie inside as a whole.
+        let extents = [dims.nx, dims.ny, dims.nz];
+        let is_whole = |axis: usize| {
+            let (a, b) = (self.at(axis, 0), self.at(axis, n.max(1) - 1));
+            a.min(b) >= margin && a.max(b) <= extents[axis] as f64 - 1.0 - margin
+        };
+        if is_whole(0) && is_whole(1) && is_whole(2) {
+            return 0..n;
+        }
         let mut found = 0..n;
-        for (axis, extent) in [dims.nx, dims.ny, dims.nz].into_iter().enumerate() {
+        for (axis, extent) in extents.into_iter().enumerate() {
             let (low, high) = (margin, extent as f64 - 1.0 - margin);
             let is_in = |x: usize| (low..=high).contains(&self.at(axis, x));
             // The ends by division, then to the voxel by the definition itself.
@@ -187,32 +196,27 @@ impl Line {
     }
 }
 
-/// What is looked up.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Ask {
-    /// The value.
-    Value,
-    /// Its derivative along axis 0, 1, 2 = x, y, z of the volume that is looked up, per voxel.
-    Slope(usize),
-}
-
 /// Looks up the points `valid` of a line, which lie [inside](Line::inside) the field; all others are 0.
-pub fn row(isa: Isa, how: Interpolation, ask: Ask, field: &Field, line: Line, valid: Range<usize>, out: &mut [f32]) {
-    let ask = if let Ask::Slope(axis) = ask { axis } else { usize::MAX };
+pub fn row(isa: Isa, how: Interpolation, field: &Field, line: Line, valid: Range<usize>, out: &mut [f32]) {
     match how {
-        Interpolation::Nearest => isa.run(Row::<Nearest> { field, line, valid, ask, out, kernel: PhantomData }),
-        Interpolation::Linear => isa.run(Row::<Linear> { field, line, valid, ask, out, kernel: PhantomData }),
-        Interpolation::Cubic => isa.run(Row::<Cubic> { field, line, valid, ask, out, kernel: PhantomData }),
+        Interpolation::Nearest => isa.run(Row::<Nearest, 1> { field, line, valid, out: [out], kernel: PhantomData }),
+        Interpolation::Linear => isa.run(Row::<Linear, 1> { field, line, valid, out: [out], kernel: PhantomData }),
+        Interpolation::Cubic => isa.run(Row::<Cubic, 1> { field, line, valid, out: [out], kernel: PhantomData }),
     }
 }
 
-struct Row<'a, T> {
+/// As [`row`] by the cubic kernel, with the same bits, and the derivatives along x, y, z of the volume that is looked up, per voxel:
+/// taps are loaded once for all four.
+pub fn row_with_slopes(isa: Isa, field: &Field, line: Line, valid: Range<usize>, out: [&mut [f32]; 4]) {
+    isa.run(Row::<Cubic, 4> { field, line, valid, out, kernel: PhantomData });
+}
+
+/// N = 1: values; 4: values and slopes.
+struct Row<'a, T, const N: usize> {
     field: &'a Field,
     line: Line,
     valid: Range<usize>,
-    /// Axis of the slope, or none of the three.
-    ask: usize,
-    out: &'a mut [f32],
+    out: [&'a mut [f32]; N],
     kernel: PhantomData<T>,
 }
 
@@ -223,9 +227,10 @@ struct Axis<V> {
     cell: isize,
     cells: [f32; LANES],
     weights: [V; TAPS],
+    slopes: [V; TAPS],
 }
 
-impl<T: Taps> Row<'_, T> {
+impl<T: Taps, const N: usize> Row<'_, T, N> {
     /// Cells and weights along an axis for lanes x, x + 1, ….
     #[inline(always)]
     fn axis<V: F32x16>(&self, axis: usize, x: usize) -> Axis<V> {
@@ -239,13 +244,13 @@ impl<T: Taps> Row<'_, T> {
         let mut cells = [0.0; LANES];
         below.store_array(&mut cells);
         let t = v.sub(below);
-        let weights = if self.ask == axis { T::slopes(t) } else { T::weights(t) };
-        Axis { cell: cell as isize + T::FIRST, cells, weights }
+        let slopes = if N > 1 { T::slopes(t) } else { [V::splat(0.0); TAPS] };
+        Axis { cell: cell as isize + T::FIRST, cells, weights: T::weights(t), slopes }
     }
 
-    /// The sixteen from x on, of which `valid` count.
+    /// The sixteen from x on, of which `valid` count: value, and slopes along x, y, z.
     #[inline(always)]
-    fn group<V: F32x16>(&self, x: usize, valid: Range<usize>) -> V {
+    fn group<V: F32x16>(&self, x: usize, valid: Range<usize>) -> [V; 4] {
         let mut axes = [self.axis::<V>(0, x), self.axis::<V>(1, x), self.axis::<V>(2, x)];
         // Monotonic along the lanes: the ends are the extremes.
         let mut low = [0.0; 3];
@@ -256,30 +261,39 @@ impl<T: Taps> Row<'_, T> {
             spread[axis] = (a - b).abs();
         }
         if spread[0] > 1.0 || spread[1] > 1.0 || spread[2] > 1.0 {
-            return self.gather(&axes, valid);
+            let mut found = [V::splat(0.0); 4];
+            for ask in 0..N {
+                let mut w = [axes[0].weights, axes[1].weights, axes[2].weights];
+                if ask > 0 {
+                    w[ask - 1] = axes[ask - 1].slopes;
+                }
+                found[ask] = self.gather(&axes, &w, valid.clone());
+            }
+            return found;
         }
         let mut counts = [T::COUNT; 3];
         for axis in 0..3 {
             if spread[axis] > 0.0 {
                 counts[axis] += 1;
-                share(&mut axes[axis], low[axis]);
+                share(&axes[axis].cells, &mut axes[axis].weights, low[axis]);
+                if N > 1 {
+                    share(&axes[axis].cells, &mut axes[axis].slopes, low[axis]);
+                }
             }
         }
         let cell = |axis: usize| axes[axis].cell + low[axis] as isize;
         let first = self.field.place(cell(0), cell(1), cell(2));
-        let w = [axes[0].weights, axes[1].weights, axes[2].weights];
-        let data = self.field.data();
-        let (row, plane) = self.field.strides();
+        let (data, strides) = (self.field.data(), self.field.strides());
         if counts[0] > T::COUNT {
-            together::<V, T, 1>(data, first, row, plane, &w, counts)
+            together::<V, T, N, 1>(data, first, strides, &axes, counts)
         } else {
-            together::<V, T, 0>(data, first, row, plane, &w, counts)
+            together::<V, T, N, 0>(data, first, strides, &axes, counts)
         }
     }
 
     /// As [`together`], each lane from its own cell. Lanes that do not count take the first one that does.
     #[inline(always)]
-    fn gather<V: F32x16>(&self, axes: &[Axis<V>; 3], valid: Range<usize>) -> V {
+    fn gather<V: F32x16>(&self, axes: &[Axis<V>; 3], w: &[[V; TAPS]; 3], valid: Range<usize>) -> V {
         let mut first = [0; LANES];
         for i in 0..LANES {
             let i_valid = if valid.contains(&i) { i } else { valid.start };
@@ -298,11 +312,11 @@ impl<T: Taps> Row<'_, T> {
                     for lane in 0..LANES {
                         taps[lane] = data[first[lane] + k * plane + j * row + i];
                     }
-                    line = fused(i, axes[0].weights[i], V::load_array(&taps), line);
+                    line = fused(i, w[0][i], V::load_array(&taps), line);
                 }
-                slice = fused(j, axes[1].weights[j], line, slice);
+                slice = fused(j, w[1][j], line, slice);
             }
-            volume = fused(k, axes[2].weights[k], slice, volume);
+            volume = fused(k, w[2][k], slice, volume);
         }
         volume.add(V::splat(0.0))
     }
@@ -316,64 +330,85 @@ fn fused<V: F32x16>(k: usize, a: V, b: V, sum: V) -> V {
 
 /// Lanes in the cell `low` keep their weights, those in the next one have theirs one tap further on.
 #[inline(always)]
-fn share<V: F32x16>(axis: &mut Axis<V>, low: f32) {
-    let cells = V::load_array(&axis.cells);
+fn share<V: F32x16>(cells: &[f32; LANES], weights: &mut [V; TAPS], low: f32) {
+    let cells = V::load_array(cells);
     let between = V::splat(low + 0.5);
-    let old = axis.weights;
+    let old = *weights;
     for i in 0..TAPS {
         let moved = if i == 0 { V::splat(0.0) } else { old[i - 1] };
-        axis.weights[i] = cells.select_less(between, old[i], moved);
+        weights[i] = cells.select_less(between, old[i], moved);
     }
 }
 
-/// The sum of the taps that sixteen lanes share; `MORE` taps along x beyond those of the kernel. A zero at the end makes
+/// The sums of the taps that sixteen lanes share; `MORE` taps along x beyond those of the kernel. A zero at the end makes
 /// −0 to 0, so that a tap of weight zero leaves no trace.
 #[inline(always)]
-fn together<V: F32x16, T: Taps, const MORE: usize>(
+fn together<V: F32x16, T: Taps, const N: usize, const MORE: usize>(
     data: &[f32],
     first: usize,
-    row: usize,
-    plane: usize,
-    w: &[[V; TAPS]; 3],
+    (row, plane): (usize, usize),
+    [x, y, z]: &[Axis<V>; 3],
     counts: [usize; 3],
-) -> V {
-    let mut volume = V::splat(0.0);
+) -> [V; 4] {
+    let zero = V::splat(0.0);
+    let mut volume = [zero; 4];
     for k in 0..counts[2] {
-        let mut slice = V::splat(0.0);
+        let mut slice = [zero; 3];
         for j in 0..counts[1] {
             let at = first + k * plane + j * row;
             let taps: &[f32; LANES + TAPS] = match data[at..].first_chunk() {
                 Some(taps) => taps,
-                None => return V::splat(0.0),
+                None => return [zero; 4],
             };
-            let mut line = V::splat(0.0);
+            let mut line = [zero; 2];
             for i in 0..T::COUNT + MORE {
                 if let Some(group) = taps[i..].first_chunk::<LANES>() {
-                    line = fused(i, w[0][i], V::load_array(group), line);
+                    let group = V::load_array(group);
+                    line[0] = fused(i, x.weights[i], group, line[0]);
+                    if N > 1 {
+                        line[1] = fused(i, x.slopes[i], group, line[1]);
+                    }
                 }
             }
-            slice = fused(j, w[1][j], line, slice);
+            slice[0] = fused(j, y.weights[j], line[0], slice[0]);
+            if N > 1 {
+                slice[1] = fused(j, y.weights[j], line[1], slice[1]);
+                slice[2] = fused(j, y.slopes[j], line[0], slice[2]);
+            }
         }
-        volume = fused(k, w[2][k], slice, volume);
+        volume[0] = fused(k, z.weights[k], slice[0], volume[0]);
+        if N > 1 {
+            volume[1] = fused(k, z.weights[k], slice[1], volume[1]);
+            volume[2] = fused(k, z.weights[k], slice[2], volume[2]);
+            volume[3] = fused(k, z.slopes[k], slice[0], volume[3]);
+        }
     }
-    volume.add(V::splat(0.0))
+    for sum in &mut volume {
+        *sum = sum.add(zero);
+    }
+    volume
 }
 
-impl<T: Taps> Kernel for Row<'_, T> {
+impl<T: Taps, const N: usize> Kernel for Row<'_, T, N> {
     type Out = ();
     #[inline(always)]
-    fn run<V: F32x16>(self) {
-        let n = self.out.len();
+    fn run<V: F32x16>(mut self) {
+        let n = self.out[0].len();
         for x in (0..n).step_by(LANES) {
             let (low, high) = (self.valid.start.max(x), self.valid.end.min(x + LANES).min(n));
-            let mut group = [0.0; LANES];
+            let mut groups = [[0.0; LANES]; 4];
             if low < high {
-                self.group::<V>(x, low - x..high - x).store_array(&mut group);
-                group[..low - x].fill(0.0);
-                group[high - x..].fill(0.0);
+                let found = self.group::<V>(x, low - x..high - x);
+                for of in 0..N {
+                    found[of].store_array(&mut groups[of]);
+                    groups[of][..low - x].fill(0.0);
+                    groups[of][high - x..].fill(0.0);
+                }
             }
             let width = LANES.min(n - x);
-            self.out[x..x + width].copy_from_slice(&group[..width]);
+            for (out, group) in self.out.iter_mut().zip(&groups) {
+                out[x..x + width].copy_from_slice(&group[..width]);
+            }
         }
     }
 }

@@ -15,7 +15,7 @@
 //! **Order.** A row is summed in 16 lanes of f32, x ascending, folded 8-4-2-1; rows are added in f64, y ascending within
 //! cells of a few rows, cells in order, slices in order. Threads take slices. Nothing depends on their number.
 
-use super::interpolate::{self, Ask, Interpolation};
+use super::interpolate::{self, Interpolation};
 use super::level::Level;
 use super::rigid::{Rigid, sub};
 use crate::num::lanes::{F32x16, IOTA, Isa, Kernel, LANES};
@@ -263,8 +263,8 @@ fn pass_every(isa: Isa, level: &Level, view: View, want: Want, every: usize) -> 
 
 /// Row buffers of a thread.
 struct Buffers {
-    g: Vec<f32>,
-    slopes: [Vec<f32>; 3],
+    /// g, and its slopes.
+    moving: [Vec<f32>; 4],
     windows: [Vec<f32>; 3],
 }
 
@@ -281,8 +281,7 @@ fn slice(
     let moving = &level.moving.field;
     let row = |n: usize| vec![0f32; n];
     let wide = nx.next_multiple_of(LANES) + LANES;
-    let mut b =
-        Buffers { g: row(wide), slopes: [row(wide), row(wide), row(wide)], windows: [row(wide), row(wide), row(wide)] };
+    let mut b = Buffers { moving: [(); 4].map(|()| row(wide)), windows: [(); 3].map(|()| row(wide)) };
     let mut cells = vec![Sums::NONE; ny.div_ceil(cell)];
     for y in margin..ny - margin {
         let line = level.line(motion, y, z);
@@ -292,12 +291,11 @@ fn slice(
         if valid.start >= valid.end {
             continue;
         }
-        let cubic = Interpolation::Cubic;
-        interpolate::row(isa, cubic, Ask::Value, moving, line, valid.clone(), &mut b.g[..nx]);
         if want == Want::Everything {
-            for axis in 0..3 {
-                interpolate::row(isa, cubic, Ask::Slope(axis), moving, line, valid.clone(), &mut b.slopes[axis][..nx]);
-            }
+            let out = b.moving.each_mut().map(|row| &mut row[..nx]);
+            interpolate::row_with_slopes(isa, moving, line, valid.clone(), out);
+        } else {
+            interpolate::row(isa, Interpolation::Cubic, moving, line, valid.clone(), &mut b.moving[0][..nx]);
         }
         let s = level.scale as f64;
         let from = [0.0, s * y as f64, s * z as f64];
@@ -384,6 +382,14 @@ impl Row<'_> {
     }
 }
 
+/// Lanes to numbers.
+#[inline(always)]
+fn set_folded<V: F32x16>(lanes: &[V], out: &mut [f64]) {
+    for (out, &lanes) in out.iter_mut().zip(lanes) {
+        *out = f64::from(fold(lanes));
+    }
+}
+
 #[inline(always)]
 fn put<V: F32x16>(v: V, out: &mut [f32], x: usize) {
     if let Some(out) = out[x..].first_chunk_mut::<LANES>() {
@@ -420,19 +426,21 @@ impl<const WANT: u8> Kernel for Wanted<'_, WANT> {
         let (f0, g0) = (V::splat(level.fixed.mean), V::splat(level.moving.mean));
         for x in (valid.start / LANES * LANES..valid.end).step_by(LANES) {
             // Place x of the windows is voxel x − 1.
-            let tap = |row: &[f32], k: usize| at::<V>(row, x + k);
+            let (before, here, behind) = (x, x + 1, x + 2);
             let mut mask = [1f32; LANES];
             let whole = valid.start <= x && x + LANES <= valid.end;
             if !whole {
-                mask = std::array::from_fn(|i| if valid.contains(&(x + i)) { 1.0 } else { 0.0 });
+                for i in 0..LANES {
+                    mask[i] = if valid.start <= x + i && x + i < valid.end { 1.0 } else { 0.0 };
+                }
             }
             let mut w = V::load_array(&mask);
-            let f = window(tap(s, 0), tap(s, 1), tap(s, 2)).sub(f0);
-            let g = at::<V>(&buffers.g, x).sub(g0);
+            let f = window(at::<V>(s, before), at(s, here), at(s, behind)).sub(f0);
+            let g = at::<V>(&buffers.moving[0], x).sub(g0);
             let d = [
-                tap(s, 2).sub(tap(s, 0)),
-                window(tap(dy, 0), tap(dy, 1), tap(dy, 2)),
-                window(tap(dz, 0), tap(dz, 1), tap(dz, 2)),
+                at::<V>(s, behind).sub(at(s, before)),
+                window(at(dy, before), at(dy, here), at(dy, behind)),
+                window(at(dz, before), at(dz, here), at(dz, behind)),
             ];
             if let Some(Weights { gain, means, cut, slack }) = weights {
                 let (f, g) = (f.sub(V::splat(means[0] as f32)), g.sub(V::splat(means[1] as f32)));
@@ -474,11 +482,13 @@ impl<const WANT: u8> Kernel for Wanted<'_, WANT> {
                 }
             }
             if WANT >= 3 {
-                let m: [V; 3] = std::array::from_fn(|i| at::<V>(&buffers.slopes[i], x));
-                let turned: [V; 3] = std::array::from_fn(|i| {
-                    let [a, b, c] = turn[i].map(V::splat);
-                    m[2].mul_add(c, m[1].mul_add(b, m[0].mul(a)))
-                });
+                let [_, mx, my, mz] = &buffers.moving;
+                let m: [V; 3] = [at(mx, x), at(my, x), at(mz, x)];
+                let mut turned = [zero; 3];
+                for i in 0..3 {
+                    let [a, b, c] = turn[i];
+                    turned[i] = m[2].mul_add(V::splat(c), m[1].mul_add(V::splat(b), m[0].mul(V::splat(a))));
+                }
                 let k = six(&point, &turned);
                 for i in 0..6 {
                     for l in 0..6 {
@@ -490,15 +500,15 @@ impl<const WANT: u8> Kernel for Wanted<'_, WANT> {
             }
         }
         let mut sums = Sums::NONE;
-        (0..6).for_each(|i| sums.0[i] = f64::from(fold(values[i])));
+        set_folded(&values, &mut sums.0[..6]);
         if WANT >= 1 {
-            (0..18).for_each(|i| sums.0[6 + i] = f64::from(fold(slopes[i])));
+            set_folded(&slopes, &mut sums.0[6..SLOPES]);
         }
         if WANT >= 2 {
-            (0..21).for_each(|i| sums.0[SLOPES + i] = f64::from(fold(curvature[i])));
+            set_folded(&curvature, &mut sums.0[SLOPES..SLOPES + 21]);
         }
         if WANT >= 3 {
-            (0..48).for_each(|i| sums.0[SLOPES + 21 + i] = f64::from(fold(everything[i])));
+            set_folded(&everything, &mut sums.0[SLOPES + 21..]);
         }
         sums
     }

@@ -13,7 +13,7 @@
 //! coefficients are a function of the volume and not of the slab ([`super::field`]), so the bits do not depend on it.
 
 use super::field::{BORDER_HIGH, BORDER_LOW, Content, Field, Slices, needed};
-use super::interpolate::{self, Ask, Interpolation, Line};
+use super::interpolate::{self, Interpolation, Line};
 use super::rigid::{Point, Rigid};
 use crate::error::{Error, Result};
 use crate::num::lanes::Isa;
@@ -225,7 +225,7 @@ fn one_slab(isa: Isa, source: &dyn Source, plan: &Plan, z: Range<usize>) -> Resu
         let line = grid.line(&plan.motion, row % grid.dims.ny, z.start + row / grid.dims.ny);
         let valid = line.inside(nx, dims, 0.0);
         inside[valid.clone()].fill(1.0);
-        interpolate::row(isa, plan.how, Ask::Value, &field, line, valid, out);
+        interpolate::row(isa, plan.how, &field, line, valid, out);
     });
     Ok((values, inside))
 }

@@ -4,7 +4,6 @@ use super::*;
 use crate::num::linalg::identity;
 use crate::num::philox::Stream;
 use crate::volume::Memory;
-use rayon::prelude::*;
 
 const DIMS: Dims = Dims { nz: 64, ny: 60, nx: 120 };
 const ALL: Region = [0..120, 0..60, 0..64];
