@@ -21,6 +21,8 @@ pub const MOST: usize = 192;
 const WIDTH: usize = 360;
 /// Part of the colour that needs no light.
 const AMBIENT: f64 = 0.45;
+/// Edge of the blocks of which it is known whether they hold one class only: what a ray steps over at once.
+const BLOCK: usize = 8;
 /// Steps along a ray per voxel.
 const STEPS: f64 = 2.0;
 /// What is left of the light when a ray ends.
@@ -63,6 +65,9 @@ struct Thinned {
     /// Length of a thinned voxel along x, y, z.
     size: [f64; 3],
     classes: Vec<u8>,
+    /// Blocks along each axis, and whether a block is of one class.
+    blocks: [usize; 3],
+    plain: Vec<bool>,
 }
 
 impl Thinned {
@@ -79,7 +84,27 @@ impl Thinned {
             }
         }
         let least = grid.voxel.iter().copied().fold(f64::MAX, f64::min);
-        Ok(Thinned { dims, size: grid.voxel.map(|v| v / least), classes })
+        let blocks = dims.map(|n| n.div_ceil(BLOCK));
+        let mut thinned = Thinned { dims, size: grid.voxel.map(|v| v / least), classes, blocks, plain: Vec::new() };
+        let count = blocks.iter().product();
+        thinned.plain = (0..count).into_par_iter().map(|k| thinned.is_plain(k)).collect();
+        Ok(thinned)
+    }
+    /// Whether the voxels of a block are of one class.
+    fn is_plain(&self, block: usize) -> bool {
+        let ([nx, ny, _], [bx, by, _]) = (self.dims, self.blocks);
+        let at = [block % bx, block / bx % by, block / bx / by];
+        let [x, y, z] = [0, 1, 2].map(|a| at[a] * BLOCK..((at[a] + 1) * BLOCK).min(self.dims[a]));
+        let first = self.classes[(z.start * ny + y.start) * nx + x.start];
+        z.into_iter().all(|z| {
+            y.clone().all(|y| self.classes[(z * ny + y) * nx..][x.clone()].iter().all(|&class| class == first))
+        })
+    }
+    /// How far it is from a place in a voxel to the far faces of its block, along each axis; `None` where that holds several classes.
+    fn to_faces(&self, place: [f64; 3], voxel: [i64; 3]) -> Option<[f64; 3]> {
+        let block = voxel.map(|v| v as usize / BLOCK);
+        let plain = self.plain[(block[2] * self.blocks[1] + block[1]) * self.blocks[0] + block[0]];
+        plain.then(|| std::array::from_fn(|a| ((block[a] + 1) * BLOCK).min(self.dims[a]) as f64 - place[a]))
     }
     fn at(&self, p: [i64; 3]) -> Option<u8> {
         let inside = (0..3).all(|a| p[a] >= 0 && p[a] < self.dims[a] as i64);
@@ -87,13 +112,21 @@ impl Thinned {
     }
     /// Out of the class: minus the gradient of where it is, of length one.
     fn normal(&self, p: [i64; 3], class: u8) -> [f64; 3] {
-        let mut g = [0.0f64; 3];
-        for k in 0..27i64 {
-            let o = [k % 3 - 1, k / 3 % 3 - 1, k / 9 - 1];
-            if self.at([p[0] + o[0], p[1] + o[1], p[2] + o[2]]) == Some(class) {
-                (0..3).for_each(|a| g[a] -= o[a] as f64);
+        // Rows of three along x, those in the volume: how many more are of the class on the left than on the right, and how many at all.
+        let ([nx, ny, nz], [x, y, z]) = (self.dims.map(|n| n as i64), p);
+        let mut g = [0i64; 3];
+        for (dz, dy) in (-1..=1).flat_map(|dz| (-1..=1).map(move |dy| (dz, dy))) {
+            if !(0..nz).contains(&(z + dz)) || !(0..ny).contains(&(y + dy)) {
+                continue;
             }
+            let row = &self.classes[(((z + dz) * ny + y + dy) * nx) as usize..][..self.dims[0]];
+            let is = |x: i64| i64::from(row.get(x as usize) == Some(&class));
+            let [left, middle, right] = [is(x - 1), is(x), is(x + 1)];
+            g[0] += left - right;
+            g[1] -= dy * (left + middle + right);
+            g[2] -= dz * (left + middle + right);
         }
+        let g = g.map(|v| v as f64);
         let length = (g[0] * g[0] + g[1] * g[1] + g[2] * g[2]).sqrt();
         if length > 0.0 { g.map(|v| v / length) } else { [0.0, -1.0, 0.0] }
     }
@@ -147,19 +180,28 @@ pub fn view(labels: &Labels, paints: &[Paint]) -> Result<Picture> {
         (step(enter) as usize).saturating_sub(1)..((step(leave) + 3.0) as usize).min(steps)
     };
     let cubes = volume.size == [1.0; 3];
+    // Steps per voxel along each axis; rays go towards larger x, y and z.
+    let ahead: [f64; 3] = std::array::from_fn(|a| STEPS * volume.size[a] / away[a]);
     let row = |row: usize| -> Vec<u8> {
         let mut out = Vec::with_capacity(3 * WIDTH);
         for column in 0..WIDTH {
             let (u, v) = (left + (column as f64 + 0.5) * pixel, top - (row as f64 + 0.5) * pixel);
             let (mut colour, mut rest, mut before) = ([0.0f64; 3], 1.0f64, None);
             let start: [f64; 3] = std::array::from_fn(|a| right[a] * u + up[a] * v);
-            for k in within(start) {
+            let range = within(start);
+            let mut next = range.start;
+            while next < range.end {
+                let k = next;
                 let t = near + k as f64 / STEPS;
                 let p: [f64; 3] = std::array::from_fn(|a| start[a] + away[a] * t);
                 // Divided by one it is what it was, and sooner.
                 let p = if cubes { p } else { std::array::from_fn(|a| p[a] / volume.size[a]) };
-                let p = p.map(floor);
+                let (place, p) = (p, p.map(floor));
                 let class = volume.at(p);
+                // To the last step that is surely within a block of one class, and one more.
+                let clear = class.and_then(|_| volume.to_faces(place, p));
+                let over = clear.map_or(0.0, |[x, y, z]| (x * ahead[0]).min(y * ahead[1]).min(z * ahead[2]));
+                next += (over as usize).max(1);
                 if class == before {
                     continue;
                 }
