@@ -21,8 +21,8 @@ const KNOWN: [(&str, u32, &str, &str); 8] = [
     ("seg predict", 1, "classes/s01.mhd", "4a0b7a44ce54"),
     ("seg after", 1, "labels/s01.mhd", "c881e7372eb2"),
     ("series", 1, "series.toml", "3df278cb2f6a"),
-    ("analyze", 7, "numbers/analysis.json", "6dfcf9eb290b"),
-    ("report", 7, "report.html", "71871e8f45c0"),
+    ("analyze", 7, "numbers/analysis.json", "a392df2cc411"),
+    ("report", 7, "report.html", "b202196d3749"),
 ];
 
 /// Waves on a grid of 40 x 44 x 48, `shift` voxels along x.

@@ -17,10 +17,13 @@ use crate::phantom::cell::{Cell, CellSettings, Preset, VOXEL};
 use crate::phantom::matter::{FILLS, FULL, Fill, LABELS, Voxel};
 use crate::phantom::scan::lab;
 use crate::phantom::scan::motion::Pose;
+use crate::phantom::scan::radiograph::Work;
 use crate::phantom::specimen::Specimen;
 use crate::provenance::Digest;
+use crate::volume::manifest::Manifest;
 use crate::volume::{Dims, Dtype};
 use std::path::{Path, PathBuf};
+use std::sync::Mutex;
 
 /// The command.
 pub const COMMAND: Command = Command {
@@ -281,6 +284,8 @@ pub struct Run<'a> {
     /// The parameters as volumes record them: in a blind series only their digest.
     pub recorded: Json,
     annotator: Option<Annotator>,
+    /// What scans are made in.
+    pub work: Mutex<Work>,
 }
 
 fn run(context: &Context) -> Result<()> {
@@ -296,7 +301,7 @@ fn run(context: &Context) -> Result<()> {
         Some(habits) => Some(Annotator::new(args.cell.seed ^ 0x6472_6177, habits, context.isa)?),
         None => None,
     };
-    let run = Run { args: &args, folder, recorded, annotator };
+    let run = Run { args: &args, folder, recorded, annotator, work: Mutex::default() };
     let outputs: Vec<Output> = args.steps.iter().flat_map(|&k| run.outputs(k)).collect();
     let plan = Json::obj([("phantom", run.recorded.clone()), ("steps", Json::from(&args.steps[..]))]).to_canonical();
     run.folder.check(&plan, &outputs)?;
@@ -313,10 +318,15 @@ fn run(context: &Context) -> Result<()> {
     if args.blind && !context.settings.is_given("seed")? {
         run.folder.text(secret::SEED_FILE, &format!("{}\n", args.cell.seed))?;
     }
-    let mut made = Vec::new();
-    for (i, &k) in args.steps.iter().enumerate() {
-        context.talk.note(format!("step {k} ({} of {})", i + 1, args.steps.len()));
-        made.push(run.step(&cell.step(k)?, k)?);
+    // While a step is scanned, which all threads do, the next one is made, much of which only one can.
+    let begin = |i: usize| args.steps.get(i).map(|&k| run.begin(cell.step(k)?, k)).transpose();
+    let (mut made, mut begun) = (Vec::new(), begin(0)?);
+    while let Some(step) = begun.take() {
+        let i = made.len();
+        context.talk.note(format!("step {} ({} of {})", step.k, i + 1, args.steps.len()));
+        let (done, next) = rayon::join(|| run.scan(step), || begin(i + 1));
+        made.push(done?);
+        begun = next?;
         give_memory_back();
     }
     series::write(&run, &made)?;
@@ -327,6 +337,16 @@ fn run(context: &Context) -> Result<()> {
         args.cell.preset.name,
         args.output.join("README.txt").display()
     ))
+}
+
+/// A step whose truth is written.
+struct Begun<'a> {
+    k: usize,
+    step: Step<'a>,
+    truth: Vec<(&'static str, Json)>,
+    volumes: Vec<(String, String)>,
+    /// What is scanned and how it lies, where something is.
+    scene: Option<(Specimen, Pose)>,
 }
 
 /// A finished step.
@@ -406,13 +426,12 @@ impl Run<'_> {
         self.output(self.base(k, name), k, name, dims, dtype, unit)
     }
 
-    fn step(&self, step: &Step, k: usize) -> Result<Made> {
+    /// Writes the truth of a step.
+    fn begin<'a>(&self, step: Step<'a>, k: usize) -> Result<Begun<'a>> {
         let context = self.folder.context;
         let dims = self.args.cell.preset.dims();
         let mut volumes = Vec::new();
-        let mut keep = |name: &str, manifest: &crate::volume::manifest::Manifest| {
-            volumes.push((name.to_string(), manifest.digest().hex()));
-        };
+        let mut keep = |name: &str, manifest: &Manifest| volumes.push((name.to_string(), manifest.digest().hex()));
         // Voxels are made once for both truths, sixteen slices at a time.
         const SLICES: usize = 16;
         let mut codes = vec![0u16; SLICES.min(dims.nz) * dims.slice()];
@@ -436,41 +455,45 @@ impl Run<'_> {
             let labels: Vec<u8> = slice.iter().map(|&c| Voxel(c).label()).collect();
             write_labels(&picture, &labels, dims)?;
         }
-
         let counted = Counted::read(&self.label(k).base, dims)?;
-        let mut truths = vec![("step", series::step_json(self, step, k)), ("counted", counted.to_json())];
-        let (mut specimen, mut pose) = (None, None);
+        let mut truth = vec![("step", series::step_json(self, &step, k)), ("counted", counted.to_json())];
         if self.args.mode == Mode::Labels {
-            truths.push(("markers", Json::Arr(step.markers().iter().map(|m| Json::obj(m.to_json())).collect())));
-        } else {
-            let drawn = self.pose(step, k)?;
-            truths.push(("pose", drawn.to_json(step.markers())));
-            (specimen, pose) = (Some(step.specimen()), Some(drawn));
+            truth.push(("markers", Json::Arr(step.markers().iter().map(|m| Json::obj(m.to_json())).collect())));
+            return Ok(Begun { k, step, truth, volumes, scene: None });
         }
-        let scene: Option<(&Specimen, &Pose)> = specimen.as_ref().zip(pose.as_ref());
-        if let Some((specimen, pose)) = scene {
-            let surround = self.args.scan.surround;
-            let manifest = self.folder.make(&self.in_scan(k), "labels in the scan", &mut |sink, progress| {
-                let mut labels = vec![0u8; SLICES.min(dims.nz) * dims.slice()];
-                by_slabs(sink, dims, SLICES, progress, |z, out| {
-                    let labels = &mut labels[..out.len()];
-                    lab::labels(specimen, pose, surround, context.isa, z, labels);
-                    out.iter_mut().zip(labels.iter()).for_each(|(o, &l)| *o = f32::from(l));
-                    Ok(())
-                })
-            })?;
-            keep("truth/label_scan", &manifest);
-            truths.push(("counted_in_scan", Counted::read(&self.in_scan(k).base, dims)?.voxels()));
+        let (specimen, pose) = (step.specimen(), self.pose(&step, k)?);
+        truth.push(("pose", pose.to_json(step.markers())));
+        let surround = self.args.scan.surround;
+        let manifest = self.folder.make(&self.in_scan(k), "labels in the scan", &mut |sink, progress| {
+            let mut labels = vec![0u8; SLICES.min(dims.nz) * dims.slice()];
+            by_slabs(sink, dims, SLICES, progress, |z, out| {
+                let labels = &mut labels[..out.len()];
+                lab::labels(&specimen, &pose, surround, context.isa, z, labels);
+                out.iter_mut().zip(labels.iter()).for_each(|(o, &l)| *o = f32::from(l));
+                Ok(())
+            })
+        })?;
+        keep("truth/label_scan", &manifest);
+        truth.push(("counted_in_scan", Counted::read(&self.in_scan(k).base, dims)?.voxels()));
+        Ok(Begun { k, step, truth, volumes, scene: Some((specimen, pose)) })
+    }
+
+    /// Scans a step and, if somebody is to draw it, draws it.
+    fn scan(&self, begun: Begun) -> Result<Made> {
+        let (context, dims) = (self.folder.context, self.args.cell.preset.dims());
+        let Begun { k, step, mut truth, mut volumes, scene } = begun;
+        let mut keep = |name: &str, manifest: &Manifest| volumes.push((name.to_string(), manifest.digest().hex()));
+        if let Some((specimen, pose)) = &scene {
             let (scans, found) = scan::make(self, k, specimen, pose)?;
             scans.iter().for_each(|(name, manifest)| keep(name, manifest));
-            truths.extend(found);
+            truth.extend(found);
         }
         if let Some(annotator) = &self.annotator {
             let manifest = self.folder.make(&self.drawn(k), "drawn", &mut |sink, progress| {
                 let mut codes = vec![0u16; dims.slice()];
                 let (mut labels, mut drawn) = (vec![0u8; dims.slice()], vec![0u8; dims.slice()]);
                 by_slabs(sink, dims, 1, progress, |z, out| {
-                    match scene {
+                    match &scene {
                         Some((specimen, pose)) => {
                             lab::labels(specimen, pose, self.args.scan.surround, context.isa, z.clone(), &mut labels);
                         }
@@ -486,7 +509,7 @@ impl Run<'_> {
             })?;
             keep("drawn", &manifest);
         }
-        Ok(Made { k, truth: Json::obj(truths), volumes })
+        Ok(Made { k, truth: Json::obj(truth), volumes })
     }
 }
 

@@ -20,7 +20,7 @@ use crate::volume::{Dims, Dtype, Sink};
 use std::path::{Path, PathBuf};
 
 /// Version of the stage: raised when its output bits change.
-pub const STAGE_VERSION: u32 = 3;
+pub const STAGE_VERSION: u32 = 4;
 /// Bytes of headers, manifests, tables and pictures beside a volume, generously.
 const BESIDE: u64 = 1 << 20;
 
@@ -160,20 +160,45 @@ impl Folder<'_> {
     /// # Errors
     /// Those of the work and of the disk.
     pub fn make(&self, output: &Output, what: &'static str, work: Work) -> Result<Manifest> {
-        if let Some(manifest) = output.finished(self.voxel) {
-            return Ok(manifest);
+        let mut made = self.make_all(&[output], what, &mut |sinks, progress| match sinks {
+            [Some(sink)] => work(*sink, progress),
+            _ => Ok(()),
+        })?;
+        made.pop().ok_or_else(|| Error::bug("an output that was not made"))
+    }
+
+    /// Makes outputs that come of one `work`, which gets no sink for those that an earlier run finished.
+    ///
+    /// # Errors
+    /// Those of the work and of the disk.
+    pub fn make_all(&self, outputs: &[&Output], what: &'static str, work: WorkOfAll) -> Result<Vec<Manifest>> {
+        let mut finished: Vec<Option<Manifest>> = outputs.iter().map(|output| output.finished(self.voxel)).collect();
+        let mut writers = Vec::new();
+        for (output, _) in outputs.iter().zip(&finished).filter(|(_, finished)| finished.is_none()) {
+            let folder = output.base.parent().unwrap_or(Path::new("."));
+            std::fs::create_dir_all(folder).map_err(|e| Error::writing(folder, &e))?;
+            // A manifest of ours whose bytes somebody took away is no output: it is replaced.
+            let lost = output.manifest(self.voxel).is_some();
+            writers.push(Writer::create(&output.base, output.job(self.voxel), lost)?);
         }
-        let folder = output.base.parent().unwrap_or(Path::new("."));
-        std::fs::create_dir_all(folder).map_err(|e| Error::writing(folder, &e))?;
-        // A manifest of ours whose bytes somebody took away is no output: it is replaced.
-        let lost = output.manifest(self.voxel).is_some();
-        let mut writer = Writer::create(&output.base, output.job(self.voxel), lost)?;
-        let progress = Progress::new(&self.context.talk, what, "slices");
-        let slice = output.dims.slice() as u64 * output.dtype.size() as u64;
-        work(&mut writer, &|done, total| progress.update(done, total, done * slice))?;
-        progress.finish();
-        let record = if self.blind { Json::Obj(Default::default()) } else { self.context.run_record() };
-        writer.finish(Json::Obj(Default::default()), record)
+        if !writers.is_empty() {
+            let progress = Progress::new(&self.context.talk, what, "slices");
+            let slice = outputs.iter().map(|o| o.dims.slice() as u64 * o.dtype.size() as u64).sum::<u64>();
+            let mut open = writers.iter_mut();
+            let sinks = finished.iter().map(|finished| match finished {
+                None => open.next().map(|writer| writer as &mut dyn Sink),
+                Some(_) => None,
+            });
+            work(&mut sinks.collect::<Vec<_>>(), &|done, total| progress.update(done, total, done * slice))?;
+            progress.finish();
+        }
+        let mut written = writers.into_iter();
+        for manifest in finished.iter_mut().filter(|manifest| manifest.is_none()) {
+            let record = if self.blind { Json::Obj(Default::default()) } else { self.context.run_record() };
+            let writer = written.next().ok_or_else(|| Error::bug("a volume that nobody wrote"))?;
+            *manifest = Some(writer.finish(Json::Obj(Default::default()), record)?);
+        }
+        Ok(finished.into_iter().flatten().collect())
     }
 
     /// Writes a text that an earlier run may have left.
@@ -191,6 +216,8 @@ impl Folder<'_> {
 
 /// Fills a sink; the second argument takes how many of how many slices are done.
 pub type Work<'a> = &'a mut dyn FnMut(&mut dyn Sink, &(dyn Fn(u64, u64) + Sync)) -> Result<()>;
+/// Fills those sinks that are there, likewise.
+pub type WorkOfAll<'a> = &'a mut dyn FnMut(&mut [Option<&mut dyn Sink>], &(dyn Fn(u64, u64) + Sync)) -> Result<()>;
 
 /// Writes slices that a function makes, `step` at a time, from where the sink stands.
 ///

@@ -4,13 +4,14 @@
 //! fine picture P = rows · columns, q quantities (µ, with refraction δ):
 //!
 //! ```text
-//! cell           256 C                      maps of 1 to 4 bytes: ~30 that stay, as many while one is made, those of a step
+//! cell           256 C                      maps of 1 to 4 bytes: ~30 that stay, as many while one is made, those of two steps
 //! slabs          16 · 7 S                   voxels, numbers and labels of sixteen slices; two slabs of the writer beside
-//! specimen       2 V                        in every mode but `labels`, which is streamed
+//! specimen       2 (2 V) + V/8              in every mode but `labels`, which is streamed: this step's, and the next one's
 //! volume         64 nx (ny + 12 blur) + 28 M                 rows of sixteen slices; noise, M ≈ S · 1.1
 //! radiographs    2 · g · 64 (2N)²           cells of g = 2 or 4 grids of sixteen fine rows, and their padded copies
 //!                4 q P + 272 · 2N           one projection's line integrals; more of them in what is left
-//!                T (waves + 12 P + 8 rows N)                 pictures in work, see `Waves::bytes`
+//!                T (waves + 12 P + 8 rows N)                 pictures in work, see `Waves::bytes`; rows of all fields of view
+//!                and the writers' two slabs for each field
 //! ```
 
 use super::cell::{CellArgs, Mode, Run};
@@ -38,17 +39,18 @@ pub fn peak(run: &Run, outputs: &[Output], threads: usize) -> Result<u64> {
         layout.length(0) * 2u64.min(layout.slabs() as u64)
     });
     let slice = nx * ny;
-    let common = BASE + COLUMN * nx * nz + 16.min(nz) * 7 * slice + written.max().unwrap_or(0);
-    let specimen = 2 * slice * nz;
+    let writers = written.max().unwrap_or(0);
+    let common = BASE + COLUMN * nx * nz + 16.min(nz) * 7 * slice + writers;
+    let specimen = 2 * 2 * slice * nz + (slice * nz).div_ceil(8);
     Ok(match mode {
         Mode::Labels => common,
         Mode::Volume => {
             let rows = 64 * nx * (ny + (12.0 * scan.grey.blur).ceil() as u64);
-            common + specimen + rows + 31 * slice
+            common + specimen + rows + 31 * slice + writers
         }
         Mode::Radiographs | Mode::Phase => {
             let [fixed, one] = radiographs::bytes(run, steps[0], threads)?;
-            common + specimen + fixed + one
+            common + specimen + fixed + one + scan.taking.fields as u64 * writers
         }
     })
 }

@@ -10,7 +10,6 @@ use crate::json::Json;
 use crate::num::elementary::atan2;
 use crate::num::lanes::{Isa, Lane};
 use crate::num::philox::Stream;
-use crate::num::rigid::Rigid;
 use crate::optics::wavelength;
 use crate::os;
 use crate::phantom::cell::{Preset, VOXEL};
@@ -19,15 +18,17 @@ use crate::phantom::scan::detector::{Camera, Field, Frame, Settings};
 use crate::phantom::scan::lab::{Lab, LabGeometry};
 use crate::phantom::scan::motion::Pose;
 use crate::phantom::scan::project::{FINE, Placement, Projector, layers};
-use crate::phantom::scan::radiograph::{Object, Scan, fine_rows};
+use crate::phantom::scan::radiograph::{Object, Scan, fine_rows, picture};
 use crate::phantom::scan::wave::{Propagation, Waves};
 use crate::phantom::specimen::{Layer, Specimen};
 use crate::recon::geometry::Angles;
 use crate::units::{KiloElectronVolt, Micrometre};
 use crate::volume::{Dims, Dtype};
+use rayon::prelude::*;
 use std::f64::consts::PI;
 use std::fmt::Write as _;
 use std::ops::Range;
+use std::sync::PoisonError;
 
 /// Stream of what is wrong with the stage: offset of the axis, errors of the fields of view.
 const STAGE: u32 = 0x7374_6167;
@@ -175,40 +176,33 @@ pub fn take(run: &Run, k: usize, specimen: &Specimen, pose: &Pose, taking: &Taki
     let [fixed, _] = bytes(run, k, run.folder.context.threads)?;
     let memory = os::free_memory().saturating_sub(fixed) / MEMORY_SHARE;
     let memory = usize::try_from(memory).unwrap_or(usize::MAX);
-    let (mut made, mut truths) = (Vec::new(), Vec::new());
-    for (field, outputs) in outputs.chunks(PARTS.len()).enumerate() {
-        let view = view(run, k, field, pose.within_scan);
-        // One field of view is taken after the other, and the cell drifts on.
-        let since = field as f64 - 0.5 * (taking.fields as f64 - 1.0);
-        let later = |body: Rigid| {
-            let moved = |i: usize| body.translation[i] + since * pose.within_scan[i];
-            Rigid { translation: [0, 1, 2].map(moved), ..body }
-        };
-        let pose = Pose { plating: later(pose.plating), stripping: later(pose.stripping), ..pose.clone() };
-        let geometry = LabGeometry {
-            columns: scan.columns,
-            oversampling: FINE,
-            first_row: -(MARGIN as i64),
-            surround: scan.surround,
-        };
-        let [column, row] = geometry.offset(specimen.dims);
-        let middle = pose.stripping.apply(&[(nx as f64 - 1.0) / 2.0, 0.0, (nz as f64 - 1.0) / 2.0]);
-        let r = &pose.stripping.rotation;
-        let seen = Seen {
-            lab: Lab::new(specimen, &pose, geometry)?,
-            columns: scan.columns,
-            slices: nz + 2 * MARGIN,
-            stack: if scan.surround { &specimen.layers } else { none },
-            values: values.clone(),
-            placement: Placement {
-                origin: [
-                    column as f64 + middle[0] - scan.columns as f64 / 2.0,
-                    row as f64 + middle[1] - (scan.columns as f64 / 2.0 - 1.0),
-                ],
-                turn: atan2(r[1][0], r[0][0]),
-            },
-        };
-        let camera = Camera::new(&taking.camera, &view, scan.projections, [args.cell.seed, k as u64, field as u64])?;
+    let geometry =
+        LabGeometry { columns: scan.columns, oversampling: FINE, first_row: -(MARGIN as i64), surround: scan.surround };
+    let [column, row] = geometry.offset(specimen.dims);
+    let middle = pose.stripping.apply(&[(nx as f64 - 1.0) / 2.0, 0.0, (nz as f64 - 1.0) / 2.0]);
+    let r = &pose.stripping.rotation;
+    let seen = Seen {
+        lab: Lab::new(specimen, pose, geometry)?,
+        columns: scan.columns,
+        slices: nz + 2 * MARGIN,
+        stack: if scan.surround { &specimen.layers } else { none },
+        values,
+        placement: Placement {
+            origin: [
+                column as f64 + middle[0] - scan.columns as f64 / 2.0,
+                row as f64 + middle[1] - (scan.columns as f64 / 2.0 - 1.0),
+            ],
+            turn: atan2(r[1][0], r[0][0]),
+        },
+    };
+    let views: Vec<Field> = (0..taking.fields).map(|field| view(run, k, field, pose.within_scan)).collect();
+    let cameras = views
+        .iter()
+        .zip(0..)
+        .map(|(view, field)| Camera::new(&taking.camera, view, scan.projections, [args.cell.seed, k as u64, field]));
+    let cameras = cameras.collect::<Result<Vec<Camera>>>()?;
+    let mut made = Vec::new();
+    for (field, (camera, outputs)) in cameras.iter().zip(outputs.chunks(PARTS.len())).enumerate() {
         let n = taking.camera.references;
         let frames = [
             ("flats", Frame::Flat as fn(usize) -> Frame, 0),
@@ -217,24 +211,30 @@ pub fn take(run: &Run, k: usize, specimen: &Specimen, pose: &Pose, taking: &Taki
         ];
         for (output, (what, frame, first)) in outputs[1..].iter().zip(frames) {
             made.push(run.folder.make(output, what, &mut |sink, progress| {
-                super::folder::by_slabs(sink, output.dims, 1, progress, |z, out| {
-                    out.copy_from_slice(&camera.counts(isa, frame(first + z.start), &[]));
+                super::folder::by_slabs(sink, output.dims, rayon::current_num_threads(), progress, |z, out| {
+                    out.par_chunks_mut(output.dims.slice()).zip(z).for_each(|(out, i)| {
+                        out.copy_from_slice(&camera.counts(isa, frame(first + i), &[]));
+                    });
                     Ok(())
                 })
             })?);
         }
-        made.push(run.folder.make(&outputs[0], "projections", &mut |sink, progress| {
-            let scan = Scan {
-                object: &seen,
-                camera: &camera,
-                theta: angles.radians(),
-                voxel: Micrometre(VOXEL),
-                propagation: taking.propagation,
-            };
-            scan.projections(isa, memory, sink, &|done, total, _| progress(done, total))
-        })?);
         companions(run, k, taking, field)?;
-        truths.push(Json::obj([
+    }
+    let mut work = run.work.lock().unwrap_or_else(PoisonError::into_inner);
+    let projections: Vec<&Output> = outputs.iter().step_by(PARTS.len()).collect();
+    made.extend(run.folder.make_all(&projections, "projections", &mut |sinks, progress| {
+        let scan = Scan {
+            object: &seen,
+            cameras: &cameras,
+            theta: angles.radians(),
+            voxel: Micrometre(VOXEL),
+            propagation: taking.propagation,
+        };
+        scan.projections(isa, memory, &mut work, sinks, progress)
+    })?);
+    let truths = views.iter().enumerate().map(|(field, view)| {
+        Json::obj([
             ("field", field.into()),
             ("axis_pixel", view.center.into()),
             ("axis_tilt_rad", view.tilt.into()),
@@ -242,9 +242,10 @@ pub fn take(run: &Run, k: usize, specimen: &Specimen, pose: &Pose, taking: &Taki
             ("first_row", (view.first_row - MARGIN as f64).into()),
             ("gain", view.gain.into()),
             ("apparent_shift", Json::from(view.apparent_shift(angles.radians()))),
-            ("moved_by_drift", Json::Arr(pose.within_scan.map(|v| Json::from(since * v)).to_vec())),
-        ]));
-    }
+            ("moved_by_drift", Json::Arr(moved(taking, field, pose.within_scan).map(Json::from).to_vec())),
+        ])
+    });
+    let truths = truths.collect();
     let order = outputs_in_order(&outputs);
     let names = made.into_iter().zip(&order).map(|(manifest, output)| {
         let name = output.base.strip_prefix(run.base(k, "")).unwrap_or(&output.base);
@@ -255,7 +256,13 @@ pub fn take(run: &Run, k: usize, specimen: &Specimen, pose: &Pose, taking: &Taki
 
 /// The outputs in the order in which they are made: flats and darks first.
 fn outputs_in_order(outputs: &[Output]) -> Vec<&Output> {
-    outputs.chunks(PARTS.len()).flat_map(|f| f[1..].iter().chain(&f[..1])).collect()
+    let of = |is_last: bool| outputs.iter().enumerate().filter(move |(i, _)| (i % PARTS.len() == 0) == is_last);
+    of(false).chain(of(true)).map(|(_, output)| output).collect()
+}
+
+/// What the cell has moved by, x, y, z, in the middle of a field's scan: one is taken after the other, and the cell drifts on.
+fn moved(taking: &Taking, field: usize, within_scan: [f64; 3]) -> [f64; 3] {
+    within_scan.map(|v| (field as f64 - 0.5 * (taking.fields as f64 - 1.0)) * v)
 }
 
 /// Angles, and configurations for `recon`.
@@ -325,11 +332,12 @@ fn configurations(run: &Run, taking: &Taking, there: &str, fields: Range<usize>,
 }
 
 /// What one field of view sees at step k, the drift of the cell included: Y runs upward, the cell's y downward.
-fn view(run: &Run, k: usize, field: usize, [x, y, z]: [f64; 3]) -> Field {
+fn view(run: &Run, k: usize, field: usize, within_scan: [f64; 3]) -> Field {
     let CellArgs { cell, scan, .. } = run.args;
     let stage = Stream::new(cell.seed, STAGE);
     let view = field_of(&cell.preset, &scan.taking, scan.columns, field, stage, k);
-    Field { drift: [x, -y, z], ..view }
+    let up = |[x, y, z]: [f64; 3]| [x, -y, z];
+    Field { drift: up(within_scan), moved: up(moved(&scan.taking, field, within_scan)), ..view }
 }
 
 /// Bytes that a scan of step k holds beside the specimen: whatever the memory, and for each projection whose line integrals
@@ -339,22 +347,18 @@ fn view(run: &Run, k: usize, field: usize, [x, y, z]: [f64; 3]) -> Field {
 /// Those of free space.
 pub fn bytes(run: &Run, k: usize, threads: usize) -> Result<[u64; 2]> {
     let CellArgs { cell, scan, .. } = run.args;
-    let mut most = [0; 2];
-    for field in 0..scan.taking.fields {
-        let view = view(run, k, field, scan.motion.within_scan);
-        let rows = view.fine_rows(fine_rows(cell.preset.size[2] + 2 * MARGIN)).len();
-        let width = view.fine_columns();
-        let waves = Waves::new(rows, width, Micrometre(VOXEL), &scan.taking.propagation)?;
-        let (picture, quantities) = ((rows * width) as u64, 1 + u64::from(waves.refracts()));
-        let side = (FINE * scan.columns) as u64;
-        let grids = Projector::new(scan.columns, width).grids() as u64;
-        let cells = 2 * grids * size_of::<Lane>() as u64 * side * side;
-        let works = threads as u64 * (waves.bytes() as u64 + 12 * picture + 8 * (view.rows * view.columns) as u64);
-        // Of an angle also its lines of four grids, and what lies around.
-        let one = 4 * quantities * picture + ((4 * size_of::<Lane>() + size_of::<[f64; 2]>()) * width) as u64;
-        most = [most[0].max(cells + works), most[1].max(one)];
-    }
-    Ok(most)
+    let views: Vec<Field> = (0..scan.taking.fields).map(|field| view(run, k, field, scan.motion.within_scan)).collect();
+    let (rows, width) = picture(views.iter(), fine_rows(cell.preset.size[2] + 2 * MARGIN));
+    let waves = Waves::new(rows.len(), width, Micrometre(VOXEL), &scan.taking.propagation)?;
+    let (pixels, quantities) = ((rows.len() * width) as u64, 1 + u64::from(waves.refracts()));
+    let frames: u64 = views.iter().map(|view| 8 * (view.rows * view.columns) as u64).sum();
+    let side = (FINE * scan.columns) as u64;
+    let grids = Projector::new(scan.columns, width).grids() as u64;
+    let cells = 2 * grids * size_of::<Lane>() as u64 * side * side;
+    let works = threads as u64 * (waves.bytes() as u64 + 12 * pixels + frames);
+    // Of an angle also its lines of four grids, and what lies around.
+    let one = 4 * quantities * pixels + ((4 * size_of::<Lane>() + size_of::<[f64; 2]>()) * width) as u64;
+    Ok([cells + works, one])
 }
 
 /// Refuses a scan of which no slice can be made.

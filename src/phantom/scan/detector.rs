@@ -13,11 +13,11 @@
 //! **Where a pixel looks.** Detector pixel (row y, column x), turned by the tilt φ about the detector's middle:
 //!
 //! ```text
-//! s = (x − x_m) cos φ − (y − y_m) sin φ + x_m − center − axis drift·(t − ½) − (d_X cos θ + d_Y sin θ)(t − ½)
-//! z = (x − x_m) sin φ + (y − y_m) cos φ + y_m + first row − d_z (t − ½)                    slices of the object
+//! s = (x − x_m) cos φ − (y − y_m) sin φ + x_m − center − axis drift·(t − ½) − (D_X cos θ + D_Y sin θ)
+//! z = (x − x_m) sin φ + (y − y_m) cos φ + y_m + first row − D_z         slices of the object;   D = m + d (t − ½)
 //! ```
 //!
-//! so the axis crosses row y at center + (y − y_m) tan φ, and the mean pose over the scan is the stated one. A pixel is
+//! so the axis crosses row y at center + (y − y_m) tan φ, and the mean pose over the scan is the stated one, moved by m. A pixel is
 //! the mean of four points a quarter of a pixel off its middle along s and z, bilinear in the fine picture; beyond its rim
 //! the picture goes on unchanged.
 //!
@@ -153,6 +153,8 @@ pub struct Field {
     pub tilt: f64,
     /// The object's drift over the scan: X, Y (upward), z, voxels.
     pub drift: [f64; 3],
+    /// How far it has moved in the middle of the scan from where the object has it, likewise.
+    pub moved: [f64; 3],
     /// Gain relative to other fields.
     pub gain: f64,
 }
@@ -160,20 +162,31 @@ pub struct Field {
 impl Field {
     /// A field without faults whose first row is the object's.
     pub fn new(rows: usize, columns: usize, center: f64) -> Field {
-        Field { rows, columns, first_row: 0.0, center, axis_drift: 0.0, tilt: 0.0, drift: [0.0; 3], gain: 1.0 }
+        Field {
+            rows,
+            columns,
+            first_row: 0.0,
+            center,
+            axis_drift: 0.0,
+            tilt: 0.0,
+            drift: [0.0; 3],
+            moved: [0.0; 3],
+            gain: 1.0,
+        }
     }
 
     /// Fine columns, the axis in their middle, that this field may look at.
     pub fn fine_columns(&self) -> usize {
         let side = (self.center + 0.5).max(self.columns as f64 - 0.5 - self.center);
-        let moved = self.axis_drift.abs() + self.drift[0].abs() + self.drift[1].abs();
+        let along = |i: usize| self.drift[i].abs() + self.moved[i].abs();
+        let moved = self.axis_drift.abs() + along(0) + along(1);
         let turned = self.tilt.abs() * self.rows as f64;
         2 * (FINE as f64 * (side + moved + turned) + RIM).ceil() as usize
     }
 
     /// The fine rows, of `all` that the object has, that this field may look at; at least one.
     pub fn fine_rows(&self, all: usize) -> Range<usize> {
-        let slack = self.drift[2].abs() + self.tilt.abs() * self.columns as f64;
+        let slack = self.drift[2].abs() + self.moved[2].abs() + self.tilt.abs() * self.columns as f64;
         let at = |slice: f64| FINE as f64 * (slice + self.first_row);
         let last = all.saturating_sub(1);
         let low = (at(-slack) - RIM).max(0.0) as usize;
@@ -245,7 +258,7 @@ impl Camera {
                 .help("quanta are above 0 and at most 1e9, counts at most 65535, shares between 0 and 1"));
         }
         let geometry = [field.first_row, field.center, field.axis_drift, field.tilt, field.gain];
-        let finite = geometry.iter().chain(&field.drift).all(|v| v.abs() < 1e6) && field.gain > 0.0;
+        let finite = geometry.iter().chain(&field.drift).chain(&field.moved).all(|v| v.abs() < 1e6) && field.gain > 0.0;
         if !(field.rows > 0 && field.columns > 0 && finite && step < 1 << 16 && number < 1 << 8) {
             return Err(Error::usage(format!("field {number} of step {step}: {field:?}")));
         }
@@ -338,22 +351,23 @@ impl Camera {
     }
 
     /// The intensity in every pixel (`[row][column]`) of projection `i` at angle `theta` (radians), from a picture
-    /// `[fine row][fine column]` of the field's fine columns, whose first row is `first`; see the module.
-    pub fn look(&self, isa: Isa, picture: &mut Vec<f32>, first: usize, i: usize, theta: f64) -> Vec<f32> {
+    /// `[fine row][fine column]` of `width` columns, the axis in their middle, whose first row is `first`; see the module.
+    pub fn look(&self, isa: Isa, picture: &[f32], width: usize, first: usize, i: usize, theta: f64) -> Vec<f32> {
         let field = &self.field;
-        let width = field.fine_columns();
-        let height = picture.len() / width;
-        if self.blur.len() > 1 {
-            *picture = self.blurred(isa, picture, width);
-        }
+        let blurred = if self.blur.len() > 1 { self.blurred(isa, picture, width) } else { Vec::new() };
+        let picture = if self.blur.len() > 1 { &blurred } else { picture };
         let since = self.time(Frame::Projection(i)) - 0.5;
         let (sin, cos) = sincos(theta);
+        let (d, m) = (field.drift, field.moved);
         let look = Look {
             field,
             picture,
-            size: [height, width],
+            size: [picture.len() / width, width],
             first: first as f64,
-            shift: [since * (field.axis_drift + field.drift[0] * cos + field.drift[1] * sin), since * field.drift[2]],
+            shift: [
+                since * (field.axis_drift + d[0] * cos + d[1] * sin) + (m[0] * cos + m[1] * sin),
+                since * d[2] + m[2],
+            ],
             tilt: sincos(field.tilt),
         };
         let mut out = vec![0.0f32; field.rows * field.columns];

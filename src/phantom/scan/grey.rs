@@ -128,7 +128,7 @@ impl<'a> Grey<'a> {
             isa,
             dims,
             settings,
-            sampler: Sampler::new(specimen, pose, xs, surround),
+            sampler: Sampler::new(specimen, pose, xs, surround).for_means(specimen.dims),
             mu: optical_table().iter().map(|o| [o.mu as f32, 0.0]).collect(),
             weights: weights.iter().map(|w| (w / sum) as f32).collect(),
             noise: Noise::new(dims, Stream::new(seed, NOISE))?,

@@ -93,7 +93,8 @@ impl<'a> Lab<'a> {
         let offset = geometry.offset(dims);
         let xs = (0..geometry.cells()).map(|i| fine(i, geometry.oversampling) - offset[0] as f64);
         let optical = optical_table().iter().map(|o| [(o.mu * VOXEL.centimetres()) as f32, o.delta as f32]).collect();
-        Ok(Lab { geometry, offset, sampler: Sampler::new(specimen, pose, xs, geometry.surround), optical })
+        let sampler = Sampler::new(specimen, pose, xs, geometry.surround).for_means(specimen.dims);
+        Ok(Lab { geometry, offset, sampler, optical })
     }
 
     /// Fills `mu[y][x]` (attenuation per voxel of path) and `delta[y][x]` (decrement of the refractive index) with
@@ -178,6 +179,8 @@ pub(super) struct Sampler<'a> {
     turns: Vec<[f32; 2]>,
     /// How B_S, and B_P − B_S, change along x.
     slopes: [[f32; 3]; 2],
+    /// A bit for each voxel: whether it and the seven others of the cube that begins with it are alike; empty where nobody asks.
+    alike: Vec<u64>,
 }
 
 impl<'a> Sampler<'a> {
@@ -213,7 +216,27 @@ impl<'a> Sampler<'a> {
             turns: turns.collect(),
             xs: xs.iter().map(|&x| x as f32).collect(),
             slopes: [base.map(|v| v as f32), from_fn(|i| (plating[i] - base[i]) as f32)],
+            alike: Vec::new(),
         }
+    }
+
+    /// Knows where all voxels of a cube of eight are alike, so that their mean needs no looking at them.
+    pub(super) fn for_means(mut self, dims: Dims) -> Self {
+        let voxels = self.voxels;
+        let is_alike = |i: usize| {
+            let (x, y, z) = (i % dims.nx, i / dims.nx % dims.ny, i / dims.slice());
+            let step = |there_is: bool, stride: usize| if there_is { stride } else { 0 };
+            let (right, below) = (step(x + 1 < dims.nx, 1), step(y + 1 < dims.ny, dims.nx));
+            let behind = step(z + 1 < dims.nz, dims.slice());
+            let pair = |i: usize| voxels[i] == voxels[i + right];
+            let four = |i: usize| pair(i) && pair(i + below) && voxels[i] == voxels[i + below];
+            four(i) && four(i + behind) && voxels[i] == voxels[i + behind]
+        };
+        let word = |w: usize| {
+            (0..64).fold(0, |word, bit| word | u64::from(w * 64 + bit < voxels.len() && is_alike(w * 64 + bit)) << bit)
+        };
+        self.alike = (0..voxels.len().div_ceil(64)).into_par_iter().map(word).collect();
+        self
     }
 
     /// Looks at (xs\[i\], y, z\[lane\]) for the `columns` i.
@@ -297,6 +320,12 @@ impl Sampler<'_> {
         self.places[k].get(whole.wrapping_add(self.reach + more)).copied().unwrap_or(NOWHERE)
     }
 
+    /// Whether the cube of eight voxels that begins at an index is known to be of one code.
+    #[inline(always)]
+    fn is_alike(&self, index: usize) -> bool {
+        self.alike.get(index / 64).is_some_and(|word| word >> (index % 64) & 1 == 1)
+    }
+
     /// The code at an index; 0, void, where there is no voxel.
     #[inline(always)]
     fn code(&self, index: usize) -> u16 {
@@ -365,6 +394,17 @@ impl Look for Mean<'_> {
             });
             let mix = |f: f32, a: [f32; 2], b: [f32; 2]| from_fn(|i| a[i] + f * (b[i] - a[i]));
             let voxel = |index: usize| self.values[usize::from(sampler.code(index))];
+            // Most boxes lie in voxels that are alike, and the mean of equals is what they are, to the bit.
+            let low = (0..3).fold(0, |sum, k| sum + at[k][0].min(at[k][1]));
+            let is_inside = (0..3).fold(0, |sum, k| sum + at[k][0] + at[k][1]) < NOWHERE;
+            if is_inside && sampler.is_alike(low) {
+                let value = voxel(low);
+                self.first[cell].0[lane] = value[0];
+                if let Some(second) = &mut self.second {
+                    second[cell].0[lane] = value[1];
+                }
+                continue;
+            }
             let along_x = |rest: usize| -> [f32; 2] {
                 let a = voxel(at[0][0] + rest);
                 if f[0] > 0.0 { mix(f[0], a, voxel(at[0][1] + rest)) } else { a }

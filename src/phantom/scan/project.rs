@@ -22,8 +22,7 @@
 //! of a row's two cells k first.
 //!
 //! **Cost.** The cells of a band of [`BAND`] rows that [`RAYS`] rays meet, a quarter to half a MiB, stay in the second-level
-//! cache while at most [`VIEWS`] angles pass through them, and a crossing is found once for up to [`GRIDS`] grids: with the cells
-//! of one place side by side, what a row takes of all of them lies together. Measured: see [`Projector::project`].
+//! cache while at most [`VIEWS`] angles pass through them; a crossing is found once for up to [`GRIDS`] grids, whose cells lie side by side.
 
 use super::super::specimen::Layer;
 use crate::num::elementary::sincos;
@@ -71,7 +70,7 @@ pub struct Projector {
     side: usize,
     columns: usize,
     axis: [f64; 2],
-    /// Of the grids that are looked through, kept from call to call: their pages are new once.
+    /// Of the grids that are looked through, kept: their pages are new once.
     padded: Mutex<Vec<Lane>>,
 }
 
@@ -82,6 +81,11 @@ impl Projector {
         let edge = |pixel: f64| FINE as f64 * (pixel + 0.5);
         let axis = [edge(column), edge(n as f64 - 1.0 - column)];
         Projector { side: FINE * n, columns, axis, padded: Mutex::default() }
+    }
+
+    /// The same slices seen by another number of fine columns, with the memory of this one.
+    pub fn with_columns(self, columns: usize) -> Projector {
+        Projector { columns, ..self }
     }
 
     /// Cells along an edge of the grid.
@@ -151,9 +155,7 @@ impl Projector {
     /// `out[angle][grid][fine column]`. All threads; the bits depend on neither their number nor the instruction set.
     ///
     /// 608 × 608 cells, 688 rays, 240 angles, four grids, one core with AVX2: 0.51 to 0.60 s, 7 to 8 ns for each row that a ray
-    /// crosses; 0.3 s of it are multiply-adds, 0.1 s the crossings, the rest the way from the second-level cache. Two by two,
-    /// with the cells of a row added before they are added to the sum, it took 0.67 s. Tried and no faster: cells in tiles
-    /// of eight rows, blocks that fit into the first-level cache.
+    /// crosses; 0.3 s of it are multiply-adds, 0.1 s the crossings. Tiles of eight rows, or of the first-level cache, are no faster.
     ///
     /// # Panics
     /// If a length does not fit.

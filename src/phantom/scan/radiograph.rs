@@ -1,14 +1,16 @@
-//! The scan of one field of view: fine rows, rays, free space, camera, one projection after the other.
+//! The scan of some fields of view: fine rows, rays, free space, cameras, one projection after the other.
 //!
 //! ```text
 //! for each chunk of angles          as many as their ∫µ (and ∫δ) of all fine rows fit into the memory given
 //!   for some fine rows              cells from the object, line integrals of the chunk        all threads
-//!   for each projection             surroundings, free space, blur, counts, sink              all threads
+//!   for each projection             surroundings, free space; of each field blur, counts, sink     all threads
 //! ```
 //!
-//! The object is filled once per chunk. A projection's bits do not depend on the chunk, nor on which are made.
+//! The object is filled once per chunk. Fields that are taken one after another see one picture, each its rows of it, moved by what the
+//! object has moved in between ([`Field::moved`]): what a parallel beam shows of it moves as it does. A projection's bits
+//! do not depend on the chunk, nor on which are made, but on what other fields there are.
 
-use super::detector::{Camera, Frame};
+use super::detector::{Camera, Field, Frame};
 use super::project::{FINE, Projector};
 use super::wave::{Propagation, Waves};
 use crate::error::{Error, Result};
@@ -38,12 +40,27 @@ pub trait Object: Sync {
     }
 }
 
-/// A scan of one field of view.
+/// The fine rows, of `all` that the object has, and the fine columns, the axis in their middle, that some fields look at.
+pub fn picture<'a>(fields: impl Iterator<Item = &'a Field>, all: usize) -> (Range<usize>, usize) {
+    let each = fields.map(|field| (field.fine_rows(all), field.fine_columns()));
+    each.reduce(|(a, m), (b, n)| (a.start.min(b.start)..a.end.max(b.end), m.max(n))).unwrap_or_default()
+}
+
+/// What scans of one size are worked on in, kept from one to the next: the pages of hundreds of megabytes are new once.
+#[derive(Default)]
+pub struct Work {
+    projector: Option<Projector>,
+    cells: Vec<Vec<Lane>>,
+    lines: Vec<Lane>,
+    integrals: Vec<f32>,
+}
+
+/// A scan of some fields of view.
 pub struct Scan<'a> {
     /// What is scanned.
     pub object: &'a dyn Object,
-    /// By what.
-    pub camera: &'a Camera,
+    /// By what, a camera for each field.
+    pub cameras: &'a [Camera],
     /// Angles, radians, one per projection.
     pub theta: &'a [f64],
     /// Size of a voxel, and of a detector pixel.
@@ -53,61 +70,82 @@ pub struct Scan<'a> {
 }
 
 impl Scan<'_> {
-    /// Writes the projections that `sink` still wants (slices of the detector's size), holding line integrals of at most
+    /// Writes the projections that each field's sink, if it has one, still wants (slices of the detector's size), holding line integrals of at most
     /// `memory` bytes (at least one projection) besides the cells of [`Projector::grids`], their lines and, on each thread, [`Waves::bytes`].
-    /// `progress` is told projections done, of how many, and bytes written.
+    /// `progress` is told projections done, and of how many.
     ///
     /// # Errors
-    /// Usage: angles that are not as many as the camera's projections, what [`Waves::new`] refuses; those of object and
-    /// sink; [`crate::error::Fault::Again`] when interrupted.
+    /// Usage: angles that are not as many as the cameras' projections, what [`Waves::new`] refuses; those of object and
+    /// sinks; [`crate::error::Fault::Again`] when interrupted.
+    ///
+    /// # Panics
+    /// If there are not as many sinks as cameras.
     pub fn projections(
         &self,
         isa: Isa,
         memory: usize,
-        sink: &mut dyn Sink,
-        progress: &(dyn Fn(u64, u64, u64) + Sync),
+        work: &mut Work,
+        sinks: &mut [Option<&mut dyn Sink>],
+        progress: &(dyn Fn(u64, u64) + Sync),
     ) -> Result<()> {
-        let (object, camera, field) = (self.object, self.camera, self.camera.field());
-        if self.theta.len() != camera.projections() {
-            return Err(Error::usage(format!("{} angles for {} projections", self.theta.len(), camera.projections())));
+        let (object, all, total) = (self.object, self.object.fine_rows(), self.theta.len());
+        assert_eq!(sinks.len(), self.cameras.len(), "a place for every field");
+        if let Some(camera) = self.cameras.iter().find(|camera| camera.projections() != total) {
+            return Err(Error::usage(format!("{total} angles for {} projections", camera.projections())));
         }
-        let (width, rows) = (field.fine_columns(), field.fine_rows(object.fine_rows()));
-        let projector = Projector::new(object.columns(), width);
+        let (rows, width) = picture(self.cameras.iter().map(Camera::field), all);
+        let kept = work.projector.take().filter(|p| p.side() == FINE * object.columns());
+        let projector = kept.map_or_else(|| Projector::new(object.columns(), width), |p| p.with_columns(width));
         let waves = Waves::new(rows.len(), width, self.voxel, &self.propagation)?;
         let quantities = 1 + usize::from(waves.refracts());
         let picture = rows.len() * width;
         let chunk = (memory / (4 * quantities * picture)).max(1);
         let batch = rayon::current_num_threads();
+        // Grids, lines and integrals are all written anew.
         let groups = projector.grids() / quantities;
-        let mut cells = vec![vec![Lane::ZERO; projector.side() * projector.side()]; groups * quantities];
-        let mut first = sink.next_slice();
-        let total = self.theta.len();
+        work.cells.resize(groups * quantities, Vec::new());
+        work.cells.iter_mut().for_each(|grid| grid.resize(projector.side() * projector.side(), Lane::ZERO));
+        let wanted: Vec<usize> = sinks.iter().map(|sink| sink.as_ref().map_or(total, |s| s.next_slice())).collect();
+        let mut first = wanted.iter().fold(total, |first, &of| first.min(of));
         while first < total {
             let theta = &self.theta[first..(first + chunk).min(total)];
-            let mut integrals = vec![0.0f32; theta.len() * quantities * picture];
-            self.integrate(isa, &projector, theta, &rows, &mut cells, &mut integrals)?;
-            for (group, pictures) in integrals.chunks(batch * quantities * picture).enumerate() {
+            work.integrals.resize(theta.len() * quantities * picture, 0.0);
+            work.lines.resize(theta.len() * work.cells.len() * width, Lane::ZERO);
+            self.integrate(isa, &projector, theta, (&rows, width), work)?;
+            for (group, pictures) in work.integrals.chunks(batch * quantities * picture).enumerate() {
                 check_interrupt()?;
-                let frames: Vec<Vec<f32>> = pictures
+                let before = first + group * batch;
+                let frames: Vec<Vec<Option<Vec<f32>>>> = pictures
                     .par_chunks(quantities * picture)
                     .enumerate()
                     .map(|(i, pictures)| {
-                        let i = group * batch + i;
                         let (mu, delta) = pictures.split_at(picture);
                         let mut intensity = vec![0.0; picture];
                         waves.run(isa, mu, delta, &mut intensity);
-                        let seen = camera.look(isa, &mut intensity, rows.start, first + i, theta[i]);
-                        camera.counts(isa, Frame::Projection(first + i), &seen)
+                        let theta = theta[before - first + i];
+                        let seen = self.cameras.iter().zip(&wanted).map(|(camera, &from)| {
+                            let own = camera.field().fine_rows(all);
+                            let part = &intensity[(own.start - rows.start) * width..(own.end - rows.start) * width];
+                            (from <= before + i).then(|| {
+                                let seen = camera.look(isa, part, width, own.start, before + i, theta);
+                                camera.counts(isa, Frame::Projection(before + i), &seen)
+                            })
+                        });
+                        seen.collect()
                     })
                     .collect();
-                for frame in &frames {
-                    sink.write(frame)?;
-                    let done = sink.next_slice() as u64;
-                    progress(done, total as u64, done * (frame.len() * std::mem::size_of::<u16>()) as u64);
+                for (i, frames) in frames.iter().enumerate() {
+                    for (sink, frame) in sinks.iter_mut().zip(frames) {
+                        if let (Some(sink), Some(frame)) = (sink, frame) {
+                            sink.write(frame)?;
+                        }
+                    }
+                    progress((before + i + 1) as u64, total as u64);
                 }
             }
             first += theta.len();
         }
+        work.projector = Some(projector);
         Ok(())
     }
 
@@ -117,13 +155,11 @@ impl Scan<'_> {
         isa: Isa,
         projector: &Projector,
         theta: &[f64],
-        rows: &Range<usize>,
-        cells: &mut [Vec<Lane>],
-        integrals: &mut [f32],
+        (rows, width): (&Range<usize>, usize),
+        Work { cells, lines, integrals, .. }: &mut Work,
     ) -> Result<()> {
-        let (width, picture) = (self.camera.field().fine_columns(), rows.len() * self.camera.field().fine_columns());
+        let picture = rows.len() * width;
         let quantities = integrals.len() / (theta.len() * picture);
-        let mut lines = vec![Lane::ZERO; theta.len() * cells.len() * width];
         let around: Vec<[f64; 2]> = (0..theta.len() * width)
             .into_par_iter()
             .map(|i| self.object.around(theta[i / width], projector.s(i % width)))
@@ -157,12 +193,6 @@ impl Scan<'_> {
         }
         Ok(())
     }
-}
-
-/// Bytes of one projection's line integrals: what [`Scan::projections`] needs at the least.
-pub fn projection_bytes(camera: &Camera, fine_rows: usize, refracts: bool) -> usize {
-    let field = camera.field();
-    4 * (1 + usize::from(refracts)) * field.fine_columns() * field.fine_rows(fine_rows).len()
 }
 
 /// Fine rows of an object of `slices` slices.
@@ -214,13 +244,26 @@ mod tests {
         }
     }
 
-    fn scan(object: &Discs, camera: &Camera, theta: &[f64], what: Propagation, memory: usize, skip: usize) -> Vec<f32> {
-        let field = camera.field();
-        let mut sink = Collect::new(Dims::new(theta.len(), field.rows, field.columns).unwrap());
-        sink.values = vec![0.0; skip * field.rows * field.columns];
-        let scan = Scan { object, camera, theta, voxel: Micrometre(1.33), propagation: what };
-        scan.projections(Isa::detect(), memory, &mut sink, &|_, _, _| ()).unwrap();
-        sink.values
+    /// What each camera sees, those before `skip` left out.
+    fn scan(
+        object: &Discs,
+        cameras: &[Camera],
+        theta: &[f64],
+        what: Propagation,
+        memory: usize,
+        skip: &[usize],
+    ) -> Vec<Vec<f32>> {
+        let mut sinks = Vec::new();
+        for (camera, skip) in cameras.iter().zip(skip) {
+            let field = camera.field();
+            let mut sink = Collect::new(Dims::new(theta.len(), field.rows, field.columns).unwrap());
+            sink.values = vec![0.0; skip * field.rows * field.columns];
+            sinks.push(sink);
+        }
+        let mut each: Vec<Option<&mut dyn Sink>> = sinks.iter_mut().map(|s| Some(s as &mut dyn Sink)).collect();
+        let scan = Scan { object, cameras, theta, voxel: Micrometre(1.33), propagation: what };
+        scan.projections(Isa::detect(), memory, &mut Work::default(), &mut each, &|_, _| ()).unwrap();
+        sinks.into_iter().map(|sink| sink.values).collect()
     }
 
     /// −ln of projections without structure is the closed form for the same axis as `recon --center`.
@@ -235,7 +278,7 @@ mod tests {
         let (rows, columns, center) = (5, 70, 38.25);
         let camera =
             Camera::new(&Settings::plain(1e9), &Field::new(rows, columns, center), theta.len(), [1, 0, 0]).unwrap();
-        let got = scan(&object, &camera, &theta, Propagation::Contact, 1 << 24, 0);
+        let got = scan(&object, &[camera], &theta, Propagation::Contact, 1 << 24, &[0]).remove(0);
         let want = discs::sinogram(&object.discs, &theta, columns, center, Sampling::Pixel);
         let (mut error, mut norm) = (0.0, 0.0);
         for (i, want) in want.iter().enumerate() {
@@ -250,17 +293,58 @@ mod tests {
         assert!((error / norm).sqrt() < 0.01, "{}", (error / norm).sqrt());
     }
 
+    const WAVES: Propagation =
+        Propagation::Fresnel { energy: KiloElectronVolt(27.5), distance: Micrometre(6e4), bandwidth: 0.01 };
+
+    /// One above the other, each with its axis, the upper one after the sample has moved.
+    fn two_fields() -> [Camera; 2] {
+        let lower = Field { tilt: 1e-3, axis_drift: 0.5, ..Field::new(9, 24, 13.0) };
+        let upper = Field { first_row: 7.0, moved: [0.4, -0.3, 0.2], ..Field::new(9, 24, 11.0) };
+        [lower, upper].map(|field| Camera::new(&Settings::default(), &field, 7, [1, 0, 0]).unwrap())
+    }
+
     #[test]
     fn any_projection_alone_has_the_bits_of_the_series() {
         let object = Discs::new(20, vec![Disc { x: 1.0, y: -2.0, radius: 6.0, mu: 0.03 }]);
         let theta: Vec<f64> = (0..7).map(|i| f64::from(i) * 0.4).collect();
-        let field = Field { tilt: 1e-3, axis_drift: 0.5, ..Field::new(9, 24, 13.0) };
-        let camera = Camera::new(&Settings::default(), &field, theta.len(), [1, 0, 0]).unwrap();
-        let what = Propagation::Fresnel { energy: KiloElectronVolt(27.5), distance: Micrometre(6e4), bandwidth: 0.01 };
-        let all = scan(&object, &camera, &theta, what, 1 << 24, 0);
-        assert_eq!(all.len(), 7 * 9 * 24);
-        let (one, late) = (scan(&object, &camera, &theta, what, 0, 0), scan(&object, &camera, &theta, what, 0, 5));
+        let cameras = two_fields();
+        let run = |memory, skip| scan(&object, &cameras, &theta, WAVES, memory, skip);
+        let all = run(1 << 24, &[0, 0]);
+        assert!(all.iter().all(|values| values.len() == 7 * 9 * 24));
+        let (one, late) = (run(0, &[0, 0]), run(0, &[5, 3]));
         assert_eq!(one, all);
-        assert_eq!(late[5 * 9 * 24..], all[5 * 9 * 24..]);
+        for ((late, all), skip) in late.iter().zip(&all).zip([5, 3]) {
+            assert_eq!(late[skip * 9 * 24..], all[skip * 9 * 24..]);
+        }
+        // A field that is whole is not written again, and the other's bits are the same.
+        let mut sink = Collect::new(Dims::new(7, 9, 24).unwrap());
+        let scan =
+            Scan { object: &object, cameras: &cameras, theta: &theta, voxel: Micrometre(1.33), propagation: WAVES };
+        // Memory of another scan shows nowhere.
+        let mut work = Work::default();
+        let other = Scan { cameras: &cameras[..1], theta: &theta, ..scan };
+        let mut seen = Collect::new(Dims::new(7, 9, 24).unwrap());
+        other.projections(Isa::detect(), 1 << 24, &mut work, &mut [Some(&mut seen)], &|_, _| ()).unwrap();
+        scan.projections(Isa::detect(), 0, &mut work, &mut [None, Some(&mut sink)], &|_, _| ()).unwrap();
+        assert_eq!(sink.values, all[1]);
+    }
+
+    /// What moves by whole pixels is seen by as much elsewhere, and along the beam it is not seen at all.
+    #[test]
+    fn what_has_moved_is_seen_where_it_is() {
+        let object = Discs::new(20, vec![Disc { x: 1.0, y: -2.0, radius: 6.0, mu: 0.03 }]);
+        let at = |first_row: f64, center: f64, moved| Field { first_row, moved, ..Field::new(6, 24, center) };
+        // At angle 0 the detector's columns run along X.
+        let fields = [at(3.0, 12.0, [0.0; 3]), at(5.0, 12.0, [0.0, 0.7, 2.0]), at(3.0, 9.0, [-2.0, 0.0, 0.0])];
+        let plain = Settings { quanta: 1e9, read_noise: 0.0, ..Settings::plain(1e9) };
+        let cameras = fields.map(|field| Camera::new(&plain, &field, 1, [1, 0, 0]).unwrap());
+        let seen = scan(&object, &cameras, &[0.0], WAVES, 0, &[0, 0, 0]);
+        // Photons are another number in each: a few counts of 40,000.
+        let near = |a: &[f32], b: &[f32]| a.iter().zip(b).all(|(a, b)| (a - b).abs() < 12.0);
+        assert!(near(&seen[0], &seen[1]));
+        let spread = seen[0].iter().fold(0.0f32, |most, v| most.max((v - seen[0][0]).abs()));
+        assert!(spread > 2000.0, "{spread}: the disc is seen");
+        // The axis is three columns to the left, and the sample two more.
+        assert!(seen[0].chunks(24).zip(seen[2].chunks(24)).all(|(a, b)| near(&a[5..], b)));
     }
 }

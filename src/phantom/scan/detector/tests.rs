@@ -68,8 +68,8 @@ fn counts_have_poissons_moments_at_every_dose() {
 /// A picture that rises evenly is seen where the equations of the module say.
 #[test]
 fn a_pixel_looks_where_it_should() {
-    let field =
-        Field { first_row: 5.0, axis_drift: 0.7, tilt: 0.02, drift: [1.0, -2.0, 0.5], ..Field::new(20, 30, 17.5) };
+    let (drift, moved) = ([1.0, -2.0, 0.5], [-0.3, 0.25, 0.125]);
+    let field = Field { first_row: 5.0, axis_drift: 0.7, tilt: 0.02, drift, moved, ..Field::new(20, 30, 17.5) };
     let camera = camera(&Settings { blur: 0.6, ..Settings::plain(1e4) }, &field);
     let (width, rows) = (field.fine_columns(), field.fine_rows(200));
     assert!(rows.start < 2 * 5 && rows.end > 2 * 25 + 2, "{rows:?}");
@@ -78,15 +78,16 @@ fn a_pixel_looks_where_it_should() {
         let (row, column) = ((i / width + rows.start) as f64, (i % width) as f64);
         ((column + 0.5 - width as f64 / 2.0) / 2.0 + 100.0 * ((row + 0.5) / 2.0 - 0.5)) as f32
     };
-    let mut picture: Vec<f32> = (0..rows.len() * width).map(value).collect();
+    let picture: Vec<f32> = (0..rows.len() * width).map(value).collect();
     let theta = 0.4f64;
-    let seen = camera.look(Isa::detect(), &mut picture, rows.start, 9, theta);
+    let seen = camera.look(Isa::detect(), &picture, width, rows.start, 9, theta);
     let since = 9.5 / 10.0 - 0.5;
     for (y, x) in [(0usize, 0usize), (19, 0), (7, 13), (19, 29)] {
         let (v, u) = (y as f64 - 9.5, x as f64 - 14.5);
         let (sin, cos) = 0.02f64.sin_cos();
-        let s = u * cos - v * sin + 14.5 - 17.5 - since * (0.7 + theta.cos() - 2.0 * theta.sin());
-        let z = u * sin + v * cos + 9.5 + 5.0 - 0.5 * since;
+        let [at_x, at_y, at_z] = [0, 1, 2].map(|i| moved[i] + since * drift[i]);
+        let s = u * cos - v * sin + 14.5 - 17.5 - since * 0.7 - (at_x * theta.cos() + at_y * theta.sin());
+        let z = u * sin + v * cos + 9.5 + 5.0 - at_z;
         let got = f64::from(seen[y * 30 + x]);
         // Values to 3000 in f32, a dozen roundings.
         assert!((got - s - 100.0 * z).abs() < 5e-3, "{y} {x}: {got}, not {}", s + 100.0 * z);
