@@ -43,9 +43,10 @@ const MIDDLE: usize = 144;
 const BESIDE: usize = 32;
 /// Of registered volumes, the columns that a cell which moved by up to ten voxels fills in all scans.
 const FILLED: Range<usize> = 26..102;
-/// What of the stripping electrode of the last scan is never stripped, rows from the cell's first one; how far the cell is moved down there;
-/// and the rows that are kept, to a little beyond that electrode: farther down is the rim of the field.
-const STRIPPING: Range<usize> = 218..294;
+/// What of the stripping electrode of the last scan is never stripped and has structure, its far face and what lies beyond, rows from the
+/// cell's first one: blocks nearer to the electrolyte hold smooth lithium, and where their one face changes they are half a voxel off and more;
+/// how far the cell is moved down there; and the rows that are kept, to a little beyond that electrode: farther down is the rim of the field.
+const STRIPPING: Range<usize> = 254..294;
 const DOWN: usize = 10;
 const KEPT: usize = 272;
 /// Scans that are reconstructed or labelled at a time, where there are as many threads: each is small.
