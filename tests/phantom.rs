@@ -102,6 +102,28 @@ fn an_interrupted_series_is_taken_up_and_nothing_is_overwritten() {
     assert_eq!(std::fs::metadata(s.0.join("cut/series.json")).unwrap().modified().unwrap(), before);
 }
 
+/// Fields of view come of one picture; one that is missing is made again by itself.
+#[test]
+fn a_field_of_view_that_is_missing_is_made_again_and_the_other_is_left() {
+    let s = Scratch::new("phantom-fields");
+    let words = "--only 3,7 --mode radiographs-phase --projections 6 --columns 296 --fields 2";
+    cell(&s, "a", words);
+    let series = s.0.join("a/series.json");
+    let whole = digests(&json(&series), 7);
+    let projections = |field: usize| s.0.join(format!("a/step_07/field_{field}/projections.raw"));
+    let changed = |field: usize| std::fs::metadata(projections(field)).unwrap().modified().unwrap();
+    assert_ne!(whole["field_0/projections"], whole["field_1/projections"]);
+    for field in [0, 1] {
+        let other = changed(1 - field);
+        std::fs::remove_file(projections(field)).unwrap();
+        std::fs::remove_file(&series).unwrap();
+        cell(&s, "a", words);
+        assert_eq!(digests(&json(&series), 7), whole, "field {field}");
+        assert_eq!(changed(1 - field), other, "the other of field {field}");
+    }
+    expect(&run(&s.0, "verify a/step_07/field_0 a/step_07/field_1"), 0, &["ok"], "verify");
+}
+
 #[test]
 fn a_volume_whose_bytes_were_taken_away_is_made_again() {
     let s = Scratch::new("phantom-lost");

@@ -154,7 +154,7 @@ pub fn register_body(
     };
     let mut blocks = Vec::new();
     let several = Settings { worst_sigma: ROUGH * settings.worst_sigma, ..*settings };
-    for some in tiles.chunks(at_a_time(&tiles)) {
+    for some in tiles.chunks(at_a_time(&tiles, settings)) {
         check_interrupt()?;
         let settings = if tiles.len() > 1 { &several } else { settings };
         let found: Vec<_> = some.par_iter().map(|tile| block(isa, fixed, moving, tile, &start, settings)).collect();
@@ -208,14 +208,26 @@ pub fn register_body(
     Ok(body)
 }
 
-/// Voxels of the blocks that are in work at a time: about a quarter of a GiB with what is around them and their pyramids. Looks at small
-/// blocks are too short to be shared out well; whole blocks are.
-const IN_WORK: usize = 1 << 21;
+/// Voxels of the moving volume around the blocks that are in work at a time: about a quarter of a GiB with their pyramids.
+const IN_WORK: f64 = 1.6e7;
 
-/// Blocks that are registered at a time: one, where they are large.
-fn at_a_time(tiles: &[Region]) -> usize {
-    let largest = tiles.iter().map(|tile| tile.iter().map(Range::len).product()).fold(1, usize::max);
-    (IN_WORK / largest).max(1)
+/// Blocks that are registered at a time. The looks at a small one are too short to be shared out among threads; large ones, whose looks
+/// are not, are registered one after the other.
+fn at_a_time(tiles: &[Region], settings: &Settings) -> usize {
+    let around = |tile: &Region| {
+        let reach = reach(tile, settings) + settings.flatten as f64 / 2.0;
+        tile.iter().fold(1.0, |voxels, side| voxels * (side.len() as f64 + 2.0 * reach))
+    };
+    (IN_WORK / tiles.iter().map(around).fold(1.0, f64::max)).max(1.0) as usize
+}
+
+/// Voxels beyond a block on each side of it that the search may reach.
+fn reach(tile: &Region, settings: &Settings) -> f64 {
+    /// Voxels for the window and its margin.
+    const MORE: f64 = 4.0;
+    let turned =
+        tile.iter().map(Range::len).fold(0, usize::max) as f64 * crate::units::Radian::from(settings.capture_turn).0;
+    settings.capture + turned + MORE
 }
 
 /// The part of a region that is flattened by whole windows.
@@ -263,13 +275,8 @@ pub fn block(
     guess: &Rigid,
     settings: &Settings,
 ) -> Result<Match> {
-    /// Voxels for the window and its margin.
-    const MORE: f64 = 4.0;
     let piece = Piece::read_flat(fixed, tile.clone(), settings.flatten)?;
-    let turned = piece.dims.nx.max(piece.dims.ny).max(piece.dims.nz) as f64
-        * crate::units::Radian::from(settings.capture_turn).0;
-    let reach = settings.capture + turned + MORE;
-    let mut seen = piece.image(guess, reach, moving.dims());
+    let mut seen = piece.image(guess, reach(tile, settings), moving.dims());
     if settings.flatten > 0 {
         let d = moving.dims();
         seen = [whole(&seen[0], settings.flatten, d.nx), seen[1].clone(), whole(&seen[2], settings.flatten, d.nz)];

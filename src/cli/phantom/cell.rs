@@ -9,7 +9,7 @@ use crate::cli::{Command, Context, values};
 use crate::error::{Error, Result};
 use crate::exchange::png::write_rgb8;
 use crate::json::Json;
-use crate::os::give_memory_back;
+use crate::os::{self, give_memory_back};
 use crate::phantom::annotator::{Annotator, Habits};
 use crate::phantom::cell::schedule::{Chemistry, SCANS, printed_pores};
 use crate::phantom::cell::step::Step;
@@ -286,6 +286,8 @@ pub struct Run<'a> {
     annotator: Option<Annotator>,
     /// What scans are made in.
     pub work: Mutex<Work>,
+    /// Bytes that making a step takes while the one before is scanned; 0 where that is not done.
+    pub ahead: u64,
 }
 
 fn run(context: &Context) -> Result<()> {
@@ -295,17 +297,21 @@ fn run(context: &Context) -> Result<()> {
         true => Json::obj([("sealed_sha256", Digest::of(params.to_canonical().as_bytes()).hex().into())]),
         false => params,
     };
-    let folder = Folder { context, path: args.output.clone(), voxel: VOXEL, blind: args.blind };
+    let folder = Folder { context, path: args.output.clone(), voxel: VOXEL, blind: args.blind, is_silent: false };
     // The drawer's random numbers are not the cell's.
     let annotator = match args.habits {
         Some(habits) => Some(Annotator::new(args.cell.seed ^ 0x6472_6177, habits, context.isa)?),
         None => None,
     };
-    let run = Run { args: &args, folder, recorded, annotator, work: Mutex::default() };
+    let mut run = Run { args: &args, folder, recorded, annotator, work: Mutex::default(), ahead: 0 };
     let outputs: Vec<Output> = args.steps.iter().flat_map(|&k| run.outputs(k)).collect();
     let plan = Json::obj([("phantom", run.recorded.clone()), ("steps", Json::from(&args.steps[..]))]).to_canonical();
     run.folder.check(&plan, &outputs)?;
-    memory::check("the series", memory::peak(&run, &outputs, context.threads)?)?;
+    let (peak, ahead) = (memory::peak(&run, &outputs, context.threads)?, memory::step(&run, &outputs));
+    memory::check("the series", peak)?;
+    if args.steps.len() > 1 && peak + ahead <= os::free_memory() {
+        run.ahead = ahead;
+    }
     let cell = Cell::new(args.cell, context.isa)?;
     // A chemistry that does not close and a motion that folds are refused before anything is written.
     for &k in &args.steps {
@@ -318,13 +324,21 @@ fn run(context: &Context) -> Result<()> {
     if args.blind && !context.settings.is_given("seed")? {
         run.folder.text(secret::SEED_FILE, &format!("{}\n", args.cell.seed))?;
     }
-    // While a step is scanned, which all threads do, the next one is made, much of which only one can.
-    let begin = |i: usize| args.steps.get(i).map(|&k| run.begin(cell.step(k)?, k)).transpose();
-    let (mut made, mut begun) = (Vec::new(), begin(0)?);
-    while let Some(step) = begun.take() {
-        let i = made.len();
-        context.talk.note(format!("step {} ({} of {})", step.k, i + 1, args.steps.len()));
-        let (done, next) = rayon::join(|| run.scan(step), || begin(i + 1));
+    // While a step is scanned, which all threads do, the next one is made, much of which only one can, and nothing is said of it.
+    let silent = Folder { is_silent: true, ..run.folder.clone() };
+    let begin = |i: usize, folder: &Folder| -> Result<Option<Begun>> {
+        args.steps.get(i).map(|&k| run.begin(folder, cell.step(k)?, k)).transpose()
+    };
+    let mut begun = None;
+    let mut made = Vec::new();
+    for (i, &k) in args.steps.iter().enumerate() {
+        context.talk.note(format!("step {k} ({} of {})", i + 1, args.steps.len()));
+        let step = match begun.take() {
+            Some(step) => step,
+            None => begin(i, &run.folder)?.ok_or_else(|| Error::bug("a step that is none"))?,
+        };
+        let next = || if run.ahead > 0 { begin(i + 1, &silent) } else { Ok(None) };
+        let (done, next) = rayon::join(|| run.scan(step), next);
         made.push(done?);
         begun = next?;
         give_memory_back();
@@ -427,7 +441,7 @@ impl Run<'_> {
     }
 
     /// Writes the truth of a step.
-    fn begin<'a>(&self, step: Step<'a>, k: usize) -> Result<Begun<'a>> {
+    fn begin<'a>(&self, folder: &Folder, step: Step<'a>, k: usize) -> Result<Begun<'a>> {
         let context = self.folder.context;
         let dims = self.args.cell.preset.dims();
         let mut volumes = Vec::new();
@@ -436,7 +450,7 @@ impl Run<'_> {
         const SLICES: usize = 16;
         let mut codes = vec![0u16; SLICES.min(dims.nz) * dims.slice()];
         let mut truth = |output: &Output, what: &'static str, value: &dyn Fn(Voxel) -> f32| {
-            self.folder.make(output, what, &mut |sink, progress| {
+            folder.make(output, what, &mut |sink, progress| {
                 by_slabs(sink, dims, SLICES, progress, |z, out| {
                     let codes = &mut codes[..out.len()];
                     step.voxels(z, codes);
@@ -464,7 +478,7 @@ impl Run<'_> {
         let (specimen, pose) = (step.specimen(), self.pose(&step, k)?);
         truth.push(("pose", pose.to_json(step.markers())));
         let surround = self.args.scan.surround;
-        let manifest = self.folder.make(&self.in_scan(k), "labels in the scan", &mut |sink, progress| {
+        let manifest = folder.make(&self.in_scan(k), "labels in the scan", &mut |sink, progress| {
             let mut labels = vec![0u8; SLICES.min(dims.nz) * dims.slice()];
             by_slabs(sink, dims, SLICES, progress, |z, out| {
                 let labels = &mut labels[..out.len()];

@@ -90,6 +90,7 @@ pub fn check_space(what: &str, need: u64, path: &Path, help: &str) -> Result<()>
 }
 
 /// The folder being filled.
+#[derive(Clone)]
 pub struct Folder<'a> {
     /// The call.
     pub context: &'a Context,
@@ -99,6 +100,8 @@ pub struct Folder<'a> {
     pub voxel: f64,
     /// Whether run records leave out the command line, which names the seed.
     pub blind: bool,
+    /// Whether nothing is said of how far a volume is.
+    pub is_silent: bool,
 }
 
 impl Folder<'_> {
@@ -182,15 +185,18 @@ impl Folder<'_> {
             writers.push(Writer::create(&output.base, output.job(self.voxel), lost)?);
         }
         if !writers.is_empty() {
-            let progress = Progress::new(&self.context.talk, what, "slices");
-            let slice = outputs.iter().map(|o| o.dims.slice() as u64 * o.dtype.size() as u64).sum::<u64>();
+            let progress = (!self.is_silent).then(|| Progress::new(&self.context.talk, what, "slices"));
+            let missing = outputs.iter().zip(&finished).filter(|(_, finished)| finished.is_none());
+            let slice: u64 = missing.map(|(o, _)| o.dims.slice() as u64 * o.dtype.size() as u64).sum();
             let mut open = writers.iter_mut();
             let sinks = finished.iter().map(|finished| match finished {
                 None => open.next().map(|writer| writer as &mut dyn Sink),
                 Some(_) => None,
             });
-            work(&mut sinks.collect::<Vec<_>>(), &|done, total| progress.update(done, total, done * slice))?;
-            progress.finish();
+            work(&mut sinks.collect::<Vec<_>>(), &|done, total| {
+                progress.iter().for_each(|progress| progress.update(done, total, done * slice));
+            })?;
+            progress.into_iter().for_each(Progress::finish);
         }
         let mut written = writers.into_iter();
         for manifest in finished.iter_mut().filter(|manifest| manifest.is_none()) {

@@ -3,7 +3,7 @@
 
 use super::cell::{CellArgs, Mode, Run};
 use super::folder::Output;
-use super::scan::Scans;
+use super::scan::{ScanSettings, Scans};
 use crate::cli::options::Settings as CliSettings;
 use crate::error::{Error, Result};
 use crate::json::Json;
@@ -32,8 +32,10 @@ use std::sync::PoisonError;
 
 /// Stream of what is wrong with the stage: offset of the axis, errors of the fields of view.
 const STAGE: u32 = 0x7374_6167;
-/// Slices of the object above and below the detector's rows: shifts and tilts look there.
+/// Slices of the object above and below the detector's rows at the least: shifts and tilts look there.
 const MARGIN: usize = 8;
+/// What the stage and a field's tilt move what is seen by along z at the most, rows, and rows per column.
+const OFF: [f64; 2] = [3.0, 0.0013];
 /// Overlap of neighbouring fields of view, a part of their rows, and the rows that it has at the least, if there are as many:
 /// the stage is off by three in each, and of fewer than eight nobody finds where a field lies.
 const OVERLAP: f64 = 0.1;
@@ -124,12 +126,18 @@ pub fn outputs(run: &Run, k: usize, taking: &Taking) -> Vec<Output> {
     outputs
 }
 
+/// Slices of the object above and below the detector's rows.
+fn margin(scan: &ScanSettings) -> usize {
+    let drift = 0.5 * scan.taking.fields as f64 * scan.motion.within_scan[2].abs();
+    MARGIN.max((drift + OFF[0] + OFF[1] * scan.columns as f64).ceil() as usize)
+}
+
 /// What is wrong with the stage in one field of view.
-fn field_of(preset: &Preset, taking: &Taking, columns: usize, field: usize, stage: Stream, k: usize) -> Field {
-    let [nx, ny, nz] = preset.size;
+fn field_of(preset: &Preset, scan: &ScanSettings, field: usize, stage: Stream, k: usize) -> Field {
+    let ([nx, ny, nz], taking, columns) = (preset.size, &scan.taking, scan.columns);
     let (rows, firsts) = field_rows(nz, taking.fields);
     let middle = columns as f64 / 2.0;
-    let ideal = Field { first_row: (firsts[field] + MARGIN) as f64, ..Field::new(rows, columns, middle) };
+    let ideal = Field { first_row: (firsts[field] + margin(scan)) as f64, ..Field::new(rows, columns, middle) };
     if taking.ideal {
         return ideal;
     }
@@ -174,17 +182,21 @@ pub fn take(run: &Run, k: usize, specimen: &Specimen, pose: &Pose, taking: &Taki
     let angles = Angles::half_turn(scan.projections)?;
     let outputs = outputs(run, k, taking);
     let [fixed, _] = bytes(run, k, run.folder.context.threads)?;
-    let memory = os::free_memory().saturating_sub(fixed) / MEMORY_SHARE;
+    // What the scan before was made in serves this one, too.
+    let mut work = std::mem::take(&mut *run.work.lock().unwrap_or_else(PoisonError::into_inner));
+    let free = os::free_memory() + work.bytes();
+    let memory = free.saturating_sub(fixed + run.ahead) / MEMORY_SHARE;
     let memory = usize::try_from(memory).unwrap_or(usize::MAX);
+    let margin = margin(scan);
     let geometry =
-        LabGeometry { columns: scan.columns, oversampling: FINE, first_row: -(MARGIN as i64), surround: scan.surround };
+        LabGeometry { columns: scan.columns, oversampling: FINE, first_row: -(margin as i64), surround: scan.surround };
     let [column, row] = geometry.offset(specimen.dims);
     let middle = pose.stripping.apply(&[(nx as f64 - 1.0) / 2.0, 0.0, (nz as f64 - 1.0) / 2.0]);
     let r = &pose.stripping.rotation;
     let seen = Seen {
         lab: Lab::new(specimen, pose, geometry)?,
         columns: scan.columns,
-        slices: nz + 2 * MARGIN,
+        slices: nz + 2 * margin,
         stack: if scan.surround { &specimen.layers } else { none },
         values,
         placement: Placement {
@@ -221,7 +233,6 @@ pub fn take(run: &Run, k: usize, specimen: &Specimen, pose: &Pose, taking: &Taki
         }
         companions(run, k, taking, field)?;
     }
-    let mut work = run.work.lock().unwrap_or_else(PoisonError::into_inner);
     let projections: Vec<&Output> = outputs.iter().step_by(PARTS.len()).collect();
     made.extend(run.folder.make_all(&projections, "projections", &mut |sinks, progress| {
         let scan = Scan {
@@ -233,13 +244,14 @@ pub fn take(run: &Run, k: usize, specimen: &Specimen, pose: &Pose, taking: &Taki
         };
         scan.projections(isa, memory, &mut work, sinks, progress)
     })?);
+    *run.work.lock().unwrap_or_else(PoisonError::into_inner) = work;
     let truths = views.iter().enumerate().map(|(field, view)| {
         Json::obj([
             ("field", field.into()),
             ("axis_pixel", view.center.into()),
             ("axis_tilt_rad", view.tilt.into()),
             ("axis_drift_pixels", view.axis_drift.into()),
-            ("first_row", (view.first_row - MARGIN as f64).into()),
+            ("first_row", (view.first_row - margin as f64).into()),
             ("gain", view.gain.into()),
             ("apparent_shift", Json::from(view.apparent_shift(angles.radians()))),
             ("moved_by_drift", Json::Arr(moved(taking, field, pose.within_scan).map(Json::from).to_vec())),
@@ -335,7 +347,7 @@ fn configurations(run: &Run, taking: &Taking, there: &str, fields: Range<usize>,
 fn view(run: &Run, k: usize, field: usize, within_scan: [f64; 3]) -> Field {
     let CellArgs { cell, scan, .. } = run.args;
     let stage = Stream::new(cell.seed, STAGE);
-    let view = field_of(&cell.preset, &scan.taking, scan.columns, field, stage, k);
+    let view = field_of(&cell.preset, scan, field, stage, k);
     let up = |[x, y, z]: [f64; 3]| [x, -y, z];
     Field { drift: up(within_scan), moved: up(moved(&scan.taking, field, within_scan)), ..view }
 }
@@ -348,7 +360,7 @@ fn view(run: &Run, k: usize, field: usize, within_scan: [f64; 3]) -> Field {
 pub fn bytes(run: &Run, k: usize, threads: usize) -> Result<[u64; 2]> {
     let CellArgs { cell, scan, .. } = run.args;
     let views: Vec<Field> = (0..scan.taking.fields).map(|field| view(run, k, field, scan.motion.within_scan)).collect();
-    let (rows, width) = picture(views.iter(), fine_rows(cell.preset.size[2] + 2 * MARGIN));
+    let (rows, width) = picture(views.iter(), fine_rows(cell.preset.size[2] + 2 * margin(scan)));
     let waves = Waves::new(rows.len(), width, Micrometre(VOXEL), &scan.taking.propagation)?;
     let (pixels, quantities) = ((rows.len() * width) as u64, 1 + u64::from(waves.refracts()));
     let frames: u64 = views.iter().map(|view| 8 * (view.rows * view.columns) as u64).sum();

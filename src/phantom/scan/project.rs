@@ -40,7 +40,7 @@ const RAYS: usize = 256;
 const VIEWS: usize = 64;
 /// Angles for which a thread goes through the cells at the least.
 const FEW_VIEWS: usize = 8;
-/// Grids that are looked through at a time; two where four of them, and their copies, would take more than half a GiB.
+/// Grids at a time; two where four of them, and their copies, would take more than half a GiB.
 const GRIDS: usize = 4;
 const LARGE: usize = 1 << 20;
 /// Empty cells on either side of a row, so that no ray needs to ask whether it is still inside.
@@ -71,7 +71,7 @@ pub struct Projector {
     columns: usize,
     axis: [f64; 2],
     /// Of the grids that are looked through, kept: their pages are new once.
-    padded: Mutex<Vec<Lane>>,
+    pub(super) padded: Mutex<Vec<Lane>>,
 }
 
 impl Projector {

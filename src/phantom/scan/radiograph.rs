@@ -20,6 +20,7 @@ use crate::units::Micrometre;
 use crate::volume::Sink;
 use rayon::prelude::*;
 use std::ops::Range;
+use std::sync::PoisonError;
 
 /// What is scanned: slices of `columns` × `columns` voxels inside the circle of radius `columns`/2 about the axis.
 pub trait Object: Sync {
@@ -55,6 +56,16 @@ pub struct Work {
     integrals: Vec<f32>,
 }
 
+impl Work {
+    /// Bytes that it holds.
+    pub fn bytes(&self) -> u64 {
+        let lanes = self.lines.capacity() + self.cells.iter().map(Vec::capacity).sum::<usize>();
+        let padded = |p: &Projector| p.padded.lock().unwrap_or_else(PoisonError::into_inner).capacity();
+        let lanes = lanes + self.projector.as_ref().map_or(0, padded);
+        (size_of::<Lane>() * lanes + size_of::<f32>() * self.integrals.capacity()) as u64
+    }
+}
+
 /// A scan of some fields of view.
 pub struct Scan<'a> {
     /// What is scanned.
@@ -70,8 +81,8 @@ pub struct Scan<'a> {
 }
 
 impl Scan<'_> {
-    /// Writes the projections that each field's sink, if it has one, still wants (slices of the detector's size), holding line integrals of at most
-    /// `memory` bytes (at least one projection) besides the cells of [`Projector::grids`], their lines and, on each thread, [`Waves::bytes`].
+    /// Writes the projections that each field's sink, if it has one, still wants (slices of the detector's size), holding line integrals and lines of at most
+    /// `memory` bytes (at least one projection) besides the cells of [`Projector::grids`] and, on each thread, [`Waves::bytes`].
     /// `progress` is told projections done, and of how many.
     ///
     /// # Errors
@@ -93,16 +104,20 @@ impl Scan<'_> {
         if let Some(camera) = self.cameras.iter().find(|camera| camera.projections() != total) {
             return Err(Error::usage(format!("{total} angles for {} projections", camera.projections())));
         }
+        if self.cameras.is_empty() {
+            return Ok(());
+        }
         let (rows, width) = picture(self.cameras.iter().map(Camera::field), all);
         let kept = work.projector.take().filter(|p| p.side() == FINE * object.columns());
         let projector = kept.map_or_else(|| Projector::new(object.columns(), width), |p| p.with_columns(width));
         let waves = Waves::new(rows.len(), width, self.voxel, &self.propagation)?;
         let quantities = 1 + usize::from(waves.refracts());
         let picture = rows.len() * width;
-        let chunk = (memory / (4 * quantities * picture)).max(1);
         let batch = rayon::current_num_threads();
         // Grids, lines and integrals are all written anew.
         let groups = projector.grids() / quantities;
+        let lines = size_of::<Lane>() * groups * quantities * width;
+        let chunk = (memory / (size_of::<f32>() * quantities * picture + lines)).max(1);
         work.cells.resize(groups * quantities, Vec::new());
         work.cells.iter_mut().for_each(|grid| grid.resize(projector.side() * projector.side(), Lane::ZERO));
         let wanted: Vec<usize> = sinks.iter().map(|sink| sink.as_ref().map_or(total, |s| s.next_slice())).collect();
@@ -209,11 +224,12 @@ mod tests {
     use crate::volume::{Collect, Dims};
     use std::f64::consts::PI;
 
-    /// Discs, the same in every row, sampled by area.
+    /// Discs, sampled by area; fine row r of them is 1 + `change` · r times as dense.
     struct Discs {
         n: usize,
         discs: Vec<Disc>,
         cells: Vec<f32>,
+        change: f32,
     }
 
     impl Discs {
@@ -221,7 +237,7 @@ mod tests {
             // Among 2n × 2n pixels of half the size the axis lies half a cell off ours, both ways.
             let finer = |d: &Disc| Disc { x: 2.0 * d.x + 0.5, y: 2.0 * d.y + 0.5, radius: 2.0 * d.radius, mu: d.mu };
             let cells = discs::truth(&discs.iter().map(finer).collect::<Vec<_>>(), 2 * n, 8);
-            Discs { n, discs, cells }
+            Discs { n, discs, cells, change: 0.0 }
         }
     }
 
@@ -232,10 +248,11 @@ mod tests {
         fn fine_rows(&self) -> usize {
             fine_rows(20)
         }
-        fn fill(&self, _: Isa, _: Range<usize>, mu: &mut [Lane], delta: Option<&mut [Lane]>) -> Result<()> {
-            mu.iter_mut().zip(&self.cells).for_each(|(lane, &v)| *lane = Lane([v; LANES]));
+        fn fill(&self, _: Isa, rows: Range<usize>, mu: &mut [Lane], delta: Option<&mut [Lane]>) -> Result<()> {
+            let dense: [f32; LANES] = std::array::from_fn(|lane| 1.0 + self.change * (rows.start + lane) as f32);
+            mu.iter_mut().zip(&self.cells).for_each(|(lane, &v)| *lane = Lane(dense.map(|d| d * v)));
             if let Some(delta) = delta {
-                delta.iter_mut().zip(&self.cells).for_each(|(lane, &v)| *lane = Lane([1e-4 * v; LANES]));
+                delta.iter_mut().zip(&self.cells).for_each(|(lane, &v)| *lane = Lane(dense.map(|d| 1e-4 * d * v)));
             }
             Ok(())
         }
@@ -305,7 +322,7 @@ mod tests {
 
     #[test]
     fn any_projection_alone_has_the_bits_of_the_series() {
-        let object = Discs::new(20, vec![Disc { x: 1.0, y: -2.0, radius: 6.0, mu: 0.03 }]);
+        let object = Discs { change: 0.02, ..Discs::new(20, vec![Disc { x: 1.0, y: -2.0, radius: 6.0, mu: 0.03 }]) };
         let theta: Vec<f64> = (0..7).map(|i| f64::from(i) * 0.4).collect();
         let cameras = two_fields();
         let run = |memory, skip| scan(&object, &cameras, &theta, WAVES, memory, skip);
@@ -320,11 +337,13 @@ mod tests {
         let mut sink = Collect::new(Dims::new(7, 9, 24).unwrap());
         let scan =
             Scan { object: &object, cameras: &cameras, theta: &theta, voxel: Micrometre(1.33), propagation: WAVES };
-        // Memory of another scan shows nowhere.
+        // Memory of another scan, of a larger object and without free space, shows nowhere.
         let mut work = Work::default();
-        let other = Scan { cameras: &cameras[..1], theta: &theta, ..scan };
+        let larger = Discs::new(26, vec![Disc { x: 0.0, y: 0.0, radius: 11.0, mu: 0.05 }]);
+        let other = Scan { object: &larger, cameras: &cameras[..1], propagation: Propagation::Contact, ..scan };
         let mut seen = Collect::new(Dims::new(7, 9, 24).unwrap());
         other.projections(Isa::detect(), 1 << 24, &mut work, &mut [Some(&mut seen)], &|_, _| ()).unwrap();
+        assert!(work.bytes() > (64 * 52 * 52) as u64);
         scan.projections(Isa::detect(), 0, &mut work, &mut [None, Some(&mut sink)], &|_, _| ()).unwrap();
         assert_eq!(sink.values, all[1]);
     }
@@ -332,7 +351,7 @@ mod tests {
     /// What moves by whole pixels is seen by as much elsewhere, and along the beam it is not seen at all.
     #[test]
     fn what_has_moved_is_seen_where_it_is() {
-        let object = Discs::new(20, vec![Disc { x: 1.0, y: -2.0, radius: 6.0, mu: 0.03 }]);
+        let object = Discs { change: 0.02, ..Discs::new(20, vec![Disc { x: 1.0, y: -2.0, radius: 6.0, mu: 0.03 }]) };
         let at = |first_row: f64, center: f64, moved| Field { first_row, moved, ..Field::new(6, 24, center) };
         // At angle 0 the detector's columns run along X.
         let fields = [at(3.0, 12.0, [0.0; 3]), at(5.0, 12.0, [0.0, 0.7, 2.0]), at(3.0, 9.0, [-2.0, 0.0, 0.0])];
