@@ -153,7 +153,11 @@ pub fn across([x, z]: [f64; 2]) -> f64 {
 /// # Errors
 /// Those of reading.
 pub fn view(labels: &Labels, paints: &[Paint]) -> Result<Picture> {
-    let volume = Thinned::of(labels)?;
+    Ok(seen(&Thinned::of(labels)?, paints))
+}
+
+/// The view of a volume.
+fn seen(volume: &Thinned, paints: &[Paint]) -> Picture {
     let ([ct, st], [cd, sd]) = (TURN, DOWN);
     // Of x, y, z: to the right, up, and away from the eye.
     let (right, up, away) = ([ct, 0.0, -st], [st * sd, -cd, ct * sd], [st * cd, sd, ct * cd]);
@@ -221,7 +225,7 @@ pub fn view(labels: &Labels, paints: &[Paint]) -> Result<Picture> {
         out
     };
     let rows: Vec<Vec<u8>> = (0..height).into_par_iter().map(row).collect();
-    Ok(Picture { width: WIDTH, height, rgb: rows.concat() })
+    Picture { width: WIDTH, height, rgb: rows.concat() }
 }
 
 #[cfg(test)]
@@ -252,6 +256,33 @@ mod tests {
         assert_eq!(middle(&view(&cell((n, n, n), &labels), &paints).unwrap())[0], 0, "behind what is not");
         let cut = section(&cell((n, n, n), &labels), &paints).unwrap();
         assert_eq!((cut.width, cut.height, &cut.rgb[3 * (n / 2 * n + n / 2)..][..3]), (n, n, &[200, 0, 0][..]));
+    }
+
+    #[test]
+    fn what_is_stepped_over_does_not_show() {
+        // Balls in layers: blocks of one class, blocks of several, and some that end with the volume.
+        let (nz, ny, nx) = (37, 50, 61);
+        let class = |i: usize| {
+            let [x, y, z] = [i % nx, i / nx % ny, i / nx / ny].map(|v| v as f64);
+            let ball = |c: [f64; 3], r: f64| (x - c[0]).powi(2) + (y - c[1]).powi(2) + (z - c[2]).powi(2) < r * r;
+            match () {
+                () if ball([20.0, 22.0, 12.0], 9.5) => 1,
+                () if ball([44.0, 25.0, 20.0], 14.0) => 2,
+                () => [0u8, 3, 4][(y > 12.0) as usize + (y > 38.0) as usize],
+            }
+        };
+        let labels: Vec<u8> = (0..nx * ny * nz).map(class).collect();
+        let mut paints: Vec<Paint> = (0..7).map(|k| Some(([40 * k, 20, 99], 0.3))).collect();
+        paints[0] = None;
+        for size in [[1.0; 3], [1.0, 1.7, 2.3]] {
+            let mut volume = Thinned::of(&cell((nz, ny, nx), &labels)).unwrap();
+            volume.size = size;
+            let over = seen(&volume, &paints);
+            let plain = volume.plain.iter().filter(|plain| **plain).count();
+            assert!((40..volume.plain.len() - 40).contains(&plain), "{plain} of {}", volume.plain.len());
+            volume.plain.fill(false);
+            assert!(seen(&volume, &paints) == over, "{size:?}");
+        }
     }
 
     #[test]
