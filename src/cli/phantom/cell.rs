@@ -240,6 +240,9 @@ impl CellArgs {
             ("scan", self.scan.params(self.mode)),
             ("drawn", habits.unwrap_or(Json::Null)),
         ];
+        if self.mode != Mode::Labels && self.scan.motion_seed != seed {
+            members.push(("motion_seed", self.scan.motion_seed.into()));
+        }
         if self.blind {
             members.push(("salt", secret::salt(seed).into()));
         }
@@ -408,7 +411,7 @@ impl Run<'_> {
     /// How the cell lies in the scan of step k.
     fn pose(&self, step: &Step, k: usize) -> Result<Pose> {
         let (args, dims) = (self.args, self.args.cell.preset.dims());
-        Pose::draw(&args.scan.motion, dims, step.bodies(), args.cell.seed, k as u32).map_err(|e| {
+        Pose::draw(&args.scan.motion, dims, step.bodies(), args.scan.motion_seed, k as u32).map_err(|e| {
             Error::usage(format!("step {k}: {}", e.what()))
                 .help("the cell would fold: take less of --warp, --relative, --turn or --tilt, or a larger --preset")
         })
@@ -475,7 +478,7 @@ impl Run<'_> {
             truth.push(("markers", Json::Arr(step.markers().iter().map(|m| Json::obj(m.to_json())).collect())));
             return Ok(Begun { k, step, truth, volumes, scene: None });
         }
-        let (specimen, pose) = (step.specimen(), self.pose(&step, k)?);
+        let (specimen, pose) = (step.specimen()?, self.pose(&step, k)?);
         truth.push(("pose", pose.to_json(step.markers())));
         let surround = self.args.scan.surround;
         let manifest = folder.make(&self.in_scan(k), "labels in the scan", &mut |sink, progress| {

@@ -9,7 +9,7 @@ use crate::error::{Error, Result};
 /// Options, and the modes in which they mean something.
 const MEANING: [(&[&str], &[Mode]); 4] = [
     (
-        &["still", "shift", "turn", "tilt", "relative", "warp", "untruncated"],
+        &["still", "shift", "turn", "tilt", "relative", "warp", "motion-seed", "untruncated"],
         &[Mode::Volume, Mode::Radiographs, Mode::Phase],
     ),
     (

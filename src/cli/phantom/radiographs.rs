@@ -346,7 +346,7 @@ fn configurations(run: &Run, taking: &Taking, there: &str, fields: Range<usize>,
 /// What one field of view sees at step k, the drift of the cell included: Y runs upward, the cell's y downward.
 fn view(run: &Run, k: usize, field: usize, within_scan: [f64; 3]) -> Field {
     let CellArgs { cell, scan, .. } = run.args;
-    let stage = Stream::new(cell.seed, STAGE);
+    let stage = Stream::new(scan.motion_seed, STAGE);
     let view = field_of(&cell.preset, scan, field, stage, k);
     let up = |[x, y, z]: [f64; 3]| [x, -y, z];
     Field { drift: up(within_scan), moved: up(moved(&scan.taking, field, within_scan)), ..view }

@@ -36,6 +36,7 @@ pub const OPTIONS: &[Opt] = &[
     Opt::new("warp", Takes::Number("VOXELS"), "Smooth warp of each scan: a third to five thirds of it").default("3"),
     Opt::new("scan-drift", Takes::Number("VOXELS"), "Motion from the first to the last projection of a scan")
         .default("0.3"),
+    Opt::new("motion-seed", Takes::Number("N"), "Seed of motions, and of where fields of view lie [default: --seed]"),
     Opt::new("untruncated", Takes::Switch, "The cell ends at its box: no cell outside the field of view"),
     Opt::new("columns", Takes::Number("N"), "Detector columns [default: the preset's]"),
     Opt::new("projections", Takes::Number("N"), "Projections over half a turn [default: the preset's]"),
@@ -67,6 +68,8 @@ const DIRECTION: u32 = 0x6472_6966;
 pub struct ScanSettings {
     /// How the cell moves.
     pub motion: MotionSettings,
+    /// Seed of its motions and of where fields of view lie.
+    pub motion_seed: u64,
     /// Whether the cell goes on outside its box.
     pub surround: bool,
     /// Detector columns and projections.
@@ -88,10 +91,12 @@ impl ScanSettings {
         // Upper ends are a few times what any beamline does: beyond, the cell would leave its box.
         let number = |name: &str, low: f64, high: f64| within(settings, name, low, high);
         let still = settings.is_on("still")?;
+        let motion_seed = settings.parse("motion-seed", values::seed)?.unwrap_or(seed);
         let [tilt, warp] = [number("tilt", 0.0, 10.0)?, number("warp", 0.0, 50.0)?];
         let [drift, relative] = [number("scan-drift", 0.0, 20.0)?, number("relative", 0.0, 20.0)?];
-        let mut direction =
-            crate::num::philox::Stream::new(seed, DIRECTION).u32x4(0).map(|w| f64::from(w) / f64::from(u32::MAX) - 0.5);
+        let mut direction = crate::num::philox::Stream::new(motion_seed, DIRECTION)
+            .u32x4(0)
+            .map(|w| f64::from(w) / f64::from(u32::MAX) - 0.5);
         let length = direction[..3].iter().map(|v| v * v).sum::<f64>().sqrt().max(1e-3);
         direction.iter_mut().for_each(|v| *v *= drift / length);
         let motion = MotionSettings {
@@ -149,6 +154,7 @@ impl ScanSettings {
         grey.check()?;
         Ok(ScanSettings {
             motion: if still { MotionSettings::STILL } else { motion },
+            motion_seed,
             surround,
             columns,
             projections,

@@ -173,7 +173,7 @@ mod tests {
 
     /// Counts the voxels of every marker at a step by the definition of an ellipsoid.
     fn check(cell: &Cell, k: usize) -> usize {
-        let s = cell.step(k).unwrap().specimen();
+        let s = cell.step(k).unwrap().specimen().unwrap();
         for m in &s.markers {
             let (mut all, mut own, mut sum) = (0, 0, [0.0; 3]);
             let span = |i: usize| (m.centre[i] - m.radii[i]).floor() as i64..=(m.centre[i] + m.radii[i]).ceil() as i64;

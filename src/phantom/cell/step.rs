@@ -17,10 +17,14 @@ use super::apportion::{apportion, cover, first};
 use super::schedule::{self, DENDRITE_SOLID, HALF, Row};
 use super::{Cell, VOXEL, count, levels, voxels};
 use crate::error::{Error, Result};
+use crate::os::check_interrupt;
 use crate::phantom::matter::{FULL, Fill, Label, Voxel};
 use crate::phantom::specimen::{Body, Layer, Marker, Specimen};
 use rayon::prelude::*;
 use std::ops::Range;
+
+/// Slices of a specimen that are made before an interruption is looked for.
+const BAND: usize = 32;
 
 /// A layer with pores: voxels per column, voxels in all columns before, levels in all.
 struct Porous {
@@ -168,11 +172,12 @@ impl Cell {
     /// The cell after `k` ≤ 24 current segments: the same whether other steps are made or not.
     ///
     /// # Errors
-    /// Usage: more lithium wanted in a layer than there is, or than it can hold.
+    /// Usage: more lithium wanted in a layer than there is, or than it can hold. Interrupted.
     pub fn step(&self, k: usize) -> Result<Step<'_>> {
         let n = self.field.columns();
         let chemistry = &self.settings.chemistry;
         let Grown { row, shift, pits, recession, deposited, redeposited, dendrites, neck } = self.grown(k);
+        check_interrupt()?;
         let returned = count(row.returned, n);
 
         let sum = |counts: &[u16]| -> u64 { counts.iter().map(|&n| u64::from(n)).sum() };
@@ -434,12 +439,25 @@ impl Step<'_> {
     }
 
     /// Everything a scan needs of it.
-    pub fn specimen(&self) -> Specimen {
+    ///
+    /// # Errors
+    /// Interrupted.
+    pub fn specimen(&self) -> Result<Specimen> {
         let dims = self.cell.settings.preset.dims();
         let mut voxels = vec![0u16; dims.voxels()];
-        self.voxels(0..dims.nz, &mut voxels);
+        for (k, band) in voxels.chunks_mut(BAND * dims.slice()).enumerate() {
+            check_interrupt()?;
+            self.voxels(k * BAND..k * BAND + band.len() / dims.slice(), band);
+        }
         let [plating_until, stripping_from] = self.bodies();
-        Specimen { dims, voxels, plating_until, stripping_from, markers: self.markers.clone(), layers: self.layers() }
+        Ok(Specimen {
+            dims,
+            voxels,
+            plating_until,
+            stripping_from,
+            markers: self.markers.clone(),
+            layers: self.layers(),
+        })
     }
 
     /// The stack outside the field: flat layers of the mean thicknesses, as wide as the parts of the cell are.

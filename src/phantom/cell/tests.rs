@@ -168,7 +168,7 @@ fn pores_in_the_stripping_electrode_keep_its_face_and_the_lithium() {
         assert!((thickness - printed).abs() < 1e-3, "step {k}: {thickness} for {printed}");
         assert_eq!((counted.levels, step.balance.sink), (pristine.levels, 0), "step {k}");
         assert_eq!(step.balance.solid, counted.levels);
-        let layers = step.specimen().layers;
+        let layers = step.specimen().unwrap().layers;
         let solid: f64 = layers.iter().map(|l| (l.y[1] - l.y[0]) * f64::from(l.voxel.level())).sum();
         assert!((solid * (64 * 48) as f64 / counted.levels as f64 - 1.0).abs() < 3e-3, "step {k}: {solid}");
     }
@@ -210,7 +210,7 @@ fn presets_hold_their_cell_and_markers_stay_inside_their_bodies() {
     }
     let cell = Cell::new(tiny(1), Isa::detect()).unwrap();
     for k in [0, 12, 24] {
-        let s = cell.step(k).unwrap().specimen();
+        let s = cell.step(k).unwrap().specimen().unwrap();
         assert!(s.plating_until + 7.0 < s.stripping_from);
         for m in &s.markers {
             let centre = m.centre.map(|v| v.round() as usize);
