@@ -42,7 +42,7 @@ const PAIRS: usize = 9;
 /// Rows of opposite views that are compared, at most.
 const OPPOSITE_ROWS: usize = 96;
 /// Axes of two methods that are farther apart than this, in pixels, are worth a look.
-const APART: f64 = 2.0;
+pub const APART: f64 = 2.0;
 /// Views are opposite if their angles differ by half a turn but for this, in radians.
 const OPPOSITE: f64 = 0.02;
 

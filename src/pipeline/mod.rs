@@ -28,7 +28,7 @@ use std::path::PathBuf;
 /// are those that the commands write into their manifests, where they write one; a test of `cli` compares them.
 pub const VERSIONS: [(&str, u32); 8] = [
     ("center", 1),
-    ("recon", 5),
+    ("recon", 6),
     ("register", 6),
     ("seg predict", 1),
     ("seg after", 1),

@@ -22,8 +22,8 @@ use crate::volume::{Dims, Dtype, Source, Spacing};
 use std::ops::Range;
 use std::path::Path;
 
-/// Version of the bits of joined transmissions.
-pub const ROWS_VERSION: u32 = 1;
+/// Version of the bits of joined transmissions, and of the axis about which they are reconstructed.
+pub const ROWS_VERSION: u32 = 2;
 /// Angles of two fields are the same if a pixel at the detector's edge moves by less, pixels.
 const SAME: f64 = 0.05;
 
@@ -98,7 +98,37 @@ pub fn course(context: &Context, args: &ReconArgs, first: OpenScan, rows: usize)
     Ok(course)
 }
 
-/// Joins transmissions, then reconstructs them as one scan about the axis of the first.
+/// The axis of the whole on the columns of the first field: the mean of those that the fields tell, each carried by where it lies. Where
+/// opposite views tell some, these alone; where the first is given, it is that.
+fn common(context: &Context, axes: &[(f64, Json)], lying: &[rows::Lying]) -> f64 {
+    let opposite = |found: &Json| found.get("method").and_then(Json::as_str) == Some("correlation");
+    let (first, how) = &axes[0];
+    if *how == Json::Null {
+        return *first;
+    }
+    let mut carried = 0.0;
+    let apart = lying.iter().map(|l| l.lines[0]);
+    let told: Vec<(f64, bool)> = axes
+        .iter()
+        .zip([0.0].into_iter().chain(apart))
+        .map(|((axis, how), apart)| {
+            carried += apart;
+            (axis + carried, opposite(how))
+        })
+        .collect();
+    let any = told.iter().any(|(_, opposite)| *opposite);
+    let taken: Vec<f64> = told.iter().filter(|(_, opposite)| *opposite || !any).map(|(axis, _)| *axis).collect();
+    let mean = taken.iter().sum::<f64>() / taken.len() as f64;
+    let text = told.iter().map(|(axis, _)| format!("{axis:.2}")).collect::<Vec<_>>().join(", ");
+    let what = format!("rotation axis of the whole at {mean:.3}: on its columns the fields tell {text}");
+    match told.iter().any(|(axis, _)| (axis - mean).abs() > axis::APART) {
+        true => context.talk.warn(what + if any { "; opposite views are believed" } else { "" }),
+        false => context.talk.note(what),
+    }
+    mean
+}
+
+/// Joins transmissions, then reconstructs them as one scan about the axis that its fields tell.
 pub fn run(context: &Context, base: &Path, fields: Vec<Opened>, offsets: &[f64], search: usize) -> Result<()> {
     let count = fields.len();
     let whole = ReconArgs::of(&settings(context, fields[0].0.scan.as_os_str(), 0, count), base.to_path_buf())?;
@@ -124,21 +154,23 @@ pub fn run(context: &Context, base: &Path, fields: Vec<Opened>, offsets: &[f64],
         sinograms.push(Reader::open(&with_suffix(last, ".mhd"), context.io)?);
         made.push(Json::obj([
             ("axis_pixel", Json::from(pixel)),
-            ("axis", geometry.axis_found),
+            ("axis", geometry.axis_found.clone()),
             ("transmissions", shared.params(None)),
         ]));
         counts.push(done.counts()?);
-        axes.push(pixel);
+        axes.push((pixel, geometry.axis_found));
         between.extend_from_slice(done.bases());
         files.extend(own.into_iter().map(|f| InputFile { role: format!("field {k} {}", f.role), ..f }));
     }
     let sources: Vec<&dyn Source> = sinograms.iter().map(|r| r as &dyn Source).collect();
-    let (stacked, lying) = rows::place(context.isa, &sources, offsets, search, &axes, fields[0].1.angles.radians())?;
+    let told: Vec<f64> = axes.iter().map(|(pixel, _)| *pixel).collect();
+    let (stacked, lying) = rows::place(context.isa, &sources, offsets, search, &told, fields[0].1.angles.radians())?;
     for (k, own) in lying.iter().enumerate() {
         let axis = own.lines[0];
         let text = stitch::fit_text(&own.fit);
         context.talk.note(format!("field {} lies on {k}: {text}; its axis {axis:.3} columns left", k + 1));
     }
+    let axis = common(context, &axes, &lying);
     let lines = [[0.0; 3]].into_iter().chain(lying.iter().map(|l| l.lines));
     let places = stacked.places().into_iter().zip(lines).zip(made).map(|(((at, gain, _), lines), made)| {
         let told = [("at_zyx", Json::from(at)), ("lines_moved", lines.into()), ("gain", gain.into()), ("made", made)];
@@ -160,7 +192,7 @@ pub fn run(context: &Context, base: &Path, fields: Vec<Opened>, offsets: &[f64],
     // What is wrong from here on is wrong with the whole.
     let args = ReconArgs { scan: with_suffix(&joined, ".mhd"), ..args };
     let (_, first) = fields.into_iter().next().ok_or_else(|| Error::bug("no field"))?;
-    let manifest = reconstruct::run(context, &args, together(first, Turned(reader), files, axes[0]))?;
+    let manifest = reconstruct::run(context, &args, together(first, Turned(reader), files, axis))?;
     if !args.keep {
         passes::remove(&between);
     }

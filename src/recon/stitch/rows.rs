@@ -8,14 +8,15 @@
 //! T_A(row, θ, column) ≈ g T_B(row − d_z, θ, column − d(θ)),      d(θ) = c + X cos θ + Y sin θ
 //! ```
 //!
-//! c, the difference of their axes, is known to a part of a pixel before, by whole ones the lines are brought together; X, Y
-//! (Y upward in a slice) is by what the sample moved in between. d_z is found as of volumes ([`super::vertical`]); d from fits
+//! c, the difference of their axes, is known about before, by whole pixels the lines are brought together; where lines are most
+//! alike farther off ([`ASIDE`]), an axis was wrong, and they are brought there. X, Y (Y upward in a slice) is by what the sample moved in
+//! between. d_z is found as of volumes ([`super::vertical`]); d from fits
 //! of [`PARTS`] ranges of angles, by least squares. A transmission has no offset: g = mean T_A / mean T_B. Columns that B
 //! lacks after it is moved repeat its last.
 
 use super::vertical::{BLOCK, CHUNK, IN_PLANE, SAMPLES, Stacked, View, alike, middle, stack};
-use super::{Block, Fit, TAPS, fit, margin, shift_lines};
-use crate::error::{Error, Result};
+use super::{Block, Fit, TAPS, correlation, fit, margin, shift_lines};
+use crate::error::{Error, Fault, Result};
 use crate::num::elementary::sincos;
 use crate::num::lanes::Isa;
 use crate::num::linalg::{inverse, solve_positive};
@@ -23,6 +24,8 @@ use crate::volume::{Dims, Source};
 use std::f64::consts::TAU;
 use std::ops::Range;
 
+/// Columns by which the axes that are told may be wrong, where the blocks that are compared are four times as wide.
+const ASIDE: usize = 24;
 /// Ranges of angles that are fitted one by one.
 const PARTS: usize = 6;
 /// Angles tell what moves with them from the axis if its variance is at most this many times that of the d of one range; 2 of half a
@@ -90,21 +93,11 @@ fn neighbours(
     apart: f64,
     theta: &[f64],
 ) -> Result<(Fit, [f64; 3], Vec<f64>)> {
-    let Dims { ny, nx, .. } = a.dims();
+    let ny = a.dims().ny;
     if theta.len() != ny {
         return Err(Error::bug(format!("{} angles for sinograms of {ny} lines", theta.len())));
     }
-    // Whole columns by which B goes to the right, and those of A that both see then.
-    let whole = apart.round();
-    if whole.is_nan() || (whole.abs() as usize).saturating_add(super::LEAST) > nx {
-        return Err(Error::data(format!("axes {apart} columns apart, of {nx}")).help("check --center of the fields"));
-    }
-    let (right, left) = (whole.max(0.0) as usize, (-whole).max(0.0) as usize);
-    let seen = middle(nx - right - left, BLOCK[2]);
-    let columns: [Range<usize>; 2] = [right, left].map(|by| seen.start + by..seen.end + by);
-    let lines: Vec<usize> = (0..ny).step_by(ny.div_ceil(BLOCK[1])).collect();
-    let view = View { lines, columns, free: [true, false, true] };
-    let (a, b, shift) = alike(a, b, nominal, search, &view)?;
+    let (whole, view, (a, b, shift)) = brought([a, b], nominal, search, apart)?;
     let all = fit(isa, &a, &b, view.free)?;
     let turns: Vec<[f64; 2]> = theta.iter().map(|&t| sincos(t).into()).collect();
     // What moves with the angle, from ranges of neighbouring angles, in whatever order they were taken.
@@ -155,6 +148,70 @@ fn neighbours(
     let moved: Vec<f64> = turns.iter().map(|[sin, cos]| whole + c + x * cos + y * sin).collect();
     let still = moved.iter().all(|d| d.abs() < IN_PLANE);
     Ok((fit, [whole + c, x, y], if still { vec![0.0; ny] } else { moved }))
+}
+
+/// Both blocks, and the rows by which B lies above A.
+type Alike = (Block, Block, isize);
+
+/// B brought to A in whole pixels: columns by which it goes to the right, what is compared then, and that.
+fn brought([a, b]: [&dyn Source; 2], nominal: f64, search: usize, apart: f64) -> Result<(f64, View, Alike)> {
+    let Dims { ny, nx, .. } = a.dims();
+    let seen = |off: isize| -> Result<(f64, View, Alike)> {
+        let whole = apart.round() + off as f64;
+        if whole.is_nan() || (whole.abs() as usize).saturating_add(super::LEAST) > nx {
+            let what = format!("axes {whole} columns apart, of {nx}");
+            return Err(Error::data(what).help("check --center of the fields"));
+        }
+        let (right, left) = (whole.max(0.0) as usize, (-whole).max(0.0) as usize);
+        let seen = middle(nx - right - left, BLOCK[2]);
+        let columns: [Range<usize>; 2] = [right, left].map(|by| seen.start + by..seen.end + by);
+        let lines: Vec<usize> = (0..ny).step_by(ny.div_ceil(BLOCK[1])).collect();
+        let view = View { lines, columns, free: [true, false, true] };
+        let found = alike(a, b, nominal, search, &view)?;
+        Ok((whole, view, found))
+    };
+    let (mut at, mut found) = (0, seen(0));
+    if let Err(e) = &found {
+        // So far off that no row is like another.
+        let (error, mut most) = (e.clone(), f64::NEG_INFINITY);
+        for off in (1..=ASIDE as isize / 2).flat_map(|k| [2 * k, -2 * k]) {
+            if error.fault() != Fault::Data {
+                break;
+            }
+            match seen(off) {
+                Ok(own) => {
+                    let like = correlation(&own.2.0.values, &own.2.1.values);
+                    if like > most {
+                        (at, most, found) = (off, like, Ok(own));
+                    }
+                }
+                Err(e) if e.fault() == Fault::Data => (),
+                Err(e) => return Err(e),
+            }
+        }
+    }
+    let found = found?;
+    let off = aside(&found.2.0, &found.2.1);
+    // The fit goes a column by itself.
+    if off.abs() > 1 { seen(at + off) } else { Ok(found) }
+}
+
+/// By how many whole columns farther to the right B is most like A.
+fn aside(a: &Block, b: &Block) -> isize {
+    let n = a.size[2];
+    let most = ASIDE.min(n / 4);
+    let of = |block: &Block, from: usize| -> Vec<f32> {
+        block.values.chunks_exact(n).flat_map(|line| &line[from..from + n - 2 * most]).copied().collect()
+    };
+    let own = of(a, most);
+    let by = |off: isize| correlation(&own, &of(b, (most as isize - off) as usize));
+    let most = most as isize;
+    // Of equal ones the nearest.
+    (0..=most)
+        .flat_map(|k| [k, -k])
+        .map(|k| (by(k), k))
+        .fold((f64::NEG_INFINITY, 0), |best, own| if own.0 > best.0 { own } else { best })
+        .1
 }
 
 /// Some lines of a block.
@@ -268,6 +325,20 @@ mod tests {
         assert!(place(Isa::detect(), &[&a, &b], &[20.0], 4, &[35.0, f64::NAN], &theta(turn)).is_err());
         assert!(place(Isa::detect(), &[&a, &b], &[20.0], 4, &[35.0, 36.0], &theta(turn)[1..]).is_err());
         assert!(place(Isa::detect(), &[&a, &b], &[10.0], 4, &[35.0, 36.0], &theta(turn)).is_err());
+    }
+
+    /// An axis that is told wrong by pixels moves nothing.
+    #[test]
+    fn wrong_axes_are_found_out() {
+        let axes = [35.2, 38.9];
+        let [a, b] = [(0.0, axes[0]), (20.3, axes[1])].map(|(z, axis)| field(36, z, axis, [0.0; 2], 1.0, PI, 0.005, 3));
+        for wrong in [0.0, 1.2, 5.0, -9.0] {
+            let told = [axes[0] + wrong, axes[1]];
+            let (_, fits) = place(Isa::detect(), &[&a, &b], &[20.0], 4, &told, &theta(PI)).unwrap();
+            let Lying { fit, lines } = &fits[0];
+            assert!((fit.shift[0] - 20.3).abs() < 0.05, "{wrong}: {fit:?}");
+            assert!((lines[0] - (axes[0] - axes[1])).abs() < 0.03, "{wrong}: {lines:?}");
+        }
     }
 
     /// Six turns and interlaced ones: neighbouring angles need not be taken one after the other.
