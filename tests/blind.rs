@@ -84,10 +84,25 @@ fn blind(cells: usize) -> Score {
     names.iter().enumerate().for_each(|(k, name)| cell(there, name, 1000 + k, ""));
     let list = |kind: &str| names.iter().map(|n| format!("{n}.{kind}/results.json")).collect::<Vec<_>>().join(",");
     let more = format!("--evaluated {} --truth {}", list("drawn"), list("truth"));
+    let keep = |results: &str| format!("evaluate {} -o errors.json", results.replace("--evaluated", "--predicted"));
+    let one = |kind: &str| format!("known0.{kind}/results.json");
+    let twice = format!("--evaluated {0},{0},{0} --truth {1},{1},{1}", one("drawn"), one("truth"));
+    for (results, code, says) in [
+        (&more, 0, "errors.json: "),
+        (&more, 73, "errors.json"),
+        (&format!("--evaluated {}", list("drawn")), 2, "results of predicted labels, 0 of true ones"),
+        (&twice, 65, "a second time"),
+        (&format!("--evaluated {0} --truth {0}", one("drawn")), 2, "1 evaluated series tell no spread"),
+        (&more.replace("known0.drawn/results", "errors"), 65, "is not what `analyze` writes"),
+        (&String::new(), 2, "--predicted is missing"),
+    ] {
+        expect(&run(there, &keep(results)), code, &[says], results);
+    }
     let mut found: BTreeMap<(String, String), Pairs> = BTreeMap::new();
     for k in 0..cells {
         let name = format!("sealed{k}");
-        cell(there, &name, 5000 + k, &more);
+        // What was kept and the results that it is from say the same.
+        cell(there, &name, 5000 + k, if k % 2 == 0 { &more } else { "--evaluated errors.json" });
         let read = |kind: &str| json(&there.join(format!("{name}.{kind}/results.json")));
         let (truth, drawn): (Json, Json) = (read("truth"), read("drawn"));
         let (truth, drawn) = (values(&truth).unwrap(), values(&drawn).unwrap());

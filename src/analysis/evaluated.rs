@@ -13,13 +13,16 @@
 //! itself, areas and voids included, which no confusion matrix tells. A series counts once, as its scans share what is
 //! wrong with them. A number outside of what was evaluated, by more than [`BEYOND`] of its range, and one of fewer than
 //! [`FEWEST`] series keep the interval of their labels, and that is said. A series of [`FEWEST`] scans or more whose own
-//! range is as far away does not count for that number.
+//! range is as far away does not count for that number. A number of a whole series counts only of series of the same scans.
+//!
+//! What is measured can be kept without the results that it is from ([`Evaluated::to_json`]): per series the steps of its scans,
+//! and the pairs q̂, q of each number, to [`DIGITS`].
 //!
 //! Source: limits of agreement (Bland and Altman 1986) with the prediction interval of Student's t.
 
 use super::fit::student;
-use super::quantity::{Quantity, Results, Value, values};
-use crate::error::Result;
+use super::quantity::{Quantity, Results, Value, definition, values};
+use crate::error::{Error, Result};
 use crate::json::Json;
 use std::collections::BTreeMap;
 
@@ -60,10 +63,22 @@ const PARTS: [&str; 8] = [
 /// Number of the predicted and of the true labels, of every scan, by definition and object.
 type Pairs = BTreeMap<(String, String), Vec<[f64; 2]>>;
 
+/// Significant digits of a number that is kept: errors of labels are in the first three.
+const DIGITS: usize = 7;
+
+/// An evaluated series.
+#[derive(Clone, Debug, Default, PartialEq)]
+struct Series {
+    /// Steps of its scans.
+    steps: Vec<u64>,
+    /// Its numbers.
+    numbers: Pairs,
+}
+
 /// Numbers of predicted and of true labels, by definition and object, of each series.
-#[derive(Default)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Evaluated {
-    series: Vec<Pairs>,
+    series: Vec<Series>,
 }
 
 /// What is known of a number's error.
@@ -81,14 +96,66 @@ impl Evaluated {
     pub fn add(&mut self, predicted: &Json, truth: &Json) -> Result<()> {
         let key = |v: &Value| (v.definition.to_string(), v.of.to_string(), v.step);
         let known: BTreeMap<_, _> = values(truth)?.iter().filter_map(|v| Some((key(v), v.value?))).collect();
-        let mut pairs = Pairs::new();
-        for v in values(predicted)? {
-            if let (Some(q), Some(&truth)) = (v.value, known.get(&key(&v))) {
-                pairs.entry((v.definition.to_string(), v.of.to_string())).or_default().push([q, truth]);
+        let mut numbers = Pairs::new();
+        for v in values(predicted)?.iter().filter(|v| is_corrected(v.definition)) {
+            if let (Some(q), Some(&truth)) = (v.value, known.get(&key(v))) {
+                numbers.entry((v.definition.to_string(), v.of.to_string())).or_default().push([q, truth]);
             }
         }
-        self.series.push(pairs);
+        let step = |scan: &Json| Ok(scan.need("step")?.need_u64("step")?);
+        let steps = predicted.need_arr("scans")?.iter().map(step).collect::<Result<_>>()?;
+        self.series.push(Series { steps, numbers });
         Ok(())
+    }
+
+    /// The series as they are kept.
+    pub fn to_json(&self) -> Json {
+        let kept = |v: f64| format!("{v:.*e}", DIGITS - 1).parse().map_or(Json::Null, Json::Num);
+        let pair = |p: &[f64; 2]| Json::Arr(p.map(kept).to_vec());
+        let series = self.series.iter().map(|s| {
+            let numbers = s.numbers.iter().map(|((definition, of), pairs)| {
+                Json::obj([
+                    ("definition", definition.as_str().into()),
+                    ("of", of.as_str().into()),
+                    ("predicted_true", Json::Arr(pairs.iter().map(pair).collect())),
+                ])
+            });
+            Json::obj([
+                ("steps", Json::Arr(s.steps.iter().map(|&k| k.into()).collect())),
+                ("numbers", Json::Arr(numbers.collect())),
+            ])
+        });
+        Json::Arr(series.collect())
+    }
+
+    /// What [`Evaluated::to_json`] has written.
+    ///
+    /// # Errors
+    /// Data: something else; fewer than [`FEWEST`] series.
+    pub fn from_json(json: &Json) -> Result<Evaluated> {
+        let pair = |p: &Json| match p.as_arr() {
+            Some([q, truth]) => q.as_f64().zip(truth.as_f64()).map(|(q, t)| [q, t]),
+            _ => None,
+        };
+        let of = |n: &Json| -> Result<((String, String), Vec<[f64; 2]>)> {
+            let name = |key: &str| Ok::<_, Error>(n.need_str(key)?.to_string());
+            let pairs: Option<Vec<_>> = n.need_arr("predicted_true")?.iter().map(pair).collect();
+            let pairs = pairs.filter(|p| !p.is_empty()).ok_or_else(|| Error::data("pairs that are no two numbers"))?;
+            Ok(((name("definition")?, name("of")?), pairs))
+        };
+        let one = |s: &Json| -> Result<Series> {
+            let step = |k: &Json| k.as_u64().ok_or_else(|| Error::data("a step that is no whole number"));
+            Ok(Series {
+                steps: s.need_arr("steps")?.iter().map(step).collect::<Result<_>>()?,
+                numbers: s.need_arr("numbers")?.iter().map(of).collect::<Result<_>>()?,
+            })
+        };
+        let series: Vec<Series> = json.as_arr().unwrap_or(&[]).iter().map(one).collect::<Result<_>>()?;
+        match series.len() >= FEWEST {
+            true => Ok(Evaluated { series }),
+            false => Err(Error::data(format!("{} evaluated series tell no spread", series.len()))
+                .help(format!("give {FEWEST} or more"))),
+        }
     }
 
     /// Number of series.
@@ -96,12 +163,17 @@ impl Evaluated {
         self.series.len()
     }
 
-    /// The error of a number; why none is known.
-    fn bias(&self, q: &Quantity, value: f64) -> std::result::Result<Bias, &'static str> {
+    /// The error of a number of a series of scans; why none is known.
+    fn bias(&self, q: &Quantity, value: f64, steps: &[u64]) -> std::result::Result<Bias, &'static str> {
         let key = (q.definition.to_string(), q.of.clone());
-        let mut all: Vec<&Vec<[f64; 2]>> = self.series.iter().filter_map(|s| s.get(&key)).collect();
-        if all.len() < FEWEST {
+        let having: Vec<&Series> = self.series.iter().filter(|s| s.numbers.contains_key(&key)).collect();
+        if having.len() < FEWEST {
             return Err("fewer than three evaluated series have it");
+        }
+        let of_scans = having.iter().filter(|s| q.step.is_some() || s.steps == steps);
+        let mut all: Vec<&Vec<[f64; 2]>> = of_scans.filter_map(|s| s.numbers.get(&key)).collect();
+        if all.len() < FEWEST {
+            return Err("fewer than three evaluated series have the same scans");
         }
         // Of the whole series there is one number each, and no range to lie in.
         if q.step.is_some() {
@@ -138,12 +210,10 @@ impl Evaluated {
     /// Corrects the numbers of labels and widens their intervals by what is measured.
     pub fn correct(&self, results: &mut Results) {
         let mut missing: BTreeMap<(&'static str, &'static str), usize> = BTreeMap::new();
-        for q in &mut results.quantities {
+        let steps: Vec<u64> = results.scans.iter().map(|s| s.step as u64).collect();
+        for q in results.quantities.iter_mut().filter(|q| is_corrected(q.definition)) {
             let Some(value) = q.value else { continue };
-            if NOT_OF_LABELS.contains(&q.definition().table) || NOT_CORRECTED.contains(&q.definition) {
-                continue;
-            }
-            match self.bias(q, value) {
+            match self.bias(q, value, &steps) {
                 Ok(bias) => {
                     let own = q.interval.map_or(0.0, |[low, high]| 0.5 * (high - low));
                     let half = (bias.half * bias.half + own * own).sqrt();
@@ -169,6 +239,11 @@ impl Evaluated {
     }
 }
 
+/// Whether labels change it, and its interval is what they leave open.
+fn is_corrected(name: &str) -> bool {
+    !NOT_OF_LABELS.contains(&definition(name).table) && !NOT_CORRECTED.contains(&name)
+}
+
 /// What a number can be at all.
 fn limits(definition: &str) -> [f64; 2] {
     if PARTS.contains(&definition) {
@@ -190,6 +265,7 @@ fn mean_and_variance(values: &[f64], less: usize) -> [f64; 2] {
 
 #[cfg(test)]
 mod tests {
+    use super::super::quantity::ScanInfo;
     use super::*;
     use crate::num::philox::Stream;
 
@@ -227,7 +303,7 @@ mod tests {
         for _ in 0..3 {
             same.add(&results("pit", &[1.0, 1.0]).to_json(), &results("pit", &[0.2, 0.8]).to_json()).unwrap();
         }
-        let bias = same.bias(&results("pit", &[1.0]).quantities[0], 1.0).unwrap();
+        let bias = same.bias(&results("pit", &[1.0]).quantities[0], 1.0, &[]).unwrap();
         assert!(
             (bias.mean - 0.5).abs() < 1e-12 && (bias.half - student(2) * (4.0f64 / 3.0).sqrt() * 0.3).abs() < 1e-12
         );
@@ -237,13 +313,66 @@ mod tests {
             let (p, t) = ([10.0, 15.0, top], [10.0 - error, 15.0 - error, top - error]);
             far.add(&results("pit", &p).to_json(), &results("pit", &t).to_json()).unwrap();
         }
-        let at = |e: &Evaluated, value: f64| e.bias(&results("pit", &[value]).quantities[0], value);
+        let at = |e: &Evaluated, value: f64| e.bias(&results("pit", &[value]).quantities[0], value, &[]);
         assert_eq!((at(&far, 49.0).unwrap().mean, at(&far, 15.0).unwrap().mean), (4.0, 3.25));
         far.series.pop();
         assert!(at(&far, 49.0).unwrap_err().contains("fewer than three") && at(&far, 15.0).is_ok());
         // Too few series, and another object.
         same.series.pop();
-        assert!(same.bias(&results("pit", &[1.0]).quantities[0], 1.0).is_err());
+        assert!(same.bias(&results("pit", &[1.0]).quantities[0], 1.0, &[]).is_err());
+    }
+
+    #[test]
+    fn what_is_kept_says_the_same() {
+        let mut e = Evaluated::default();
+        for error in [1.0 / 3.0, 2.0, 3.0] {
+            let mut of = [results("a, \"b\"", &[10.0, 1e-9 + 1.0 / 7.0]), results("a, \"b\"", &[10.0 - error, 0.0])];
+            for r in &mut of {
+                r.scans = [4, 8].map(|step| ScanInfo { step, time: None, minutes: None }).to_vec();
+                // Neither is a number of labels that is corrected.
+                r.put("voxels", "pit", None, Some(7.0));
+                r.put("faraday.mass", "", None, Some(7.0));
+            }
+            e.add(&of[0].to_json(), &of[1].to_json()).unwrap();
+        }
+        let kept = Evaluated::from_json(&Json::parse(&e.to_json().to_canonical()).unwrap()).unwrap();
+        for (a, b) in e.series.iter().zip(&kept.series) {
+            assert_eq!((&a.steps, a.numbers.len()), (&b.steps, 1));
+            for (a, b) in a.numbers.iter().zip(&b.numbers) {
+                let close = |(a, b): (&f64, &f64)| (a - b).abs() <= 1e-6 * a.abs();
+                assert!(a.0 == b.0 && a.1.iter().flatten().zip(b.1.iter().flatten()).all(close), "{a:?} {b:?}");
+            }
+        }
+        assert_eq!(Evaluated::from_json(&kept.to_json()).unwrap(), kept);
+        let broken = [("[]", "0 evaluated series"), ("[1]", "steps"), ("{}", "0 evaluated")];
+        let pair = "[{\"steps\":[1],\"numbers\":[{\"definition\":\"gap\",\"of\":\"\",\"predicted_true\":[[1]]}]}]";
+        for (text, says) in broken.into_iter().chain([(pair, "no two numbers")]) {
+            let error = Evaluated::from_json(&Json::parse(text).unwrap()).unwrap_err().to_string();
+            assert!(error.contains(says), "{text}: {error}");
+        }
+    }
+
+    #[test]
+    fn numbers_of_a_series_are_told_by_series_of_the_same_scans() {
+        let scans = |steps: &[usize], rate: f64| {
+            let mut r = results("pit", &[1.0]);
+            r.scans = steps.iter().map(|&step| ScanInfo { step, time: None, minutes: None }).collect();
+            r.put("rate.fitted", "pit", None, Some(rate));
+            r
+        };
+        let mut e = Evaluated::default();
+        for error in [1.0, 2.0, 3.0] {
+            e.add(&scans(&[0, 12, 24], 5.0).to_json(), &scans(&[0, 12, 24], 5.0 - error).to_json()).unwrap();
+        }
+        let corrected = |steps: &[usize]| {
+            let mut found = scans(steps, 5.0);
+            e.correct(&mut found);
+            (found.quantities.iter().map(|q| q.corrected).collect::<Vec<_>>(), found.left_out)
+        };
+        assert_eq!(corrected(&[0, 12, 24]), (vec![Some(1.0), Some(3.0)], vec![]));
+        let (values, left_out) = corrected(&[0, 6, 12, 18, 24]);
+        assert_eq!(values, [Some(1.0), None]);
+        assert!(left_out[0].1.contains("the same scans"), "{left_out:?}");
     }
 
     #[test]

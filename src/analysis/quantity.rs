@@ -251,7 +251,7 @@ pub struct Results {
     pub course: Vec<Vec<f64>>,
 }
 
-fn definition(name: &str) -> &'static Definition {
+pub(super) fn definition(name: &str) -> &'static Definition {
     static NONE: Definition = Definition { name: "", table: "", unit: "", panel: "", text: "" };
     DEFINITIONS.iter().find(|d| d.name == name).unwrap_or(&NONE)
 }

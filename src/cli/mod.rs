@@ -123,6 +123,7 @@ pub const COMMANDS: &[Command] = &[
     seg::round::RUN,
     seg::round::REPLAY,
     analyze::COMMAND,
+    analyze::evaluate::COMMAND,
     trace::GRIDREC,
     trace::register::COMMAND,
     trace::conv::COMMAND,

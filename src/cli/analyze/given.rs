@@ -1,8 +1,6 @@
 //! What a series is made of: a folder of `phantom cell`, a list in a `.toml` file, a folder of volumes, or their names.
 
 use crate::analysis::confusion::Counts;
-use crate::analysis::evaluated::{Evaluated, FEWEST};
-use crate::analysis::quantity::SCHEMA as RESULTS;
 use crate::cli::Context;
 use crate::cli::resample::{Moved, depth_sigma};
 use crate::error::{Error, Result};
@@ -25,8 +23,6 @@ const SCHEMA: Schema = &[
 ];
 /// Where the labels of a synthetic series lie, # being the step.
 const TRUTH: &str = "truth/step_#/label.mhd";
-/// Role of the results of predicted labels.
-const EVALUATED: &str = "evaluated";
 /// A folder holds no more scans.
 const MOST: usize = 10_000;
 
@@ -307,72 +303,6 @@ pub fn confusion(path: &Path, classes: &Classes) -> Result<(Counts, InputFile)> 
     Ok((read().map_err(|e| e.at(path))?, input))
 }
 
-/// Results of series whose true labels are known: of the predicted ones, and of the true ones. `own` are the parameters of
-/// this analysis that theirs must equal: other voxels, fields, classes or turns make other numbers.
-///
-/// # Errors
-/// Usage: one list without the other; fewer than [`FEWEST`]. Missing; data: no results, the same twice, another parameter.
-pub fn evaluated(
-    predicted: Option<&str>,
-    truth: Option<&str>,
-    own: &[(&str, Json)],
-    inputs: &mut Vec<InputFile>,
-) -> Result<Option<Evaluated>> {
-    let list = |text: Option<&str>| -> Vec<PathBuf> {
-        text.into_iter().flat_map(|t| t.split(',')).map(|p| PathBuf::from(p.trim())).collect()
-    };
-    let (predicted, truth) = (list(predicted), list(truth));
-    if predicted.len() != truth.len() {
-        return Err(Error::usage(format!("--evaluated names {} results, --truth {}", predicted.len(), truth.len()))
-            .help("give for each evaluated series what `analyze` wrote of its predicted and of its true labels"));
-    }
-    if predicted.is_empty() {
-        return Ok(None);
-    }
-    if predicted.len() < FEWEST {
-        return Err(Error::usage(format!("{} evaluated series tell no spread", predicted.len()))
-            .help(format!("give {FEWEST} or more")));
-    }
-    let mut read = |path: &Path, role: &str| -> Result<Json> {
-        let (json, input) = read_json(path)?;
-        if json.get("schema").and_then(Json::as_str) != Some(RESULTS) {
-            return Err(Error::data("is not what `analyze` writes").at(path));
-        }
-        if let Some((key, other)) = own.iter().find_map(|(key, own)| {
-            let other = json.get("parameters").and_then(|p| p.get(key)).unwrap_or(&Json::Null);
-            (!alike(own, other)).then_some((key, other.to_line()))
-        }) {
-            return Err(Error::data(format!("its {key} is {other}, and another in this analysis"))
-                .help("give evaluated series that were analysed as this one is, and their truth alike")
-                .at(path));
-        }
-        let input = InputFile { role: role.into(), ..input };
-        if role == EVALUATED && inputs.iter().any(|i| i.role == role && i.digest == input.digest) {
-            return Err(Error::data("the same evaluated series a second time: it tells no spread")
-                .help("give each series once")
-                .at(path));
-        }
-        inputs.push(input);
-        Ok(json)
-    };
-    let mut all = Evaluated::default();
-    for (p, t) in predicted.iter().zip(&truth) {
-        all.add(&read(p, EVALUATED)?, &read(t, "truth of evaluated")?).map_err(|e| e.at(p))?;
-    }
-    Ok(Some(all))
-}
-
-/// Whether two parameters are one: numbers within rounding, as 1.33 um and 0.00133 mm are.
-fn alike(a: &Json, b: &Json) -> bool {
-    match (a, b) {
-        (Json::Arr(a), Json::Arr(b)) => a.len() == b.len() && a.iter().zip(b).all(|(a, b)| alike(a, b)),
-        _ => match a.as_f64().zip(b.as_f64()) {
-            Some((a, b)) => (a - b).abs() <= 1e-9 * a.abs(),
-            None => a.to_line() == b.to_line(),
-        },
-    }
-}
-
 fn numbered(paths: Vec<PathBuf>) -> Vec<GivenScan> {
     let scan = |(step, labels): (usize, PathBuf)| GivenScan {
         labels,
@@ -398,7 +328,8 @@ pub fn last_number(name: &str) -> Option<usize> {
     name.get(start..end)?.parse().ok()
 }
 
-fn read_json(path: &Path) -> Result<(Json, InputFile)> {
+/// JSON of bounded length, and what it is for a manifest.
+pub(super) fn read_json(path: &Path) -> Result<(Json, InputFile)> {
     let (text, input) = read_text(path)?;
     Ok((Json::parse(&text).map_err(|e| e.at(path))?, input))
 }
@@ -420,39 +351,5 @@ mod tests {
         let of = ["step_07", "cell2_scan_130_seg", "130", "seg", "a-12.crop"].map(last_number);
         assert_eq!(of, [Some(7), Some(130), Some(130), None, Some(12)]);
         assert_eq!(of_step("a/step_#/b", 7), "a/step_07/b");
-    }
-
-    #[test]
-    fn evaluated_series_are_as_this_one_and_each_is_given_once() {
-        let folder = std::env::temp_dir().join(format!("tomolith-evaluated-{}", std::process::id()));
-        std::fs::create_dir_all(&folder).unwrap();
-        let own = |voxel: f64, turn: Option<usize>| {
-            let voxel = Json::Arr([voxel, 1.33].map(Json::from).to_vec());
-            [("voxel_um", voxel), ("turn", turn.into())]
-        };
-        let name = |k: usize| folder.join(format!("{k}.json")).to_string_lossy().into_owned();
-        let list = |all: &[usize]| all.iter().map(|k| name(*k)).collect::<Vec<_>>().join(",");
-        for (k, (voxel, turn)) in
-            [(1.33, Some(12)), (1.0 + 0.33, Some(12)), (1.33, Some(12)), (1.34, Some(12)), (1.33, None)]
-                .into_iter()
-                .enumerate()
-        {
-            let json = Json::obj([
-                ("schema", RESULTS.into()),
-                ("parameters", Json::obj(own(voxel, turn))),
-                ("quantities", Json::Arr(Vec::new())),
-                ("notes", k.into()),
-            ]);
-            std::fs::write(name(k), json.to_canonical()).unwrap();
-        }
-        let read = |all: &[usize], truth: &[usize]| {
-            evaluated(Some(&list(all)), Some(&list(truth)), &own(1.33, Some(12)), &mut Vec::new())
-        };
-        assert_eq!(read(&[0, 1, 2], &[2, 2, 2]).unwrap().unwrap().count(), 3);
-        let says = |all: &[usize], truth: &[usize]| read(all, truth).err().unwrap().to_string();
-        assert!(says(&[0, 1, 0], &[2, 2, 2]).contains("a second time"));
-        assert!(says(&[0, 1, 3], &[2, 2, 2]).contains("voxel_um is [1.34"), "{}", says(&[0, 1, 3], &[2, 2, 2]));
-        assert!(says(&[0, 1, 2], &[2, 2, 4]).contains("turn is null"));
-        std::fs::remove_dir_all(&folder).unwrap();
     }
 }

@@ -28,6 +28,7 @@ use folder::Folder;
 use given::{Given, GivenScan};
 use std::path::Path;
 
+pub mod evaluate;
 pub mod folder;
 pub mod given;
 
@@ -118,8 +119,8 @@ pub const COMMAND: Command = Command {
                 Opt::new(
                     "evaluated",
                     Takes::Value("FILE.json,…"),
-                    "results.json of series whose truth is known, of labels made as these were: every number is corrected \
-                     and its interval widened by what is measured there",
+                    "What `evaluate` kept of series whose truth is known, or their results.json, of labels made as these were: \
+                     every number is corrected and its interval widened by what is measured there",
                 ),
                 Opt::new("truth", Takes::Value("FILE.json,…"), "results.json of their true labels, in the same order"),
                 Opt::new("tile", Takes::Number("COLUMNS"), "Edge of a tile; 0: as far as a map is alike").default("0"),
@@ -195,13 +196,14 @@ fn run(c: &Context) -> Result<()> {
     // What decides, beside the labels, of what the numbers are.
     let turn = s.parse("turn", values::index)?;
     let grid = scans[0].labels.grid();
-    let about = [
-        ("classes", classes.to_json()),
-        ("roles", roles.to_json(&classes)),
-        ("voxel_um", Json::Arr(grid.voxel.map(Json::from).to_vec())),
-        ("dims_zyx", Json::Arr([grid.dims.nz, grid.dims.ny, grid.dims.nx].map(Json::from).to_vec())),
-        ("turn", turn.into()),
-    ];
+    let about = evaluate::ABOUT.into_iter().zip([
+        classes.to_json(),
+        roles.to_json(&classes),
+        Json::Arr(grid.voxel.map(Json::from).to_vec()),
+        Json::Arr([grid.dims.nz, grid.dims.ny, grid.dims.nx].map(Json::from).to_vec()),
+        turn.into(),
+    ]);
+    let about: Vec<_> = about.collect();
     let settings = Settings {
         roles,
         cell_area: s.parse("cell-area", values::positive)?.or(given.cell_area),
@@ -230,7 +232,7 @@ fn run(c: &Context) -> Result<()> {
             }
             None => None,
         },
-        evaluated: given::evaluated(s.text("evaluated")?, s.text("truth")?, &about, &mut inputs)?,
+        evaluated: evaluate::evaluated(s.text("evaluated")?, s.text("truth")?, &about, &mut inputs)?,
     };
     if settings.grey.is_none() && scans.iter().any(|s| s.grey.is_some()) {
         return Err(Error::usage("grey values are given, and not what fills the pores")
