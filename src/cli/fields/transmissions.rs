@@ -98,34 +98,20 @@ pub fn course(context: &Context, args: &ReconArgs, first: OpenScan, rows: usize)
     Ok(course)
 }
 
-/// The axis of the whole on the columns of the first field: the mean of those that the fields tell, each carried by where it lies. Where
-/// opposite views tell some, these alone; where the first is given, it is that.
-fn common(context: &Context, axes: &[(f64, Json)], lying: &[rows::Lying]) -> f64 {
-    let opposite = |found: &Json| found.get("method").and_then(Json::as_str) == Some("correlation");
-    let (first, how) = &axes[0];
-    if *how == Json::Null {
-        return *first;
-    }
+/// What each field tells of the axis of the whole, on the columns of the first one, and the axis: that of the first if it is given,
+/// otherwise the mean of those that are given or that opposite views tell, of all if there are none. `apart`: by how many columns
+/// the axis of a field lies right of that of the field above it.
+fn common(axes: &[(f64, Json)], apart: impl Iterator<Item = f64>) -> (Vec<f64>, f64) {
+    let sure = |how: &Json| how.get("method").is_none_or(|method| method.as_str() == Some("correlation"));
+    let any = axes.iter().any(|(_, how)| sure(how));
     let mut carried = 0.0;
-    let apart = lying.iter().map(|l| l.lines[0]);
-    let told: Vec<(f64, bool)> = axes
-        .iter()
-        .zip([0.0].into_iter().chain(apart))
-        .map(|((axis, how), apart)| {
-            carried += apart;
-            (axis + carried, opposite(how))
-        })
-        .collect();
-    let any = told.iter().any(|(_, opposite)| *opposite);
-    let taken: Vec<f64> = told.iter().filter(|(_, opposite)| *opposite || !any).map(|(axis, _)| *axis).collect();
-    let mean = taken.iter().sum::<f64>() / taken.len() as f64;
-    let text = told.iter().map(|(axis, _)| format!("{axis:.2}")).collect::<Vec<_>>().join(", ");
-    let what = format!("rotation axis of the whole at {mean:.3}: on its columns the fields tell {text}");
-    match told.iter().any(|(axis, _)| (axis - mean).abs() > axis::APART) {
-        true => context.talk.warn(what + if any { "; opposite views are believed" } else { "" }),
-        false => context.talk.note(what),
-    }
-    mean
+    let apart = [0.0].into_iter().chain(apart);
+    let told: Vec<f64> = axes.iter().zip(apart).map(|((axis, _), by)| (carried += by, axis + carried).1).collect();
+    let believed = || told.iter().zip(axes).filter(|(_, (_, how))| !any || sure(how)).map(|(axis, _)| *axis);
+    let mean = believed().sum::<f64>() / believed().count() as f64;
+    // What is given is what is wanted.
+    let axis = if axes[0].1 == Json::Null { told[0] } else { mean };
+    (told, axis)
 }
 
 /// Joins transmissions, then reconstructs them as one scan about the axis that its fields tell.
@@ -170,7 +156,13 @@ pub fn run(context: &Context, base: &Path, fields: Vec<Opened>, offsets: &[f64],
         let text = stitch::fit_text(&own.fit);
         context.talk.note(format!("field {} lies on {k}: {text}; its axis {axis:.3} columns left", k + 1));
     }
-    let axis = common(context, &axes, &lying);
+    let (told, axis) = common(&axes, lying.iter().map(|l| l.lines[0]));
+    let text = told.iter().map(|axis| format!("{axis:.2}")).collect::<Vec<_>>().join(", ");
+    let what = format!("rotation axis of the whole at {axis:.3}: on its columns the fields tell {text}");
+    match told.iter().any(|own| (own - axis).abs() > axis::APART) {
+        true => context.talk.warn(what + "; those that are given, or that opposite views tell, are believed"),
+        false => context.talk.note(what),
+    }
     let lines = [[0.0; 3]].into_iter().chain(lying.iter().map(|l| l.lines));
     let places = stacked.places().into_iter().zip(lines).zip(made).map(|(((at, gain, _), lines), made)| {
         let told = [("at_zyx", Json::from(at)), ("lines_moved", lines.into()), ("gain", gain.into()), ("made", made)];
@@ -241,5 +233,25 @@ impl Source for Absent {
     }
     fn inputs(&self) -> Result<Vec<InputFile>> {
         Ok(Vec::new())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_whole_has_the_axis_that_its_fields_tell() {
+        let how = |method: &str| Json::obj([("method", method.into())]);
+        let mean = |axes: &[(f64, Json)]| common(axes, [-0.5, 2.0].into_iter()).1;
+        let (opposite, vo) = (|| how("correlation"), || how("vo"));
+        // On the columns of the first: 100, 100.2 and 100.4.
+        assert!((mean(&[(100.0, opposite()), (100.7, opposite()), (98.9, opposite())]) - 100.2).abs() < 1e-12);
+        assert!((mean(&[(104.0, vo()), (100.7, opposite()), (98.9, opposite())]) - 100.3).abs() < 1e-12);
+        assert!((mean(&[(100.0, vo()), (100.7, vo()), (98.9, vo())]) - 100.2).abs() < 1e-12);
+        // What is given is known.
+        assert!((mean(&[(104.0, vo()), (100.7, Json::Null), (98.0, vo())]) - 100.2).abs() < 1e-12);
+        let (told, axis) = common(&[(7.0, Json::Null), (9.0, Json::Null)], [-1.0].into_iter());
+        assert_eq!((told, axis), (vec![7.0, 8.0], 7.0));
     }
 }
