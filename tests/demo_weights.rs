@@ -1,7 +1,7 @@
 //! The weights that are shipped: a small network that labels reconstructions of the cells `tiny` and `demo`.
 //!
 //!     cargo test --release --test demo_weights                                     # whether they label a cell they never saw
-//!     TOMOLITH_TEST_DEMO=FOLDER cargo test --release --test demo_weights -- --ignored    # makes them again, bit for bit
+//!     TOMOLITH_TEST_DEMO=FOLDER cargo test --release --test demo_weights -- --ignored    # makes them again, bit for bit, and their errors
 //!
 //! `testdata/demo/cell.safetensors` is what `tomolith demo --cell --train` makes: `src/cli/demo_train.rs` has the recipe, and the
 //! cells that are shown.
@@ -12,6 +12,7 @@ mod common;
 use common::{Scratch, axis_of, expect, json, npy_of, run, stdout};
 use std::path::{Path, PathBuf};
 use tomolith::json::Json;
+use tomolith::provenance::Digest;
 
 /// The demo's cell, which the weights do not know, and its steps.
 const UNSEEN: (u32, [usize; 2]) = (77, [8, 16]);
@@ -43,6 +44,11 @@ const OF_CELL: [u8; 7] = [0, 1, 2, 3, 4, 3, 4];
 
 fn shipped() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata/demo/cell.safetensors")
+}
+
+/// What it does to numbers, as it is shipped.
+fn errors(which: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("testdata/demo/{which}.json"))
 }
 
 /// Scans of a cell, reconstructed, and their truth on the grid of the slices: SCAN.mhd, SCAN.truth.npy.
@@ -114,6 +120,40 @@ fn the_demo_of_a_moving_cell_joins_and_registers() {
     // Another demo is not mixed into it.
     expect(&run(&folder.0, "demo --cell --steps 2 -o demo"), 73, &["holds a demo of other scans"], "still");
     expect(&run(&folder.0, "demo --cell --moving --steps 1 -o one"), 2, &["nothing to register"], "one scan");
+}
+
+/// What is known of the network's errors is of this network, and of as many cells as it says.
+#[test]
+fn shipped_errors_are_those_of_the_shipped_weights() {
+    let network = Digest::of_file(&shipped()).unwrap().0.hex();
+    for (kind, which) in KINDS.iter().zip(["still", "moving"]) {
+        let kept = json(&errors(which));
+        assert_eq!(kept.need_str("network").unwrap(), network, "{which}: make them again: demo --cell --evaluate");
+        let series = kept.need_arr("series").unwrap();
+        assert_eq!(series.len(), 6, "{which}");
+        for one in series {
+            assert_eq!(one.need_arr("steps").unwrap().len(), 25, "{which}");
+            let of = |n: &&Json| n.need_str("definition").unwrap() == "thickness.side";
+            assert_eq!(one.need_arr("numbers").unwrap().iter().filter(of).count(), 2, "{which}");
+        }
+        let classes = kept.need("parameters").unwrap().need_arr("dims_zyx").unwrap()[1].as_u64();
+        assert!(classes.is_some_and(|ny| (260..=kind.size[1] as u64).contains(&ny)), "{which}: {classes:?}");
+    }
+}
+
+/// Six cells for each kind, recorded, labelled and measured beside their truth.
+#[test]
+#[ignore = "half an hour"]
+fn shipped_errors_are_measured_again_digit_for_digit() {
+    for (which, what) in [("still", ""), ("moving", " --moving")] {
+        let folder = Scratch::new(&format!("demo-errors-{which}"));
+        let output = run(&folder.0, &format!("demo --cell{what} --evaluate -o demo"));
+        expect(&output, 0, &["intervals of 95 %"], which);
+        println!("{}", stdout(&output));
+        let [made, known] =
+            [folder.0.join("demo/evaluated/errors.json"), errors(which)].map(|p| std::fs::read(p).unwrap());
+        assert!(made == known, "{which}: measured errors are not what is shipped");
+    }
 }
 
 #[test]

@@ -13,7 +13,8 @@
 //! itself, areas and voids included, which no confusion matrix tells. A series counts once, as its scans share what is
 //! wrong with them. A number outside of what was evaluated, by more than [`BEYOND`] of its range, and one of fewer than
 //! [`FEWEST`] series keep the interval of their labels, and that is said. A series of [`FEWEST`] scans or more whose own
-//! range is as far away does not count for that number. A number of a whole series counts only of series of the same scans.
+//! range is as far away does not count for that number. Where series differ by more than their scans do, it may be farther away: by
+//! all the range less that of the scans of a series (the median of them), as one more series may differ as much. A number of a whole series counts only of series of the same scans.
 //!
 //! What is measured can be kept without the results that it is from ([`Evaluated::to_json`]): per series the steps of its scans,
 //! and the pairs q̂, q of each number, to [`DIGITS`].
@@ -64,7 +65,7 @@ const PARTS: [&str; 8] = [
 type Pairs = BTreeMap<(String, String), Vec<[f64; 2]>>;
 
 /// Significant digits of a number that is kept: errors of labels are in the first three.
-const DIGITS: usize = 7;
+const DIGITS: usize = 6;
 
 /// An evaluated series.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -102,8 +103,7 @@ impl Evaluated {
                 numbers.entry((v.definition.to_string(), v.of.to_string())).or_default().push([q, truth]);
             }
         }
-        let step = |scan: &Json| Ok(scan.need("step")?.need_u64("step")?);
-        let steps = predicted.need_arr("scans")?.iter().map(step).collect::<Result<_>>()?;
+        let steps = predicted.need_arr("scans")?.iter().map(|scan| scan.need_u64("step")).collect::<Result<_>>()?;
         self.series.push(Series { steps, numbers });
         Ok(())
     }
@@ -182,13 +182,18 @@ impl Evaluated {
             };
             let ranges: Vec<[f64; 2]> = all.iter().map(|scans| range(scans)).collect();
             let [low, high] = ranges.iter().fold([f64::MAX, f64::MIN], |[a, b], r| [a.min(r[0]), b.max(r[1])]);
-            let margin = BEYOND * (high - low).max(1e-9 * high.abs());
-            let within = |[low, high]: [f64; 2]| (low - margin..=high + margin).contains(&value);
-            if !within([low, high]) {
+            let mut own: Vec<f64> =
+                ranges.iter().zip(&all).filter(|(_, s)| s.len() >= FEWEST).map(|(r, _)| r[1] - r[0]).collect();
+            own.sort_by(f64::total_cmp);
+            // What differs from cell to cell more than from scan to scan may lie as far outside as cells differ.
+            let of_cells = own.get(own.len() / 2).map_or(0.0, |own| high - low - own);
+            let margin = (BEYOND * (high - low)).max(of_cells).max(1e-9 * high.abs());
+            let within = |[low, high]: [f64; 2], margin: f64| (low - margin..=high + margin).contains(&value);
+            if !within([low, high], margin) {
                 return Err("no evaluated scan has so much or so little of it");
             }
             // Fewer scans span no range: they differ as cells do, and tell the error of all that the cells span.
-            all.retain(|scans| scans.len() < FEWEST || within(range(scans)));
+            all.retain(|scans| scans.len() < FEWEST || within(range(scans), margin + of_cells));
             if all.len() < FEWEST {
                 return Err("fewer than three evaluated series have so much or so little of it");
             }
@@ -317,6 +322,14 @@ mod tests {
         assert_eq!((at(&far, 49.0).unwrap().mean, at(&far, 15.0).unwrap().mean), (4.0, 3.25));
         far.series.pop();
         assert!(at(&far, 49.0).unwrap_err().contains("fewer than three") && at(&far, 15.0).is_ok());
+        // Series that differ by more than their scans: one more may lie beside them, and all count.
+        let mut apart = Evaluated::default();
+        for (base, error) in [(60.0, 7.0), (66.0, 9.0), (70.0, 8.0)] {
+            let p = [base, base + 1.0, base + 2.0];
+            apart.add(&results("pit", &p).to_json(), &results("pit", &p.map(|v| v - error)).to_json()).unwrap();
+        }
+        assert_eq!(at(&apart, 78.0).unwrap().mean, 8.0);
+        assert!(at(&apart, 83.0).unwrap_err().contains("so much"));
         // Too few series, and another object.
         same.series.pop();
         assert!(same.bias(&results("pit", &[1.0]).quantities[0], 1.0, &[]).is_err());
@@ -339,7 +352,7 @@ mod tests {
         for (a, b) in e.series.iter().zip(&kept.series) {
             assert_eq!((&a.steps, a.numbers.len()), (&b.steps, 1));
             for (a, b) in a.numbers.iter().zip(&b.numbers) {
-                let close = |(a, b): (&f64, &f64)| (a - b).abs() <= 1e-6 * a.abs();
+                let close = |(a, b): (&f64, &f64)| (a - b).abs() <= 5e-6 * a.abs();
                 assert!(a.0 == b.0 && a.1.iter().flatten().zip(b.1.iter().flatten()).all(close), "{a:?} {b:?}");
             }
         }

@@ -9,6 +9,7 @@ use crate::error::{Error, Result};
 use crate::exchange::write_text;
 use crate::json::Json;
 use crate::provenance::{Digest, InputFile};
+use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
 /// The command.
@@ -58,15 +59,34 @@ fn run(c: &Context) -> Result<()> {
         Some(path) => Some(Digest::of_file(&path)?.0.hex()),
         None => None,
     };
-    let json = Json::obj([
+    let members = [
         ("schema", SCHEMA.into()),
         ("parameters", Json::obj(about)),
         ("network", network.as_deref().into()),
         ("results", Json::Arr(inputs.iter().map(|i| i.digest.hex().as_str().into()).collect())),
-        ("series", kept.to_json()),
-    ]);
-    write_text(&output, &json.to_canonical(), overwrite)?;
+    ];
+    write_text(&output, &text(&members, &kept.to_json()), overwrite)?;
     c.out.line(format!("{}: {} series", output.display(), kept.count()))
+}
+
+/// One number of a series on a line: JSON that is small, and can be looked at.
+fn text(members: &[(&str, Json)], series: &Json) -> String {
+    let mut text = String::from("{\n");
+    for (key, value) in members {
+        let _ = writeln!(text, "\"{key}\": {},", value.to_line());
+    }
+    let series: Vec<String> = series
+        .as_arr()
+        .unwrap_or(&[])
+        .iter()
+        .map(|one| {
+            let numbers = one.get("numbers").and_then(Json::as_arr).unwrap_or(&[]).iter().map(Json::to_line);
+            let steps = one.get("steps").unwrap_or(&Json::Null).to_line();
+            format!("{{\"steps\": {steps}, \"numbers\": [\n{}\n]}}", numbers.collect::<Vec<_>>().join(",\n"))
+        })
+        .collect();
+    let _ = writeln!(text, "\"series\": [{}]\n}}", series.join(",\n"));
+    text
 }
 
 /// Digest of the weights whose errors a file keeps, if it tells.
@@ -192,6 +212,7 @@ mod tests {
                 ("schema", RESULTS.into()),
                 ("parameters", Json::obj(own(voxel, turn))),
                 ("quantities", Json::Arr(Vec::new())),
+                ("scans", Json::Arr(Vec::new())),
                 ("notes", k.into()),
             ]);
             std::fs::write(name(k), json.to_canonical()).unwrap();
@@ -204,6 +225,15 @@ mod tests {
         assert!(says(&[0, 1, 0], &[2, 2, 2]).contains("a second time"));
         assert!(says(&[0, 1, 3], &[2, 2, 2]).contains("voxel_um is [1.34"), "{}", says(&[0, 1, 3], &[2, 2, 2]));
         assert!(says(&[0, 1, 2], &[2, 2, 4]).contains("turn is null"));
+        // What was kept of them, and of a series that is analysed otherwise.
+        let kept = read(&[0, 1, 2], &[2, 2, 2]).unwrap().unwrap();
+        let members =
+            [("schema", SCHEMA.into()), ("parameters", Json::obj(own(1.33, Some(12)))), ("network", "ab".into())];
+        std::fs::write(name(9), text(&members, &kept.to_json())).unwrap();
+        assert_eq!(network_of(&std::fs::read_to_string(name(9)).unwrap()).unwrap().as_deref(), Some("ab"));
+        let with = |voxel: f64| evaluated(Some(&name(9)), None, &own(voxel, Some(12)), &mut Vec::new());
+        assert_eq!(with(1.33).unwrap().unwrap(), kept);
+        assert!(with(1.34).unwrap_err().to_string().contains("voxel_um"));
         std::fs::remove_dir_all(&folder).unwrap();
     }
 }

@@ -148,7 +148,8 @@ fn run(c: &Context) -> Result<()> {
                 "# weights = \"model.safetensors\"      # without them: slices and volumes on one grid, no classes\n"
         }
     }
-    text += "\n[seg.after]\n# rules = \"rules.toml\"      # tell the two electrodes apart by depth: `seg after --fit`\n\n[analyze]\n";
+    text += "\n[seg.after]\n# rules = \"rules.toml\"      # tell the two electrodes apart by depth: `seg after --fit`\n\n\
+             [analyze]\n# evaluated = \"errors.json\"      # what the network does to every number: `evaluate`\n";
     let log = folder.join("potentiostat.csv");
     match log.is_file() {
         true => {

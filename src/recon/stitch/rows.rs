@@ -200,8 +200,10 @@ fn brought([a, b]: [&dyn Source; 2], nominal: f64, search: usize, apart: f64) ->
 fn aside(a: &Block, b: &Block) -> isize {
     let n = a.size[2];
     let most = ASIDE.min(n / 4);
+    // Some hundred lines, of all rows and angles, tell it.
+    let every = (a.size[0] * a.size[1] / 600).max(1) | 1;
     let of = |block: &Block, from: usize| -> Vec<f32> {
-        block.values.chunks_exact(n).flat_map(|line| &line[from..from + n - 2 * most]).copied().collect()
+        block.values.chunks_exact(n).step_by(every).flat_map(|line| &line[from..from + n - 2 * most]).copied().collect()
     };
     let own = of(a, most);
     let by = |off: isize| correlation(&own, &of(b, (most as isize - off) as usize));
