@@ -12,6 +12,7 @@ mod common;
 use common::{Scratch, axis_of, expect, json, npy_of, run, stdout};
 use std::path::{Path, PathBuf};
 use tomolith::json::Json;
+use tomolith::pipeline::version;
 use tomolith::provenance::Digest;
 
 /// The demo's cell, which the weights do not know, and its steps.
@@ -129,6 +130,7 @@ fn shipped_errors_are_those_of_the_shipped_weights() {
     for (kind, which) in KINDS.iter().zip(["still", "moving"]) {
         let kept = json(&errors(which));
         assert_eq!(kept.need_str("network").unwrap(), network, "{which}: make them again: demo --cell --evaluate");
+        assert_eq!(kept.need_u64("analyze").unwrap(), u64::from(version("analyze")), "{which}: make them again");
         let series = kept.need_arr("series").unwrap();
         assert_eq!(series.len(), 6, "{which}");
         for one in series {

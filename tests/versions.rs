@@ -32,7 +32,7 @@ const SCANS: (u32, [(&str, &str); 3]) = (
     4,
     [
         ("--mode radiographs-phase --projections 24", "29252b07f18c"),
-        ("--mode radiographs-phase --projections 24 --fields 2", ""),
+        ("--mode radiographs-phase --projections 24 --fields 2", "56f00dc8566d"),
         ("--mode volume", "553e86d3ef93"),
     ],
 );

@@ -14,7 +14,8 @@
 //! wrong with them. A number outside of what was evaluated, by more than [`BEYOND`] of its range, and one of fewer than
 //! [`FEWEST`] series keep the interval of their labels, and that is said. A series of [`FEWEST`] scans or more whose own
 //! range is as far away does not count for that number. Where series differ by more than their scans do, it may be farther away: by
-//! all the range less that of the scans of a series (the median of them), as one more series may differ as much. A number of a whole series counts only of series of the same scans.
+//! as much as the middles of the series are apart, the least and the greatest of them left out, less the range of a series' own scans (the
+//! median), as one more series may differ as much. A number of a whole series counts only of series of the same scans.
 //!
 //! What is measured can be kept without the results that it is from ([`Evaluated::to_json`]): per series the steps of its scans,
 //! and the pairs q̂, q of each number, to [`DIGITS`].
@@ -35,6 +36,8 @@ pub const BEYOND: f64 = 0.1;
 const NOT_OF_LABELS: [&str; 4] = ["faraday", "impedance", "corrected", "colocalisation"];
 /// Numbers that are counts, or whose interval is the band of what has nothing in common.
 const NOT_CORRECTED: [&str; 2] = ["voxels", "change_correlation"];
+/// Numbers of a scan that depend on which scan is before it, or the last.
+const OF_SCANS: [&str; 3] = ["dead.persistent", "dendrite.matched", "remaining.volume"];
 /// Numbers that may be below zero.
 const SIGNED: [&str; 11] = [
     "net_lithium",
@@ -96,6 +99,13 @@ impl Evaluated {
     /// Data: results of another kind.
     pub fn add(&mut self, predicted: &Json, truth: &Json) -> Result<()> {
         let key = |v: &Value| (v.definition.to_string(), v.of.to_string(), v.step);
+        let steps =
+            |r: &Json| -> Result<Vec<u64>> { r.need_arr("scans")?.iter().map(|s| s.need_u64("step")).collect() };
+        let (steps, of_truth) = (steps(predicted)?, steps(truth)?);
+        if steps != of_truth {
+            return Err(Error::data(format!("predicted labels of the steps {steps:?}, true ones of {of_truth:?}"))
+                .help("analyse the same scans of both"));
+        }
         let known: BTreeMap<_, _> = values(truth)?.iter().filter_map(|v| Some((key(v), v.value?))).collect();
         let mut numbers = Pairs::new();
         for v in values(predicted)?.iter().filter(|v| is_corrected(v.definition)) {
@@ -103,7 +113,6 @@ impl Evaluated {
                 numbers.entry((v.definition.to_string(), v.of.to_string())).or_default().push([q, truth]);
             }
         }
-        let steps = predicted.need_arr("scans")?.iter().map(|scan| scan.need_u64("step")).collect::<Result<_>>()?;
         self.series.push(Series { steps, numbers });
         Ok(())
     }
@@ -170,7 +179,8 @@ impl Evaluated {
         if having.len() < FEWEST {
             return Err("fewer than three evaluated series have it");
         }
-        let of_scans = having.iter().filter(|s| q.step.is_some() || s.steps == steps);
+        let whole = q.step.is_none() || OF_SCANS.contains(&q.definition) || definition(q.definition).table == "current";
+        let of_scans = having.iter().filter(|s| !whole || s.steps == steps);
         let mut all: Vec<&Vec<[f64; 2]>> = of_scans.filter_map(|s| s.numbers.get(&key)).collect();
         if all.len() < FEWEST {
             return Err("fewer than three evaluated series have the same scans");
@@ -182,11 +192,17 @@ impl Evaluated {
             };
             let ranges: Vec<[f64; 2]> = all.iter().map(|scans| range(scans)).collect();
             let [low, high] = ranges.iter().fold([f64::MAX, f64::MIN], |[a, b], r| [a.min(r[0]), b.max(r[1])]);
-            let mut own: Vec<f64> =
-                ranges.iter().zip(&all).filter(|(_, s)| s.len() >= FEWEST).map(|(r, _)| r[1] - r[0]).collect();
-            own.sort_by(f64::total_cmp);
-            // What differs from cell to cell more than from scan to scan may lie as far outside as cells differ.
-            let of_cells = own.get(own.len() / 2).map_or(0.0, |own| high - low - own);
+            // What differs from cell to cell more than from scan to scan may lie as far outside as cells differ, the farthest apart.
+            let sorted = |of: &dyn Fn(&[f64; 2]) -> f64| {
+                let scans = ranges.iter().zip(&all).filter(|(_, s)| s.len() >= FEWEST);
+                let mut values: Vec<f64> = scans.map(|(r, _)| of(r)).collect();
+                values.sort_by(f64::total_cmp);
+                values
+            };
+            let (own, middles) = (sorted(&|r| r[1] - r[0]), sorted(&|r| 0.5 * (r[0] + r[1])));
+            let aside = usize::from(middles.len() > FEWEST);
+            let spread = middles.get(aside).zip(middles.iter().nth_back(aside)).map_or(0.0, |(a, b)| b - a);
+            let of_cells = own.get(own.len() / 2).map_or(0.0, |own| (spread - own).max(0.0));
             let margin = (BEYOND * (high - low)).max(of_cells).max(1e-9 * high.abs());
             let within = |[low, high]: [f64; 2], margin: f64| (low - margin..=high + margin).contains(&value);
             if !within([low, high], margin) {
@@ -222,12 +238,15 @@ impl Evaluated {
                 Ok(bias) => {
                     let own = q.interval.map_or(0.0, |[low, high]| 0.5 * (high - low));
                     let half = (bias.half * bias.half + own * own).sqrt();
+                    // Errors that are all alike tell no interval.
+                    let known = half > 0.0;
                     let [least, most] = limits(q.definition);
                     let corrected = (value - bias.mean).clamp(least, most);
                     q.corrected = Some(corrected);
                     q.sampling = q.sampling.map(|ends| ends.map(|v| (v - bias.mean).clamp(least, most)));
-                    q.interval = Some([(corrected - half).max(least), (corrected + half).min(most)]);
+                    q.interval = known.then(|| [(corrected - half).max(least), (corrected + half).min(most)]);
                     q.from = match q.from {
+                        _ if !known => "",
                         "interface" => "evaluated series + interface",
                         "interface + registration" => "evaluated series + interface + registration",
                         "residuals" => "evaluated series + residuals",
@@ -412,7 +431,8 @@ mod tests {
             assert_eq!((q.corrected, q.sampling), (Some(-1.0), Some([-3.0, 2.0])), "{}", q.definition);
         }
         let q = &found.quantities;
-        assert_eq!((q[0].from, q[3].from), ("evaluated series", "evaluated series + residuals"));
+        // Errors that are all alike tell no interval by themselves.
+        assert_eq!((q[0].from, q[0].interval, q[3].from), ("", None, "evaluated series + residuals"));
         assert_eq!((q[4].corrected, q[5].corrected, q[5].sampling), (None, Some(0.0), Some([0.0, 2.0])));
     }
 

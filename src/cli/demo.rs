@@ -102,7 +102,7 @@ fn run(context: &Context) -> Result<()> {
     if context.settings.is_on("cell")? {
         let settings = &context.settings;
         let asked = demo_cell::Asked {
-            seed: &settings.parsed("seed", values::seed)?.to_string(),
+            seed: settings.parsed("seed", values::seed)?,
             steps: settings.parsed("steps", values::count)?,
             moving: settings.is_on("moving")?,
             train: settings.is_on("train")?,

@@ -17,9 +17,10 @@ pub const COMMAND: Command = Command {
     path: &["evaluate"],
     about: "Keep what a segmentation does to every number, of series whose truth is known, in one small file",
     details: "Of three or more series that were labelled by one network and whose true labels are known, drawn or synthetic: give what \
-              `analyze` wrote of the predicted labels and of the true ones, of the same voxels, field, classes, roles and turn. Kept are \
+              `analyze` wrote of the predicted labels and of the true ones, of the same voxels, field, classes, roles, turn, cell area and least dendrite. Kept are \
               the pairs of numbers, predicted and true, and what they are numbers of. `analyze --evaluated FILE.json` corrects every \
-              number of another such series by them, and its intervals hold one more series; the results themselves are not needed there.",
+              number of another such series by them, and its intervals hold one more series; the results themselves are not needed there. That \
+              those labels are of the same network nothing checks: the digest in the file is for who looks.",
     examples: "  tomolith evaluate --predicted a/results.json,b/results.json,c/results.json \\\n    --truth \
                a.truth/results.json,b.truth/results.json,c.truth/results.json --network best.safetensors -o errors.json\n  \
                tomolith analyze d.toml --evaluated errors.json -o d",
@@ -40,9 +41,10 @@ pub const COMMAND: Command = Command {
 const SCHEMA: &str = "tomolith-evaluated-1";
 /// Role of the results of predicted labels.
 const PREDICTED: &str = "evaluated";
-/// Parameters in which evaluated series, their truth and what is corrected by them must be equal: other voxels, fields, classes
-/// or turns make other numbers.
-pub(super) const ABOUT: [&str; 5] = ["classes", "roles", "voxel_um", "dims_zyx", "turn"];
+/// Parameters in which evaluated series, their truth and what is corrected by them must be equal: other voxels, fields, classes,
+/// turns, cells or least dendrites make other numbers.
+pub(super) const ABOUT: [&str; 7] =
+    ["classes", "roles", "voxel_um", "dims_zyx", "turn", "cell_area_cm2", "least_voxels"];
 
 fn run(c: &Context) -> Result<()> {
     let s = &c.settings;
@@ -61,6 +63,7 @@ fn run(c: &Context) -> Result<()> {
     };
     let members = [
         ("schema", SCHEMA.into()),
+        ("analyze", super::VERSION.into()),
         ("parameters", Json::obj(about)),
         ("network", network.as_deref().into()),
         ("results", Json::Arr(inputs.iter().map(|i| i.digest.hex().as_str().into()).collect())),

@@ -196,17 +196,21 @@ fn run(c: &Context) -> Result<()> {
     // What decides, beside the labels, of what the numbers are.
     let turn = s.parse("turn", values::index)?;
     let grid = scans[0].labels.grid();
+    let cell_area = s.parse("cell-area", values::positive)?.or(given.cell_area);
+    let least = s.parsed("least", values::count)? as u64;
     let about = evaluate::ABOUT.into_iter().zip([
         classes.to_json(),
         roles.to_json(&classes),
         Json::Arr(grid.voxel.map(Json::from).to_vec()),
         Json::Arr([grid.dims.nz, grid.dims.ny, grid.dims.nx].map(Json::from).to_vec()),
         turn.into(),
+        cell_area.into(),
+        least.into(),
     ]);
     let about: Vec<_> = about.collect();
     let settings = Settings {
         roles,
-        cell_area: s.parse("cell-area", values::positive)?.or(given.cell_area),
+        cell_area,
         log,
         turn,
         interface,
@@ -216,7 +220,7 @@ fn run(c: &Context) -> Result<()> {
             seed: s.parsed("seed", values::seed)?,
         },
         shifts: s.parsed("shifts", values::index)?,
-        least: s.parsed("least", values::count)? as u64,
+        least,
         most: s.parsed("thickness-voxels", values::index)?,
         grey: s
             .parse("grey-fill", values::number)?
@@ -243,7 +247,6 @@ fn run(c: &Context) -> Result<()> {
         ("region", s.text("region")?.map_or(Json::Null, Json::from)),
         ("map", mapping.to_text().into()),
         ("colours", Json::Arr(paints(&classes, &settings.roles).into_iter().map(hex).collect())),
-        ("cell_area_cm2", settings.cell_area.into()),
         ("clock_offset_s", offset.into()),
         ("mesh", Json::Arr(settings.meshes.iter().map(|&m| classes.name(m).into()).collect())),
         ("interface_voxels", settings.interface.into()),
@@ -258,7 +261,6 @@ fn run(c: &Context) -> Result<()> {
         ),
         ("confusion_scans", settings.confusion.as_ref().map(Vec::len).into()),
         ("evaluated_series", settings.evaluated.as_ref().map(Evaluated::count).into()),
-        ("least_voxels", settings.least.into()),
         ("thickness_voxels", settings.most.into()),
     ];
     let params = Json::obj(about.into_iter().chain(others));

@@ -99,8 +99,8 @@ pub fn course(context: &Context, args: &ReconArgs, first: OpenScan, rows: usize)
 }
 
 /// What each field tells of the axis of the whole, on the columns of the first one, and the axis: that of the first if it is given,
-/// otherwise the mean of those that are given or that opposite views tell, of all if there are none. `apart`: by how many columns
-/// the axis of a field lies right of that of the field above it.
+/// otherwise the mean of those that are given or that opposite views tell, of all if there are none; where these differ, that of the
+/// first. `apart`: by how many columns the axis of a field lies right of that of the field above it.
 fn common(axes: &[(f64, Json)], apart: impl Iterator<Item = f64>) -> (Vec<f64>, f64) {
     let sure = |how: &Json| how.get("method").is_none_or(|method| method.as_str() == Some("correlation"));
     let any = axes.iter().any(|(_, how)| sure(how));
@@ -109,8 +109,9 @@ fn common(axes: &[(f64, Json)], apart: impl Iterator<Item = f64>) -> (Vec<f64>, 
     let told: Vec<f64> = axes.iter().zip(apart).map(|((axis, _), by)| (carried += by, axis + carried).1).collect();
     let believed = || told.iter().zip(axes).filter(|(_, (_, how))| !any || sure(how)).map(|(axis, _)| *axis);
     let mean = believed().sum::<f64>() / believed().count() as f64;
-    // What is given is what is wanted.
-    let axis = if axes[0].1 == Json::Null { told[0] } else { mean };
+    let agree = any || told.iter().all(|axis| (axis - mean).abs() <= axis::APART);
+    // What is given is what is wanted; of several that nothing supports the first is as good as any, and a mean of them none.
+    let axis = if axes[0].1 == Json::Null || !agree { told[0] } else { mean };
     (told, axis)
 }
 
@@ -160,7 +161,7 @@ pub fn run(context: &Context, base: &Path, fields: Vec<Opened>, offsets: &[f64],
     let text = told.iter().map(|axis| format!("{axis:.2}")).collect::<Vec<_>>().join(", ");
     let what = format!("rotation axis of the whole at {axis:.3}: on its columns the fields tell {text}");
     match told.iter().any(|own| (own - axis).abs() > axis::APART) {
-        true => context.talk.warn(what + "; those that are given, or that opposite views tell, are believed"),
+        true => context.talk.warn(what + "; look at `tomolith center --sheet`, and give --center if it is another"),
         false => context.talk.note(what),
     }
     let lines = [[0.0; 3]].into_iter().chain(lying.iter().map(|l| l.lines));
@@ -249,6 +250,7 @@ mod tests {
         assert!((mean(&[(100.0, opposite()), (100.7, opposite()), (98.9, opposite())]) - 100.2).abs() < 1e-12);
         assert!((mean(&[(104.0, vo()), (100.7, opposite()), (98.9, opposite())]) - 100.3).abs() < 1e-12);
         assert!((mean(&[(100.0, vo()), (100.7, vo()), (98.9, vo())]) - 100.2).abs() < 1e-12);
+        assert_eq!(mean(&[(104.0, vo()), (100.7, vo()), (98.9, vo())]), 104.0);
         // What is given is known.
         assert!((mean(&[(104.0, vo()), (100.7, Json::Null), (98.0, vo())]) - 100.2).abs() < 1e-12);
         let (told, axis) = common(&[(7.0, Json::Null), (9.0, Json::Null)], [-1.0].into_iter());

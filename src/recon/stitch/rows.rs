@@ -26,6 +26,8 @@ use std::ops::Range;
 
 /// Columns by which the axes that are told may be wrong, where the blocks that are compared are four times as wide.
 const ASIDE: usize = 24;
+/// Lines that are alike by less do not say that an axis was wrong.
+const SURE: f64 = 0.6;
 /// Ranges of angles that are fitted one by one.
 const PARTS: usize = 6;
 /// Angles tell what moves with them from the axis if its variance is at most this many times that of the d of one range; 2 of half a
@@ -97,8 +99,17 @@ fn neighbours(
     if theta.len() != ny {
         return Err(Error::bug(format!("{} angles for sinograms of {ny} lines", theta.len())));
     }
-    let (whole, view, (a, b, shift)) = brought([a, b], nominal, search, apart)?;
-    let all = fit(isa, &a, &b, view.free)?;
+    let pair = [a, b];
+    let fitted =
+        |(whole, view, found): Brought| fit(isa, &found.0, &found.1, view.free).map(|all| (whole, view, found, all));
+    let (whole, view, (a, b, shift), all) = match brought(pair, nominal, search, apart, 0).and_then(&fitted) {
+        // An axis may be wrong.
+        Err(e) if e.fault() == Fault::Data => match elsewhere(pair, nominal, search, apart)? {
+            Some(found) => fitted(found).map_err(|_| e)?,
+            None => return Err(e),
+        },
+        found => found?,
+    };
     let turns: Vec<[f64; 2]> = theta.iter().map(|&t| sincos(t).into()).collect();
     // What moves with the angle, from ranges of neighbouring angles, in whatever order they were taken.
     let mut order: Vec<usize> = (0..view.lines.len()).collect();
@@ -150,70 +161,72 @@ fn neighbours(
     Ok((fit, [whole + c, x, y], if still { vec![0.0; ny] } else { moved }))
 }
 
-/// Both blocks, and the rows by which B lies above A.
-type Alike = (Block, Block, isize);
+/// Columns by which B goes to the right, what is compared then, both blocks, and the rows by which B lies above A.
+type Brought = (f64, View, (Block, Block, isize));
 
-/// B brought to A in whole pixels: columns by which it goes to the right, what is compared then, and that.
-fn brought([a, b]: [&dyn Source; 2], nominal: f64, search: usize, apart: f64) -> Result<(f64, View, Alike)> {
+/// B brought to A in whole pixels, `off` columns farther to the right than the axes tell.
+fn brought([a, b]: [&dyn Source; 2], nominal: f64, search: usize, apart: f64, off: isize) -> Result<Brought> {
     let Dims { ny, nx, .. } = a.dims();
-    let seen = |off: isize| -> Result<(f64, View, Alike)> {
-        let whole = apart.round() + off as f64;
-        if whole.is_nan() || (whole.abs() as usize).saturating_add(super::LEAST) > nx {
-            let what = format!("axes {whole} columns apart, of {nx}");
-            return Err(Error::data(what).help("check --center of the fields"));
-        }
-        let (right, left) = (whole.max(0.0) as usize, (-whole).max(0.0) as usize);
-        let seen = middle(nx - right - left, BLOCK[2]);
-        let columns: [Range<usize>; 2] = [right, left].map(|by| seen.start + by..seen.end + by);
-        let lines: Vec<usize> = (0..ny).step_by(ny.div_ceil(BLOCK[1])).collect();
-        let view = View { lines, columns, free: [true, false, true] };
-        let found = alike(a, b, nominal, search, &view)?;
-        Ok((whole, view, found))
-    };
-    let (mut at, mut found) = (0, seen(0));
-    if let Err(e) = &found {
-        // So far off that no row is like another.
-        let (error, mut most) = (e.clone(), f64::NEG_INFINITY);
-        for off in (1..=ASIDE as isize / 2).flat_map(|k| [2 * k, -2 * k]) {
-            if error.fault() != Fault::Data {
-                break;
-            }
-            match seen(off) {
-                Ok(own) => {
-                    let like = correlation(&own.2.0.values, &own.2.1.values);
-                    if like > most {
-                        (at, most, found) = (off, like, Ok(own));
-                    }
-                }
-                Err(e) if e.fault() == Fault::Data => (),
-                Err(e) => return Err(e),
-            }
-        }
+    let whole = apart.round() + off as f64;
+    if whole.is_nan() || (whole.abs() as usize).saturating_add(super::LEAST) > nx {
+        let what = format!("axes {whole} columns apart, of {nx}");
+        return Err(Error::data(what).help("check --center of the fields"));
     }
-    let found = found?;
-    let off = aside(&found.2.0, &found.2.1);
-    // The fit goes a column by itself.
-    if off.abs() > 1 { seen(at + off) } else { Ok(found) }
+    let (right, left) = (whole.max(0.0) as usize, (-whole).max(0.0) as usize);
+    let seen = middle(nx - right - left, BLOCK[2]);
+    let columns: [Range<usize>; 2] = [right, left].map(|by| seen.start + by..seen.end + by);
+    let lines: Vec<usize> = (0..ny).step_by(ny.div_ceil(BLOCK[1])).collect();
+    let view = View { lines, columns, free: [true, false, true] };
+    let found = alike(a, b, nominal, search, &view)?;
+    Ok((whole, view, found))
 }
 
-/// By how many whole columns farther to the right B is most like A.
-fn aside(a: &Block, b: &Block) -> isize {
+/// The same where lines are most alike, if that is surely within [`ASIDE`] columns.
+fn elsewhere(pair: [&dyn Source; 2], nominal: f64, search: usize, apart: f64) -> Result<Option<Brought>> {
+    // Every fourth column: rows are told by lines a column or two off.
+    let mut best: Option<(f64, isize, Brought)> = None;
+    for off in (0..=ASIDE as isize / 4).flat_map(|k| [4 * k, -4 * k]) {
+        match brought(pair, nominal, search, apart, off) {
+            Ok(found) => {
+                let (by, like) = aside(&found.2.0, &found.2.1);
+                if like > SURE && best.as_ref().is_none_or(|(most, ..)| like > *most) {
+                    best = Some((like, off + by, found));
+                }
+            }
+            Err(e) if e.fault() == Fault::Data => (),
+            Err(e) => return Err(e),
+        }
+    }
+    match best {
+        Some((_, off, _)) => brought(pair, nominal, search, apart, off).map(Some),
+        None => Ok(None),
+    }
+}
+
+/// By how many whole columns farther to the right B is most like A, and how much. What all lines of a column have in common, as
+/// stripes, is taken off: it stays where it is.
+fn aside(a: &Block, b: &Block) -> (isize, f64) {
     let n = a.size[2];
     let most = ASIDE.min(n / 4);
     // Some hundred lines, of all rows and angles, tell it.
     let every = (a.size[0] * a.size[1] / 600).max(1) | 1;
-    let of = |block: &Block, from: usize| -> Vec<f32> {
-        block.values.chunks_exact(n).step_by(every).flat_map(|line| &line[from..from + n - 2 * most]).copied().collect()
+    let lines = |block: &Block| -> Vec<f32> {
+        let mut some: Vec<f32> = block.values.chunks_exact(n).step_by(every).flatten().copied().collect();
+        let count = (some.len() / n) as f32;
+        let mean: Vec<f32> = (0..n).map(|x| some[x..].iter().step_by(n).sum::<f32>() / count).collect();
+        some.chunks_exact_mut(n).for_each(|line| line.iter_mut().zip(&mean).for_each(|(v, m)| *v -= m));
+        some
     };
-    let own = of(a, most);
-    let by = |off: isize| correlation(&own, &of(b, (most as isize - off) as usize));
+    let (a, b) = (lines(a), lines(b));
+    let of = |lines: &[f32], from: usize| -> Vec<f32> {
+        lines.chunks_exact(n).flat_map(|line| &line[from..from + n - 2 * most]).copied().collect()
+    };
+    let own = of(&a, most);
+    let by = |off: isize| correlation(&own, &of(&b, (most as isize - off) as usize));
     let most = most as isize;
     // Of equal ones the nearest.
-    (0..=most)
-        .flat_map(|k| [k, -k])
-        .map(|k| (by(k), k))
-        .fold((f64::NEG_INFINITY, 0), |best, own| if own.0 > best.0 { own } else { best })
-        .1
+    let all = (0..=most).flat_map(|k| [k, -k]).map(|k| (k, by(k)));
+    all.fold((0, f64::NEG_INFINITY), |best, own| if own.1 > best.1 { own } else { best })
 }
 
 /// Some lines of a block.
