@@ -220,3 +220,18 @@ fn three_fields_of_a_tall_sample_become_one_volume() {
         assert!(deviation < 1.3 * noise && deviation > 0.55 * noise, "slice {z}: {deviation:e}, noise {noise:e}");
     }
 }
+
+/// However a cell has grown, it is moved, and seen, as another one.
+#[test]
+fn cells_of_one_motion_are_moved_alike() {
+    let s = Scratch::new("phantom-motion");
+    let of = |folder: &str, words: &str| {
+        let how = "--only 7 --mode radiographs --projections 6 --columns 296 --fields 2";
+        expect(&run(&s.0, &format!("phantom cell -q -o {folder} {how} --seed {words}")), 0, &[], words);
+        let step = json(&s.0.join(folder).join("truth/truth.json")).need_arr("steps").unwrap()[0].clone();
+        let of = |keys: &[&str]| keys.iter().fold(&step, |json, key| json.need(key).unwrap()).to_line();
+        [of(&["counted"]), of(&["fields"]), of(&["pose", "stripping"])]
+    };
+    let [a, b, c] = [("a", "3"), ("b", "4 --motion-seed 3"), ("c", "4")].map(|(folder, words)| of(folder, words));
+    assert!(a[0] != b[0] && a[1..] == b[1..] && b[0] == c[0] && b[1] != c[1] && b[2] != c[2], "{a:?} {b:?} {c:?}");
+}

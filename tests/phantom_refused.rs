@@ -28,6 +28,7 @@ fn what_cannot_be_made_is_refused_before_anything_is_written() {
         ("--efficiency 0.1", 2, "efficiency"),
         ("--dead 1000", 2, "dead"),
         ("--blind --dead 1", 2, "--blind"),
+        ("--motion-seed 1", 2, "--motion-seed"),
         ("--seed -1", 2, "seed"),
         ("--mode volume --shift -1", 2, "--shift"),
         ("--mode volume --tilt -1", 2, "--tilt"),

@@ -65,7 +65,9 @@ const PARTS: [&str; 8] = [
 ];
 
 /// Number of the predicted and of the true labels, of every scan, by definition and object.
-type Pairs = BTreeMap<(String, String), Vec<[f64; 2]>>;
+type Pairs = BTreeMap<Key, Vec<[f64; 2]>>;
+/// Name of a definition, and of its object.
+type Key = (String, String);
 
 /// Significant digits of a number that is kept: errors of labels are in the first three.
 const DIGITS: usize = 6;
@@ -146,7 +148,7 @@ impl Evaluated {
             Some([q, truth]) => q.as_f64().zip(truth.as_f64()).map(|(q, t)| [q, t]),
             _ => None,
         };
-        let of = |n: &Json| -> Result<((String, String), Vec<[f64; 2]>)> {
+        let of = |n: &Json| -> Result<(Key, Vec<[f64; 2]>)> {
             let name = |key: &str| Ok::<_, Error>(n.need_str(key)?.to_string());
             let pairs: Option<Vec<_>> = n.need_arr("predicted_true")?.iter().map(pair).collect();
             let pairs = pairs.filter(|p| !p.is_empty()).ok_or_else(|| Error::data("pairs that are no two numbers"))?;
