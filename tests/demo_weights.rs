@@ -138,8 +138,8 @@ fn shipped_errors_are_those_of_the_shipped_weights() {
             let of = |n: &&Json| n.need_str("definition").unwrap() == "thickness.side";
             assert_eq!(one.need_arr("numbers").unwrap().iter().filter(of).count(), 2, "{which}");
         }
-        let classes = kept.need("parameters").unwrap().need_arr("dims_zyx").unwrap()[1].as_u64();
-        assert!(classes.is_some_and(|ny| (260..=kind.size[1] as u64).contains(&ny)), "{which}: {classes:?}");
+        let ny = kept.need("parameters").unwrap().need_arr("dims_zyx").unwrap()[1].as_u64();
+        assert!(ny.is_some_and(|ny| (260..=kind.size[1] as u64).contains(&ny)), "{which}: {ny:?}");
     }
 }
 

@@ -84,7 +84,7 @@ pub fn run(c: &Context, args: &DemoArgs, asked: &Asked) -> Result<()> {
     if moving && steps < 2 {
         return Err(Error::usage("--moving --steps 1: there is nothing to register").help("take two scans, or more"));
     }
-    if demo_train::KNOWN.contains(&seed) || EVALUATED.contains(&seed.to_string().as_str()) {
+    if demo_train::knows(seed) || EVALUATED.contains(&seed.to_string().as_str()) {
         return Err(Error::usage(format!("--seed {seed}: the shipped weights, or their errors, know this cell"))
             .help("take another one: numbers of this one would seem better than they are"));
     }

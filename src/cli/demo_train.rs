@@ -20,8 +20,6 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 const LEARN: std::ops::RangeInclusive<u32> = 1001..=1008;
-/// Seeds of cells that the weights know.
-pub const KNOWN: std::ops::RangeInclusive<u64> = 1001..=1009;
 const VALIDATE: u32 = 1009;
 const STEPS: [usize; 5] = [4, 8, 12, 16, 20];
 /// What the demo records: a cell that is always where it was, and a wider one that is clamped anew for every scan.
@@ -69,6 +67,11 @@ impl Geometry {
             _ => Err(Error::data("tells no geometry").at(series)),
         }
     }
+}
+
+/// Whether the weights know the cell of a seed.
+pub fn knows(seed: u64) -> bool {
+    LEARN.chain([VALIDATE]).any(|known| u64::from(known) == seed)
 }
 
 /// Trains in `folder/training`, or what is left of it; where the weights are.

@@ -8,8 +8,8 @@
 //! T_A(row, θ, column) ≈ g T_B(row − d_z, θ, column − d(θ)),      d(θ) = c + X cos θ + Y sin θ
 //! ```
 //!
-//! c, the difference of their axes, is known about before, by whole pixels the lines are brought together; where lines are most
-//! alike farther off ([`ASIDE`]), an axis was wrong, and they are brought there. X, Y (Y upward in a slice) is by what the sample moved in
+//! c, the difference of their axes, is known about before, by whole pixels the lines are brought together; where they do not fit there, an
+//! axis was wrong, and they are brought where they are most alike ([`ASIDE`]). X, Y (Y upward in a slice) is by what the sample moved in
 //! between. d_z is found as of volumes ([`super::vertical`]); d from fits
 //! of [`PARTS`] ranges of angles, by least squares. A transmission has no offset: g = mean T_A / mean T_B. Columns that B
 //! lacks after it is moved repeat its last.
@@ -184,23 +184,25 @@ fn brought([a, b]: [&dyn Source; 2], nominal: f64, search: usize, apart: f64, of
 /// The same where lines are most alike, if that is surely within [`ASIDE`] columns.
 fn elsewhere(pair: [&dyn Source; 2], nominal: f64, search: usize, apart: f64) -> Result<Option<Brought>> {
     // Every fourth column: rows are told by lines a column or two off.
-    let mut best: Option<(f64, isize, Brought)> = None;
-    for off in (0..=ASIDE as isize / 4).flat_map(|k| [4 * k, -4 * k]) {
+    let mut best = (SURE, None);
+    for off in outwards(ASIDE as isize / 4).map(|k| 4 * k) {
         match brought(pair, nominal, search, apart, off) {
-            Ok(found) => {
-                let (by, like) = aside(&found.2.0, &found.2.1);
-                if like > SURE && best.as_ref().is_none_or(|(most, ..)| like > *most) {
-                    best = Some((like, off + by, found));
+            Ok((_, _, (a, b, _))) => {
+                let (by, like) = aside(&a, &b);
+                if like > best.0 {
+                    best = (like, Some(off + by));
                 }
             }
             Err(e) if e.fault() == Fault::Data => (),
             Err(e) => return Err(e),
         }
     }
-    match best {
-        Some((_, off, _)) => brought(pair, nominal, search, apart, off).map(Some),
-        None => Ok(None),
-    }
+    best.1.map(|off| brought(pair, nominal, search, apart, off)).transpose()
+}
+
+/// 0, 1, −1, 2, −2 … ±`most`.
+fn outwards(most: isize) -> impl Iterator<Item = isize> {
+    std::iter::once(0).chain((1..=most).flat_map(|k| [k, -k]))
 }
 
 /// By how many whole columns farther to the right B is most like A, and how much. What all lines of a column have in common, as
@@ -223,9 +225,8 @@ fn aside(a: &Block, b: &Block) -> (isize, f64) {
     };
     let own = of(&a, most);
     let by = |off: isize| correlation(&own, &of(&b, (most as isize - off) as usize));
-    let most = most as isize;
     // Of equal ones the nearest.
-    let all = (0..=most).flat_map(|k| [k, -k]).map(|k| (k, by(k)));
+    let all = outwards(most as isize).map(|k| (k, by(k)));
     all.fold((0, f64::NEG_INFINITY), |best, own| if own.1 > best.1 { own } else { best })
 }
 
