@@ -5,6 +5,7 @@ mod common;
 use common::series::{as_planned, cell, full_disk, seal};
 use common::{Scratch, expect, json, npy, npy_of, run, stderr, stdout};
 use tomolith::analysis::quantity::values;
+use tomolith::provenance::Digest;
 use tomolith::testing;
 
 #[test]
@@ -260,6 +261,24 @@ fn what_is_not_of_a_run_is_refused_and_steps_are_made_again() {
     folder.write("cell.toml", text.replace("\nrules", "\n# rules"));
     let says = "class 4 is 'electrode' in what `seg predict` makes, and 'plating electrode' in the table";
     expect(&run(there, "run cell.toml -o out"), 65, &[says, "[seg.after] rules"], "no rules");
+    // Errors of another network, or kept by another version; what says of no network, or of this one, is taken.
+    folder.write("cell.toml", text.replace("[analyze]\n", "[analyze]\nevaluated = \"errors.json\"\n"));
+    let own = Digest::of_file(&there.join("w.safetensors")).unwrap().0.hex();
+    let kept =
+        |schema: &str, network: &str| format!("{{\"schema\": \"{schema}\", \"network\": {network}, \"series\": []}}");
+    for (schema, network, code, says) in [
+        ("tomolith-evaluated-2", "\"00\"".to_string(), 65, "errors of another file of weights"),
+        ("tomolith-evaluated-1", format!("\"{own}\""), 65, "is of the schema tomolith-evaluated-1"),
+        ("tomolith-evaluated-2", format!("\"{own}\""), 0, ""),
+        ("tomolith-evaluated-2", "null".to_string(), 0, ""),
+        ("tomolith-results-1", "\"00\"".to_string(), 0, ""),
+    ] {
+        folder.write("errors.json", kept(schema, &network));
+        let says = if code == 0 { vec![] } else { vec![says, "errors.json"] };
+        expect(&run(there, "run cell.toml -o out --plan"), code, &says, schema);
+    }
+    folder.write("errors.json", kept("tomolith-evaluated-2", "\"00\""));
+    expect(&run(there, "run cell.toml -o out"), 65, &["errors of another file of weights"], "errors");
     assert!(!there.join("out").exists());
     folder.write("cell.toml", &text);
     let first = seal(there, "run cell.toml -o out");

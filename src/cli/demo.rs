@@ -9,7 +9,7 @@ use crate::cli::prepare::PrepareArgs;
 use crate::cli::recon::{ReconArgs, Role};
 use crate::cli::scan::ScanArgs;
 use crate::cli::values::Center;
-use crate::cli::{Command, Context, demo_cell, reconstruct, values};
+use crate::cli::{Command, Context, reconstruct, values};
 use crate::error::{Error, Result};
 use crate::phantom::discs::{self, Disc};
 use crate::recon::filter::Filter;
@@ -22,6 +22,10 @@ use crate::volume::reader::{IoMode, Reader, with_suffix};
 use crate::volume::{Source, verify};
 use std::path::{Path, PathBuf};
 
+mod cell;
+mod compare;
+mod train;
+
 /// The command.
 pub const COMMAND: Command = Command {
     path: &["demo"],
@@ -29,9 +33,9 @@ pub const COMMAND: Command = Command {
     details: "Needs no data and a few seconds. Writes the scan, the slices, their manifest and pictures into DIR, and \
               says how far the slices are from the truth they were made of. --cell shows the whole way: a cell of 25 scans is \
               recorded, reconstructed, labelled by the weights that are shipped and measured, and every number stands beside the \
-              planted one; cell/report.html is the report. --train makes these weights first, the same bits: 45 scans of nine other cells, \
-              2 GB and half an hour on two cores; --evaluate measures first what the weights do to the numbers of six cells more, by which \
-              the numbers are corrected: six times as long. It goes on where it was interrupted.",
+              planted one; cell/report.html is the report. --train makes these weights first, the same bits: 90 scans of eighteen other cells, \
+              5 GB and half an hour on two cores; --evaluate measures first what the weights do to the numbers of six cells more, by which \
+              the numbers are corrected, and what becomes of each of these if the others correct it: six times as long. It goes on where it was interrupted.",
     examples: "  tomolith demo\n  tomolith demo -o /tmp/demo --overwrite\n  tomolith demo --cell -o out/cell\n  \
                tomolith demo --cell --moving -o out/moving",
     groups: &[(
@@ -101,14 +105,14 @@ fn run(context: &Context) -> Result<()> {
     let args = DemoArgs::from_settings(&context.settings)?;
     if context.settings.is_on("cell")? {
         let settings = &context.settings;
-        let asked = demo_cell::Asked {
+        let asked = cell::Asked {
             seed: settings.parsed("seed", values::seed)?,
             steps: settings.parsed("steps", values::count)?,
             moving: settings.is_on("moving")?,
             train: settings.is_on("train")?,
             evaluate: settings.is_on("evaluate")?,
         };
-        return demo_cell::run(context, &args, &asked);
+        return cell::run(context, &args, &asked);
     }
     for name in ["seed", "steps", "moving", "train", "evaluate"] {
         if context.settings.is_given(name)? {

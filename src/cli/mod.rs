@@ -30,8 +30,6 @@ pub mod child;
 pub mod config;
 pub mod convert;
 pub mod demo;
-pub mod demo_cell;
-pub mod demo_train;
 pub mod device;
 pub mod doctor;
 pub mod fields;

@@ -19,8 +19,8 @@ pub const COMMAND: Command = Command {
     details: "Of three or more series that were labelled by one network and whose true labels are known, drawn or synthetic: give what \
               `analyze` wrote of the predicted labels and of the true ones, of the same voxels, field, classes, roles, turn, cell area and least dendrite. Kept are \
               the pairs of numbers, predicted and true, and what they are numbers of. `analyze --evaluated FILE.json` corrects every \
-              number of another such series by them, and its intervals hold one more series; the results themselves are not needed there. That \
-              those labels are of the same network nothing checks: the digest in the file is for who looks.",
+              number of another such series by them, and its intervals hold one more series; the results themselves are not needed there. \
+              `run` refuses those of another file of weights than its own; what labels that are given to `analyze` are of nothing tells.",
     examples: "  tomolith evaluate --predicted a/results.json,b/results.json,c/results.json \\\n    --truth \
                a.truth/results.json,b.truth/results.json,c.truth/results.json --network best.safetensors -o errors.json\n  \
                tomolith analyze d.toml --evaluated errors.json -o d",
@@ -38,7 +38,9 @@ pub const COMMAND: Command = Command {
 };
 
 /// Schema of what is kept.
-const SCHEMA: &str = "tomolith-evaluated-1";
+const SCHEMA: &str = "tomolith-evaluated-2";
+/// What those of all versions begin with.
+const SCHEMAS: &str = "tomolith-evaluated-";
 /// Role of the results of predicted labels.
 const PREDICTED: &str = "evaluated";
 /// Parameters in which evaluated series, their truth and what is corrected by them must be equal: other voxels, fields, classes,
@@ -92,12 +94,26 @@ fn text(members: &[(&str, Json)], series: &Json) -> String {
     text
 }
 
-/// Digest of the weights whose errors a file keeps, if it tells.
+/// Whether this is what [`COMMAND`] writes.
 ///
 /// # Errors
-/// Data: no such file.
+/// Data: it is what another version of it wrote.
+fn is_kept(json: &Json) -> Result<bool> {
+    let schema = json.get("schema").and_then(Json::as_str).unwrap_or("");
+    match schema != SCHEMA && schema.starts_with(SCHEMAS) {
+        true => Err(Error::data(format!("is of the schema {schema}, not {SCHEMA}"))
+            .help("make it again by `tomolith evaluate`")),
+        false => Ok(schema == SCHEMA),
+    }
+}
+
+/// Digest of the weights whose errors a file keeps, if it is such a file and tells.
+///
+/// # Errors
+/// Data: no JSON, or of another version.
 pub fn network_of(kept: &str) -> Result<Option<String>> {
-    Ok(Json::parse(kept)?.get("network").and_then(Json::as_str).map(String::from))
+    let json = Json::parse(kept)?;
+    Ok(if is_kept(&json)? { json.get("network").and_then(Json::as_str).map(String::from) } else { None })
 }
 
 /// Series whose true labels are known: one file that [`COMMAND`] wrote, or results of the predicted labels, and of the true ones. `own`
@@ -114,7 +130,7 @@ pub fn evaluated(
     let (predicted, truth) = (list(predicted), list(truth));
     if let ([kept], []) = (&predicted[..], &truth[..]) {
         let (json, input) = read_json(kept)?;
-        if json.get("schema").and_then(Json::as_str) == Some(SCHEMA) {
+        if is_kept(&json).map_err(|e| e.at(kept))? {
             is_alike(own, &json).map_err(|e| e.at(kept))?;
             let all = json.need("series").and_then(Evaluated::from_json).map_err(|e| e.at(kept))?;
             inputs.push(InputFile { role: PREDICTED.into(), ..input });

@@ -101,7 +101,8 @@ fn outside(step: &Step) -> impl Iterator<Item = &Path> {
 }
 
 /// The text behind a flag.
-fn after<'a>(step: &'a Step, flag: &str) -> Option<&'a Word> {
+/// What follows an option of a step.
+pub(super) fn after<'a>(step: &'a Step, flag: &str) -> Option<&'a Word> {
     let at = step.words().iter().position(|w| matches!(w, Word::Text(t) | Word::Free(t) if t == flag))?;
     step.words().get(at + 1)
 }

@@ -1,5 +1,6 @@
 //! `tomolith run`, `status` and `diff`: the whole way from scans to a report, done where something has changed.
 
+use crate::cli::analyze::evaluate::network_of;
 use crate::cli::analyze::folder;
 use crate::cli::options::{Opt, Takes};
 use crate::cli::own::own;
@@ -253,6 +254,26 @@ impl Run {
         Ok(())
     }
 
+    /// Refuses errors of a segmentation that are of another network, or kept by another version of this program, before hours are spent.
+    fn check_evaluated(&self, c: &Context, digests: &mut Digests) -> Result<()> {
+        let of = |stage: &str, flag: &str| match ahead::after(self.steps.iter().find(|s| s.stage == stage)?, flag)? {
+            Word::Inputs(files) => Some(&files[..]),
+            _ => None,
+        };
+        // Of several files, results of series, no network is known.
+        let Some([kept]) = of("analyze", "--evaluated") else { return Ok(()) };
+        let Some(network) = network_of(&read_text(kept)?).map_err(|e| e.at(kept))? else { return Ok(()) };
+        let weights = of("seg predict", "--weights").unwrap_or(&[]);
+        let known = weights.iter().map(|w| Ok(digests.outside(c, w)?.hex())).collect::<Result<Vec<_>>>()?;
+        match &known[..] {
+            [] => Ok(()),
+            [own] if *own == network => Ok(()),
+            _ => Err(Error::data("are errors of another file of weights than [seg.predict] names")
+                .help("name the file that they were measured with, measure those of this one (`tomolith evaluate --network`), or leave [analyze] evaluated out")
+                .at(kept)),
+        }
+    }
+
     /// Warns of slices of which some are of a sample that was found wider than the detector, and others not: their grey values
     /// differ by more than the sample does.
     fn check_scale(&self, c: &Context) -> Result<()> {
@@ -336,6 +357,8 @@ fn run(c: &Context) -> Result<()> {
         Ok(folder.exists() && std::fs::read_dir(folder)?.any(|e| e.is_ok_and(|e| e.file_name() != "run.lock")))
     };
     let record = run.record()?;
+    let mut digests = Digests::default();
+    run.check_evaluated(c, &mut digests)?;
     if c.settings.is_on("plan")? {
         return ahead::print(c, &run, &record.unwrap_or_default());
     }
@@ -344,7 +367,6 @@ fn run(c: &Context) -> Result<()> {
             .help("name another folder with -o")
             .at(&run.folder));
     }
-    let mut digests = Digests::default();
     let scans = run.scans.iter().map(|path| Ok(digests.outside(c, path)?.hex())).collect::<Result<Vec<_>>>()?;
     if record.as_ref().is_some_and(|record| record.is_of_others(&scans)) {
         return Err(Error::cannot_create("holds a run of other scans, of the same name")

@@ -1,9 +1,9 @@
 //! `tomolith demo --cell --train`: the weights that are shipped, made again.
 //!
-//! Cells of the seeds [`LEARN`] are learnt from, [`VALIDATE`] chooses the epoch, each at [`STEPS`]: phase scans with the errors
-//! of a detector, retrieved and reconstructed by the configuration beside them, about the true axis, against the truth of the
-//! scan. From the volumes on it is a round, `training/rounds/weights`, which goes on where it was stopped, and which
-//! `seg replay` makes again. No scan of another cell is looked at.
+//! Cells of the seeds [`LEARN`] are learnt from, those of [`VALIDATE`] tell how well, each at five steps, [`scans_of`]; what lithium they lose,
+//! and where, is drawn for each: phase scans with the errors of a detector, retrieved and reconstructed by the configuration beside
+//! them, about the true axis, against the truth of the scan. From the volumes on it is a round, `training/rounds/weights`, which goes
+//! on where it was stopped, and which `seg replay` makes again. No scan of another cell is looked at.
 
 use crate::cli::seg::read_json;
 use crate::cli::{Context, child};
@@ -19,26 +19,25 @@ use std::fmt::Write as _;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
-const LEARN: std::ops::RangeInclusive<u32> = 1001..=1008;
-const VALIDATE: u32 = 1009;
-const STEPS: [usize; 5] = [4, 8, 12, 16, 20];
+const LEARN: std::ops::RangeInclusive<u32> = 1001..=1016;
+const VALIDATE: [u32; 2] = [1017, 1018];
 /// What the demo records: a cell that is always where it was, and a wider one that is clamped anew for every scan.
-pub const STILL: &str = "--preset tiny --mode radiographs-phase";
+pub const STILL: &str = "--preset tiny --mode radiographs-phase --blind";
 /// See [`STILL`].
-pub const MOVING: &str = "--preset demo --mode radiographs-phase --warp 0.3";
+pub const MOVING: &str = "--preset demo --mode radiographs-phase --blind --warp 0.3";
 /// How it is reconstructed: both cells are wider than the detector.
 const PADDED: &str = "--padding edge";
-/// Rows that the slices of a moving cell lack at their top and bottom, at each of [`STEPS`]: registered volumes end anywhere, too.
+/// Rows that the slices of a moving cell lack at their top and bottom, scan by scan: registered volumes end anywhere, too.
 const LACKED: [[usize; 2]; 5] = [[0, 9], [12, 0], [6, 18], [18, 4], [3, 14]];
 /// The network's classes of the cell's.
 const OF_CELL: [u8; 7] = [0, 1, 2, 3, 4, 3, 4];
 /// What both trainings have in common: five slices at a time, levels that truncation shifts.
-const HOW: &str =
-    "--grey -0.5,2.2 --dropout 0.1 --batch 8 --augment none,flip-columns=0.5,gain=0.1,offset=0.08,noise=0.03";
+const HOW: &str = "--grey -0.5,2.2 --dropout 0.1 --batch 8 --schedule cosine --keep last \
+                   --augment none,flip-columns=0.5,gain=0.1,offset=0.08,noise=0.03";
 /// From scratch; then slowly, rare classes counting more.
 const STAGES: [(&str, &str); 2] = [
-    ("run", "--channels 16,32,64,64 --context 2 --lr 2e-3 --epochs 26"),
-    ("refined", "--weights run/best.safetensors --class-weights 1,3,3,2,1 --lr 4e-4 --epochs 12"),
+    ("run", "--channels 16,32,64,64 --context 2 --lr 2e-3 --epochs 7"),
+    ("refined", "--weights run/best.safetensors --class-weights 1,3,2,1,1 --lr 4e-4 --epochs 4"),
 ];
 
 /// Where the labels of a series lie in its slices.
@@ -71,7 +70,7 @@ impl Geometry {
 
 /// Whether the weights know the cell of a seed.
 pub fn knows(seed: u64) -> bool {
-    LEARN.chain([VALIDATE]).any(|known| u64::from(known) == seed)
+    LEARN.chain(VALIDATE).any(|known| u64::from(known) == seed)
 }
 
 /// Trains in `folder/training`, or what is left of it; where the weights are.
@@ -79,7 +78,7 @@ pub fn weights(c: &Context, folder: &Path) -> Result<PathBuf> {
     let folder = folder.join("training");
     std::fs::create_dir_all(&folder).map_err(|e| Error::writing(&folder, &e))?;
     let (mut imports, mut labels, mut scans) = (String::new(), String::new(), String::new());
-    for cell in LEARN.chain([VALIDATE]) {
+    for cell in LEARN.chain(VALIDATE) {
         for at in volumes(c, &folder, cell)? {
             // Names are part of what is drawn.
             let ledger = format!("labels/{}", at.replace('/', "_"));
@@ -93,9 +92,10 @@ pub fn weights(c: &Context, folder: &Path) -> Result<PathBuf> {
         }
     }
     let mut round = format!(
-        "name = \"weights\"\n{imports}[[step]]\nrun = \"seg patches{labels} --planes xy --slices 4::20 --size 128 --step 64 \
+        "name = \"weights\"\n{imports}[[step]]\nrun = \"seg patches{labels} --planes xy --slices 4::8 --size 128 --step 64 \
          --least-labelled 0.4 -o patches.json\"\nmakes = \"patches.json\"\n[[step]]\nrun = \"seg split patches.json --by cell \
-         --validation c{VALIDATE} -o split.json\"\nmakes = \"split.json\"\n"
+         --validation {} -o split.json\"\nmakes = \"split.json\"\n",
+        VALIDATE.map(|cell| format!("c{cell}")).join(",")
     );
     for (name, own) in STAGES {
         let _ = write!(
@@ -117,11 +117,16 @@ pub fn step(c: &Context, words: &str, folder: &Path) -> Result<String> {
     child::run(c, &words, Some(folder))
 }
 
+/// Of the 25 scans of a cell every fifth, the first ones of cells in turn: with five cells or more every state of a cell is seen.
+fn scans_of(cell: u32) -> [usize; 5] {
+    [0, 5, 10, 15, 20].map(|k| k + cell as usize % 5)
+}
+
 /// Scans of a cell, reconstructed, and their truth on the grid of the slices; the folders in which they are.
 fn volumes(c: &Context, folder: &Path, cell: u32) -> Result<Vec<String>> {
     let (home, is_still) = (folder.join(format!("c{cell}")), cell.is_multiple_of(2));
     if !home.join("series.json").is_file() {
-        let only = STEPS.map(|k| k.to_string()).join(",");
+        let only = scans_of(cell).map(|k| k.to_string()).join(",");
         let what = if is_still { STILL } else { MOVING };
         step(c, &format!("phantom cell -o c{cell} {what} --only {only} --seed {cell}"), folder)?;
     }
