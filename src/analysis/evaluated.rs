@@ -15,8 +15,9 @@
 //! itself, areas and voids included, which no confusion matrix tells. What a segmentation does to a number depends on how
 //! much of it there is, and on what else there is, which of one cycle the time tells: growing and shrinking differ. So time
 //! counts for a number where [`FEWEST`] evaluated series or more have the steps of the one at hand, and correct each other
-//! better, by the mean square of what is left, with it than without; for those of them that have these steps. A series counts once, as its scans share what is
-//! wrong with them. A number outside of what was evaluated, by more than [`BEYOND`] of its range, and one of fewer than
+//! better, by the mean square of what is left, with it than without; for those of them that have these steps.
+//!
+//! A series counts once, as its scans share what is wrong with them. A number outside of what was evaluated, by more than [`BEYOND`] of its range, and one of fewer than
 //! [`FEWEST`] series keep the interval of their labels, and that is said. A series of [`FEWEST`] scans or more whose own
 //! range is as far away does not count for that number. Where series differ by more than their scans do, it may be farther away: by
 //! as much as the middles of the series are apart, the least and the greatest of them left out, less the range of a series' own scans (the
@@ -28,7 +29,7 @@
 //! Source: limits of agreement (Bland and Altman 1986) with the prediction interval of Student's t.
 
 use super::fit::student;
-use super::quantity::{Quantity, Results, Value, definition, values};
+use super::quantity::{Quantity, Results, definition, paired};
 use crate::error::{Error, Result};
 use crate::json::Json;
 use std::collections::BTreeMap;
@@ -114,7 +115,6 @@ impl Evaluated {
     /// # Errors
     /// Data: results of another kind.
     pub fn add(&mut self, predicted: &Json, truth: &Json) -> Result<()> {
-        let key = |v: &Value| (v.definition.to_string(), v.of.to_string(), v.step);
         let steps =
             |r: &Json| -> Result<Vec<u64>> { r.need_arr("scans")?.iter().map(|s| s.need_u64("step")).collect() };
         let (steps, of_truth) = (steps(predicted)?, steps(truth)?);
@@ -122,13 +122,10 @@ impl Evaluated {
             return Err(Error::data(format!("predicted labels of the steps {steps:?}, true ones of {of_truth:?}"))
                 .help("analyse the same scans of both"));
         }
-        let known: BTreeMap<_, _> = values(truth)?.iter().filter_map(|v| Some((key(v), v.value?))).collect();
         let mut numbers = Pairs::new();
-        for v in values(predicted)?.iter().filter(|v| is_corrected(v.definition)) {
-            if let (Some(found), Some(&truth)) = (v.value, known.get(&key(v))) {
-                let pair = Pair { step: v.step.map(|k| k as u64), found, truth };
-                numbers.entry((v.definition.to_string(), v.of.to_string())).or_default().push(pair);
-            }
+        for (v, found, truth) in paired(predicted, truth)?.iter().filter(|(v, ..)| is_corrected(v.definition)) {
+            let pair = Pair { step: v.step.map(|k| k as u64), found: *found, truth: *truth };
+            numbers.entry(key(v.definition, v.of)).or_default().push(pair);
         }
         let strange = |p: &Pair| p.step.is_some_and(|k| !steps.contains(&k));
         let mixed = |list: &[Pair]| list.len() > 1 && list.iter().any(|p| p.step.is_none());
@@ -240,7 +237,7 @@ impl Evaluated {
 
     /// The error of a number of a series of scans, told by value, or by time, too; why none is known.
     fn bias(&self, q: &Quantity, value: f64, steps: &[u64], in_time: bool) -> std::result::Result<Bias, &'static str> {
-        let key = (q.definition.to_string(), q.of.clone());
+        let key = key(q.definition, &q.of);
         let having: Vec<&Series> = self.series.iter().filter(|s| s.numbers.contains_key(&key)).collect();
         if having.len() < FEWEST {
             return Err("fewer than three evaluated series have it");
@@ -296,8 +293,7 @@ impl Evaluated {
         let mut timed: BTreeMap<Key, bool> = BTreeMap::new();
         for q in results.quantities.iter_mut().filter(|q| is_corrected(q.definition)) {
             let Some(value) = q.value else { continue };
-            let key = (q.definition.to_string(), q.of.clone());
-            let in_time = *timed.entry(key).or_insert_with_key(|key| self.time_tells(key, &steps));
+            let in_time = *timed.entry(key(q.definition, &q.of)).or_insert_with_key(|key| self.time_tells(key, &steps));
             match self.bias(q, value, &steps, in_time) {
                 Ok(bias) => {
                     let own = q.interval.map_or(0.0, |[low, high]| 0.5 * (high - low));
@@ -325,6 +321,10 @@ impl Evaluated {
             results.leave_out(&format!("measured error of {definition} ({n} numbers)"), why);
         }
     }
+}
+
+fn key(definition: &str, of: &str) -> Key {
+    (definition.to_string(), of.to_string())
 }
 
 /// How far two scans are apart: by what, and how long, one is.

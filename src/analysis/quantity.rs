@@ -221,6 +221,20 @@ fn value(q: &Json) -> Result<Value<'_>> {
     })
 }
 
+/// Numbers that two results have, by definition, object and step, in the order of the first: its entry, its number, and the second's.
+///
+/// # Errors
+/// Data: results of another kind.
+pub fn paired<'a>(first: &'a Json, second: &'a Json) -> Result<Vec<(Value<'a>, f64, f64)>> {
+    let other: BTreeMap<_, _> =
+        values(second)?.into_iter().filter_map(|v| Some(((v.definition, v.of, v.step), v.value?))).collect();
+    let pair = |v: Value<'a>| {
+        let (own, other) = (v.value?, *other.get(&(v.definition, v.of, v.step))?);
+        Some((v, own, other))
+    };
+    Ok(values(first)?.into_iter().filter_map(pair).collect())
+}
+
 /// A scan of the series, as results name it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ScanInfo {

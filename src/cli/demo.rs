@@ -35,7 +35,7 @@ pub const COMMAND: Command = Command {
               recorded, reconstructed, labelled by the weights that are shipped and measured, and every number stands beside the \
               planted one; cell/report.html is the report. --train makes these weights first, the same bits: 90 scans of eighteen other cells, \
               5 GB and half an hour on two cores; --evaluate measures first what the weights do to the numbers of six cells more, by which \
-              the numbers are corrected, and what becomes of each of these if the others correct it: six times as long. It goes on where it was interrupted.",
+              the numbers are corrected, and what becomes of each of these if the others correct it: six times as long as the demo. It goes on where it was interrupted.",
     examples: "  tomolith demo\n  tomolith demo -o /tmp/demo --overwrite\n  tomolith demo --cell -o out/cell\n  \
                tomolith demo --cell --moving -o out/moving",
     groups: &[(

@@ -154,7 +154,7 @@ impl Demo<'_> {
             let known = format!("errors_without_{own}.json");
             errors(&others, &known)?;
             let folder = home.join(own.to_string());
-            let (region, clock) = (self.region(&folder)?, clock(&folder)?);
+            let (region, clock) = (self.region(&geometry(&folder)?), clock(&folder)?);
             let words = format!(
                 "analyze cell/series.toml --region {region} --cell-area {CELL_AREA} --log {LOG} --clock-offset={clock} --maps none \
                  --evaluated ../{known} -o left_out --overwrite"
@@ -168,12 +168,11 @@ impl Demo<'_> {
     }
 
     /// What of the volumes that are measured is looked at.
-    fn region(&self, folder: &Path) -> Result<String> {
-        let Geometry { corner: [_, y], size: [nx, ny, _], .. } = Geometry::of(&folder.join("scans/series.json"))?;
-        Ok(match self.moving {
+    fn region(&self, &Geometry { corner: [_, y], size: [nx, ny, _], .. }: &Geometry) -> String {
+        match self.moving {
             false => format!("x={BESIDE}:{},y={y}:{}", BESIDE + nx, y + ny),
             true => format!("x={}:{},z={}:{}", FILLED.start, FILLED.end, SLICES.start, SLICES.end),
-        })
+        }
     }
 
     /// Scans a cell, `run`s, and analyses what is planted in the same way.
@@ -187,10 +186,11 @@ impl Demo<'_> {
         crate::exchange::part::write_whole(&folder.join("weights.safetensors"), true, weights)?;
         step("init scans --weights weights.safetensors -o cell.toml --overwrite")?;
         let file = folder.join("cell.toml");
-        let Geometry { corner: [x, y], size: [nx, ..], .. } = Geometry::of(&folder.join("scans/series.json"))?;
+        let geometry = geometry(folder)?;
+        let (region, clock) = (self.region(&geometry), clock(folder)?);
+        let Geometry { corner: [x, y], size: [nx, ..], .. } = geometry;
         // The cell's first row in volumes that are measured.
         let first = if moving { 0 } else { y };
-        let (region, clock) = (self.region(folder)?, clock(folder)?);
         // Which electrode is which the network does not tell: by depth, from the middle of the electrolyte.
         let split = |class: &str, becomes: &str| {
             format!("[[split]]\nclass = \"{class}\"\nat = {}\nbecomes = \"{becomes}\"\n", first + MIDDLE)
@@ -250,6 +250,11 @@ impl Demo<'_> {
         ))
         .map(drop)
     }
+}
+
+/// Where the cell lies in its slices.
+fn geometry(folder: &Path) -> Result<Geometry> {
+    Geometry::of(&folder.join("scans/series.json"))
 }
 
 /// Seconds by which the clock of the scans is ahead of the potentiostat's: who scans the demo's cell has set both, though a blind series does

@@ -1,6 +1,6 @@
 //! Numbers of a cell beside the planted ones: a table, what of it is printed, and how many intervals hold.
 
-use crate::analysis::quantity::{Value, quoted, values};
+use crate::analysis::quantity::{Value, paired, quoted, values};
 use crate::cli::Context;
 use crate::cli::seg::read_json;
 use crate::error::{Error, Result};
@@ -82,13 +82,8 @@ impl Cell {
 
     /// Numbers that both have, by definition, object and step.
     fn pairs(&self) -> Result<Vec<Compared<'_>>> {
-        let key = |v: &Value<'_>| (v.definition.to_string(), v.of.to_string(), v.step);
-        let planted: BTreeMap<_, _> = values(&self.truth)?.iter().filter_map(|v| Some((key(v), v.value?))).collect();
-        let mut pairs: Vec<Compared<'_>> = values(&self.measured)?
-            .into_iter()
-            .filter(|v| v.of != "background")
-            .filter_map(|found| Some(Compared { value: found.value?, truth: *planted.get(&key(&found))?, found }))
-            .collect();
+        let all = paired(&self.measured, &self.truth)?.into_iter().filter(|(found, ..)| found.of != "background");
+        let mut pairs: Vec<_> = all.map(|(found, value, truth)| Compared { found, value, truth }).collect();
         pairs.sort_by_key(|p| (p.found.definition, p.found.of, p.found.step));
         Ok(pairs)
     }
@@ -125,15 +120,15 @@ impl Display for Held {
 /// # Errors
 /// Mismatch: thicknesses that are far off.
 pub fn print(c: &Context, folder: &Path, is_counted: bool) -> Result<()> {
-    let results = Cell::of(folder, "cell/numbers")?;
-    let pairs = results.pairs()?;
+    let cell = Cell::of(folder, "cell/numbers")?;
+    let pairs = cell.pairs()?;
     let counted = if is_counted { counted(&folder.join("scans/truth/truth.json"))? } else { BTreeMap::new() };
     c.out.line(format!(
         "{:18} {:20} {:>5} {:>12} {:>12} {:>12}  {:4} {}",
         "at the end", "of", "step", "measured", "corrected", "planted", "unit", "95 %"
     ))?;
     let mut table = format!("{COLUMNS},counted_by_the_phantom\n");
-    let last = values(&results.truth)?.iter().filter_map(|v| v.step).max();
+    let last = values(&cell.truth)?.iter().filter_map(|v| v.step).max();
     let (mut sides, mut corrected) = (Off::default(), Off::default());
     let (mut few, mut all) = (Held::default(), Held::default());
     for p in &pairs {
@@ -191,11 +186,11 @@ impl Scores {
     /// # Errors
     /// Missing; data: results of another kind.
     pub fn add(&mut self, seed: u64, folder: &Path) -> Result<()> {
-        self.add_results(seed, &Cell::of(folder, "left_out")?)
+        self.add_cell(seed, &Cell::of(folder, "left_out")?)
     }
 
-    fn add_results(&mut self, seed: u64, results: &Cell) -> Result<()> {
-        for p in results.pairs()? {
+    fn add_cell(&mut self, seed: u64, cell: &Cell) -> Result<()> {
+        for p in cell.pairs()? {
             let _ = writeln!(self.rows, "{seed},{}", p.row());
             self.all.add(p.holds());
             self.corrected.add(p.holds().filter(|_| p.found.corrected.is_some()));
@@ -306,8 +301,8 @@ mod tests {
     #[test]
     fn what_holds_and_how_wide_it_is_by_hand() {
         let mut scores = Scores::default();
-        scores.add_results(3, &cell(&[1.0, 2.0, 3.0], 0.5, &[1.25, 2.75, 3.0])).unwrap();
-        scores.add_results(4, &cell(&[4.0, 5.0], 1.0, &[4.0, 5.25])).unwrap();
+        scores.add_cell(3, &cell(&[1.0, 2.0, 3.0], 0.5, &[1.25, 2.75, 3.0])).unwrap();
+        scores.add_cell(4, &cell(&[4.0, 5.0], 1.0, &[4.0, 5.25])).unwrap();
         // Half-widths 0.5, 0.5, 0.5, 1, 1 over a range from 1.25 to 5.25.
         let says = [
             "each cell corrected by the others: of all intervals of 95 % 4 of 5 (80.0 %) hold what is planted, of corrected \
@@ -323,7 +318,7 @@ mod tests {
         assert!(table.contains("\n4,volume,pit,0,1,,0,2,shifts,1,"), "{table}");
         // What is nothing in all cells has no range, and still counts.
         let mut nothing = Scores::default();
-        nothing.add_results(5, &cell(&[0.0, 0.0], 1.0, &[0.0, 0.0])).unwrap();
+        nothing.add_cell(5, &cell(&[0.0, 0.0], 1.0, &[0.0, 0.0])).unwrap();
         assert_eq!(nothing.lines()[1..], ["of headlines 2 of 2 (100.0 %)", "least: gap a, b 2 of 2 (100.0 %)"]);
         // No interval at all is nothing, not everything.
         let empty = Scores::default().lines();

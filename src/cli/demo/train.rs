@@ -31,7 +31,8 @@ const PADDED: &str = "--padding edge";
 const LACKED: [[usize; 2]; 5] = [[0, 9], [12, 0], [6, 18], [18, 4], [3, 14]];
 /// The network's classes of the cell's.
 const OF_CELL: [u8; 7] = [0, 1, 2, 3, 4, 3, 4];
-/// What both trainings have in common: five slices at a time, levels that truncation shifts.
+/// What both trainings have in common: five slices at a time, levels that truncation shifts, a rate that falls to nothing at the last epoch,
+/// which is kept.
 const HOW: &str = "--grey -0.5,2.2 --dropout 0.1 --batch 8 --schedule cosine --keep last \
                    --augment none,flip-columns=0.5,gain=0.1,offset=0.08,noise=0.03";
 /// From scratch; then slowly, rare classes counting more.
@@ -117,7 +118,7 @@ pub fn step(c: &Context, words: &str, folder: &Path) -> Result<String> {
     child::run(c, &words, Some(folder))
 }
 
-/// Of the 25 scans of a cell every fifth, the first ones of cells in turn: with five cells or more every state of a cell is seen.
+/// Of the 25 scans of a cell every fifth, from that of its seed modulo five on: five cells of seeds in a row show all 25.
 fn scans_of(cell: u32) -> [usize; 5] {
     [0, 5, 10, 15, 20].map(|k| k + cell as usize % 5)
 }

@@ -100,13 +100,13 @@ fn outside(step: &Step) -> impl Iterator<Item = &Path> {
     named.chain(&step.reads).map(|p| p.as_path())
 }
 
-/// The text behind a flag.
 /// What follows an option of a step.
 pub(super) fn after<'a>(step: &'a Step, flag: &str) -> Option<&'a Word> {
     let at = step.words().iter().position(|w| matches!(w, Word::Text(t) | Word::Free(t) if t == flag))?;
     step.words().get(at + 1)
 }
 
+/// The text that follows one.
 fn text<'a>(step: &'a Step, flag: &str) -> Option<&'a str> {
     match after(step, flag)? {
         Word::Text(text) | Word::Free(text) => Some(text),
