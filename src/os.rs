@@ -273,6 +273,12 @@ pub fn ends_with_us(child: &mut std::process::Command) -> &mut std::process::Com
     child
 }
 
+/// Asks a child to end in an orderly way, as SIGTERM does. It must not have been waited for: its number could be another's by then.
+pub fn ask_to_end(child: &std::process::Child) {
+    // SAFETY: kill touches no memory; a child that nobody has waited for keeps its number.
+    unsafe { libc::kill(child.id() as libc::pid_t, libc::SIGTERM) };
+}
+
 // ---- interrupts ----
 
 static INTERRUPTED: AtomicBool = AtomicBool::new(false);

@@ -2,6 +2,10 @@
 //! only where something changed; refused where the reason can be told.
 
 mod common;
+#[path = "pipeline/moved.rs"]
+mod moved;
+#[path = "pipeline/samples.rs"]
+mod samples;
 use common::series::{as_planned, cell, seal};
 use common::{Scratch, expect, run, stderr, stdout, tomolith};
 use std::path::Path;
@@ -55,7 +59,16 @@ fn a_run_is_one_set_of_bytes() {
     assert!(killed > 0, "every run ended before its kill");
     assert_eq!(seal(there, "run cell.toml -o killed"), whole);
     expect(&run(there, "diff whole killed"), 0, &["identical"], "diff");
+}
 
+#[test]
+fn what_has_changed_is_made_again_and_nothing_else() {
+    let folder = Scratch::new("pipeline-again");
+    let there = &folder.0;
+    cell(&folder);
+    change(&folder, "cell-area = 0.5\n", "cell-area = 0.5\ngrey-fill = 0\n");
+    let whole = seal(there, "run cell.toml -o whole");
+    assert_eq!(seal(there, "run cell.toml -o one"), whole);
     // Nothing changed, nothing is done.
     assert!(done_again(there, "run cell.toml -o whole").is_empty());
     // What lies there counts, not what its record says.

@@ -6,8 +6,9 @@
 //! nearest   : |Δq̂| / R + |Δk| / D least; R range of q̂ over the evaluated scans, Δk steps between the scans, D from the first
 //!             to the last step; where time tells nothing |Δq̂| alone
 //! corrected = q̂ − ē              ē the mean of the n series
-//! half      = √( t² (1 + 1/n) (s² + w²) + h² )
+//! half      = √( t² (1 + 1/n) (s² + w²) + b² + h² )
 //!             s² variance of e over the series, t of n − 1 degrees of freedom, w² mean variance among scans equally near,
+//!             b how far q̂ is outside of all evaluated q̂ (of a number of a scan; else 0),
 //!             h half of the interval that the true labels would have: interfaces and registration
 //! ```
 //!
@@ -17,11 +18,9 @@
 //! counts for a number where [`FEWEST`] evaluated series or more have the steps of the one at hand, and correct each other
 //! better, by the mean square of what is left, with it than without; for those of them that have these steps.
 //!
-//! A series counts once, as its scans share what is wrong with them. A number outside of what was evaluated, by more than [`BEYOND`] of its range, and one of fewer than
-//! [`FEWEST`] series keep the interval of their labels, and that is said. A series of [`FEWEST`] scans or more whose own
-//! range is as far away does not count for that number. Where series differ by more than their scans do, it may be farther away: by
-//! as much as the middles of the series are apart, the least and the greatest of them left out, less the range of a series' own scans (the
-//! median), as one more series may differ as much. A number of a whole series counts only of series of the same scans.
+//! A series counts once, as its scans share what is wrong with them. Outside of what was evaluated all of what lies beyond may be wrong, or
+//! none of it: b. A number of a whole series counts only of series of the same scans. Of fewer than [`FEWEST`] series no error is known; then a
+//! number has no interval, as that of its labels knows nothing of what a segmentation confuses, and that is said.
 //!
 //! What is measured can be kept without the results that it is from ([`Evaluated::to_json`]): per series the steps of its scans,
 //! and the pairs q̂, q of each number and scan, to [`DIGITS`].
@@ -36,8 +35,8 @@ use std::collections::BTreeMap;
 
 /// Fewer series say nothing about their spread.
 pub const FEWEST: usize = 3;
-/// Part of the range of evaluated numbers by which another may lie outside of it.
-pub const BEYOND: f64 = 0.1;
+/// What is said of numbers that lie outside.
+const BEYOND: &str = "no evaluated scan has so much or so little of it: intervals are wider by how far it lies outside";
 /// Tables of numbers that no label changes, or whose interval is something else.
 const NOT_OF_LABELS: [&str; 4] = ["faraday", "impedance", "corrected", "colocalisation"];
 /// Numbers that are counts, or whose interval is the band of what has nothing in common.
@@ -107,6 +106,8 @@ pub struct Evaluated {
 struct Bias {
     mean: f64,
     half: f64,
+    /// Whether the number is outside of what was evaluated.
+    beyond: bool,
 }
 
 impl Evaluated {
@@ -244,36 +245,13 @@ impl Evaluated {
         }
         let whole = q.step.is_none() || OF_SCANS.contains(&q.definition) || definition(q.definition).table == "current";
         let of_scans = having.iter().filter(|s| !whole || s.steps == steps);
-        let mut all: Vec<(&Series, &Vec<Pair>)> = of_scans.filter_map(|s| Some((*s, s.numbers.get(&key)?))).collect();
+        let all: Vec<(&Series, &Vec<Pair>)> = of_scans.filter_map(|s| Some((*s, s.numbers.get(&key)?))).collect();
         if all.len() < FEWEST {
             return Err("fewer than three evaluated series have the same scans");
         }
-        let ranges: Vec<[f64; 2]> = all.iter().map(|(_, scans)| range(scans.iter())).collect();
-        let [low, high] = ranges.iter().fold([f64::MAX, f64::MIN], |[a, b], r| [a.min(r[0]), b.max(r[1])]);
+        let [low, high] = range(all.iter().flat_map(|(_, scans)| scans.iter()));
         // Of the whole series there is one number each, and no range to lie in.
-        if q.step.is_some() {
-            // What differs from cell to cell more than from scan to scan may lie as far outside as cells differ, the farthest apart.
-            let sorted = |of: &dyn Fn(&[f64; 2]) -> f64| {
-                let scans = ranges.iter().zip(&all).filter(|(_, (_, s))| s.len() >= FEWEST);
-                let mut values: Vec<f64> = scans.map(|(r, _)| of(r)).collect();
-                values.sort_by(f64::total_cmp);
-                values
-            };
-            let (own, middles) = (sorted(&|r| r[1] - r[0]), sorted(&|r| 0.5 * (r[0] + r[1])));
-            let aside = usize::from(middles.len() > FEWEST);
-            let spread = middles.get(aside).zip(middles.iter().nth_back(aside)).map_or(0.0, |(a, b)| b - a);
-            let of_cells = own.get(own.len() / 2).map_or(0.0, |own| (spread - own).max(0.0));
-            let margin = (BEYOND * (high - low)).max(of_cells).max(1e-9 * high.abs());
-            let within = |[low, high]: [f64; 2], margin: f64| (low - margin..=high + margin).contains(&value);
-            if !within([low, high], margin) {
-                return Err("no evaluated scan has so much or so little of it");
-            }
-            // Fewer scans span no range: they differ as cells do, and tell the error of all that the cells span.
-            all.retain(|(_, scans)| scans.len() < FEWEST || within(range(scans.iter()), margin + of_cells));
-            if all.len() < FEWEST {
-                return Err("fewer than three evaluated series have so much or so little of it");
-            }
-        }
+        let beyond = if q.step.is_some() { (low - value).max(value - high).max(0.0) } else { 0.0 };
         let (n, size) = (all.len(), size_of([low, high]));
         let nearest = |(series, scans): &(&Series, &Vec<Pair>)| {
             let timed = in_time && series.steps == steps;
@@ -283,10 +261,10 @@ impl Evaluated {
         let [mean, between] = mean_and_variance(&errors.iter().map(|e| e[0]).collect::<Vec<_>>(), 1);
         let within = errors.iter().fold(0.0, |s, e| s + e[1]) / n as f64;
         let half = student(n - 1) * ((1.0 + 1.0 / n as f64) * (between + within)).sqrt();
-        Ok(Bias { mean, half })
+        Ok(Bias { mean, half: (half * half + beyond * beyond).sqrt(), beyond: beyond > 1e-9 * value.abs() })
     }
 
-    /// Corrects the numbers of labels and widens their intervals by what is measured.
+    /// Corrects the numbers of labels and widens their intervals by what is measured; where nothing is, there is none.
     pub fn correct(&self, results: &mut Results) {
         let mut missing: BTreeMap<(&'static str, &'static str), usize> = BTreeMap::new();
         let steps: Vec<u64> = results.scans.iter().map(|s| s.step as u64).collect();
@@ -296,6 +274,9 @@ impl Evaluated {
             let in_time = *timed.entry(key(q.definition, &q.of)).or_insert_with_key(|key| self.time_tells(key, &steps));
             match self.bias(q, value, &steps, in_time) {
                 Ok(bias) => {
+                    if bias.beyond {
+                        *missing.entry((q.definition, BEYOND)).or_default() += 1;
+                    }
                     let own = q.interval.map_or(0.0, |[low, high]| 0.5 * (high - low));
                     let half = (bias.half * bias.half + own * own).sqrt();
                     // Errors that are all alike tell no interval.
@@ -314,7 +295,10 @@ impl Evaluated {
                         _ => "evaluated series",
                     };
                 }
-                Err(why) => *missing.entry((q.definition, why)).or_default() += 1,
+                Err(why) => {
+                    (q.interval, q.from) = (None, "");
+                    *missing.entry((q.definition, why)).or_default() += 1;
+                }
             }
         }
         for ((definition, why), n) in missing {

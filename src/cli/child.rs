@@ -3,11 +3,13 @@
 use crate::cli::Context;
 use crate::cli::options::ENVIRONMENT_PREFIX;
 use crate::error::{Error, Fault, Result};
-use crate::os::{check_interrupt, ends_with_us};
+use crate::os::{ask_to_end, check_interrupt, ends_with_us, interrupted};
 use crate::segment::round::written;
 use std::io::{BufRead as _, BufReader, Read as _};
 use std::path::Path;
-use std::process::Stdio;
+use std::process::{Child, Stdio};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::time::Duration;
 
 /// A command that runs beside others.
 pub struct Share<'a> {
@@ -48,6 +50,10 @@ pub fn share(c: &Context, share: &Share, words: &[String], folder: Option<&Path>
     let (said, talked) = (child.stdout.take(), child.stderr.take());
     let (mut why, mut advice) = (None, None);
     let text = std::thread::scope(|scope| -> Result<String> {
+        // Its end, with or without an error, drops `_runs`.
+        let (_runs, over) = channel();
+        let child = &child;
+        scope.spawn(move || pass_on(child, &over));
         // Both at once: a pipe that nobody reads would stop it.
         let text = scope.spawn(move || {
             let mut text = String::new();
@@ -89,4 +95,13 @@ pub fn share(c: &Context, share: &Share, words: &[String], folder: Option<&Path>
         Some(folder) => fault.at(folder),
         None => fault,
     })
+}
+
+/// Passes an interrupt on: a terminal sends it to both, who ends this process by its number does not.
+fn pass_on(child: &Child, over: &Receiver<()>) {
+    while over.recv_timeout(Duration::from_millis(100)) == Err(RecvTimeoutError::Timeout) {
+        if interrupted() {
+            return ask_to_end(child);
+        }
+    }
 }

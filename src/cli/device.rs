@@ -213,7 +213,8 @@ fn gpu(c: &Context, number: Option<&str>) -> Result<Device> {
 
 #[cfg(not(feature = "cuda"))]
 fn gpu(_: &Context, _: Option<&str>) -> Result<Device> {
-    Err(Error::device("this build computes on the CPU alone").help("build it with `--features cuda`"))
+    Err(Error::device("this build computes on the CPU alone")
+        .help("build it with the feature `cuda`, one of the default ones"))
 }
 
 /// The same call on whichever device it is.

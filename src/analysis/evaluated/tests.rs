@@ -32,8 +32,11 @@ fn bias_and_scatter_by_hand() {
         (q[1].corrected, q[1].interval, q[1].from),
         (Some(49.0), Some([48.5, 49.5]), "evaluated series + interface")
     );
-    assert_eq!((q[2].corrected, q[2].interval, q[2].from), (None, Some([89.5, 90.5]), "interface"));
-    assert!(found.left_out[0].1.contains("so much"), "{:?}", found.left_out);
+    // 40 more than any evaluated: corrected as the nearest, and all of it may be wrong.
+    let [low, high] = q[2].interval.unwrap();
+    assert_eq!((q[2].corrected, q[2].from), (Some(90.0), "evaluated series + interface"));
+    assert!((high - low - 2.0 * (40.0f64 * 40.0 + 0.25).sqrt()).abs() < 1e-9, "{low} {high}");
+    assert_eq!(found.left_out, [("measured error of thickness (1 numbers)".to_string(), BEYOND.to_string())]);
     // Scans that cannot be told apart differ by what the truth differs.
     let mut same = Evaluated::default();
     for _ in 0..3 {
@@ -41,24 +44,12 @@ fn bias_and_scatter_by_hand() {
     }
     let bias = same.bias(&results("pit", &[1.0]).quantities[0], 1.0, &[], false).unwrap();
     assert!((bias.mean - 0.5).abs() < 1e-12 && (bias.half - student(2) * (4.0f64 / 3.0).sqrt() * 0.3).abs() < 1e-12);
-    // Of three series with 10 to 50 and one with 10 to 20, the last tells nothing of 49.
-    let mut far = Evaluated::default();
-    for (error, top) in [(1.0, 20.0), (2.0, 50.0), (4.0, 50.0), (6.0, 50.0)] {
-        let (p, t) = ([10.0, 15.0, top], [10.0 - error, 15.0 - error, top - error]);
-        far.add(&results("pit", &p).to_json(), &results("pit", &t).to_json()).unwrap();
-    }
-    let at = |e: &Evaluated, value: f64| e.bias(&results("pit", &[value]).quantities[0], value, &[], false);
-    assert_eq!((at(&far, 49.0).unwrap().mean, at(&far, 15.0).unwrap().mean), (4.0, 3.25));
-    far.series.pop();
-    assert!(at(&far, 49.0).unwrap_err().contains("fewer than three") && at(&far, 15.0).is_ok());
-    // Series that differ by more than their scans: one more may lie beside them, and all count.
-    let mut apart = Evaluated::default();
-    for (base, error) in [(60.0, 7.0), (66.0, 9.0), (70.0, 8.0)] {
-        let p = [base, base + 1.0, base + 2.0];
-        apart.add(&results("pit", &p).to_json(), &results("pit", &p.map(|v| v - error)).to_json()).unwrap();
-    }
-    assert_eq!(at(&apart, 78.0).unwrap().mean, 8.0);
-    assert!(at(&apart, 83.0).unwrap_err().contains("so much"));
+    // Below what was evaluated; at its end it is not outside.
+    let at = |value: f64| same.bias(&results("pit", &[value]).quantities[0], value, &[], false).unwrap();
+    let bias = at(0.25);
+    let scatter = student(2) * student(2) * (4.0 / 3.0) * 0.09;
+    assert!(bias.beyond && (bias.half - (scatter + 0.75f64 * 0.75).sqrt()).abs() < 1e-12, "{bias:?}");
+    assert!(!at(1.0).beyond);
     // Too few series, and another object.
     same.series.pop();
     assert!(same.bias(&results("pit", &[1.0]).quantities[0], 1.0, &[], false).is_err());

@@ -141,7 +141,7 @@ pub const COMMAND: Command = Command {
 };
 
 /// Version of the stage in manifests.
-pub const VERSION: u32 = 9;
+pub const VERSION: u32 = 10;
 
 /// `x=A:B,y=A:B`: what is not named is whole.
 pub(super) fn region(text: &str, whole: &Region) -> Result<Region> {

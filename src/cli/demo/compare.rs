@@ -142,7 +142,7 @@ pub fn print(c: &Context, folder: &Path, is_counted: bool) -> Result<()> {
         all.add(p.holds());
         if p.is_headline() && (step == last || step.is_none()) {
             few.add(p.holds());
-            let inside = p.holds().map_or("", |holds| if holds { "holds it" } else { "misses it" });
+            let inside = p.holds().map_or("no interval", |holds| if holds { "holds it" } else { "misses it" });
             let (better, step) = (better.map_or(String::new(), |v| format!("{v:.4}")), step.map(|k| k.to_string()));
             c.out.line(format!(
                 "{definition:18} {of:20} {:>5} {:12.4} {better:>12} {:12.4}  {unit:4} {inside}",

@@ -1,9 +1,8 @@
 //! The whole way on other things than the paper's cell: a measured scan, as far as its data allow, and a particle in a
 //! binder with a table of classes of its own. And where the way ends early: a full disk at every stage, a broken record.
 
-mod common;
-use common::series::{as_planned, cell, full_disk, seal};
-use common::{Scratch, expect, json, npy, npy_of, run, stderr, stdout};
+use crate::common::series::{as_planned, cell, full_disk, seal};
+use crate::common::{Scratch, expect, json, npy, npy_of, run, stderr, stdout};
 use tomolith::analysis::quantity::values;
 use tomolith::provenance::Digest;
 use tomolith::testing;
@@ -234,7 +233,7 @@ fn another_sample_with_its_own_classes_takes_the_same_way() {
 fn a_full_disk_loses_nothing() {
     let folder = Scratch::new("pipeline-full");
     cell(&folder);
-    // The registering stage has its own in `pipeline_moved`.
+    // The registering stage has its own in `super::moved`.
     full_disk(
         &folder.0,
         &[

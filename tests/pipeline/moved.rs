@@ -1,9 +1,8 @@
 //! The whole way of a sample that moves between its scans: they are registered, and what is told of them is told on one
 //! grid; after kills and on a full disk the same.
 
-mod common;
-use common::series::{full_disk, seal};
-use common::{Scratch, expect, json, npy, run, stderr, tomolith};
+use crate::common::series::{full_disk, seal};
+use crate::common::{Scratch, expect, json, npy, run, stderr, tomolith};
 use std::f64::consts::PI;
 use std::fmt::Write as _;
 use std::process::Stdio;
