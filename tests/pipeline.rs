@@ -9,7 +9,7 @@ mod samples;
 use common::series::{as_planned, cell, seal};
 use common::{Scratch, expect, run, stderr, stdout, tomolith};
 use std::path::Path;
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 /// Kills of one run; `TOMOLITH_TEST_KILLS` may ask for more.
@@ -63,7 +63,7 @@ fn a_run_is_one_set_of_bytes() {
 
 #[test]
 fn what_has_changed_is_made_again_and_nothing_else() {
-    let folder = Scratch::new("pipeline-again");
+    let folder = Scratch::new("pipeline-changed");
     let there = &folder.0;
     cell(&folder);
     change(&folder, "cell-area = 0.5\n", "cell-area = 0.5\ngrey-fill = 0\n");
@@ -164,6 +164,23 @@ fn the_whole_way_is_near_what_was_planted() {
     assert_eq!(counted, 3 * 6 * 3);
     // The same once more does nothing, and says the same.
     assert_eq!(stdout(&run(&folder.0, "demo --cell --steps 3 -o d -q")), stdout(&output));
+}
+
+/// Who ends a demo by its number ends what it has started: nothing goes on behind it.
+#[test]
+fn an_interrupt_is_passed_on() {
+    let folder = Scratch::new("demo-interrupt");
+    let mut child = tomolith(&folder.0);
+    child.args("demo --cell --steps 3 -o d -q".split(' ')).stdout(Stdio::null()).stderr(Stdio::piped());
+    let mut child = child.spawn().unwrap();
+    while !folder.0.join("d/cell").exists() {
+        assert!(child.try_wait().unwrap().is_none(), "ended before it ran anything");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    assert!(Command::new("kill").args(["-TERM", &child.id().to_string()]).status().unwrap().success());
+    expect(&child.wait_with_output().unwrap(), 75, &["interrupted", "again"], "demo, interrupted");
+    // It was its child that stopped; a run that went on would have made the last of its files by now.
+    assert!(!folder.0.join("d/cell/report.html").exists());
 }
 
 #[test]

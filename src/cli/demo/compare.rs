@@ -174,8 +174,6 @@ pub fn print(c: &Context, folder: &Path, is_counted: bool) -> Result<()> {
 pub struct Scores {
     rows: String,
     all: Held,
-    /// Of those that evaluated series correct.
-    corrected: Held,
     /// Of headlines, of all scans and cells: half an interval, what is planted, and whether it holds that.
     headlines: BTreeMap<[String; 2], Vec<(f64, f64, bool)>>,
 }
@@ -193,7 +191,6 @@ impl Scores {
         for p in cell.pairs()? {
             let _ = writeln!(self.rows, "{seed},{}", p.row());
             self.all.add(p.holds());
-            self.corrected.add(p.holds().filter(|_| p.found.corrected.is_some()));
             let Some((holds, [low, high])) = p.holds().zip(p.interval()).filter(|_| p.is_headline()) else { continue };
             let key = [p.found.definition, p.found.of].map(String::from);
             self.headlines.entry(key).or_default().push((0.5 * (high - low), p.truth, holds));
@@ -221,8 +218,8 @@ impl Scores {
             (range > 0.0).then(|| median(of.iter().map(|(half, _, _)| half / range).collect()))
         };
         let mut lines = vec![format!(
-            "each cell corrected by the others: of all intervals of 95 % {} hold what is planted, of corrected numbers {}",
-            self.all, self.corrected
+            "each cell corrected by the others: of all intervals of 95 % {} hold what is planted",
+            self.all
         )];
         if self.headlines.is_empty() {
             return lines;
@@ -305,8 +302,7 @@ mod tests {
         scores.add_cell(4, &cell(&[4.0, 5.0], 1.0, &[4.0, 5.25])).unwrap();
         // Half-widths 0.5, 0.5, 0.5, 1, 1 over a range from 1.25 to 5.25.
         let says = [
-            "each cell corrected by the others: of all intervals of 95 % 4 of 5 (80.0 %) hold what is planted, of corrected \
-             numbers 0 of 0",
+            "each cell corrected by the others: of all intervals of 95 % 4 of 5 (80.0 %) hold what is planted",
             "of headlines 4 of 5 (80.0 %)",
             "half of an interval is 12.5 % of the number's range, in the median of 1 headlines",
             "least: gap a, b 4 of 5 (80.0 %)",
