@@ -140,7 +140,7 @@ fn recon_refuses_what_it_cannot_mean() {
         ("trace gridrec proj.npy -o steps --algorithm fbp".into(), 2, &["--algorithm"]),
         ("demo --help".into(), 0, &["Examples:"]),
         ("demo surplus".into(), 2, &["surplus"]),
-        ("demo --train".into(), 2, &["--train is of --cell"]),
+        ("demo --discs --train".into(), 2, &["--train is of a cell"]),
     ];
     for (words, code, says) in cases {
         expect(&run(&folder.0, words), *code, says, words);

@@ -3,7 +3,7 @@
 //!     cargo test --release --test demo_weights                                     # whether they label a cell they never saw
 //!     TOMOLITH_TEST_DEMO=FOLDER cargo test --release --test demo_weights -- --ignored    # makes them again, bit for bit, and their errors
 //!
-//! `testdata/demo/cell.safetensors` is what `tomolith demo --cell --train` makes: `src/cli/demo/train.rs` has the recipe, and the
+//! `testdata/demo/cell.safetensors` is what `tomolith demo --train` makes: `src/cli/demo/train.rs` has the recipe, and the
 //! cells that are shown.
 
 #![allow(clippy::print_stdout)] // A table is what it is for.
@@ -112,15 +112,15 @@ fn label(kind: &Kind, folder: &Path) {
 #[test]
 fn the_demo_of_a_moving_cell_joins_and_registers() {
     let folder = Scratch::new("demo-moving");
-    let output = run(&folder.0, "demo --cell --moving --steps 2 -o demo");
+    let output = run(&folder.0, "demo --steps 2 -o demo");
     expect(&output, 0, &["um off in the mean of 4", "report: "], "demo");
     println!("{}", stdout(&output));
     let read = |name: &str| std::fs::read_to_string(folder.0.join(name)).unwrap();
     assert!(read("demo/cell/slices/s00.json").contains("nominal_offsets"));
     assert_eq!(read("demo/cell/registered/registration.csv").lines().count(), 2);
     // Another demo is not mixed into it.
-    expect(&run(&folder.0, "demo --cell --steps 2 -o demo"), 73, &["holds a demo of other scans"], "still");
-    expect(&run(&folder.0, "demo --cell --moving --steps 1 -o one"), 2, &["nothing to register"], "one scan");
+    expect(&run(&folder.0, "demo --still --steps 2 -o demo"), 73, &["holds a demo of other scans"], "still");
+    expect(&run(&folder.0, "demo --steps 1 -o one"), 2, &["nothing to register"], "one scan");
 }
 
 /// What is known of the network's errors is of this network, and of as many cells as it says.
@@ -129,7 +129,7 @@ fn shipped_errors_are_those_of_the_shipped_weights() {
     let network = Digest::of_file(&shipped()).unwrap().0.hex();
     for (kind, which) in KINDS.iter().zip(["still", "moving"]) {
         let kept = json(&errors(which));
-        assert_eq!(kept.need_str("network").unwrap(), network, "{which}: make them again: demo --cell --evaluate");
+        assert_eq!(kept.need_str("network").unwrap(), network, "{which}: make them again: demo --evaluate");
         assert_eq!(kept.need_str("schema").unwrap(), "tomolith-evaluated-2", "{which}: make them again");
         assert_eq!(kept.need_u64("analyze").unwrap(), u64::from(version("analyze")), "{which}: make them again");
         let series = kept.need_arr("series").unwrap();
@@ -153,9 +153,9 @@ fn shipped_errors_are_those_of_the_shipped_weights() {
 #[test]
 #[ignore = "half an hour"]
 fn shipped_errors_are_measured_again_digit_for_digit() {
-    for (which, what) in [("still", ""), ("moving", " --moving")] {
+    for (which, what) in [("still", " --still"), ("moving", "")] {
         let folder = Scratch::new(&format!("demo-errors-{which}"));
-        let output = run(&folder.0, &format!("demo --cell{what} --evaluate -o demo"));
+        let output = run(&folder.0, &format!("demo{what} --evaluate -o demo"));
         expect(&output, 0, &["each cell corrected by the others", "intervals of 95 %"], which);
         println!("{}", stdout(&output));
         let [made, known] =
@@ -170,7 +170,7 @@ fn shipped_weights_are_made_again_bit_for_bit() {
     let scratch = Scratch::new("demo-training");
     let folder = std::env::var_os("TOMOLITH_TEST_DEMO").map_or(scratch.0.clone(), PathBuf::from);
     std::fs::create_dir_all(&folder).unwrap();
-    let output = run(&folder, "demo --cell --train --steps 3 -o demo");
+    let output = run(&folder, "demo --still --train --steps 3 -o demo");
     expect(&output, 0, &["um off in the mean of 6"], "demo");
     println!("{}", stdout(&output));
     let made = std::fs::read(folder.join("demo/weights.safetensors")).unwrap();

@@ -145,8 +145,8 @@ fn what_has_changed_is_made_again_and_nothing_else() {
 #[test]
 fn the_whole_way_is_near_what_was_planted() {
     let folder = Scratch::new("demo-cell");
-    let output = run(&folder.0, "demo --cell --steps 3 -o d -q");
-    expect(&output, 0, &["thickness.side", "um off in the mean of 6", "d/cell/report.html"], "demo --cell");
+    let output = run(&folder.0, "demo --still --steps 3 -o d -q");
+    expect(&output, 0, &["thickness.side", "um off in the mean of 6", "d/cell/report.html"], "demo --still");
     let table = std::fs::read_to_string(folder.0.join("d/measured_and_planted.csv")).unwrap();
     assert!(table.lines().filter(|l| l.starts_with("thickness.side,")).count() == 6, "{table}");
     for definition in ["ratio.whole_cell", "pit_fill.voxels", "rate.end_points", "grade.part", "net_lithium"] {
@@ -163,7 +163,7 @@ fn the_whole_way_is_near_what_was_planted() {
     }
     assert_eq!(counted, 3 * 6 * 3);
     // The same once more does nothing, and says the same.
-    assert_eq!(stdout(&run(&folder.0, "demo --cell --steps 3 -o d -q")), stdout(&output));
+    assert_eq!(stdout(&run(&folder.0, "demo --still --steps 3 -o d -q")), stdout(&output));
 }
 
 /// Who ends a demo by its number ends what it has started: nothing goes on behind it.
@@ -171,7 +171,7 @@ fn the_whole_way_is_near_what_was_planted() {
 fn an_interrupt_is_passed_on() {
     let folder = Scratch::new("demo-interrupt");
     let mut child = tomolith(&folder.0);
-    child.args("demo --cell --steps 3 -o d -q".split(' ')).stdout(Stdio::null()).stderr(Stdio::piped());
+    child.args("demo --still --steps 3 -o d -q".split(' ')).stdout(Stdio::null()).stderr(Stdio::piped());
     let mut child = child.spawn().unwrap();
     while !folder.0.join("d/cell").exists() {
         assert!(child.try_wait().unwrap().is_none(), "ended before it ran anything");

@@ -347,7 +347,7 @@ fn tree() -> clap::Command {
 const AFTER_HELP: &str = "\
 Start here:
   tomolith doctor                          is this machine fit?
-  tomolith demo                            a synthetic scan, reconstructed and checked against its truth
+  tomolith demo                            a synthetic cell, from radiographs to a report beside its truth
   tomolith recon tooth.h5 -o out/tooth     a real scan in, slices out
   tomolith verify out                      are the bytes what they were?
 

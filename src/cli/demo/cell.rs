@@ -1,4 +1,4 @@
-//! `tomolith demo --cell`: the whole way on a synthetic cell, and every number beside the planted one.
+//! `tomolith demo`: the whole way on a synthetic cell, and every number beside the planted one.
 //!
 //! A cell that the shipped weights never saw is scanned by the detector of `phantom cell` at the steps
 //! that are asked for, with propagation; `run` retrieves the phase, reconstructs, labels and measures it; `analyze` measures the planted classes in the same way;
@@ -69,7 +69,7 @@ pub struct Asked {
 pub fn run(c: &Context, args: &DemoArgs, asked: &Asked) -> Result<()> {
     let &Asked { seed, steps, moving, .. } = asked;
     if moving && steps < 2 {
-        return Err(Error::usage("--moving --steps 1: there is nothing to register").help("take two scans, or more"));
+        return Err(Error::usage("--steps 1: there is nothing to register").help("take two scans, or more, or --still"));
     }
     if train::knows(seed) || EVALUATED.contains(&seed) {
         return Err(Error::usage(format!("--seed {seed}: the shipped weights, or their errors, know this cell"))
@@ -81,7 +81,7 @@ pub fn run(c: &Context, args: &DemoArgs, asked: &Asked) -> Result<()> {
     // Of this demo, or empty: nothing of somebody else's is replaced.
     let kind = if moving { "moving" } else { "still" };
     let scans = recorded(moving, steps, seed);
-    let what = format!("tomolith demo --cell: {kind}, seed {seed}, {steps} steps\nphantom cell {scans}\n");
+    let what = format!("tomolith demo: {kind}, seed {seed}, {steps} steps\nphantom cell {scans}\n");
     let mark = folder.join("demo.txt");
     let is_empty = std::fs::read_dir(folder).map_err(|e| Error::reading(folder, &e))?.next().is_none();
     if mark.is_file() && read_text(&mark)? != what {

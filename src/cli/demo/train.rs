@@ -1,4 +1,4 @@
-//! `tomolith demo --cell --train`: the weights that are shipped, made again.
+//! `tomolith demo --train`: the weights that are shipped, made again.
 //!
 //! Cells of the seeds [`LEARN`] are learnt from, those of [`VALIDATE`] tell how well, each at five steps, [`scans_of`]; what lithium they lose,
 //! and where, is drawn for each: phase scans with the errors of a detector, retrieved and reconstructed by the configuration beside
