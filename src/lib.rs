@@ -105,7 +105,7 @@
 //! - `clap` without derive: flags, help and near misses. Its suggestions are worth four crates.
 //! - `hdf5-reader` (feature `hdf5`, default): the structure of HDF5 files in pure Rust; the elements are read here,
 //!   because the crate fills missing chunks silently.
-//! - `cudarc` (feature `cuda`; with it `libloading`): the driver of NVIDIA's GPUs, opened when it is asked
+//! - `cudarc` (feature `cuda`, default; with it `libloading`): the driver of NVIDIA's GPUs, opened when it is asked
 //!   for. It declares the entry points; whether they are there, and what they say, is looked after in
 //!   `kernels/cuda/driver.rs`. Nothing of CUDA is needed to build.
 //! - TIFF is read and written here (700 lines): rows by position without a handle for each of thousands of files, limits

@@ -6,10 +6,10 @@
 //! nearest   : |Δq̂| / R + |Δk| / D least; R range of q̂ over the evaluated scans, Δk steps between the scans, D from the first
 //!             to the last step; where time tells nothing |Δq̂| alone
 //! corrected = q̂ − ē              ē the mean of the n series
-//! half      = √( t² (1 + 1/n) (s² + w²) + b² + h² )
+//! half      = √( t² (1 + 1/n) (s² + w²) + h² )
 //!             s² variance of e over the series, t of n − 1 degrees of freedom, w² mean variance among scans equally near,
-//!             b how far q̂ is outside of all evaluated q̂ (of a number of a scan; else 0),
 //!             h half of the interval that the true labels would have: interfaces and registration
+//! interval  = corrected − half − b … corrected + half     if q̂ of a scan is above all evaluated q̂ by b; below them, the other way
 //! ```
 //!
 //! It is the interval of one more series that is segmented as the evaluated ones were: bias and scatter of every number
@@ -19,7 +19,7 @@
 //! better, by the mean square of what is left, with it than without; for those of them that have these steps.
 //!
 //! A series counts once, as its scans share what is wrong with them. Outside of what was evaluated all of what lies beyond may be wrong, or
-//! none of it: b. A number of a whole series counts only of series of the same scans. Of fewer than [`FEWEST`] series no error is known; then a
+//! none of it. A number of a whole series counts only of series of the same scans. Of fewer than [`FEWEST`] series no error is known; then a
 //! number has no interval, as that of its labels knows nothing of what a segmentation confuses, and that is said.
 //!
 //! What is measured can be kept without the results that it is from ([`Evaluated::to_json`]): per series the steps of its scans,
@@ -35,8 +35,6 @@ use std::collections::BTreeMap;
 
 /// Fewer series say nothing about their spread.
 pub const FEWEST: usize = 3;
-/// What is said of numbers that lie outside.
-const BEYOND: &str = "no evaluated scan has so much or so little of it: intervals are wider by how far it lies outside";
 /// Tables of numbers that no label changes, or whose interval is something else.
 const NOT_OF_LABELS: [&str; 4] = ["faraday", "impedance", "corrected", "colocalisation"];
 /// Numbers that are counts, or whose interval is the band of what has nothing in common.
@@ -106,8 +104,8 @@ pub struct Evaluated {
 struct Bias {
     mean: f64,
     half: f64,
-    /// Whether the number is outside of what was evaluated.
-    beyond: bool,
+    /// How far the number is above (more than 0) or below what was evaluated, by more than what is kept can tell.
+    beyond: f64,
 }
 
 impl Evaluated {
@@ -251,7 +249,9 @@ impl Evaluated {
         }
         let [low, high] = range(all.iter().flat_map(|(_, scans)| scans.iter()));
         // Of the whole series there is one number each, and no range to lie in.
-        let beyond = if q.step.is_some() { (low - value).max(value - high).max(0.0) } else { 0.0 };
+        let beyond = if q.step.is_some() { value - value.clamp(low, high) } else { 0.0 };
+        let exact = 10f64.powi(1 - DIGITS as i32) * low.abs().max(high.abs());
+        let beyond = if beyond.abs() > exact { beyond } else { 0.0 };
         let (n, size) = (all.len(), size_of([low, high]));
         let nearest = |(series, scans): &(&Series, &Vec<Pair>)| {
             let timed = in_time && series.steps == steps;
@@ -261,31 +261,33 @@ impl Evaluated {
         let [mean, between] = mean_and_variance(&errors.iter().map(|e| e[0]).collect::<Vec<_>>(), 1);
         let within = errors.iter().fold(0.0, |s, e| s + e[1]) / n as f64;
         let half = student(n - 1) * ((1.0 + 1.0 / n as f64) * (between + within)).sqrt();
-        Ok(Bias { mean, half: (half * half + beyond * beyond).sqrt(), beyond: beyond > 1e-9 * value.abs() })
+        Ok(Bias { mean, half, beyond })
     }
 
     /// Corrects the numbers of labels and widens their intervals by what is measured; where nothing is, there is none.
     pub fn correct(&self, results: &mut Results) {
         let mut missing: BTreeMap<(&'static str, &'static str), usize> = BTreeMap::new();
+        let mut outside: BTreeMap<&'static str, usize> = BTreeMap::new();
         let steps: Vec<u64> = results.scans.iter().map(|s| s.step as u64).collect();
         let mut timed: BTreeMap<Key, bool> = BTreeMap::new();
         for q in results.quantities.iter_mut().filter(|q| is_corrected(q.definition)) {
-            let Some(value) = q.value else { continue };
+            let Some(value) = q.value.filter(|v| v.is_finite()) else { continue };
             let in_time = *timed.entry(key(q.definition, &q.of)).or_insert_with_key(|key| self.time_tells(key, &steps));
             match self.bias(q, value, &steps, in_time) {
                 Ok(bias) => {
-                    if bias.beyond {
-                        *missing.entry((q.definition, BEYOND)).or_default() += 1;
+                    if bias.beyond != 0.0 {
+                        *outside.entry(q.definition).or_default() += 1;
                     }
                     let own = q.interval.map_or(0.0, |[low, high]| 0.5 * (high - low));
                     let half = (bias.half * bias.half + own * own).sqrt();
+                    let (down, up) = (half + bias.beyond.max(0.0), half - bias.beyond.min(0.0));
                     // Errors that are all alike tell no interval.
-                    let known = half > 0.0;
+                    let known = down + up > 0.0;
                     let [least, most] = limits(q.definition);
                     let corrected = (value - bias.mean).clamp(least, most);
                     q.corrected = Some(corrected);
                     q.sampling = q.sampling.map(|ends| ends.map(|v| (v - bias.mean).clamp(least, most)));
-                    q.interval = known.then(|| [(corrected - half).max(least), (corrected + half).min(most)]);
+                    q.interval = known.then(|| [(corrected - down).max(least), (corrected + up).min(most)]);
                     q.from = match q.from {
                         _ if !known => "",
                         "interface" => "evaluated series + interface",
@@ -296,10 +298,17 @@ impl Evaluated {
                     };
                 }
                 Err(why) => {
-                    (q.interval, q.from) = (None, "");
+                    (q.interval, q.from, q.sampling) = (None, "", None);
                     *missing.entry((q.definition, why)).or_default() += 1;
                 }
             }
+        }
+        if !outside.is_empty() {
+            let of: Vec<String> = outside.iter().map(|(definition, n)| format!("{definition} ({n})")).collect();
+            results.notes.push(format!(
+                "numbers outside of what is evaluated, corrected as the nearest; their intervals reach as far again as they lie outside: {}",
+                of.join(", ")
+            ));
         }
         for ((definition, why), n) in missing {
             results.leave_out(&format!("measured error of {definition} ({n} numbers)"), why);

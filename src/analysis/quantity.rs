@@ -10,7 +10,8 @@
 //!
 //! Two intervals answer two questions. `interval95`: what is the number of **this field**, labels and motions being as
 //! inexact as stated. `sampling95`: what would it be in **another field** of the same cell. `corrected`: the value less what
-//! [evaluated series](super::evaluated) show to be the segmentation's error; both intervals are then about it.
+//! [evaluated series](super::evaluated) show to be the segmentation's error; both intervals are then about it, and `sampling95` knows nothing of the
+//! scatter of these errors.
 
 use super::impedance::Spectrum;
 use crate::error::Result;

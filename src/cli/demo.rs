@@ -1,6 +1,6 @@
-//! `tomolith demo`: the first thing to run.
+//! `tomolith demo`: the first thing to run. The whole way of a cell is [`cell`].
 //!
-//! A scan of discs is made on the spot as a detector would record it (counts with photon noise, uneven flats, darks,
+//! With `--discs` a scan of discs is made on the spot as a detector would record it (counts with photon noise, uneven flats, darks,
 //! an axis off the middle), reconstructed by the same code as any scan, and compared with the discs.
 
 use crate::cli::options::{Opt, Settings, Takes};
@@ -112,7 +112,7 @@ fn run(context: &Context) -> Result<()> {
     }
     std::fs::create_dir_all(&args.output).map_err(|e| Error::writing(&args.output, &e))?;
     let is_empty = std::fs::read_dir(&args.output).map_err(|e| Error::reading(&args.output, &e))?.next().is_none();
-    let is_ours = ["scan", "demo.txt"].iter().any(|name| args.output.join(name).exists());
+    let is_ours = args.output.join("scan").exists();
     if !is_empty && !is_ours && !args.overwrite {
         return Err(Error::cannot_create("holds something, and no demo")
             .help("name another folder with -o")

@@ -33,10 +33,10 @@ fn bias_and_scatter_by_hand() {
         (Some(49.0), Some([48.5, 49.5]), "evaluated series + interface")
     );
     // 40 more than any evaluated: corrected as the nearest, and all of it may be wrong.
-    let [low, high] = q[2].interval.unwrap();
     assert_eq!((q[2].corrected, q[2].from), (Some(90.0), "evaluated series + interface"));
-    assert!((high - low - 2.0 * (40.0f64 * 40.0 + 0.25).sqrt()).abs() < 1e-9, "{low} {high}");
-    assert_eq!(found.left_out, [("measured error of thickness (1 numbers)".to_string(), BEYOND.to_string())]);
+    assert_eq!(q[2].interval, Some([49.5, 90.5]));
+    assert!(found.left_out.is_empty() && found.notes.len() == 1, "{:?}", found.notes);
+    assert!(found.notes[0].ends_with(": thickness (1)"), "{:?}", found.notes);
     // Scans that cannot be told apart differ by what the truth differs.
     let mut same = Evaluated::default();
     for _ in 0..3 {
@@ -47,9 +47,17 @@ fn bias_and_scatter_by_hand() {
     // Below what was evaluated; at its end it is not outside.
     let at = |value: f64| same.bias(&results("pit", &[value]).quantities[0], value, &[], false).unwrap();
     let bias = at(0.25);
-    let scatter = student(2) * student(2) * (4.0 / 3.0) * 0.09;
-    assert!(bias.beyond && (bias.half - (scatter + 0.75f64 * 0.75).sqrt()).abs() < 1e-12, "{bias:?}");
-    assert!(!at(1.0).beyond);
+    assert_eq!((bias.beyond, at(1.0).beyond, at(1.0 + 1e-7).beyond), (-0.75, 0.0, 0.0));
+    assert!((bias.half - student(2) * (4.0f64 / 3.0).sqrt() * 0.3).abs() < 1e-12, "{bias:?}");
+    let mut low = results("pit", &[0.25]);
+    same.correct(&mut low);
+    let half = (bias.half * bias.half + 0.25).sqrt();
+    // 0.25 less the mean error of 0.5 is none of it, and at most what lies below is missing.
+    assert_eq!((low.quantities[0].corrected, low.quantities[0].interval), (Some(0.0), Some([0.0, half + 0.75])));
+    // What is no number stays as it is.
+    let mut strange = results("pit", &[f64::NAN]);
+    same.correct(&mut strange);
+    assert_eq!((strange.quantities[0].corrected, strange.quantities[0].from), (None, "interface"));
     // Too few series, and another object.
     same.series.pop();
     assert!(same.bias(&results("pit", &[1.0]).quantities[0], 1.0, &[], false).is_err());
@@ -108,7 +116,8 @@ fn numbers_of_a_series_are_told_by_series_of_the_same_scans() {
     let scans = |steps: &[usize], rate: f64| {
         let mut r = results("pit", &[1.0]);
         r.scans = steps.iter().map(|&step| ScanInfo { step, time: None, minutes: None }).collect();
-        r.put("rate.fitted", "pit", None, Some(rate));
+        let around = |by: f64| Some([rate - by, rate + by]);
+        r.put_with("rate.fitted", "pit", None, Some(rate), (around(1.0), "residuals"), around(2.0));
         r
     };
     let mut e = Evaluated::default();
@@ -118,11 +127,14 @@ fn numbers_of_a_series_are_told_by_series_of_the_same_scans() {
     let corrected = |steps: &[usize]| {
         let mut found = scans(steps, 5.0);
         e.correct(&mut found);
-        (found.quantities.iter().map(|q| q.corrected).collect::<Vec<_>>(), found.left_out)
+        let rate = &found.quantities[1];
+        let known = [rate.interval.is_some(), rate.sampling.is_some(), !rate.from.is_empty()];
+        (found.quantities.iter().map(|q| q.corrected).collect::<Vec<_>>(), known, found.left_out)
     };
-    assert_eq!(corrected(&[0, 12, 24]), (vec![Some(1.0), Some(3.0)], vec![]));
-    let (values, left_out) = corrected(&[0, 6, 12, 18, 24]);
-    assert_eq!(values, [Some(1.0), None]);
+    assert_eq!(corrected(&[0, 12, 24]), (vec![Some(1.0), Some(3.0)], [true; 3], vec![]));
+    // What is not known is not said.
+    let (values, known, left_out) = corrected(&[0, 6, 12, 18, 24]);
+    assert_eq!((values, known), (vec![Some(1.0), None], [false; 3]));
     assert!(left_out[0].1.contains("the same scans"), "{left_out:?}");
 }
 

@@ -18,8 +18,8 @@ pub const COMMAND: Command = Command {
     about: "Keep what a segmentation does to every number, of series whose truth is known, in one small file",
     details: "Of three or more series that were labelled by one network and whose true labels are known, drawn or synthetic: give what \
               `analyze` wrote of the predicted labels and of the true ones, of the same voxels, field, classes, roles, turn, cell area and least dendrite. Kept are \
-              the pairs of numbers, predicted and true, and what they are numbers of. `analyze --evaluated FILE.json` corrects every \
-              number of another such series by them, and its intervals hold one more series; the results themselves are not needed there. \
+              the pairs of numbers, predicted and true, and what they are numbers of. `analyze --evaluated FILE.json` corrects the \
+              numbers of another such series by them, and its intervals hold one more series; the results themselves are not needed there. \
               `run` refuses those of another file of weights than its own; what labels that are given to `analyze` are of nothing tells.",
     examples: "  tomolith evaluate --predicted a/results.json,b/results.json,c/results.json \\\n    --truth \
                a.truth/results.json,b.truth/results.json,c.truth/results.json --network best.safetensors -o errors.json\n  \

@@ -120,7 +120,8 @@ pub const COMMAND: Command = Command {
                     "evaluated",
                     Takes::Value("FILE.json,…"),
                     "What `evaluate` kept of series whose truth is known, or their results.json, of labels made as these were: \
-                     every number is corrected and its interval widened by what is measured there",
+                     numbers are corrected and their intervals widened by what is measured there; one that fewer than three of them have keeps \
+                     no interval",
                 ),
                 Opt::new("truth", Takes::Value("FILE.json,…"), "results.json of their true labels, in the same order"),
                 Opt::new("tile", Takes::Number("COLUMNS"), "Edge of a tile; 0: as far as a map is alike").default("0"),
@@ -278,7 +279,7 @@ fn run(c: &Context) -> Result<()> {
     if let Json::Obj(members) = &params {
         results.parameters.extend(members.clone());
     }
-    results.notes = notes.all;
+    results.notes.splice(0..0, notes.all);
     results.notes.extend(NOTES.map(String::from));
     if settings.evaluated.is_none() {
         results.notes.push(UNEVALUATED.into());
