@@ -303,17 +303,15 @@ pub fn install_interrupt_handler() {
     }
 }
 
-/// Installs a handler; the action before it, if that worked. Interrupts wait until it is done: of two that are pending Linux takes
-/// SIGINT first, which would end the process if SIGTERM's handler could be put above its own.
+/// Installs a handler; the action before it, if that worked. Other signals wait until it is done: of two that are pending Linux
+/// takes SIGINT first, which would end the process if SIGTERM's handler could be put above its own.
 fn install(signal: libc::c_int, handler: usize, flags: libc::c_int) -> Option<libc::sigaction> {
     // SAFETY: an all-zero sigaction is a valid value: default action, empty mask, no flags.
     let mut action: libc::sigaction = unsafe { std::mem::zeroed() };
     action.sa_sigaction = handler;
     action.sa_flags = flags;
-    for signal in [libc::SIGINT, libc::SIGTERM] {
-        // SAFETY: the mask is the structure's own.
-        unsafe { libc::sigaddset(&mut action.sa_mask, signal) };
-    }
+    // SAFETY: the mask is the structure's own.
+    unsafe { libc::sigfillset(&mut action.sa_mask) };
     // SAFETY: as above.
     let mut before: libc::sigaction = unsafe { std::mem::zeroed() };
     // SAFETY: both structures live across the call; the handler has the signature that `flags` announces.
@@ -434,35 +432,11 @@ extern "C" fn on_bus_error(signal: libc::c_int, info: *mut libc::siginfo_t, _con
     }
 }
 
-/// A folder for one test's files, removed at its end.
-#[cfg(test)]
-pub(crate) struct Scratch(pub std::path::PathBuf);
-
-#[cfg(test)]
-impl Scratch {
-    pub(crate) fn new() -> Scratch {
-        static COUNT: AtomicUsize = AtomicUsize::new(0);
-        let n = COUNT.fetch_add(1, Ordering::Relaxed);
-        let path = std::env::temp_dir().join(format!("tomolith-test-{}-{n}", std::process::id()));
-        std::fs::create_dir_all(&path).unwrap();
-        Scratch(path)
-    }
-    pub(crate) fn join(&self, name: &str) -> std::path::PathBuf {
-        self.0.join(name)
-    }
-}
-
-#[cfg(test)]
-impl Drop for Scratch {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::error::Fault;
+    use crate::testing::Scratch;
     use std::process::Command;
 
     /// Runs the test `name` of this file in a process of its own, because it ends or interrupts that process.
@@ -475,7 +449,7 @@ mod tests {
 
     #[test]
     fn a_second_lock_is_refused_and_ends_with_its_file() {
-        let scratch = Scratch::new();
+        let scratch = Scratch::new("os");
         let path = scratch.join("lock");
         let first = lock_exclusive(create_new(&path).unwrap()).unwrap();
         assert!(first.is_some());
@@ -487,7 +461,7 @@ mod tests {
 
     #[test]
     fn preallocation_keeps_what_is_there_and_fills_with_zeros() {
-        let scratch = Scratch::new();
+        let scratch = Scratch::new("os");
         let file = create_new(&scratch.join("a")).unwrap();
         file.write_all_at(b"abc", 0).unwrap();
         preallocate(&file, 5000).unwrap();
@@ -495,18 +469,18 @@ mod tests {
         assert_eq!((bytes.len(), &bytes[..4]), (5000, &b"abc\0"[..]));
         preallocate(&file, 10).unwrap();
         assert_eq!(file.metadata().unwrap().len(), 5000);
-        assert!(free_space(&scratch.0).unwrap() > 0);
-        fsync_dir(&scratch.0).unwrap();
+        assert!(free_space(scratch.path()).unwrap() > 0);
+        fsync_dir(scratch.path()).unwrap();
     }
 
     #[test]
     fn only_regular_files_are_opened() {
-        let scratch = Scratch::new();
+        let scratch = Scratch::new("os");
         let pipe = scratch.join("pipe");
         assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
         assert_eq!(open_regular(&pipe).unwrap_err().fault(), Fault::Data);
         assert_eq!(open_regular(Path::new("/dev/null")).unwrap_err().fault(), Fault::Data);
-        assert_eq!(open_regular(&scratch.0).unwrap_err().fault(), Fault::Missing);
+        assert_eq!(open_regular(scratch.path()).unwrap_err().fault(), Fault::Missing);
         assert_eq!(open_regular(&scratch.join("none")).unwrap_err().fault(), Fault::Missing);
         assert!(open_own(&pipe).is_err());
         std::os::unix::fs::symlink("target", scratch.join("link")).unwrap();
@@ -522,16 +496,19 @@ mod tests {
         assert!(block.iter().enumerate().all(|(i, &v)| v == i as f32));
     }
 
+    fn raise(signal: libc::c_int) {
+        // SAFETY: what is raised has a handler.
+        unsafe { libc::raise(signal) };
+    }
+
     #[test]
     #[ignore = "runs in a process of its own, started by interrupts_set_the_flag"]
     fn child_interrupted_twice() {
         install_interrupt_handler();
         assert!(check_interrupt().is_ok());
-        // SAFETY: raises a signal that has a handler.
-        unsafe { libc::raise(libc::SIGTERM) };
+        raise(libc::SIGTERM);
         assert_eq!(check_interrupt().unwrap_err().fault(), Fault::Again);
-        // SAFETY: as above; this one ends the process.
-        unsafe { libc::raise(libc::SIGINT) };
+        raise(libc::SIGINT);
         std::process::exit(99);
     }
 
@@ -541,20 +518,15 @@ mod tests {
     fn child_interrupted_by_both() {
         install_interrupt_handler();
         // SAFETY: an all-zero set is an empty one.
-        let mut both: libc::sigset_t = unsafe { std::mem::zeroed() };
-        for signal in [libc::SIGINT, libc::SIGTERM] {
-            // SAFETY: the set is its own.
-            unsafe { libc::sigaddset(&mut both, signal) };
-        }
+        let mut all: libc::sigset_t = unsafe { std::mem::zeroed() };
+        // SAFETY: the set is its own.
+        unsafe { libc::sigfillset(&mut all) };
         // SAFETY: the set lives across the call; nothing is asked for.
-        unsafe { libc::pthread_sigmask(libc::SIG_BLOCK, &both, std::ptr::null_mut()) };
-        for signal in [libc::SIGINT, libc::SIGTERM] {
-            // SAFETY: raises a signal that has a handler.
-            unsafe { libc::raise(signal) };
-        }
+        let mask = |how| unsafe { libc::pthread_sigmask(how, &all, std::ptr::null_mut()) };
+        mask(libc::SIG_BLOCK);
+        [libc::SIGINT, libc::SIGTERM].into_iter().for_each(raise);
         assert!(!interrupted());
-        // SAFETY: as above.
-        unsafe { libc::pthread_sigmask(libc::SIG_UNBLOCK, &both, std::ptr::null_mut()) };
+        mask(libc::SIG_UNBLOCK);
         std::process::exit(if interrupted() { 98 } else { 99 });
     }
 
@@ -568,7 +540,7 @@ mod tests {
 
     /// Maps a file of two pages, truncates it and touches the lost page.
     fn lose_a_page(guarded: bool) {
-        let scratch = Scratch::new();
+        let scratch = Scratch::new("os");
         let path = scratch.join("victim.raw");
         std::fs::write(&path, vec![1; 1 << 16]).unwrap();
         let file = OpenOptions::new().read(true).write(true).open(&path).unwrap();
@@ -581,7 +553,7 @@ mod tests {
             std::mem::forget(guard);
         }
         file.set_len(0).unwrap();
-        std::fs::remove_dir_all(&scratch.0).unwrap();
+        std::fs::remove_dir_all(scratch.path()).unwrap();
         std::process::exit(i32::from(std::hint::black_box(map[5000])));
     }
 

@@ -83,6 +83,8 @@ type Key = (String, String);
 
 /// Significant digits of a number that is kept: errors of labels are in the first three.
 const DIGITS: usize = 6;
+/// By which part numbers that are alike differ when they are kept: 10^(1 - [`DIGITS`]).
+const EXACT: f64 = 1e-5;
 
 /// An evaluated series.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -250,7 +252,7 @@ impl Evaluated {
         let [low, high] = range(all.iter().flat_map(|(_, scans)| scans.iter()));
         // Of the whole series there is one number each, and no range to lie in.
         let beyond = if q.step.is_some() { value - value.clamp(low, high) } else { 0.0 };
-        let exact = 10f64.powi(1 - DIGITS as i32) * low.abs().max(high.abs());
+        let exact = EXACT * low.abs().max(high.abs());
         let beyond = if beyond.abs() > exact { beyond } else { 0.0 };
         let (n, size) = (all.len(), size_of([low, high]));
         let nearest = |(series, scans): &(&Series, &Vec<Pair>)| {

@@ -7,7 +7,7 @@ use super::writer::{Job, Writer};
 use super::{Dims, Dtype, Sink, Source};
 use crate::error::{Error, Fault, Result};
 use crate::json::Json;
-use crate::os::Scratch;
+use crate::testing::Scratch;
 use crate::units::Micrometre;
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -81,14 +81,14 @@ fn outputs_and(folder: &Path, journal_too: bool) -> BTreeMap<String, Vec<u8>> {
 
 #[test]
 fn dying_at_any_step_and_running_again_gives_the_same_bytes() {
-    let scratch = Scratch::new();
+    let scratch = Scratch::new("volume");
     run(&scratch.join("whole/v"), 1, 2, false, Disk::default()).unwrap();
     let expected = outputs(&scratch.join("whole"));
     let mut resumed = 0;
     for death in [Death::Before, Death::Torn, Death::PowerLoss, Death::Full] {
         let mut steps = 0;
         loop {
-            let folder = scratch.join(&format!("{death:?}-{steps}"));
+            let folder = scratch.join(format!("{death:?}-{steps}"));
             let base = folder.join("v");
             let fuse = Fuse::new(steps, death);
             let first = run(&base, 1, 2, false, Disk { fuse: Some(fuse.clone()) });
@@ -120,11 +120,11 @@ fn dying_at_any_step_and_running_again_gives_the_same_bytes() {
 
 #[test]
 fn overwriting_dies_at_any_step_without_a_volume_that_lies() {
-    let scratch = Scratch::new();
+    let scratch = Scratch::new("volume");
     run(&scratch.join("new/v"), 2, 5, false, Disk::default()).unwrap();
     let expected = outputs(&scratch.join("new"));
     for steps in 0.. {
-        let folder = scratch.join(&format!("over-{steps}"));
+        let folder = scratch.join(format!("over-{steps}"));
         let base = folder.join("v");
         run(&base, 1, 5, false, Disk::default()).unwrap();
         let old = outputs(&folder);
@@ -158,7 +158,7 @@ fn overwriting_dies_at_any_step_without_a_volume_that_lies() {
 
 #[test]
 fn dying_again_and_again_still_ends() {
-    let scratch = Scratch::new();
+    let scratch = Scratch::new("volume");
     run(&scratch.join("whole/v"), 1, 1, false, Disk::default()).unwrap();
     let base = scratch.join("d/v");
     // Claiming takes five steps, a slab four: some runs get no further than that, later ones finish.
@@ -207,7 +207,7 @@ fn child_writes_slowly() {
 
 #[test]
 fn killed_processes_are_taken_up() {
-    let scratch = Scratch::new();
+    let scratch = Scratch::new("volume");
     write_slowly(&scratch.join("whole/v"), std::time::Duration::ZERO);
     let folder = scratch.join("killed");
     let mut kills = 0;

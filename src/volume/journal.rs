@@ -169,7 +169,7 @@ fn whole(bytes: &[u8]) -> Option<Json> {
 mod tests {
     use super::super::{Dims, Dtype};
     use super::*;
-    use crate::os::Scratch;
+    use crate::testing::Scratch;
 
     fn sample() -> (Scratch, Layout, Vec<Entry>) {
         let layout = Layout::with_slab_bytes(Dims::new(5, 4, 4).unwrap(), Dtype::U8, 32);
@@ -179,7 +179,7 @@ mod tests {
                 counts: Counts::from([("clipped".to_owned(), i.into()), ("dead".to_owned(), 0)]),
             })
             .collect();
-        (Scratch::new(), layout, entries)
+        (Scratch::new("volume"), layout, entries)
     }
 
     fn written(scratch: &Scratch, layout: &Layout, entries: &[Entry]) -> Journal {

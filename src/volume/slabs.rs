@@ -240,7 +240,7 @@ mod tests {
             (0..20_003u32).map(|i| (i.wrapping_mul(2_654_435_761) as f32) * 10f32.powi((i % 7) as i32 - 3)).collect();
         let bytes: Vec<u8> = values.iter().flat_map(|v| v.to_le_bytes()).collect();
         let whole = SlabRecord::of_bytes(codec, &bytes);
-        let scratch = crate::os::Scratch::new();
+        let scratch = crate::testing::Scratch::new("volume");
         std::fs::write(scratch.join("raw"), &bytes).unwrap();
         let layout = Layout::new(Dims::new(1, 1, values.len()).unwrap(), Dtype::F32);
         let read = SlabRecord::of_file(codec, &layout, &File::open(scratch.join("raw")).unwrap(), 0).unwrap();

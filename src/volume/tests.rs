@@ -7,8 +7,8 @@ use super::writer::{Job, Writer};
 use super::{Dims, Dtype, Sink, Source};
 use crate::error::{Error, Fault};
 use crate::json::Json;
-use crate::os::Scratch;
 use crate::provenance::{Digest, InputFile};
+use crate::testing::Scratch;
 use crate::units::Micrometre;
 use std::os::unix::fs::symlink;
 use std::path::Path;
@@ -56,7 +56,7 @@ fn write(base: &Path, dtype: Dtype, heights: &[usize]) -> Digest {
 
 #[test]
 fn every_type_is_read_back_bit_for_bit_in_both_modes_and_by_blocks() {
-    let scratch = Scratch::new();
+    let scratch = Scratch::new("volume");
     for dtype in [Dtype::U8, Dtype::U16, Dtype::F32] {
         let base = scratch.join(dtype.name()).join("a.b");
         write(&base, dtype, &[5]);
@@ -84,10 +84,10 @@ fn every_type_is_read_back_bit_for_bit_in_both_modes_and_by_blocks() {
 
 #[test]
 fn the_manifest_does_not_depend_on_how_the_slices_came() {
-    let scratch = Scratch::new();
+    let scratch = Scratch::new("volume");
     let mut seen = Vec::new();
     for heights in [&[5][..], &[1, 1, 1, 1, 1], &[2, 3], &[3, 2], &[4, 1]] {
-        let base = scratch.join(&format!("{}", seen.len())).join("v");
+        let base = scratch.join(format!("{}", seen.len())).join("v");
         write(&base, Dtype::F32, heights);
         seen.push(std::fs::read(with_suffix(&base, ".json")).unwrap());
     }
@@ -102,7 +102,7 @@ fn the_manifest_does_not_depend_on_how_the_slices_came() {
 
 #[test]
 fn finished_outputs_foreign_parts_and_second_writers_are_safe() {
-    let scratch = Scratch::new();
+    let scratch = Scratch::new("volume");
     let base = scratch.join("new/folder/v");
     write(&base, Dtype::F32, &[5]);
     let fault = |overwrite, job: Job| Writer::create(&base, job, overwrite).err().map(|e| e.fault());
@@ -138,7 +138,7 @@ fn finished_outputs_foreign_parts_and_second_writers_are_safe() {
 
 #[test]
 fn what_cannot_fit_or_be_named_leaves_nothing_behind() {
-    let scratch = Scratch::new();
+    let scratch = Scratch::new("volume");
     // 2^50 bytes: more than any disk under test has free.
     let huge = Job { dims: Dims::new(1 << 10, 1 << 19, 1 << 19).unwrap(), ..job(Dtype::F32) };
     let error = Writer::create(&scratch.join("a/b/v"), huge, false).err().unwrap();
@@ -161,7 +161,7 @@ fn what_cannot_fit_or_be_named_leaves_nothing_behind() {
     for name in ["a%d", " a", "LIST", "a\"b", "a\\b", "..", &"n".repeat(241)] {
         assert_eq!(Writer::create(&scratch.join(name), job(Dtype::F32), false).err().unwrap().fault(), Fault::Usage);
     }
-    assert_eq!(std::fs::read_dir(&scratch.0).unwrap().count(), 0);
+    assert_eq!(std::fs::read_dir(scratch.path()).unwrap().count(), 0);
     std::fs::write(scratch.join("file"), "").unwrap();
     let error = Writer::create(&scratch.join("file/v"), job(Dtype::F32), false).err().unwrap();
     assert_eq!(error.fault(), Fault::CannotCreate, "{error}");
@@ -169,7 +169,7 @@ fn what_cannot_fit_or_be_named_leaves_nothing_behind() {
 
 #[test]
 fn misuse_and_values_that_cannot_be_stored_are_errors() {
-    let scratch = Scratch::new();
+    let scratch = Scratch::new("volume");
     let mut writer = Writer::create(&scratch.join("v"), job(Dtype::U8), false).unwrap();
     let mut slice = vec![1.0; 12];
     writer.write(&slice).unwrap();
@@ -192,7 +192,7 @@ fn misuse_and_values_that_cannot_be_stored_are_errors() {
 
 #[test]
 fn not_finite_voxels_are_stored_and_counted() {
-    let scratch = Scratch::new();
+    let scratch = Scratch::new("volume");
     let mut writer = Writer::create(&scratch.join("v"), job(Dtype::F32), false).unwrap();
     let mut all = values(Dtype::F32);
     (all[3], all[50]) = (f32::NAN, f32::INFINITY);
@@ -279,7 +279,7 @@ fn damaged_volumes_are_refused_in_both_modes() {
         ),
     ];
     for (what, damage, suffix, fault) in cases {
-        let scratch = Scratch::new();
+        let scratch = Scratch::new("volume");
         let base = scratch.join("v");
         write(&base, Dtype::F32, &[5]);
         damage(&base);
@@ -291,7 +291,7 @@ fn damaged_volumes_are_refused_in_both_modes() {
         assert!(verify(&base).is_err(), "{what}");
     }
     // A link that stays in the folder is fine.
-    let scratch = Scratch::new();
+    let scratch = Scratch::new("volume");
     let base = scratch.join("v");
     write(&base, Dtype::F32, &[5]);
     std::fs::rename(scratch.join("v.raw"), scratch.join("elsewhere.raw")).unwrap();
@@ -301,7 +301,7 @@ fn damaged_volumes_are_refused_in_both_modes() {
 
 #[test]
 fn a_file_that_shrinks_while_it_is_read_by_position_is_an_error() {
-    let scratch = Scratch::new();
+    let scratch = Scratch::new("volume");
     write(&scratch.join("v"), Dtype::F32, &[5]);
     let reader = Reader::open(&scratch.join("v"), IoMode::Pread).unwrap();
     std::fs::OpenOptions::new().write(true).open(scratch.join("v.raw")).unwrap().set_len(100).unwrap();
@@ -312,7 +312,7 @@ fn a_file_that_shrinks_while_it_is_read_by_position_is_an_error() {
 
 #[test]
 fn foreign_volumes_with_offset_and_big_endian_are_read() {
-    let scratch = Scratch::new();
+    let scratch = Scratch::new("volume");
     let raw: Vec<u8> = [9u8; 10].into_iter().chain((0..6u16).flat_map(|v| (v * 300).to_be_bytes())).collect();
     std::fs::write(scratch.join("f.dat"), &raw).unwrap();
     std::fs::write(scratch.join("f.json"), "[1, 2]").unwrap();
@@ -334,7 +334,7 @@ fn foreign_volumes_with_offset_and_big_endian_are_read() {
 
 #[test]
 fn verify_takes_any_file_of_a_volume_or_its_folder() {
-    let scratch = Scratch::new();
+    let scratch = Scratch::new("volume");
     let digest = write(&scratch.join("a"), Dtype::F32, &[5]);
     write(&scratch.join("b"), Dtype::U16, &[5]);
     for name in ["a", "a.raw", "a.mhd", "a.nhdr", "a.json", "a.run.json"] {
@@ -343,7 +343,7 @@ fn verify_takes_any_file_of_a_volume_or_its_folder() {
     }
     drop(Writer::create(&scratch.join("c"), job(Dtype::F32), false).unwrap());
     std::fs::write(scratch.join("series.json"), "{}").unwrap();
-    let report = verify(&scratch.0).unwrap();
+    let report = verify(scratch.path()).unwrap();
     assert_eq!((report.volumes.len(), report.notes.len()), (2, 2), "{:?}", report.notes);
     assert_eq!(verify(&scratch.join("none")).unwrap_err().fault(), Fault::Missing);
     std::fs::create_dir(scratch.join("empty")).unwrap();
@@ -359,23 +359,23 @@ fn verify_takes_any_file_of_a_volume_or_its_folder() {
     flip("a.raw", 239);
     flip("b.nhdr", 3);
     std::fs::remove_file(scratch.join("b.run.json")).unwrap();
-    let report = examine(&scratch.0).unwrap();
+    let report = examine(scratch.path()).unwrap();
     let seen: Vec<(Fault, &str)> = report
         .failures
         .iter()
         .map(|e: &Error| (e.fault(), e.path().unwrap().file_name().unwrap().to_str().unwrap()))
         .collect();
     assert_eq!(seen, [(Fault::Mismatch, "a.raw"), (Fault::Mismatch, "b.nhdr"), (Fault::Missing, "b.run.json")]);
-    let error = verify(&scratch.0).unwrap_err();
+    let error = verify(scratch.path()).unwrap_err();
     assert_eq!(error.fault().exit_code(), 3);
     assert!(error.what().contains("slab 1 (slices 2 to 3)") && error.what().contains("2 of 3 slabs"), "{error}");
     std::fs::remove_file(scratch.join("b.json")).unwrap();
-    assert!(examine(&scratch.0).unwrap().failures.iter().any(|e| e.what().contains("no manifest")));
+    assert!(examine(scratch.path()).unwrap().failures.iter().any(|e| e.what().contains("no manifest")));
 }
 
 #[test]
 fn one_flipped_bit_in_any_file_is_found() {
-    let scratch = Scratch::new();
+    let scratch = Scratch::new("volume");
     let base = scratch.join("v");
     write(&base, Dtype::F32, &[5]);
     let mut state = 20u64;
