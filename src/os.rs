@@ -312,7 +312,7 @@ fn install(signal: libc::c_int, handler: usize, flags: libc::c_int) -> Option<li
     action.sa_flags = flags;
     // SAFETY: the mask is the structure's own.
     unsafe { libc::sigfillset(&mut action.sa_mask) };
-    // SAFETY: as above.
+    // SAFETY: all-zero is a valid value here, too.
     let mut before: libc::sigaction = unsafe { std::mem::zeroed() };
     // SAFETY: both structures live across the call; the handler has the signature that `flags` announces.
     let status = unsafe { libc::sigaction(signal, &action, &mut before) };

@@ -251,9 +251,9 @@ impl Evaluated {
         }
         let [low, high] = range(all.iter().flat_map(|(_, scans)| scans.iter()));
         // Of the whole series there is one number each, and no range to lie in.
-        let beyond = if q.step.is_some() { value - value.clamp(low, high) } else { 0.0 };
-        let exact = EXACT * low.abs().max(high.abs());
-        let beyond = if beyond.abs() > exact { beyond } else { 0.0 };
+        let outside = (value - high).max(0.0) + (value - low).min(0.0);
+        let is_beyond = q.step.is_some() && outside.abs() > EXACT * low.abs().max(high.abs());
+        let beyond = if is_beyond { outside } else { 0.0 };
         let (n, size) = (all.len(), size_of([low, high]));
         let nearest = |(series, scans): &(&Series, &Vec<Pair>)| {
             let timed = in_time && series.steps == steps;
