@@ -1,7 +1,7 @@
 //! GFLOP/s of the transforms, sixteen signals at a time, one thread, planning excluded.
 //!
-//!     cargo bench --bench fft
-//!     cargo bench --bench fft -- --once 2048      one line of JSON, for the scripts in peers/
+//!     cargo bench -p benches --bench fft
+//!     cargo bench -p benches --bench fft -- --once 2048      one line of JSON, for the scripts in peers/
 //!
 //! Nominal flops: 16 · 5 n log2 n for complex transforms, half of that for real ones, whatever an implementation
 //! really does. Each length prints its share of the FMA peak, measured right here, and the SHA-256 of one transform's

@@ -1,8 +1,8 @@
 //! Milliseconds per slice of `gridrec` and `gridrec-compat`, sixteen slices in memory, planning excluded.
 //!
-//!     cargo bench --bench gridrec                                  one thread
-//!     TOMOLITH_BENCH_THREADS=2 cargo bench --bench gridrec         two
-//!     cargo bench --bench gridrec -- --once 2048x1500 gridrec      one line of JSON, for the scripts in peers/
+//!     cargo bench -p benches --bench gridrec                                  one thread
+//!     TOMOLITH_BENCH_THREADS=2 cargo bench -p benches --bench gridrec         two
+//!     cargo bench -p benches --bench gridrec -- --once 2048x1500 gridrec      one line of JSON, for the scripts in peers/
 //!
 //! After criterion's own lines: the roof (what the FMA peak and the copy bandwidth, measured right here, allow; see
 //! `Group::flops` and `Group::bytes` for what is counted), the share of it that was reached, and the digest of the

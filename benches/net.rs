@@ -1,7 +1,7 @@
 //! The network in both variants: inference and a training step with the paper's channels, planning excluded.
 //!
-//!     cargo bench --bench net                                  one thread
-//!     TOMOLITH_BENCH_THREADS=2 cargo bench --bench net         two
+//!     cargo bench -p benches --bench net                                  one thread
+//!     TOMOLITH_BENCH_THREADS=2 cargo bench -p benches --bench net         two
 //!
 //! After criterion's own lines: GFLOP/s, the share of the FMA peak measured right here, for inference layer by layer,
 //! and the digest of logits or weights, which is the same for any number of threads and any instruction set. `benches/peers/net_torch.py` times

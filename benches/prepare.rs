@@ -1,7 +1,7 @@
 //! Steps before reconstruction, one thread, for the side-by-side with other programs (`peers/prepare_tomopy.py`).
 //!
-//!     cargo bench --bench prepare -- [STEP …]            all steps, their time and the digest of what they computed
-//!     cargo bench --bench prepare -- --once STEP         one step, as one line of JSON
+//!     cargo bench -p benches --bench prepare -- [STEP …]            all steps, their time and the digest of what they computed
+//!     cargo bench -p benches --bench prepare -- --once STEP         one step, as one line of JSON
 //!
 //! Steps: `fw`, `vo`, `sf`, `ti` on a sinogram of 1500 × 2048; `phase` on two projections of 2048 × 2048; `center` (Vo's
 //! search) on a sinogram of 1500 × 2048. The input is `0.6 + 0.3 sin(x/97 + t/211) + 0.02 u`, u from the integer hash that
@@ -86,7 +86,7 @@ fn main() {
     let asked: Vec<&str> = STEPS.into_iter().filter(|s| words.iter().any(|w| w == s)).collect();
     let once = words.iter().any(|w| w == "--once");
     if !once && !words.iter().any(|w| w == "--bench") {
-        println!("nothing to test; measure with: cargo bench --bench prepare");
+        println!("nothing to test; measure with: cargo bench -p benches --bench prepare");
         return;
     }
     let pool = rayon::ThreadPoolBuilder::new().num_threads(1).build().expect("a pool of one thread");

@@ -1,6 +1,6 @@
 //! Registration of one pair of cubes, and resampling of one cube.
 //!
-//!     cargo bench --bench register
+//!     cargo bench -p benches --bench register
 //!     REGISTER --once FIXED.raw MOVING.raw        f32 cubes: prints seconds, matrix and digest as JSON
 //!     REGISTER --resample MOVING.raw OUT.raw M..  cubic, through the 16 numbers of a matrix: prints seconds as JSON
 //!
@@ -51,7 +51,7 @@ fn main() -> Result<()> {
         return resample_once(&arguments[1..]);
     }
     if !arguments.iter().any(|a| a == "--bench") {
-        println!("nothing to test; measure with: cargo bench --bench register");
+        println!("nothing to test; measure with: cargo bench -p benches --bench register");
         return Ok(());
     }
     let dims = Dims::new(SIDE, SIDE, SIDE)?;

@@ -1,6 +1,6 @@
 //! The two limits of this machine, for one thread and two: FMA peak and copy bandwidth (`common` says how).
 //!
-//!     cargo bench --bench roofline
+//!     cargo bench -p benches --bench roofline
 #![allow(clippy::print_stdout)] // A bench is there to print.
 
 mod common;
@@ -9,7 +9,7 @@ use common::Machine;
 
 fn main() {
     if !std::env::args().any(|argument| argument == "--bench") {
-        println!("nothing to test; measure with: cargo bench --bench roofline");
+        println!("nothing to test; measure with: cargo bench -p benches --bench roofline");
         return;
     }
     for threads in [1, 2] {

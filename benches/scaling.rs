@@ -1,7 +1,7 @@
 //! Two threads against one: `gridrec` and `gridrec-compat` at 2048 × 1500, next to the FMA peak and the copy
 //! bandwidth of the same machine in the same minute.
 //!
-//!     cargo bench --bench scaling
+//!     cargo bench -p benches --bench scaling
 //!
 //! Each round measures everything with one thread and with two, one right after the other, so that what else the
 //! machine does falls on both; medians of the rounds. A program can scale no better than the smaller of the two
@@ -21,7 +21,7 @@ const ROWS: [&str; 4] = ["FMA, GFLOP/s", "copy, GB/s", "gridrec, ms per slice", 
 
 fn main() {
     if !std::env::args().any(|argument| argument == "--bench") {
-        println!("nothing to test; measure with: cargo bench --bench scaling");
+        println!("nothing to test; measure with: cargo bench -p benches --bench scaling");
         return;
     }
     let machines = [Machine::new(1), Machine::new(2)];

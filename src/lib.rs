@@ -114,7 +114,8 @@
 //!   and the crates for both would break the lean bound.
 //! - Weights are read and written here (1000 lines: safetensors, PyTorch's archives, ONNX): the crates for each bring
 //!   their own JSON, zip and protobuf, and a pickle is best read by what can do nothing else.
-//! - `criterion`, `png`: tests and benches only.
+//! - `zune-png`: another's decoder, for tests only. `criterion`: benches only; they are a package of their own, because
+//!   what criterion asks of `either` would make the tests build a library that the program cannot use.
 
 pub mod analysis;
 pub mod cli;

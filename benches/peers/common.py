@@ -20,7 +20,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 
 def bench_binary(name):
     """Builds our bench (not the peer) and returns the program's path."""
-    command = ["cargo", "bench", "--quiet", "--bench", name, "--no-run", "--message-format=json"]
+    command = ["cargo", "bench", "--quiet", "-p", "benches", "--bench", name, "--no-run", "--message-format=json"]
     built = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, check=True).stdout
     messages = [json.loads(line) for line in built.splitlines() if line.startswith("{")]
     programs = [m["executable"] for m in messages

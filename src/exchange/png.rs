@@ -149,15 +149,19 @@ fn chunk(file: &mut Vec<u8>, name: &[u8; 4], data: &[u8]) {
 mod tests {
     use super::*;
     use crate::testing::Scratch;
+    use zune_png::PngDecoder;
+    use zune_png::zune_core::bytestream::ZCursor;
+    use zune_png::zune_core::colorspace::ColorSpace;
+    use zune_png::zune_core::options::DecoderOptions;
+    use zune_png::zune_core::result::DecodingResult;
 
-    /// Decodes with another's decoder, which checks every CRC and the Adler sum.
-    fn decode(bytes: &[u8]) -> (png::OutputInfo, Vec<u8>) {
-        let mut reader = png::Decoder::new(std::io::Cursor::new(bytes)).read_info().unwrap();
-        let mut out = vec![0; reader.output_buffer_size().unwrap()];
-        let info = reader.next_frame(&mut out).unwrap();
-        out.truncate(info.buffer_size());
-        reader.finish().unwrap();
-        (info, out)
+    /// Decodes with another's decoder, which checks every CRC and the Adler sum: size, channels and samples.
+    fn decode(bytes: &[u8]) -> ((usize, usize), ColorSpace, DecodingResult) {
+        let strict =
+            DecoderOptions::default().set_strict_mode(true).png_set_confirm_crc(true).inflate_set_confirm_adler(true);
+        let mut decoder = PngDecoder::new_with_options(ZCursor::new(bytes), strict);
+        let samples = decoder.decode().unwrap();
+        (decoder.dimensions().unwrap(), decoder.colorspace().unwrap(), samples)
     }
 
     /// A ramp, noise and flat parts, so that each filter is chosen somewhere.
@@ -174,18 +178,17 @@ mod tests {
     fn another_decoder_reads_every_kind_and_size() {
         for (w, h) in [(1, 1), (1, 7), (7, 1), (33, 20), (640, 3)] {
             let grey = pattern(w * h);
-            let (info, out) = decode(&encode_grey8(w, h, &grey).unwrap());
-            assert_eq!((info.width as usize, info.height as usize), (w, h));
-            assert_eq!((info.color_type, info.bit_depth), (png::ColorType::Grayscale, png::BitDepth::Eight));
-            assert_eq!(out, grey);
+            let (size, channels, samples) = decode(&encode_grey8(w, h, &grey).unwrap());
+            assert_eq!((size, channels), ((w, h), ColorSpace::Luma));
+            assert_eq!(samples.u8(), Some(grey));
             let deep: Vec<u16> = pattern(2 * w * h).as_chunks().0.iter().map(|b| u16::from_le_bytes(*b)).collect();
-            let (info, out) = decode(&encode_grey16(w, h, &deep).unwrap());
-            assert_eq!((info.color_type, info.bit_depth), (png::ColorType::Grayscale, png::BitDepth::Sixteen));
-            assert_eq!(out, deep.iter().flat_map(|p| p.to_be_bytes()).collect::<Vec<u8>>());
+            let (size, channels, samples) = decode(&encode_grey16(w, h, &deep).unwrap());
+            assert_eq!((size, channels), ((w, h), ColorSpace::Luma));
+            assert_eq!(samples.u16(), Some(deep));
             let colour = pattern(3 * w * h);
-            let (info, out) = decode(&encode_rgb8(w, h, &colour).unwrap());
-            assert_eq!((info.color_type, info.bit_depth), (png::ColorType::Rgb, png::BitDepth::Eight));
-            assert_eq!(out, colour);
+            let (size, channels, samples) = decode(&encode_rgb8(w, h, &colour).unwrap());
+            assert_eq!((size, channels), ((w, h), ColorSpace::RGB));
+            assert_eq!(samples.u8(), Some(colour));
         }
     }
 
@@ -205,10 +208,10 @@ mod tests {
         let dir = Scratch::new("png");
         let path = dir.join("a.png");
         write_grey8(&path, 2, 2, &[0, 1, 2, 3], false).unwrap();
-        assert_eq!(decode(&std::fs::read(&path).unwrap()).1, [0, 1, 2, 3]);
+        assert_eq!(decode(&std::fs::read(&path).unwrap()).2.u8(), Some(vec![0, 1, 2, 3]));
         assert!(write_rgb8(&path, 1, 1, &[1, 2, 3], false).is_err());
         write_grey16(&path, 1, 1, &[0x0102], true).unwrap();
-        assert_eq!(decode(&std::fs::read(&path).unwrap()).1, [1, 2]);
+        assert_eq!(decode(&std::fs::read(&path).unwrap()).2.u16(), Some(vec![0x0102]));
         for bad in [encode_grey8(2, 2, &[0; 3]), encode_grey8(0, 2, &[]), encode_rgb8(usize::MAX, 2, &[])] {
             assert_eq!(bad.unwrap_err().fault(), crate::error::Fault::Bug);
         }
