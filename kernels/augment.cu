@@ -125,6 +125,46 @@ KERNEL(256) augment_finish(const float *from, const Disturbed *all, const double
     }
 }
 
+// Labels of a batch: the nearest, −1 outside; and how many pixels of each sample carry each class, behind them those that
+// carry none that there is. grid: (any, samples); fewer than 256 classes.
+KERNEL(256) augment_labels(const i16 *labels, const Disturbed *all, Shape s, i32 classes, i16 *to, u32 *counts) {
+    __shared__ u32 sums[256];
+    const i64 pixels = i64(s.h) * s.w, step = i64(gridDim.x) * blockDim.x;
+    const int slot = int(threadIdx.x);
+    for (int n = int(blockIdx.y); n < s.n; n += int(gridDim.y)) {
+        const Disturbed d = all[n];
+        sums[slot] = 0;
+        __syncthreads();
+        for (i64 i = i64(blockIdx.x) * blockDim.x + threadIdx.x; i < pixels; i += step) {
+            i64 row = i / s.w, column = i % s.w;
+            bool inside = true;
+            if (d.warped) {
+                const double middle_y = double(s.h - 1) / 2.0, middle_x = double(s.w - 1) / 2.0;
+                const double y = double(row) - middle_y, x = double(column) - middle_x;
+                const double at_y = nearest64(d.m[0] * y + d.m[1] * x + d.m[2] + middle_y);
+                const double at_x = nearest64(d.m[3] * y + d.m[4] * x + d.m[5] + middle_x);
+                inside = at_y >= 0.0 && at_x >= 0.0 && at_y < double(s.h) && at_x < double(s.w);
+                row = inside ? i64(at_y) : 0;
+                column = inside ? i64(at_x) : 0;
+            }
+            if (d.flip_rows) row = s.h - 1 - row;
+            if (d.flip_columns) column = s.w - 1 - column;
+            const int label = inside ? int(labels[d.patch * pixels + row * s.w + column]) : -1;
+            to[n * pixels + i] = i16(label);
+            if (label != -1) atomic_add(&sums[label < 0 || label >= classes ? classes : label], 1u);
+        }
+        __syncthreads();
+        if (slot <= classes && sums[slot]) atomic_add(&counts[i64(n) * (classes + 1) + slot], sums[slot]);
+        __syncthreads();
+    }
+}
+
+// Labels, as they are. grid: (count / 256).
+KERNEL(256) augment_copy_labels(const i16 *from, i64 count, i16 *to) {
+    const i64 i = i64(blockIdx.x) * blockDim.x + threadIdx.x;
+    if (i < count) to[i] = from[i];
+}
+
 // Some planes of an image.
 KERNEL(256) augment_copy(const float *from, i64 count, float *to) {
     const i64 step = i64(gridDim.x) * blockDim.x;

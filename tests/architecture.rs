@@ -16,7 +16,7 @@ use tokens::{Token, reads, tokens};
 /// Longest file, lines.
 const LONGEST: usize = 600;
 /// Longest program, lines of code without tests. Comments are not counted: a limit on them would be paid in clarity.
-const LONGEST_PROGRAM: usize = 57_800;
+const LONGEST_PROGRAM: usize = 57_950;
 
 /// Rooms by layer: a room names only rooms of lower layers, and itself.
 const LAYERS: [&[&str]; 11] = [
@@ -304,7 +304,8 @@ fn absent(file: &File) -> Vec<String> {
 }
 
 /// Files of `src/kernels` that define no kernel, or none that a device needs: numbers of 16 bits are the CPU's own.
-const NO_KERNELS: [&str; 9] = ["mod", "buffer", "cuda", "filter", "halves", "maps", "stencil", "tests", "twin"];
+const NO_KERNELS: [&str; 10] =
+    ["mod", "buffer", "cuda", "filter", "halves", "labels", "maps", "stencil", "tests", "twin"];
 
 /// Each kernel has its definition: `kernels/op.cu` and `src/kernels/op.rs`, which a fast twin `kernels/fast_op.cu` shares. Before the first `.cu` there is nothing to pair.
 fn kernel_pairs(cuda: &[String], rust: &[String]) -> Vec<String> {

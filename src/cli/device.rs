@@ -14,6 +14,7 @@ use crate::kernels::cross_entropy::Loss;
 #[cfg(feature = "cuda")]
 use crate::kernels::cuda::{self, Cuda, fast::Fast};
 use crate::kernels::filter::FilterShape;
+use crate::kernels::labels::{Labels, Part};
 use crate::kernels::maps::{Maps, Pixel};
 use crate::kernels::step::{ByParameters, Given, Normalised, Steps};
 use crate::kernels::weight_gradient::WeightGradient;
@@ -286,6 +287,9 @@ impl Kernels for Device {
     fn disturb(&self, patches: &Buffer<f32>, seen: &[Seen], image: &mut Maps<f32>) {
         on!(self, k => k.disturb(patches, seen, image));
     }
+    fn label(&self, patches: &Buffer<i16>, seen: &[Seen], size: [usize; 2], classes: usize) -> Result<Labels> {
+        on!(self, k => k.label(patches, seen, size, classes))
+    }
     fn samples(&self, image: &Maps<f32>, range: Range<usize>) -> Maps<f32> {
         on!(self, k => k.samples(image, range))
     }
@@ -310,7 +314,7 @@ impl Kernels for Device {
     fn max_pool_gradient(&self, x: &Maps<Lane>, dy: &Maps<Lane>, dx: &mut Maps<Lane>) {
         on!(self, k => k.max_pool_gradient(x, dy, dx));
     }
-    fn cross_entropy(&self, x: &Maps<Lane>, labels: &[i16], weights: &[f32], total: f64, dx: &mut Maps<Lane>) -> Loss {
+    fn cross_entropy(&self, x: &Maps<Lane>, labels: Part, weights: &[f32], total: f64, dx: &mut Maps<Lane>) -> Loss {
         on!(self, k => k.cross_entropy(x, labels, weights, total, dx))
     }
     fn adam(&self, adam: Adam, p: &mut Buffer<Lane>, g: &Buffer<Lane>, m: &mut Buffer<Lane>, v: &mut Buffer<Lane>) {

@@ -23,12 +23,15 @@
 //! bits, a logarithm and two sines per four numbers of noise. Samples side by side.
 //!
 //! Patches are one buffer, so that a device keeps them and makes its batches itself (`kernels/augment.cu`): only what was
-//! drawn goes there. Labels follow on the CPU, where their weights are counted.
+//! drawn goes there. Labels are another buffer, and do the same.
 //!
 //! Source: MONAI's RandAffine (AffineGrid, Resample). MONAI 1.6 made Sh a product of two shears, [[1, a], [b, 1 + ab]];
 //! here it is what it was before.
 
+use super::cross_entropy::UNLABELLED;
+use super::labels::Labels;
 use super::maps::{BORDER, Maps};
+use crate::error::Result;
 use crate::num::elementary::{cos_pi, exp, ln_f32, sin_pi, sincos_pi};
 use crate::num::philox::{Stream, philox4x32};
 use rayon::prelude::*;
@@ -262,6 +265,19 @@ pub fn disturb(patches: &[f32], seen: &[Seen], image: &mut Maps<f32>) {
             to[channel * plane + (y + BORDER) * s.pitch() + BORDER..][..s.w].copy_from_slice(row);
         }
     });
+}
+
+/// Labels of the same batch, from those of all patches \[patch\]\[row\]\[column\]: the nearest, none outside.
+///
+/// # Errors
+/// Data: a label that is none of the classes.
+///
+/// # Panics
+/// If a patch is not there.
+pub fn labels(patches: &[i16], seen: &[Seen], [h, w]: [usize; 2], classes: usize) -> Result<Labels> {
+    let of = |seen: &Seen| seen.drawn.labels(h, w, UNLABELLED, &patches[seen.patch * h * w..][..h * w]);
+    let all: Vec<Vec<i16>> = seen.par_iter().map(of).collect();
+    Labels::new(all.concat(), h * w, classes)
 }
 
 /// Where output `i` of `h` × `w` comes from by M: row and column.

@@ -13,12 +13,29 @@
 //! the same.) A type parameter for the place would find a needless copy when compiled; here a device counts what it
 //! copies, and a test knows how much a training step may.
 
-use super::maps::Pixel;
 use crate::num::lanes::Lane;
 use std::any::Any;
 use std::fmt;
 use std::ops::{Deref, DerefMut, Range};
 use std::sync::{Arc, OnceLock};
+
+/// What is kept: a number, or several side by side.
+pub trait Number: Copy + Send + Sync + 'static {
+    /// Zero.
+    const ZERO: Self;
+}
+
+impl Number for Lane {
+    const ZERO: Lane = Lane::ZERO;
+}
+
+impl Number for f32 {
+    const ZERO: f32 = 0.0;
+}
+
+impl Number for i16 {
+    const ZERO: i16 = 0;
+}
 
 /// Numbers in the memory of a device.
 pub trait There<P>: Send + Sync {
@@ -36,7 +53,7 @@ pub struct Buffer<P> {
     there: OnceLock<Arc<dyn There<P>>>,
 }
 
-impl<P: Pixel> Buffer<P> {
+impl<P: Number> Buffer<P> {
     /// Zeros, which take memory when they are asked for.
     pub fn zeros(len: usize) -> Buffer<P> {
         Buffer::with_room(len, len)
@@ -103,7 +120,7 @@ impl<P: Pixel> Buffer<P> {
     }
 }
 
-impl<P: Pixel> Deref for Buffer<P> {
+impl<P: Number> Deref for Buffer<P> {
     type Target = [P];
     #[inline(always)]
     fn deref(&self) -> &[P] {
@@ -111,7 +128,7 @@ impl<P: Pixel> Deref for Buffer<P> {
     }
 }
 
-impl<P: Pixel> DerefMut for Buffer<P> {
+impl<P: Number> DerefMut for Buffer<P> {
     fn deref_mut(&mut self) -> &mut [P] {
         self.vector();
         self.there.take();
@@ -119,7 +136,7 @@ impl<P: Pixel> DerefMut for Buffer<P> {
     }
 }
 
-impl<P: Pixel> From<Vec<P>> for Buffer<P> {
+impl<P: Number> From<Vec<P>> for Buffer<P> {
     fn from(numbers: Vec<P>) -> Buffer<P> {
         let buffer = Buffer { len: numbers.len(), room: numbers.len(), here: OnceLock::new(), there: OnceLock::new() };
         let _ = buffer.here.set(numbers);
@@ -127,13 +144,13 @@ impl<P: Pixel> From<Vec<P>> for Buffer<P> {
     }
 }
 
-impl<P: Pixel> Default for Buffer<P> {
+impl<P: Number> Default for Buffer<P> {
     fn default() -> Buffer<P> {
         Buffer::zeros(0)
     }
 }
 
-impl<P: Pixel> Clone for Buffer<P> {
+impl<P: Number> Clone for Buffer<P> {
     fn clone(&self) -> Buffer<P> {
         if self.here.get().is_none() && self.there.get().is_none() {
             return Buffer::with_room(self.len, self.room);
@@ -142,19 +159,19 @@ impl<P: Pixel> Clone for Buffer<P> {
     }
 }
 
-impl<P: Pixel + PartialEq> PartialEq for Buffer<P> {
+impl<P: Number + PartialEq> PartialEq for Buffer<P> {
     fn eq(&self, other: &Buffer<P>) -> bool {
         self[..] == other[..]
     }
 }
 
-impl<P: Pixel + fmt::Debug> fmt::Debug for Buffer<P> {
+impl<P: Number + fmt::Debug> fmt::Debug for Buffer<P> {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
         self[..].fmt(f)
     }
 }
 
-impl<'a, P: Pixel> IntoIterator for &'a Buffer<P> {
+impl<'a, P: Number> IntoIterator for &'a Buffer<P> {
     type Item = &'a P;
     type IntoIter = std::slice::Iter<'a, P>;
     fn into_iter(self) -> Self::IntoIter {
@@ -186,7 +203,7 @@ impl<P> Clone for Of<'_, P> {
 
 impl<P> Copy for Of<'_, P> {}
 
-impl<'a, P: Pixel> View<'a, P> {
+impl<'a, P: Number> View<'a, P> {
     /// None.
     pub fn nothing() -> View<'a, P> {
         View(Of::Slice(&[]))
@@ -218,19 +235,19 @@ impl<'a, P: Pixel> View<'a, P> {
     }
 }
 
-impl<'a, P: Pixel> From<&'a [P]> for View<'a, P> {
+impl<'a, P: Number> From<&'a [P]> for View<'a, P> {
     fn from(slice: &'a [P]) -> Self {
         View(Of::Slice(slice))
     }
 }
 
-impl<'a, P: Pixel> From<&'a Vec<P>> for View<'a, P> {
+impl<'a, P: Number> From<&'a Vec<P>> for View<'a, P> {
     fn from(numbers: &'a Vec<P>) -> Self {
         View(Of::Slice(numbers))
     }
 }
 
-impl<'a, P: Pixel> From<&'a Buffer<P>> for View<'a, P> {
+impl<'a, P: Number> From<&'a Buffer<P>> for View<'a, P> {
     fn from(buffer: &'a Buffer<P>) -> Self {
         buffer.view(0..buffer.len)
     }

@@ -13,6 +13,7 @@
 //! weights and added in f64, classes ascending. W is of the whole batch, also where its leaves are worked on one by one:
 //! their losses and gradients add up to the batch's.
 
+use super::labels::Part;
 use super::maps::{BORDER, Maps};
 use crate::num::elementary::{exp_f32, exp_lanes, ln_f32, ln_lanes};
 use crate::num::lanes::{F32x16, Isa, Kernel, LANES, Lane};
@@ -37,35 +38,28 @@ pub struct Loss {
 }
 
 /// Sum over a task's rows, per row, and correct pixels.
-type Part = (Vec<f64>, u64);
-
-/// W of labels.
-pub fn weigh(labels: &[i16], weights: &[f32]) -> f64 {
-    let mut counts = vec![0u64; weights.len()];
-    labels.iter().filter(|&&t| t >= 0).for_each(|&t| counts[t as usize] += 1);
-    counts.iter().zip(weights).fold(0.0, |total, (&n, &w)| total + n as f64 * f64::from(w))
-}
+type OfRows = (Vec<f64>, u64);
 
 /// Loss, and its gradient by the logits; labels are \[sample\]\[row\]\[column\], −1 or below the number of weights,
-/// which is that of the logits' channels. `total` is W.
+/// which is that of the logits' channels. `total` is W: [`super::labels::Labels::weigh`].
 pub fn cross_entropy(
     isa: Isa,
     logits: &Maps<Lane>,
-    labels: &[i16],
+    labels: Part,
     weights: &[f32],
     total: f64,
     gradient: &mut Maps<Lane>,
 ) -> Loss {
-    let shape = logits.shape();
+    let (shape, numbers) = (logits.shape(), labels.numbers.slice());
     let mut tasks: BTreeMap<(usize, usize), Vec<&mut [Lane]>> = BTreeMap::new();
     for (band, rows) in gradient.bands_mut(ROWS) {
         tasks.entry((band.n, band.first)).or_default().push(rows);
     }
-    let task = |((n, first), mut out): ((usize, usize), Vec<&mut [Lane]>)| -> Part {
+    let task = |((n, first), mut out): ((usize, usize), Vec<&mut [Lane]>)| -> OfRows {
         let mut part = (Vec::new(), 0);
         let mut losses = vec![0f32; shape.w.next_multiple_of(LANES)];
         for y in first..shape.h.min(first + ROWS) {
-            let labels = &labels[(n * shape.h + y) * shape.w..][..shape.w];
+            let labels = &numbers[(n * shape.h + y) * shape.w..][..shape.w];
             let from: Vec<&[Lane]> = (0..shape.groups::<Lane>()).map(|g| logits.row(n, g, y)).collect();
             let start = (y - first) * shape.pitch() + BORDER;
             let mut to: Vec<&mut [Lane]> = out.iter_mut().map(|o| &mut o[start..start + shape.w]).collect();
@@ -75,11 +69,10 @@ pub fn cross_entropy(
         part
     };
     let tasks: Vec<_> = tasks.into_iter().collect();
-    join(tasks.into_par_iter().map(task).collect(), labels, total)
+    join(tasks.into_par_iter().map(task).collect(), labels.labelled, total)
 }
 
-pub(super) fn join(parts: Vec<Part>, labels: &[i16], total: f64) -> Loss {
-    let labelled = labels.iter().filter(|&&t| t >= 0).count() as u64;
+pub(super) fn join(parts: Vec<OfRows>, labelled: u64, total: f64) -> Loss {
     let sum = parts.iter().flat_map(|p| &p.0).fold(0.0, |sum, row| sum + row);
     Loss { loss: if total > 0.0 { sum / total } else { 0.0 }, labelled, correct: parts.iter().map(|p| p.1).sum() }
 }
@@ -170,17 +163,17 @@ impl Kernel for Row<'_, '_> {
 /// Loss and gradient by the definition.
 pub fn cross_entropy_reference(
     logits: &Maps<Lane>,
-    labels: &[i16],
+    labels: Part,
     weights: &[f32],
     total: f64,
     gradient: &mut Maps<Lane>,
 ) -> Loss {
-    let (shape, classes) = (logits.shape(), weights.len());
+    let (shape, classes, numbers) = (logits.shape(), weights.len(), labels.numbers.slice());
     let mut parts = Vec::new();
     for (n, y) in (0..shape.n).flat_map(|n| (0..shape.h).map(move |y| (n, y))) {
         let (mut losses, mut correct) = (vec![0f32; shape.w], 0);
         for x in 0..shape.w {
-            let label = labels[(n * shape.h + y) * shape.w + x];
+            let label = numbers[(n * shape.h + y) * shape.w + x];
             let l = |k: usize| logits.at(n, k, y, x);
             let most = (1..classes).fold(l(0), |most, k| if most < l(k) { l(k) } else { most });
             let s = (0..classes).fold(0f32, |s, k| s + exp_f32(l(k) - most));
@@ -197,5 +190,5 @@ pub fn cross_entropy_reference(
         }
         parts.push((vec![f64::from(sum::sum_definition(&losses))], correct));
     }
-    join(parts, labels, total)
+    join(parts, labels.labelled, total)
 }

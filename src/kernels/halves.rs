@@ -9,6 +9,7 @@
 //! for n terms: x and w are each rounded by 2⁻⁸ of themselves or less (bf16 keeps 8 bits), and each of the n additions
 //! by 2⁻²³ of the partial sum or less, whichever way the machine rounds. Numbers below 2⁻¹²⁶ may become 0.
 
+use super::buffer::Number;
 use super::conv::{Band, Convolution, Multiply, Runner, Strict};
 use super::maps::{Blocked, Maps, Pixel};
 use crate::num::lanes::{F32x16, HalfKernel, Halves, Isa, LANES, Lane};
@@ -27,10 +28,13 @@ fn round(v: f32) -> u16 {
     if v.is_nan() { 0x7fc0 } else { rounded }
 }
 
+impl Number for Half {
+    const ZERO: Half = Half([0; LANES]);
+}
+
 impl Pixel for Half {
     const CHANNELS: usize = LANES;
     const WORDS: usize = LANES / 2;
-    const ZERO: Half = Half([0; LANES]);
     #[inline(always)]
     fn channel(&self, c: usize) -> f32 {
         f32::from_bits(u32::from(self.0[c]) << 16)

@@ -8,17 +8,15 @@
 //! Every plane has a border of one pixel, and lanes above the last channel, which are +0 and stay +0: a 3×3 convolution
 //! reads its padding there and has no edges to look after. What is written is the inside.
 
-use super::buffer::Buffer;
+use super::buffer::{Buffer, Number};
 use crate::num::lanes::{LANES, Lane};
 
 /// What stands at one position of a plane: one channel, or sixteen.
-pub trait Pixel: Copy + Send + Sync + 'static {
+pub trait Pixel: Number {
     /// Channels of a position.
     const CHANNELS: usize;
     /// Numbers of 32 bits that a convolution multiplies one after the other.
     const WORDS: usize = Self::CHANNELS;
-    /// All channels zero.
-    const ZERO: Self;
     /// Channel `c` of the position.
     fn channel(&self, c: usize) -> f32;
     /// Writes channel `c`.
@@ -44,7 +42,6 @@ pub trait Blocked: Pixel {
 
 impl Pixel for Lane {
     const CHANNELS: usize = LANES;
-    const ZERO: Lane = Lane::ZERO;
     #[inline(always)]
     fn channel(&self, c: usize) -> f32 {
         self.0[c]
@@ -70,7 +67,6 @@ impl Blocked for Lane {
 
 impl Pixel for f32 {
     const CHANNELS: usize = 1;
-    const ZERO: f32 = 0.0;
     #[inline(always)]
     fn channel(&self, _: usize) -> f32 {
         *self

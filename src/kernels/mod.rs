@@ -3,6 +3,7 @@
 //! | file | what |
 //! |---|---|
 //! | [`buffer`] | where numbers are: here, on a device, or both |
+//! | [`labels`] | labels of a batch, and how many pixels carry each |
 //! | [`maps`] | how feature maps lie in memory: sixteen channels side by side, planes with a border of zeros |
 //! | [`filter`] | how weights lie in memory |
 //! | [`stencil`] | which inputs an output of a convolution sees |
@@ -34,6 +35,7 @@ pub mod cuda;
 pub mod dropout;
 pub mod filter;
 pub mod halves;
+pub mod labels;
 pub mod maps;
 mod narrow;
 pub mod pool;
@@ -53,6 +55,7 @@ use buffer::Buffer;
 use conv::Convolution;
 use cross_entropy::Loss;
 use filter::FilterShape;
+use labels::{Labels, Part};
 use maps::{Maps, Pixel};
 use rayon::prelude::*;
 use std::ops::Range;
@@ -114,7 +117,7 @@ pub trait Kernels: Sync {
     /// Its gradient.
     fn max_pool_gradient(&self, x: &Maps<Lane>, dy: &Maps<Lane>, dx: &mut Maps<Lane>);
     /// Loss and its gradient by the logits: [`cross_entropy`].
-    fn cross_entropy(&self, x: &Maps<Lane>, labels: &[i16], weights: &[f32], total: f64, dx: &mut Maps<Lane>) -> Loss;
+    fn cross_entropy(&self, x: &Maps<Lane>, labels: Part, weights: &[f32], total: f64, dx: &mut Maps<Lane>) -> Loss;
     /// One step of one tensor: [`adam`].
     fn adam(&self, adam: Adam, p: &mut Buffer<Lane>, g: &Buffer<Lane>, m: &mut Buffer<Lane>, v: &mut Buffer<Lane>);
     /// A filter with its roles exchanged: [`FilterShape::swapped`]. Moves numbers and changes none.
@@ -150,6 +153,13 @@ pub trait Kernels: Sync {
     /// A batch of patches \[patch\]\[channel\]\[row\]\[column\], each with what happens to it: [`augment`].
     fn disturb(&self, patches: &Buffer<f32>, seen: &[Seen], image: &mut Maps<f32>) {
         augment::disturb(patches, seen, image);
+    }
+    /// Labels of the same batch, from those of all patches \[patch\]\[row\]\[column\].
+    ///
+    /// # Errors
+    /// Data: a label that is none of the classes.
+    fn label(&self, patches: &Buffer<i16>, seen: &[Seen], size: [usize; 2], classes: usize) -> Result<Labels> {
+        augment::labels(patches, seen, size, classes)
     }
     /// Some samples of an image.
     fn samples(&self, image: &Maps<f32>, range: Range<usize>) -> Maps<f32> {
@@ -221,7 +231,7 @@ impl Kernels for Reference {
     fn max_pool_gradient(&self, x: &Maps<Lane>, dy: &Maps<Lane>, dx: &mut Maps<Lane>) {
         pool::gradient_reference(x, dy, dx);
     }
-    fn cross_entropy(&self, x: &Maps<Lane>, labels: &[i16], weights: &[f32], total: f64, dx: &mut Maps<Lane>) -> Loss {
+    fn cross_entropy(&self, x: &Maps<Lane>, labels: Part, weights: &[f32], total: f64, dx: &mut Maps<Lane>) -> Loss {
         cross_entropy::cross_entropy_reference(x, labels, weights, total, dx)
     }
     fn adam(&self, adam: Adam, p: &mut Buffer<Lane>, g: &Buffer<Lane>, m: &mut Buffer<Lane>, v: &mut Buffer<Lane>) {
@@ -257,7 +267,7 @@ impl Kernels for Cpu {
     fn max_pool_gradient(&self, x: &Maps<Lane>, dy: &Maps<Lane>, dx: &mut Maps<Lane>) {
         pool::gradient(self.isa, x, dy, dx);
     }
-    fn cross_entropy(&self, x: &Maps<Lane>, labels: &[i16], weights: &[f32], total: f64, dx: &mut Maps<Lane>) -> Loss {
+    fn cross_entropy(&self, x: &Maps<Lane>, labels: Part, weights: &[f32], total: f64, dx: &mut Maps<Lane>) -> Loss {
         cross_entropy::cross_entropy(self.isa, x, labels, weights, total, dx)
     }
     fn adam(&self, adam: Adam, p: &mut Buffer<Lane>, g: &Buffer<Lane>, m: &mut Buffer<Lane>, v: &mut Buffer<Lane>) {

@@ -17,6 +17,7 @@ use super::batchnorm::{Activation, Backward, EPSILON, Moments};
 use super::buffer::{Buffer, There};
 use super::cross_entropy::Loss;
 use super::dropout::Dropout;
+use super::labels::Labels;
 use super::maps::{Maps, Shape};
 use crate::error::Result;
 use crate::num::lanes::{LANES, Lane};
@@ -159,7 +160,7 @@ pub struct Dial<'a> {
     /// W of the batch.
     pub total: f64,
     /// Labels of the batch.
-    pub labels: &'a [i16],
+    pub labels: &'a Labels,
     /// Shapes of the logits of its leaves.
     pub leaves: &'a [Shape],
     /// Parameters of the network.

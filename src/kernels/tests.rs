@@ -4,9 +4,9 @@ use super::*;
 use crate::num::philox::Stream;
 use buffer::View;
 use conv::Add;
-use cross_entropy::weigh;
 use dropout::Dropout;
 use filter::FilterShape;
+use labels::Labels;
 use maps::Shape;
 use stencil::Window;
 
@@ -220,7 +220,8 @@ fn passes_over_pixels_are_their_definition() {
             let labels: Vec<i16> =
                 (0..shape.n * shape.h * shape.w).map(|i| (i * 7 % (shape.c + 1)) as i16 - 1).collect();
             let weights: Vec<f32> = (0..shape.c).map(|c| 0.5 + c as f32).collect();
-            twin.cross_entropy(&x, &labels, &weights, weigh(&labels, &weights), &mut poisoned(shape));
+            let labels = Labels::new(labels, shape.h * shape.w, shape.c).unwrap();
+            twin.cross_entropy(&x, labels.all(), &weights, labels.weigh(&weights), &mut poisoned(shape));
         }
     }
     identical(&twins);
@@ -309,7 +310,7 @@ fn gradients_of_the_activation_are_central_differences() {
 fn cross_entropy_is_its_formula() {
     let shape = Shape::new(1, 3, 1, 4);
     let logits = maps::<Lane>(shape, 1);
-    let (labels, weights) = ([2, -1, 0, 1], [1.0, 2.0, 0.5]);
+    let (labels, weights) = ([2i16, -1, 0, 1], [1.0, 2.0, 0.5]);
     let loss = |l: &[f64]| {
         let mut sum = (0.0, 0.0);
         for (x, &t) in labels.iter().enumerate().filter(|(_, t)| **t >= 0) {
@@ -320,7 +321,8 @@ fn cross_entropy_is_its_formula() {
         sum.0 / sum.1
     };
     let mut dl = poisoned(shape);
-    let found = Reference.cross_entropy(&logits, &labels, &weights, weigh(&labels, &weights), &mut dl);
+    let counted = Labels::new(labels.to_vec(), 4, 3).unwrap();
+    let found = Reference.cross_entropy(&logits, counted.all(), &weights, counted.weigh(&weights), &mut dl);
     let values: Vec<f64> = logits.to_nchw().iter().map(|&v| f64::from(v)).collect();
     assert!((found.loss - loss(&values)).abs() < 1e-6 && found.labelled == 3);
     for (i, d) in dl.to_nchw().into_iter().enumerate() {
@@ -332,7 +334,8 @@ fn cross_entropy_is_its_formula() {
         assert!((f64::from(d) - (at(1e-6) - at(-1e-6)) / 2e-6).abs() < 1e-6);
     }
     // Nothing labelled: nothing learnt, and no NaN.
-    let none = Reference.cross_entropy(&logits, &[-1; 4], &weights, 0.0, &mut dl);
+    let none = Labels::new(vec![-1; 4], 4, 3).unwrap();
+    let none = Reference.cross_entropy(&logits, none.all(), &weights, none.weigh(&weights), &mut dl);
     assert_eq!((none.loss, none.labelled, none.correct), (0.0, 0, 0));
     assert!(dl.data().iter().all(|l| l.0 == [0.0; 16]));
 }

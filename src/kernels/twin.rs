@@ -7,6 +7,7 @@ use super::buffer::Buffer;
 use super::conv::Convolution;
 use super::cross_entropy::Loss;
 use super::filter::FilterShape;
+use super::labels::{Labels, Part};
 use super::maps::{Maps, Pixel};
 use super::weight_gradient::WeightGradient;
 use super::{Kernels, Lane};
@@ -124,7 +125,7 @@ impl<A: Kernels, B: Kernels> Kernels for Twin<A, B> {
         self.second.max_pool_gradient(x, dy, &mut other);
         self.compare_lanes("gradient of max-pooling", dx.data(), other.data());
     }
-    fn cross_entropy(&self, x: &Maps<Lane>, labels: &[i16], weights: &[f32], total: f64, dx: &mut Maps<Lane>) -> Loss {
+    fn cross_entropy(&self, x: &Maps<Lane>, labels: Part, weights: &[f32], total: f64, dx: &mut Maps<Lane>) -> Loss {
         let mut other = dx.clone();
         let a = self.first.cross_entropy(x, labels, weights, total, dx);
         let b = self.second.cross_entropy(x, labels, weights, total, &mut other);
@@ -163,6 +164,14 @@ impl<A: Kernels, B: Kernels> Kernels for Twin<A, B> {
         self.first.disturb(patches, seen, image);
         self.second.disturb(patches, seen, &mut other);
         self.compare("patches of a batch", image.data().iter().copied(), other.data().iter().copied());
+    }
+    fn label(&self, patches: &Buffer<i16>, seen: &[Seen], size: [usize; 2], classes: usize) -> Result<Labels> {
+        let first = self.first.label(patches, seen, size, classes)?;
+        let second = self.second.label(patches, seen, size, classes)?;
+        self.compare("labels of a batch", first.numbers().iter().copied(), second.numbers().iter().copied());
+        let counts = |labels: &Labels| labels.counts().iter().map(|&n| n as f64).collect::<Vec<_>>();
+        self.compare("labels of each class", counts(&first).into_iter(), counts(&second).into_iter());
+        Ok(first)
     }
     fn lanes_are_outputs(&self) -> bool {
         self.first.lanes_are_outputs()

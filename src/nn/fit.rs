@@ -24,12 +24,11 @@ use crate::error::{Error, Fault, Result};
 use crate::kernels::Kernels;
 use crate::kernels::augment::Seen;
 use crate::kernels::buffer::Buffer;
-use crate::kernels::cross_entropy::weigh;
+use crate::kernels::labels::Labels;
 use crate::kernels::maps::{Maps, Shape};
 use crate::num::lanes::Lane;
 use crate::num::philox::Stream;
 use crate::os::check_interrupt;
-use rayon::prelude::*;
 use std::collections::BTreeMap;
 use std::path::Path;
 
@@ -54,8 +53,8 @@ pub trait Patches: Sync {
     fn grey(&self) -> &Buffer<f32>;
     /// Patch `i` at a turn: where its grey values are, and what happens to them.
     fn seen(&self, i: usize, turn: Turn) -> Seen;
-    /// Labels of what is seen, from −1 on, \[row\]\[column\].
-    fn labels(&self, seen: &Seen) -> Vec<i16>;
+    /// Labels of all that is seen, from −1 on, \[patch\]\[row\]\[column\]. A device keeps them.
+    fn labels(&self) -> &Buffer<i16>;
 }
 
 /// When a patch is seen.
@@ -222,10 +221,10 @@ impl Course {
                     break;
                 }
                 let turn = Turn { epoch, batch: self.batches as u32, place: 0 };
-                let (image, labels) = gather(kernels, training, batch, turn);
+                let (image, labels) = gather(kernels, training, batch, turn, self.trainer.network.config.classes)?;
                 let rate = self.rate(recipe);
                 let options = Options { rate, ..recipe.options.clone() };
-                let loss = match self.trainer.step(kernels, &image, &labels, &options) {
+                let loss = match self.trainer.step_by(kernels, &image, &labels, &options) {
                     Ok(loss) => loss,
                     // Nothing of the step is done.
                     Err(e) if e.fault() == Fault::Again => return Ok(Ended::Paused),
@@ -341,14 +340,20 @@ fn shuffled(n: usize, seed: u64, epoch: u32) -> Vec<usize> {
 }
 
 /// Some patches as a batch.
-fn gather<K: Kernels>(kernels: &K, patches: &dyn Patches, which: &[usize], turn: Turn) -> (Maps<f32>, Vec<i16>) {
+fn gather<K: Kernels>(
+    kernels: &K,
+    patches: &dyn Patches,
+    which: &[usize],
+    turn: Turn,
+    classes: usize,
+) -> Result<(Maps<f32>, Labels)> {
     let ([h, w], c) = (patches.size(), patches.channels());
     let places = which.iter().zip(0..);
     let seen: Vec<Seen> = places.map(|(&i, place)| patches.seen(i, Turn { place, ..turn })).collect();
     let mut image = Maps::zeros(Shape::new(which.len(), c, h, w));
     kernels.disturb(patches.grey(), &seen, &mut image);
-    let labels: Vec<Vec<i16>> = seen.par_iter().map(|seen| patches.labels(seen)).collect();
-    (image, labels.concat())
+    let labels = kernels.label(patches.labels(), &seen, [h, w], classes)?;
+    Ok((image, labels))
 }
 
 /// The score of a network on patches, in evaluation mode.
@@ -369,10 +374,10 @@ pub fn validate<K: Kernels>(
     let mut pixels = vec![[0u64; 3]; classes];
     for i in 0..patches.len() {
         check_interrupt()?;
-        let (image, labels) = gather(kernels, patches, &[i], Turn::default());
+        let (image, labels) = gather(kernels, patches, &[i], Turn::default(), classes)?;
         let logits = plan.run(kernels, &image, &mut workspace, |_| ());
-        let total = weigh(&labels, class_weights);
-        let found = kernels.cross_entropy(&logits, &labels, class_weights, total, &mut gradient);
+        let total = labels.weigh(class_weights);
+        let found = kernels.cross_entropy(&logits, labels.all(), class_weights, total, &mut gradient);
         kernels.check()?;
         if !found.loss.is_finite() {
             return Err(Error::data(format!("the loss of validation patch {i} is not finite"))
@@ -383,7 +388,7 @@ pub fn validate<K: Kernels>(
         labelled += found.labelled;
         correct += found.correct;
         for (y, x) in (0..h).flat_map(|y| (0..w).map(move |x| (y, x))) {
-            let Ok(label) = usize::try_from(labels[y * w + x]) else { continue };
+            let Ok(label) = usize::try_from(labels.numbers()[y * w + x]) else { continue };
             let most =
                 (1..classes).fold(0, |most, k| if logits.at(0, k, y, x) > logits.at(0, most, y, x) { k } else { most });
             pixels[label][0] += 1;

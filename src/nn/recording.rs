@@ -22,6 +22,7 @@ use crate::kernels::adam::Adam;
 use crate::kernels::buffer::{Buffer, There};
 use crate::kernels::cross_entropy::Loss;
 use crate::kernels::dropout::Dropout;
+use crate::kernels::labels::Labels;
 use crate::kernels::maps::{Maps, Shape};
 use crate::kernels::step::{Dial, Recorded, Steps};
 use crate::num::lanes::Lane;
@@ -66,7 +67,7 @@ impl Trainer {
         &mut self,
         kernels: &K,
         image: &Maps<f32>,
-        labels: &[i16],
+        labels: &Labels,
         o: &Options,
         total: f64,
     ) -> Result<Option<Loss>> {

@@ -25,8 +25,9 @@ use crate::kernels::Kernels;
 use crate::kernels::adam::Adam;
 use crate::kernels::batchnorm::Moments;
 use crate::kernels::buffer::Buffer;
-use crate::kernels::cross_entropy::{Loss, weigh};
+use crate::kernels::cross_entropy::Loss;
 use crate::kernels::dropout::Dropout;
+use crate::kernels::labels::{Labels, Part};
 use crate::kernels::maps::{Maps, Shape};
 use crate::kernels::step;
 pub use crate::kernels::step::MOMENTUM;
@@ -127,9 +128,28 @@ impl Trainer {
     /// fails; if it fails in the step itself, the trainer is of no use.
     pub fn step<K: Kernels>(&mut self, kernels: &K, image: &Maps<f32>, labels: &[i16], o: &Options) -> Result<Loss> {
         let s = image.shape();
+        let labels = Labels::new(labels.to_vec(), s.h * s.w, self.network.config.classes)?;
+        self.step_by(kernels, image, &labels, o)
+    }
+
+    /// The same with labels that are counted, and may lie on the device.
+    ///
+    /// # Errors
+    /// As [`Trainer::step`].
+    pub fn step_by<K: Kernels>(
+        &mut self,
+        kernels: &K,
+        image: &Maps<f32>,
+        labels: &Labels,
+        o: &Options,
+    ) -> Result<Loss> {
+        let s = image.shape();
         self.network.config.check_size(s.h, s.w)?;
-        check_labels(labels, s.n * s.h * s.w, self.network.config.classes)?;
-        let total = weigh(labels, &o.class_weights);
+        if labels.numbers().len() != s.n * s.h * s.w || labels.classes() != self.network.config.classes {
+            let what = format!("{} labels for {} pixels", labels.numbers().len(), s.n * s.h * s.w);
+            return Err(Error::data(what));
+        }
+        let total = labels.weigh(&o.class_weights);
         let leaf = of_leaf(s.n, o.leaf);
         if let Some(loss) = self.at_once(kernels, image, labels, o, total)? {
             return Ok(loss);
@@ -138,7 +158,7 @@ impl Trainer {
         let mut batch = Vec::new();
         for first in (0..s.n).step_by(leaf) {
             let last = s.n.min(first + leaf);
-            let labels = &labels[first * s.h * s.w..last * s.h * s.w];
+            let labels = labels.samples(first..last);
             let part = (leaf < s.n).then(|| kernels.samples(image, first..last));
             let (loss, moments) =
                 self.leaf(kernels, part.as_ref().unwrap_or(image), labels, o, Place { first, total })?;
@@ -188,7 +208,7 @@ impl Trainer {
         &mut self,
         kernels: &K,
         image: &Maps<f32>,
-        labels: &[i16],
+        labels: Part,
         o: &Options,
         place: Place,
     ) -> Result<(Loss, BatchMoments)> {
@@ -287,18 +307,6 @@ struct Place {
 
 pub(super) const TOO_FAST: &str =
     "lower the learning rate, and look for numbers in the input that are not finite; fp16 (--fast) ends at 65504";
-
-/// Refuses labels that are no class.
-fn check_labels(labels: &[i16], pixels: usize, classes: usize) -> Result<()> {
-    if labels.len() != pixels {
-        return Err(Error::data(format!("{} labels for {pixels} pixels", labels.len())));
-    }
-    match labels.iter().position(|&t| t < -1 || t as i64 >= classes as i64) {
-        None => Ok(()),
-        Some(at) => Err(Error::data(format!("label {} at pixel {at} of the batch", labels[at]))
-            .help(format!("labels are 0 to {}, or -1 where there is none", classes - 1))),
-    }
-}
 
 /// The first value of the forward pass that is not finite.
 fn not_finite<'a>(network: &Network, value: impl Fn(usize) -> &'a Maps<Lane>) -> Error {

@@ -23,7 +23,7 @@ pub struct Cuts {
     numbers: Vec<u32>,
     /// Grey values from 0 to 1, and labels.
     grey: Buffer<f32>,
-    labels: Vec<i16>,
+    labels: Buffer<i16>,
     /// Of each scan of the list.
     clipped: Vec<Clipped>,
     disturbed: Option<(Options, u64)>,
@@ -97,7 +97,7 @@ impl Cuts {
             }
         }
         let numbers = which.iter().map(|&i| i as u32).collect();
-        Ok(Cuts { size, channels, numbers, grey: cut.into(), labels: of_cut, clipped, disturbed: None })
+        Ok(Cuts { size, channels, numbers, grey: cut.into(), labels: of_cut.into(), clipped, disturbed: None })
     }
 
     /// The same, disturbed in every epoch.
@@ -145,16 +145,15 @@ impl Patches for Cuts {
         let drawn = self.disturbed.map_or(Drawn::NOTHING, |(options, seed)| options.draw(seed, self.numbers[i], turn));
         Seen { patch: i, drawn }
     }
-    fn labels(&self, seen: &Seen) -> Vec<i16> {
-        let pixels = self.size * self.size;
-        let own = &self.labels[seen.patch * pixels..][..pixels];
-        seen.drawn.labels(self.size, self.size, cross_entropy::UNLABELLED, own)
+    fn labels(&self) -> &Buffer<i16> {
+        &self.labels
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::kernels;
     use crate::provenance::Digest;
     use crate::segment::classes::Classes;
     use crate::segment::orient::VIEWS;
@@ -200,7 +199,8 @@ mod tests {
             let seen = cuts.seen(at, Turn { epoch, ..Turn::default() });
             let mut image = cuts.grey()[seen.patch * SIZE * SIZE..][..SIZE * SIZE].to_vec();
             seen.drawn.image(SIZE, SIZE, &mut image);
-            (image, cuts.labels(&seen))
+            let labels = kernels::augment::labels(cuts.labels(), &[seen], [SIZE; 2], 5).unwrap();
+            (image, labels.numbers().to_vec())
         };
         for (at, &i) in which.iter().enumerate() {
             let patch = &list.patches[i];

@@ -4,10 +4,10 @@ use tomolith::kernels::adam::Adam;
 use tomolith::kernels::batchnorm::{self, Activation, Backward};
 use tomolith::kernels::buffer::{Buffer, View};
 use tomolith::kernels::conv::{Add, Convolution};
-use tomolith::kernels::cross_entropy::weigh;
 use tomolith::kernels::cuda::Cuda;
 use tomolith::kernels::dropout::Dropout;
 use tomolith::kernels::filter::FilterShape;
+use tomolith::kernels::labels::Labels;
 use tomolith::kernels::maps::{Maps, Pixel, Shape};
 use tomolith::kernels::stencil::Window;
 use tomolith::kernels::weight_gradient::WeightGradient;
@@ -195,8 +195,15 @@ fn device_passes_over_pixels_are_their_definition() {
         }
         let labels: Vec<i16> = (0..shape.n * shape.h * shape.w).map(|i| (i * 7 % (shape.c + 1)) as i16 - 1).collect();
         let weights: Vec<f32> = (0..shape.c).map(|c| 0.5 + c as f32).collect();
-        twin.cross_entropy(&x, &labels, &weights, weigh(&labels, &weights), &mut poisoned(shape));
-        twin.cross_entropy(&x, &vec![-1; labels.len()], &weights, 0.0, &mut poisoned(shape));
+        let none = Labels::new(vec![-1; labels.len()], shape.h * shape.w, shape.c).unwrap();
+        let labels = Labels::new(labels, shape.h * shape.w, shape.c).unwrap();
+        twin.cross_entropy(&x, labels.all(), &weights, labels.weigh(&weights), &mut poisoned(shape));
+        twin.cross_entropy(&x, none.all(), &weights, 0.0, &mut poisoned(shape));
+        // Samples from the second on.
+        if shape.n > 1 {
+            let part = Shape { n: shape.n - 1, ..shape };
+            twin.cross_entropy(&maps(part, 7), labels.samples(1..shape.n), &weights, 3.0, &mut poisoned(part));
+        }
         identical(&twin, &format!("{shape:?}"));
     }
     assert!(on_device >= 2, "{on_device} shapes are more than a number per channel");
@@ -208,7 +215,8 @@ fn device_passes_over_pixels_are_their_definition() {
         let labels: Vec<i16> = (0..shape.n * shape.h * shape.w).map(|i| (i % shape.c) as i16).collect();
         let weights = vec![1.0; shape.c];
         let x = Maps::<Lane>::from_nchw(shape, &values);
-        twin.cross_entropy(&x, &labels, &weights, weigh(&labels, &weights), &mut poisoned(shape));
+        let labels = Labels::new(labels, shape.h * shape.w, shape.c).unwrap();
+        twin.cross_entropy(&x, labels.all(), &weights, labels.weigh(&weights), &mut poisoned(shape));
         identical(&twin, &format!("cross-entropy of {shape:?} by {scale}"));
     }
 }

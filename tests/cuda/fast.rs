@@ -11,10 +11,11 @@ use tomolith::kernels::adam::Adam;
 use tomolith::kernels::batchnorm::{self, Activation, Backward, GradientSums, Moments};
 use tomolith::kernels::buffer::{Buffer, View};
 use tomolith::kernels::conv::{Add, Convolution};
-use tomolith::kernels::cross_entropy::{Loss, weigh};
+use tomolith::kernels::cross_entropy::Loss;
 use tomolith::kernels::cuda::fast::Fast;
 use tomolith::kernels::dropout::Dropout;
 use tomolith::kernels::filter::FilterShape;
+use tomolith::kernels::labels::{Labels, Part};
 use tomolith::kernels::maps::{Maps, Pixel, Shape};
 use tomolith::kernels::stencil::Window;
 use tomolith::kernels::weight_gradient::WeightGradient;
@@ -206,7 +207,7 @@ impl Kernels for Checked {
     fn max_pool_gradient(&self, x: &Maps<Lane>, dy: &Maps<Lane>, dx: &mut Maps<Lane>) {
         self.fast.max_pool_gradient(x, dy, dx);
     }
-    fn cross_entropy(&self, x: &Maps<Lane>, labels: &[i16], weights: &[f32], total: f64, dx: &mut Maps<Lane>) -> Loss {
+    fn cross_entropy(&self, x: &Maps<Lane>, labels: Part, weights: &[f32], total: f64, dx: &mut Maps<Lane>) -> Loss {
         self.fast.cross_entropy(x, labels, weights, total, dx)
     }
     fn adam(&self, adam: Adam, p: &mut Buffer<Lane>, g: &Buffer<Lane>, m: &mut Buffer<Lane>, v: &mut Buffer<Lane>) {
@@ -415,9 +416,10 @@ fn fast_passes_are_those_of_strict_mode_rounded() {
         let labels: Vec<i16> = (0..shape.n * shape.h * shape.w).map(|i| (i * 7 % (shape.c + 1)) as i16 - 1).collect();
         let weights: Vec<f32> = (0..shape.c).map(|c| 0.5 + c as f32).collect();
         // Logits keep f32.
-        let (logits, total) = (maps::<Lane>(shape, 6), weigh(&labels, &weights));
-        let loss = Reference.cross_entropy(&logits, &labels, &weights, total, &mut strict);
-        assert_eq!(fast.cross_entropy(&logits, &labels, &weights, total, &mut y), loss, "{shape:?}");
+        let labels = Labels::new(labels, shape.h * shape.w, shape.c).unwrap();
+        let (logits, total) = (maps::<Lane>(shape, 6), labels.weigh(&weights));
+        let loss = Reference.cross_entropy(&logits, labels.all(), &weights, total, &mut strict);
+        assert_eq!(fast.cross_entropy(&logits, labels.all(), &weights, total, &mut y), loss, "{shape:?}");
         near("gradient of the loss", &y, &strict, 0.0);
         fast.check().unwrap();
     }

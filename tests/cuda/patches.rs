@@ -57,7 +57,8 @@ fn device_batches_are_their_definition() {
         let mut grey = numbers(4 * c * h * w, 41);
         // Zeros keep their signs.
         grey.iter_mut().step_by(5).for_each(|v| *v = -0.0);
-        let (patches, drawn) = (Buffer::from(grey), drawn());
+        let labels: Vec<i16> = grey.iter().take(4 * h * w).map(|v| ((v.abs() * 4.0) as i16).min(3) - 1).collect();
+        let (patches, labels, drawn) = (Buffer::from(grey), Buffer::from(labels), drawn());
         let seen: Vec<Seen> =
             drawn.into_iter().enumerate().map(|(i, drawn)| Seen { patch: i * 7 % 4, drawn }).collect();
         // Together, and each by itself: a batch without a blur takes another way.
@@ -65,6 +66,8 @@ fn device_batches_are_their_definition() {
             let mut image = Maps::zeros(Shape::new(batch.len(), c, h, w));
             image.fill_by(|_, _, _, _| f32::NAN);
             twin.disturb(&patches, batch, &mut image);
+            let made = twin.label(&labels, batch, [h, w], CLASSES).unwrap();
+            assert_eq!(made.numbers().len(), batch.len() * h * w);
             twin.check().unwrap();
             assert_eq!(twin.record().difference, None, "{c} x {h} x {w}: {batch:?}");
         }
@@ -84,10 +87,37 @@ fn device_batches_are_their_definition() {
     assert!(part == expected && cuda.samples(&image.clone(), 1..3) == expected);
 }
 
+/// Labels are made where they stay, counted there, and a label that is no class is named as on the CPU.
+#[test]
+#[ignore = "needs a device or the mock driver: run by tests/cuda.rs"]
+fn device_labels_stay_there() {
+    let (cuda, size) = (cuda(), [9, 11]);
+    let labels = |wrong: i16| -> Buffer<i16> {
+        let numbers = (0..2 * 99).map(|i| if i == 150 { wrong } else { (i * 5 % 4) as i16 - 1 });
+        numbers.collect::<Vec<_>>().into()
+    };
+    let seen: Vec<Seen> = drawn().into_iter().enumerate().map(|(i, drawn)| Seen { patch: i % 2, drawn }).collect();
+    let (good, traffic) = (labels(0), cuda.device().traffic());
+    let made = cuda.label(&good, &seen, size, 3).unwrap();
+    assert!(made.numbers().on_device().is_some() && !made.numbers().is_here());
+    let now = cuda.device().traffic();
+    assert_eq!(now.received - traffic.received, 4 * 4 * seen.len() as u64, "counts alone come back");
+    assert!(made == Reference.label(&good, &seen, size, 3).unwrap());
+    for wrong in [3, -2, i16::MAX, i16::MIN] {
+        let bad = labels(wrong);
+        let errors = [cuda.label(&bad, &seen, size, 3), Reference.label(&bad, &seen, size, 3)].map(Result::unwrap_err);
+        assert_eq!(errors[0].to_string(), errors[1].to_string());
+        assert!(errors[0].to_string().contains(&format!("label {wrong} at pixel")), "{}", errors[0]);
+    }
+    // More classes than a block counts.
+    let many = cuda.label(&labels(299), &seen, size, 300).unwrap();
+    assert!(many == Reference.label(&labels(299), &seen, size, 300).unwrap() && many.classes() == 300);
+}
+
 /// Patches of noise with labels, disturbed; and many that nobody sees, 4 MB together.
 struct Noise {
     grey: Buffer<f32>,
-    labels: Vec<i16>,
+    labels: Buffer<i16>,
 }
 
 const SIZE: usize = 8;
@@ -97,9 +127,9 @@ const CLASSES: usize = 3;
 impl Noise {
     fn new() -> Noise {
         let mut grey = numbers(COUNT * SIZE * SIZE, 43);
-        let labels = grey.iter().map(|v| ((v.abs() * 3.0) as i16).min(CLASSES as i16) - 1).collect();
+        let labels: Vec<i16> = grey.iter().map(|v| ((v.abs() * 3.0) as i16).min(CLASSES as i16) - 1).collect();
         grey.resize(1_000_000, f32::NAN);
-        Noise { grey: grey.into(), labels }
+        Noise { grey: grey.into(), labels: labels.into() }
     }
 }
 
@@ -117,8 +147,8 @@ impl Patches for Noise {
         let all = drawn();
         Seen { patch, drawn: all[(patch + 3 * turn.epoch as usize + turn.place as usize) % all.len()] }
     }
-    fn labels(&self, seen: &Seen) -> Vec<i16> {
-        seen.drawn.labels(SIZE, SIZE, -1, &self.labels[seen.patch * SIZE * SIZE..][..SIZE * SIZE])
+    fn labels(&self) -> &Buffer<i16> {
+        &self.labels
     }
 }
 

@@ -4,6 +4,7 @@
 use super::device::{batch, cuda, options};
 use super::fast::{Checked, fast};
 use tomolith::kernels::Kernels;
+use tomolith::kernels::augment::{Drawn, Seen};
 use tomolith::kernels::cuda::driver::Device;
 use tomolith::kernels::maps::Maps;
 use tomolith::nn::config::Config;
@@ -66,10 +67,21 @@ fn fast_steps_are_those_that_are_looked_at() {
                 }
             }
             let before = recorded.device().traffic();
+            // Labels from here, and in every other step from the device.
+            let of_recorded = |t: &mut Trainer| {
+                if step % 2 == 1 {
+                    return t.step(&recorded, &image, &labels, &o).unwrap();
+                }
+                let seen: Vec<Seen> = (0..n).map(|patch| Seen { patch, drawn: Drawn::NOTHING }).collect();
+                let labels = recorded.label(&labels.clone().into(), &seen, [size; 2], classes).unwrap();
+                let loss = t.step_by(&recorded, &image, &labels, &o).unwrap();
+                assert!(!labels.numbers().is_here(), "step {step}: labels are looked at");
+                loss
+            };
             let losses = [
                 trainers[0].step(&looked, &image, &labels, &o).unwrap(),
                 trainers[1].step(&plain, &image, &labels, &o).unwrap(),
-                trainers[2].step(&recorded, &image, &labels, &o).unwrap(),
+                of_recorded(&mut trainers[2]),
             ];
             let now = recorded.device().traffic();
             assert!(losses[1] == losses[0] && losses[2] == losses[0], "step {step}: {losses:?}");

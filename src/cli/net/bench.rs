@@ -5,6 +5,8 @@ use crate::cli::device::{DEVICE, Device, GRAPHS};
 use crate::cli::options::{Opt, Takes};
 use crate::cli::{Command, Context, values};
 use crate::error::Result;
+use crate::kernels::Kernels;
+use crate::kernels::augment::{Drawn, Seen};
 use crate::kernels::maps::Shape;
 use crate::nn::fast::Ready;
 use crate::nn::infer::What;
@@ -68,11 +70,14 @@ fn run(c: &Context) -> Result<()> {
     let Some(ready) = &mut ready else {
         let dropout = s.parsed("dropout", super::probability)?;
         let options = Options { rate: 3e-4, dropout, seed, class_weights: vec![1.0; config.classes], leaf: None };
+        // As in a training, they lie on the device.
+        let seen: Vec<Seen> = (0..batch).map(|patch| Seen { patch, drawn: Drawn::NOTHING }).collect();
+        let labels = device.label(&labels.into(), &seen, [size; 2], config.classes)?;
         let mut trainer = Trainer::new(network);
         while times.len() <= repeat {
             check_interrupt()?;
             let before = trainer.steps;
-            let (loss, time) = device.time(|| trainer.step(&device, &image, &labels, &options))?;
+            let (loss, time) = device.time(|| trainer.step_by(&device, &image, &labels, &options))?;
             loss?;
             // A step that is skipped, because the loss is scaled too far, does less.
             if trainer.steps > before {

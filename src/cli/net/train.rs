@@ -100,7 +100,7 @@ struct Stack {
     /// Of all images.
     shape: Shape,
     grey: Buffer<f32>,
-    labels: Vec<i16>,
+    labels: Buffer<i16>,
 }
 
 impl Patches for Stack {
@@ -119,9 +119,8 @@ impl Patches for Stack {
     fn seen(&self, patch: usize, _: Turn) -> Seen {
         Seen { patch, drawn: Drawn::NOTHING }
     }
-    fn labels(&self, seen: &Seen) -> Vec<i16> {
-        let pixels = self.shape.h * self.shape.w;
-        self.labels[seen.patch * pixels..][..pixels].to_vec()
+    fn labels(&self) -> &Buffer<i16> {
+        &self.labels
     }
 }
 
@@ -174,7 +173,7 @@ impl Stack {
             return Err(Error::data(format!("no pixel of --{labels} has a label")).help("see --unlabelled"));
         }
         let shape = shape.unwrap_or(Shape::new(0, 1, 0, 0));
-        Ok(Some(Stack { shape, grey: grey_values.into(), labels: all_labels }))
+        Ok(Some(Stack { shape, grey: grey_values.into(), labels: all_labels.into() }))
     }
 }
 

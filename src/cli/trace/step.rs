@@ -11,6 +11,7 @@ use crate::kernels::batchnorm::{Activation, Backward, GradientSums, Moments};
 use crate::kernels::buffer::Buffer;
 use crate::kernels::conv::Convolution;
 use crate::kernels::cross_entropy::Loss;
+use crate::kernels::labels::Part;
 use crate::kernels::maps::{Maps, Pixel, Shape};
 use crate::kernels::weight_gradient::WeightGradient;
 use crate::kernels::{Cpu, Kernels, Reference};
@@ -175,7 +176,7 @@ impl Kernels for Recorder {
         let run = |fast, dx: &mut Maps<Lane>| either!(self, fast, k => k.max_pool_gradient(x, dy, dx));
         self.both("gradient of pooling", dx, run, |dx, ()| of_maps(dx));
     }
-    fn cross_entropy(&self, x: &Maps<Lane>, labels: &[i16], weights: &[f32], total: f64, dx: &mut Maps<Lane>) -> Loss {
+    fn cross_entropy(&self, x: &Maps<Lane>, labels: Part, weights: &[f32], total: f64, dx: &mut Maps<Lane>) -> Loss {
         let run = |fast, dx: &mut Maps<Lane>| either!(self, fast, k => k.cross_entropy(x, labels, weights, total, dx));
         self.both("cross-entropy", dx, run, |dx, _| of_maps(dx))
     }

@@ -33,6 +33,7 @@ use crate::kernels::buffer::{Buffer, There};
 use crate::kernels::conv::{Add, Convolution};
 use crate::kernels::cross_entropy::Loss;
 use crate::kernels::filter::FilterShape;
+use crate::kernels::labels::{Labels, Part};
 use crate::kernels::maps::{BORDER, Maps, Pixel, Shape};
 use crate::kernels::step::{ByParameters, Given, Normalised, Steps};
 use crate::kernels::weight_gradient::WeightGradient;
@@ -513,7 +514,7 @@ impl Kernels for Fast {
         let (s, count) = (dy.shape(), dy.shape().n * dy.shape().h * dy.shape().w * units(dy.shape().c));
         self.cuda.each("fast_max_pool_gradient", count, &[&x_at, &dy_at, &dx_at, &Extent::from(s)]);
     }
-    fn cross_entropy(&self, x: &Maps<Lane>, labels: &[i16], weights: &[f32], total: f64, dx: &mut Maps<Lane>) -> Loss {
+    fn cross_entropy(&self, x: &Maps<Lane>, labels: Part, weights: &[f32], total: f64, dx: &mut Maps<Lane>) -> Loss {
         let (x_at, dx_at) = (self.at::<f32>(x), self.output::<u16>(dx));
         self.cuda.losses("fast_cross_entropy", x.shape(), [x_at, dx_at], labels, weights, total)
     }
@@ -540,6 +541,9 @@ impl Kernels for Fast {
     }
     fn disturb(&self, patches: &Buffer<f32>, seen: &[Seen], image: &mut Maps<f32>) {
         self.cuda.batch(patches, seen, image);
+    }
+    fn label(&self, patches: &Buffer<i16>, seen: &[Seen], size: [usize; 2], classes: usize) -> Result<Labels> {
+        self.cuda.labels(patches, seen, size, classes)
     }
     fn samples(&self, image: &Maps<f32>, range: Range<usize>) -> Maps<f32> {
         self.cuda.some_samples(image, range)

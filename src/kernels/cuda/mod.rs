@@ -10,10 +10,10 @@
 //! | `pixels` | maps of fast kernels |
 //! | `steps` | its training steps, which nobody looks at until they are done |
 //!
-//! Numbers stay on the device ([`super::buffer`]). What crosses the bus in a strict training step: what was drawn for its patches and labels
-//! to the device; moments, sums and losses, some numbers per channel or row, from it, and what is made of them for each channel
+//! Numbers stay on the device ([`super::buffer`]). What crosses the bus in a strict training step: what was drawn for its patches to
+//! the device; counts of their labels, moments, sums and losses, some numbers per channel or row, from it, and what is made of them for each channel
 //! (in f64, here) back. Parameters with one number per channel are stepped here, weights there. In a fast step all of that
-//! stays there, and losses alone come back.
+//! stays there, and counts and losses alone come back.
 
 mod arguments;
 pub mod driver;
@@ -26,10 +26,11 @@ mod steps;
 use super::adam::{self, Adam};
 use super::augment::Seen;
 use super::batchnorm::{Activation, Backward, GradientSums, Moments};
-use super::buffer::{Buffer, There, View};
+use super::buffer::{Buffer, Number, There, View};
 use super::conv::{Add, Convolution};
 use super::cross_entropy::{self, Loss};
 use super::filter::FilterShape;
+use super::labels::{Labels, Part};
 use super::maps::{Maps, Pixel, Shape};
 use super::weight_gradient::WeightGradient;
 use super::{Kernels, narrow};
@@ -52,7 +53,7 @@ pub struct Cuda {
     sent: Arc<AtomicU32>,
 }
 
-impl<P: Pixel + Plain> There<P> for Memory<P> {
+impl<P: Number + Plain> There<P> for Memory<P> {
     fn read(&self) -> Vec<P> {
         Memory::read(self)
     }
@@ -94,16 +95,16 @@ impl Cuda {
         self.device.launch(kernel, [count.div_ceil(THREADS) as u32, 1], THREADS as u32, arguments);
     }
     /// Where a buffer's numbers are on this device; they are copied there if need be.
-    fn at<P: Pixel + Plain>(&self, buffer: &Buffer<P>) -> Address {
+    fn at<P: Number + Plain>(&self, buffer: &Buffer<P>) -> Address {
         let there = buffer.there(|numbers| Arc::new(self.device.upload(numbers)));
         self.own(there).map_or_else(|| self.device.fail(Error::bug("numbers of another GPU")), |memory| memory.at(0))
     }
     /// The device's memory behind a buffer, if it is this one's.
-    fn own<'a, P: Pixel + Plain>(&self, there: &'a Arc<dyn There<P>>) -> Option<&'a Memory<P>> {
+    fn own<'a, P: Number + Plain>(&self, there: &'a Arc<dyn There<P>>) -> Option<&'a Memory<P>> {
         there.any().downcast_ref::<Memory<P>>().filter(|memory| memory.is_of(&self.device))
     }
     /// Memory that a kernel is about to fill: the buffer's own, or new.
-    fn output<P: Pixel + Plain>(&self, buffer: &mut Buffer<P>) -> (Address, bool) {
+    fn output<P: Number + Plain>(&self, buffer: &mut Buffer<P>) -> (Address, bool) {
         let len = buffer.len();
         let there = match buffer.on_device().filter(|t| self.own(t).is_some_and(|m| m.count() == len)) {
             Some(there) => (there.clone(), false),
@@ -137,10 +138,10 @@ impl Cuda {
         }
         at
     }
-    fn view(&self, view: View) -> Place {
+    fn view<P: Number + Plain>(&self, view: View<P>) -> Place<P> {
         match view.buffer() {
             Some((buffer, first)) => {
-                Place { at: Address(self.at(buffer).0 + (first * size_of::<Lane>()) as u64), kept: None }
+                Place { at: Address(self.at(buffer).0 + (first * size_of::<P>()) as u64), kept: None }
             }
             None if view.is_empty() => Place { at: Address::NONE, kept: None },
             None => {
@@ -184,17 +185,18 @@ impl Cuda {
         kernel: &'static str,
         s: Shape,
         [x, dx]: [Address; 2],
-        labels: &[i16],
+        labels: Part,
         weights: &[f32],
         total: f64,
     ) -> Loss {
         let d = &self.device;
         let (pixels, rows) = (s.n * s.h * s.w, s.n * s.h);
         let factors: Vec<f32> = (0..weights.len()).map(|k| cross_entropy::factor(k as i16, weights, total)).collect();
-        let (labels_there, weights_there, factors_there) = (d.upload(labels), d.upload(weights), d.upload(&factors));
+        let (labels_there, weights_there, factors_there) =
+            (self.view(labels.numbers), d.upload(weights), d.upload(&factors));
         let (losses, sums, correct) = (d.memory::<f32>(pixels), d.memory::<f32>(rows), d.upload(&[0u32]));
         let (losses_at, correct_at) = (losses.at(0), correct.at(0));
-        let (labels_at, weights_at, factors_at) = (labels_there.at(0), weights_there.at(0), factors_there.at(0));
+        let (labels_at, weights_at, factors_at) = (labels_there.at, weights_there.at(0), factors_there.at(0));
         let (classes, extent) = (weights.len() as i32, Extent::from(s));
         let arguments: [&dyn Argument; 9] =
             [&x, &labels_at, &weights_at, &factors_at, &classes, &extent, &dx, &losses_at, &correct_at];
@@ -203,7 +205,8 @@ impl Cuda {
         d.launch("row_losses", grid, 128, &[&losses_at, &(rows as i32), &(s.w as i32), &sums.at(0)]);
         let rows = sums.read().into_iter().map(f64::from).collect();
         let correct = correct.read().first().map_or(0, |&n| u64::from(n));
-        cross_entropy::join(vec![(rows, correct)], labels, total)
+        drop(labels_there.kept);
+        cross_entropy::join(vec![(rows, correct)], labels.labelled, total)
     }
     /// K sums per band and channel by a kernel, joined to K per channel.
     fn sums_of<const K: usize>(
@@ -249,9 +252,9 @@ fn per_channel(x: &Buffer<Lane>) -> bool {
 }
 
 /// An address, and what it points to if nobody else keeps it.
-struct Place {
+struct Place<P = Lane> {
     at: Address,
-    kept: Option<Memory<Lane>>,
+    kept: Option<Memory<P>>,
 }
 
 impl Kernels for Cuda {
@@ -402,7 +405,7 @@ impl Kernels for Cuda {
         let (x_at, dy_at, dx_at, s) = (self.at(x.buffer()), self.at(dy.buffer()), self.output_maps(dx), dy.shape());
         self.each("max_pool_gradient", numbers(s), &[&x_at, &dy_at, &dx_at, &Extent::from(s)]);
     }
-    fn cross_entropy(&self, x: &Maps<Lane>, labels: &[i16], weights: &[f32], total: f64, dx: &mut Maps<Lane>) -> Loss {
+    fn cross_entropy(&self, x: &Maps<Lane>, labels: Part, weights: &[f32], total: f64, dx: &mut Maps<Lane>) -> Loss {
         let at = [self.at(x.buffer()), self.output_maps(dx)];
         self.losses("cross_entropy", x.shape(), at, labels, weights, total)
     }
@@ -467,6 +470,9 @@ impl Kernels for Cuda {
     }
     fn disturb(&self, patches: &Buffer<f32>, seen: &[Seen], image: &mut Maps<f32>) {
         self.batch(patches, seen, image);
+    }
+    fn label(&self, patches: &Buffer<i16>, seen: &[Seen], size: [usize; 2], classes: usize) -> Result<Labels> {
+        self.labels(patches, seen, size, classes)
     }
     fn samples(&self, image: &Maps<f32>, range: Range<usize>) -> Maps<f32> {
         self.some_samples(image, range)

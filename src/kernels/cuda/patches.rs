@@ -3,9 +3,10 @@
 use super::arguments::Extent;
 use super::driver::{Address, Argument, Memory, Plain};
 use super::{Cuda, MOST_BLOCKS, THREADS};
-use crate::error::Error;
-use crate::kernels::augment::{Affine, Drawn, Rings, Seen, taps};
-use crate::kernels::buffer::Buffer;
+use crate::error::{Error, Result};
+use crate::kernels::augment::{self, Affine, Drawn, Rings, Seen, taps};
+use crate::kernels::buffer::{Buffer, Number};
+use crate::kernels::labels::Labels;
 use crate::kernels::maps::{Maps, Shape};
 use std::ops::Range;
 use std::sync::atomic::Ordering::SeqCst;
@@ -14,6 +15,8 @@ use std::sync::atomic::Ordering::SeqCst;
 /// have asked for: after so many batches, which are sent.
 const PART: u64 = 4;
 const SENT: u32 = 3;
+/// Blocks of a sample's labels, each of which adds its counts once.
+const LABEL_BLOCKS: usize = 64;
 
 /// `Disturbed` of kernels/augment.cu.
 #[derive(Clone, Copy)]
@@ -55,6 +58,16 @@ impl Plain for Disturbed {
 }
 
 impl Disturbed {
+    /// Where the pixels of the patch at a place go.
+    fn placed(drawn: &Drawn, patch: usize, h: usize, w: usize) -> Disturbed {
+        Disturbed {
+            m: drawn.affine.matrix(h, w),
+            patch: patch as i64,
+            flips: drawn.flips().map(i32::from),
+            warped: i32::from(drawn.affine != Affine::IDENTITY),
+            ..Disturbed::FAILED
+        }
+    }
     /// What happens to the patch at a place; taps and profiles go behind those in the table.
     fn new(drawn: &Drawn, patch: usize, h: usize, w: usize, table: &mut Vec<f64>) -> Disturbed {
         let mut put = |numbers: &[f64]| {
@@ -65,20 +78,17 @@ impl Disturbed {
         let of_blur = put(&blur);
         let rings = (drawn.rings > 0.0).then(|| Rings::new(drawn, h, w));
         Disturbed {
-            m: drawn.affine.matrix(h, w),
             gain: drawn.gain,
             offset: drawn.offset,
             centre: rings.as_ref().map_or([0.0; 2], |r| r.centre),
             noise: drawn.noise,
-            patch: patch as i64,
             key: [drawn.pixels as u32, (drawn.pixels >> 32) as u32],
-            flips: drawn.flips().map(i32::from),
-            warped: i32::from(drawn.affine != Affine::IDENTITY),
             clipped: i32::from(drawn.clipped),
             reach: (blur.len() / 2) as i32,
             taps: of_blur,
             profile: rings.as_ref().map_or(-1, |r| put(&r.profile)),
             least: rings.as_ref().map_or(0, |r| r.least as i32),
+            ..Disturbed::placed(drawn, patch, h, w)
         }
     }
 }
@@ -86,17 +96,20 @@ impl Disturbed {
 impl Cuda {
     /// Patches on the device, and where those that are seen are among them: all, once and for all, or where there is no room
     /// these.
-    fn kept(&self, patches: &Buffer<f32>, seen: &[Seen], size: usize) -> (Address, Vec<usize>, Option<Memory<f32>>) {
-        let bytes = (patches.len() * size_of::<f32>()) as u64;
-        let room = || {
-            let sent = self.sent.fetch_update(SeqCst, SeqCst, |sent| Some(sent.saturating_add(1)));
-            sent.is_ok_and(|sent| sent >= SENT) && self.device().free_memory().is_ok_and(|free| bytes <= free / PART)
-        };
+    fn kept<P: Number + Plain>(
+        &self,
+        patches: &Buffer<P>,
+        seen: &[Seen],
+        size: usize,
+    ) -> (Address, Vec<usize>, Option<Memory<P>>) {
+        let bytes = (patches.len() * size_of::<P>()) as u64;
+        let room =
+            || self.sent.load(SeqCst) > SENT && self.device().free_memory().is_ok_and(|free| bytes <= free / PART);
         // What another device has stays there.
         if patches.on_device().map_or_else(room, |there| self.own(there).is_some()) {
             return (self.at(patches), seen.iter().map(|seen| seen.patch).collect(), None);
         }
-        let some: Vec<f32> = seen.iter().flat_map(|s| &patches[s.patch * size..][..size]).copied().collect();
+        let some: Vec<P> = seen.iter().flat_map(|s| &patches[s.patch * size..][..size]).copied().collect();
         let memory = self.device().upload(&some);
         (memory.at(0), (0..seen.len()).collect(), Some(memory))
     }
@@ -108,6 +121,9 @@ impl Cuda {
         if seen.len() != s.n || seen.iter().any(|seen| seen.patch >= count) {
             d.fail(Error::bug("a batch of patches that are not there"));
             return;
+        }
+        if patches.on_device().is_none() {
+            let _ = self.sent.fetch_update(SeqCst, SeqCst, |sent| Some(sent.saturating_add(1)));
         }
         let (from, places, some) = self.kept(patches, seen, s.c * pixels);
         let mut table = vec![0.0];
@@ -132,6 +148,38 @@ impl Cuda {
         let (to, _) = self.output(image.buffer_mut());
         launch("augment_finish", s.plane(), &[&between[0].at(0), &all_at, &table_at, &extent, &to]);
         drop(some);
+    }
+    /// Labels of a batch; see [`crate::kernels::augment::labels`], which is asked where a label is no class, and says which.
+    pub(super) fn labels(
+        &self,
+        patches: &Buffer<i16>,
+        seen: &[Seen],
+        [h, w]: [usize; 2],
+        classes: usize,
+    ) -> Result<Labels> {
+        let (d, pixels, slots) = (self.device(), h * w, classes + 1);
+        let count = patches.len() / pixels.max(1);
+        if seen.is_empty() || slots > THREADS || seen.iter().any(|seen| seen.patch >= count) {
+            return augment::labels(patches, seen, [h, w], classes);
+        }
+        let (from, places, some) = self.kept(patches, seen, pixels);
+        let each = seen.iter().zip(places);
+        let all: Vec<Disturbed> = each.map(|(seen, at)| Disturbed::placed(&seen.drawn, at, h, w)).collect();
+        let (there, counts) = (d.upload(&all), d.upload(&vec![0u32; slots * seen.len()]));
+        let mut numbers = Buffer::zeros(pixels * seen.len());
+        let (to, _) = self.output(&mut numbers);
+        let extent = Extent::from(Shape::new(seen.len(), 1, h, w));
+        let grid = [pixels.div_ceil(THREADS).min(LABEL_BLOCKS) as u32, seen.len().min(MOST_BLOCKS) as u32];
+        let arguments: [&dyn Argument; 6] = [&from, &there.at(0), &extent, &(classes as i32), &to, &counts.at(0)];
+        d.launch("augment_labels", grid, THREADS as u32, &arguments);
+        let counts = counts.read();
+        d.check()?;
+        drop(some);
+        if counts.iter().skip(classes).step_by(slots).any(|&none| none > 0) {
+            return augment::labels(patches, seen, [h, w], classes);
+        }
+        let counts = counts.chunks_exact(slots).flat_map(|of| &of[..classes]).map(|&n| u64::from(n)).collect();
+        Ok(Labels::counted(numbers, pixels, classes, counts))
     }
     /// The memory of an image here.
     fn image_there<'a>(&self, image: &'a Maps<f32>) -> Option<&'a Memory<f32>> {

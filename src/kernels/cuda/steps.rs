@@ -220,7 +220,14 @@ impl Steps for Fast {
         let numbers = dial.weights.iter().copied().chain((0..classes).map(factor));
         words[now.weights()..].iter_mut().zip(numbers).for_each(|(to, v)| *to = v.to_bits());
         d.write(&now.words, &words);
-        d.write(&now.labels, dial.labels);
+        let labels = dial.labels.numbers();
+        match labels.on_device().and_then(|there| self.cuda.own(there)) {
+            Some(there) => {
+                let count = labels.len();
+                self.cuda.each("augment_copy_labels", count, &[&there.at(0), &(count as i64), &now.labels.at(0)]);
+            }
+            None => d.write(&now.labels, labels),
+        }
         *dialled = Some(now);
     }
     fn settle(&self, x: &Buffer<Lane>) -> Option<Arc<dyn There<Lane>>> {
@@ -288,10 +295,11 @@ impl Steps for Fast {
         let Some(now) = self.dialled() else { return Report { losses: Vec::new(), gradient: None, stepped: None } };
         let (words, rows) = (now.words.read(), now.rows.read());
         let loss = |leaf: usize| {
-            let ([[pixels, first], [end, last]], total) =
-                ([before(&now.leaves, leaf), before(&now.leaves, leaf + 1)], dial.total);
+            let [[.., first], [.., last]] = [leaf, leaf + 1].map(|leaf| before(&now.leaves, leaf));
+            let [from, to] = [leaf, leaf + 1].map(|leaf| now.leaves[..leaf].iter().map(|s| s.n).sum());
             let rows = rows[first..last].iter().copied().map(f64::from).collect();
-            cross_entropy::join(vec![(rows, u64::from(words[now.correct() + leaf]))], &dial.labels[pixels..end], total)
+            let correct = u64::from(words[now.correct() + leaf]);
+            cross_entropy::join(vec![(rows, correct)], dial.labels.samples(from..to).labelled, dial.total)
         };
         let first = |from: usize| words[from..from + now.tensors].iter().position(|&word| word != 0);
         Report {

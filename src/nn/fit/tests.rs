@@ -9,7 +9,7 @@ use crate::testing::Scratch;
 struct Squares {
     n: usize,
     grey: Buffer<f32>,
-    labels: Vec<i16>,
+    labels: Buffer<i16>,
 }
 
 impl Squares {
@@ -26,7 +26,7 @@ impl Squares {
                 all.push(f32::from(u8::from(square)) + 0.5 * noise.normal(at as u64) as f32);
             }
         }
-        Squares { n, grey: all.into(), labels }
+        Squares { n, grey: all.into(), labels: labels.into() }
     }
 }
 
@@ -43,13 +43,13 @@ impl Patches for Squares {
     fn seen(&self, i: usize, turn: Turn) -> Seen {
         Seen { patch: turn.epoch as usize * self.n + i, drawn: Drawn::NOTHING }
     }
-    fn labels(&self, seen: &Seen) -> Vec<i16> {
-        self.labels[seen.patch * 256..][..256].to_vec()
+    fn labels(&self) -> &Buffer<i16> {
+        &self.labels
     }
 }
 
 /// Patches of one label everywhere, or none.
-struct Silent(usize, Buffer<f32>, i16);
+struct Silent(usize, Buffer<f32>, Buffer<i16>);
 
 impl Patches for Silent {
     fn len(&self) -> usize {
@@ -64,8 +64,8 @@ impl Patches for Silent {
     fn seen(&self, patch: usize, _: Turn) -> Seen {
         Seen { patch, drawn: Drawn::NOTHING }
     }
-    fn labels(&self, _: &Seen) -> Vec<i16> {
-        vec![self.2; 16]
+    fn labels(&self) -> &Buffer<i16> {
+        &self.2
     }
 }
 
@@ -120,7 +120,7 @@ fn squares_are_learnt_and_a_paused_training_ends_like_one_that_ran_through() {
 #[test]
 fn the_schedule_watches_the_validation() {
     // A training without a labelled pixel stays where it is: the loss never falls.
-    let silent = Silent(1, (0..16).map(|i| i as f32).collect::<Vec<_>>().into(), -1);
+    let silent = Silent(1, (0..16).map(|i| i as f32).collect::<Vec<_>>().into(), vec![-1; 16].into());
     let (cpu, recipe) = (cpu(), Recipe { patience: Some(13), ..recipe(40) });
     let mut course = start(&recipe);
     let ended = course.run(&recipe, &silent, Some(&silent), &cpu, |_, _| Ok(true)).unwrap();
@@ -129,7 +129,7 @@ fn the_schedule_watches_the_validation() {
     let rates: Vec<f64> = course.epochs.iter().map(|e| e.rate).collect();
     assert!(rates[..12].iter().all(|&r| r == 1e-2) && (rates[12] / 2e-3 - 1.0).abs() < 1e-12, "{rates:?}");
     assert_eq!(course.epochs[0].validation.as_ref().unwrap().iou, [None, None]);
-    let nothing = Silent(0, Buffer::default(), -1);
+    let nothing = Silent(0, Buffer::default(), Buffer::default());
     let error = start(&recipe).run(&recipe, &nothing, None, &cpu, |_, _| Ok(true)).unwrap_err();
     assert!(error.to_string().contains("no patches"), "{error}");
 }
@@ -137,7 +137,7 @@ fn the_schedule_watches_the_validation() {
 #[test]
 fn stopping_may_watch_the_accuracy() {
     // Nothing is wrong any more, and the loss goes on falling.
-    let one = Silent(1, (0..16).map(|i| i as f32).collect::<Vec<_>>().into(), 1);
+    let one = Silent(1, (0..16).map(|i| i as f32).collect::<Vec<_>>().into(), vec![1; 16].into());
     let ended = |watch: Watch| {
         let options = Options { dropout: 0.0, rate: 1e-3, ..recipe(0).options };
         let recipe = Recipe { patience: Some(3), watch, options, ..recipe(60) };
