@@ -51,6 +51,7 @@ impl Labels {
         Ok(Labels { numbers, pixels, classes, counts })
     }
     /// Labels that a device has made and counted.
+    #[cfg(feature = "cuda")]
     pub(super) fn counted(numbers: Buffer<i16>, pixels: usize, classes: usize, counts: Vec<u64>) -> Labels {
         Labels { numbers, pixels, classes, counts }
     }
