@@ -39,6 +39,17 @@ DEVICE double seen(const Disturbed &d, Shape s, const float *plane, i64 y, i64 x
     return double(plane[y * s.w + x]);
 }
 
+struct Place {
+    double y, x;
+};
+
+// Where a pixel comes from by M.
+DEVICE Place source(const Disturbed &d, Shape s, i64 row, i64 column) {
+    const double middle_y = double(s.h - 1) / 2.0, middle_x = double(s.w - 1) / 2.0;
+    const double y = double(row) - middle_y, x = double(column) - middle_x;
+    return {d.m[0] * y + d.m[1] * x + d.m[2] + middle_y, d.m[3] * y + d.m[4] * x + d.m[5] + middle_x};
+}
+
 // grid: (pixels / 256, planes). Plane is sample·channels + channel.
 KERNEL(256) augment_place(const float *patches, const Disturbed *all, Shape s, float *to) {
     const i64 pixels = i64(s.h) * s.w, i = i64(blockIdx.x) * blockDim.x + threadIdx.x;
@@ -49,11 +60,8 @@ KERNEL(256) augment_place(const float *patches, const Disturbed *all, Shape s, f
         const i64 row = i / s.w, column = i % s.w;
         double v;
         if (d.warped) {
-            const double middle_y = double(s.h - 1) / 2.0, middle_x = double(s.w - 1) / 2.0;
-            const double y = double(row) - middle_y, x = double(column) - middle_x;
-            const double at_y = d.m[0] * y + d.m[1] * x + d.m[2] + middle_y;
-            const double at_x = d.m[3] * y + d.m[4] * x + d.m[5] + middle_x;
-            const double low_y = floor64(at_y), low_x = floor64(at_x), fy = at_y - low_y, fx = at_x - low_x;
+            const Place at = source(d, s, row, column);
+            const double low_y = floor64(at.y), low_x = floor64(at.x), fy = at.y - low_y, fx = at.x - low_x;
             const i64 y0 = i64(low_y), x0 = i64(low_x);
             const double upper = (1.0 - fx) * seen(d, s, from, y0, x0) + fx * seen(d, s, from, y0, x0 + 1);
             const double lower = (1.0 - fx) * seen(d, s, from, y0 + 1, x0) + fx * seen(d, s, from, y0 + 1, x0 + 1);
@@ -139,13 +147,11 @@ KERNEL(256) augment_labels(const i16 *labels, const Disturbed *all, Shape s, i32
             i64 row = i / s.w, column = i % s.w;
             bool inside = true;
             if (d.warped) {
-                const double middle_y = double(s.h - 1) / 2.0, middle_x = double(s.w - 1) / 2.0;
-                const double y = double(row) - middle_y, x = double(column) - middle_x;
-                const double at_y = nearest64(d.m[0] * y + d.m[1] * x + d.m[2] + middle_y);
-                const double at_x = nearest64(d.m[3] * y + d.m[4] * x + d.m[5] + middle_x);
-                inside = at_y >= 0.0 && at_x >= 0.0 && at_y < double(s.h) && at_x < double(s.w);
-                row = inside ? i64(at_y) : 0;
-                column = inside ? i64(at_x) : 0;
+                const Place at = source(d, s, row, column);
+                const double y = nearest64(at.y), x = nearest64(at.x);
+                inside = y >= 0.0 && x >= 0.0 && y < double(s.h) && x < double(s.w);
+                row = inside ? i64(y) : 0;
+                column = inside ? i64(x) : 0;
             }
             if (d.flip_rows) row = s.h - 1 - row;
             if (d.flip_columns) column = s.w - 1 - column;
