@@ -1,13 +1,10 @@
 //! The whole way from scans to a report: the same bytes for any number of threads and after any number of kills; done again
 //! only where something changed; refused where the reason can be told.
 
-mod common;
-#[path = "pipeline/moved.rs"]
 mod moved;
-#[path = "pipeline/samples.rs"]
 mod samples;
-use common::series::{as_planned, cell, seal};
-use common::{Scratch, expect, run, stderr, stdout, tomolith};
+use crate::common::series::{as_planned, cell, seal};
+use crate::common::{Scratch, expect, npy, run, stderr, stdout, tomolith};
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
@@ -189,7 +186,7 @@ fn what_cannot_be_run_is_refused_with_the_reason() {
     let there = &folder.0;
     std::fs::create_dir(there.join("scans")).unwrap();
     expect(&run(there, "init scans"), 66, &["no scans"], "an empty folder");
-    folder.write("a.npy", common::npy(&[20, 3, 24], &[0.5; 20 * 3 * 24]));
+    folder.write("a.npy", npy(&[20, 3, 24], &[0.5; 20 * 3 * 24]));
     for (text, code, says) in [
         ("[run]\n", 2, "no scans"),
         ("[run]\nscans = \"b.npy\"\n", 66, "no such scan"),

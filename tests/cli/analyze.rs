@@ -1,9 +1,8 @@
 //! `analyze`, through the program: every number against the truth by independent counting, the same bits in every way, and
 //! what is refused.
 
-mod common;
-use common::numbers::Numbers;
-use common::{Scratch, expect, json, npy, npy_of, run, stderr};
+use crate::common::numbers::Numbers;
+use crate::common::{Scratch, expect, json, npy, npy_of, run, stderr};
 use std::path::Path;
 
 const NAMES: [&str; 7] =

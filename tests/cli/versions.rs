@@ -4,9 +4,8 @@
 //! is another: raise the stage's version and write down the new digest. Where only what it reads is another, because a stage
 //! before it changed, its version stays.
 
-mod common;
-use common::series::{cell, seal};
-use common::{Scratch, expect, npy, run};
+use crate::common::series::{cell, seal};
+use crate::common::{Scratch, expect, npy, run};
 use std::path::Path;
 use tomolith::cli::phantom::folder::STAGE_VERSION;
 use tomolith::num::elementary::sin;

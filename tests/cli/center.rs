@@ -1,7 +1,6 @@
 //! `center` on a series of scans, and what `register` says of volumes that have axes of their own.
 
-mod common;
-use common::{Scratch, expect, run, stderr, stdout};
+use crate::common::{Scratch, expect, run, stderr, stdout};
 use std::path::Path;
 
 const COLUMNS: usize = 128;

@@ -1,7 +1,6 @@
 //! Reconstruction as a user runs it: real scans, other programs' results, interruption, full disks, bad scans.
 
-mod common;
-use common::{Scratch, expect, npy, run, stderr, tomolith};
+use crate::common::{Scratch, expect, npy, run, stderr, tomolith};
 use std::path::Path;
 use std::process::Stdio;
 use tomolith::testing::data;
@@ -9,7 +8,7 @@ use tomolith::testing::data;
 /// The last word of `recon`'s line: the digest of the voxels.
 #[cfg(feature = "hdf5")]
 fn digest(output: &std::process::Output) -> String {
-    common::stdout(output).split_whitespace().last().unwrap_or_default().to_string()
+    crate::common::stdout(output).split_whitespace().last().unwrap_or_default().to_string()
 }
 
 fn f32s(path: &Path) -> Vec<f32> {
@@ -238,7 +237,7 @@ fn killed_and_interrupted_runs_are_taken_up() {
     expect(&run(&folder.0, "verify cut.json"), 0, &["ok"], "verify");
 }
 
-/// What reaches the computation and is refused there; files and flags are refused in `tests/cli_*.rs`.
+/// What reaches the computation and is refused there; files and flags are refused in the modules beside this one.
 #[test]
 fn scans_that_cannot_be_right_are_refused() {
     let folder = small("bad");

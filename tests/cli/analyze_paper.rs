@@ -2,9 +2,8 @@
 //! 2023 print, and `analyze` finds them again in its labels, with the shapes of their Fig. 3b–d and 4d–e. It shows that
 //! what is made is measured as they measured, not that their cell was so.
 
-mod common;
-use common::numbers::Numbers;
-use common::{Scratch, expect, run};
+use crate::common::numbers::Numbers;
+use crate::common::{Scratch, expect, run};
 
 /// Half a voxel, µm: layers are of whole voxels in every column, their sums to one voxel of the field.
 const HALF_A_VOXEL: f64 = 0.665;

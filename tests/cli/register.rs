@@ -1,7 +1,6 @@
 //! `register` and `resample` on small volumes whose motion is known, and on what they must refuse.
 
-mod common;
-use common::{Scratch, expect, json, npy, npy_of, run, stdout};
+use crate::common::{Scratch, expect, json, npy, npy_of, run, stdout};
 use std::f64::consts::TAU;
 use std::path::Path;
 use tomolith::json::Json;

@@ -1,7 +1,6 @@
 //! `analyze` of a series that was registered: what moved, among the numbers and on the page.
 
-mod common;
-use common::{Scratch, expect, json, npy_of, run};
+use crate::common::{Scratch, expect, json, npy_of, run};
 use tomolith::analysis::quantity::DEFINITIONS;
 use tomolith::json::Json;
 

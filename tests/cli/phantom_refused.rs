@@ -1,7 +1,6 @@
 //! Synthetic specimens that cannot be made: refused with the flag's name before anything is written, and nothing is left.
 
-mod common;
-use common::{Scratch, expect, run, stderr, tomolith};
+use crate::common::{Scratch, expect, run, stderr, tomolith};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 

@@ -1,8 +1,7 @@
 //! Fields of view of one tall sample, each with its own axis, as one volume: slices joined, or, where the phase is retrieved,
 //! transmissions before.
 
-mod common;
-use common::{Scratch, expect, json, npy, run, stderr, tomolith};
+use crate::common::{Scratch, expect, json, npy, run, stderr, tomolith};
 use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;

@@ -1,7 +1,6 @@
 //! `labels …`: in, looked at, out, through the program.
 
-mod common;
-use common::{Scratch, expect, json, npy, npy_of, run, stderr, stdout};
+use crate::common::{Scratch, expect, json, npy, npy_of, run, stderr, stdout};
 use tomolith::phantom::annotator::{CLASSES, UNLABELLED};
 use tomolith::phantom::matter::LABELS;
 use tomolith::segment::classes::{Classes, Mapping};

@@ -1,7 +1,6 @@
 //! Killed at every system call that writes: what has its final name is whole, and the same command ends in the same bytes.
 
-mod common;
-use common::{Scratch, expect, npy, run};
+use crate::common::{Scratch, expect, npy, run};
 use std::process::{Command, Stdio};
 
 /// Calls that change what is on disk.

@@ -1,12 +1,8 @@
 //! `--device cuda` of every command that runs a network, on the mock driver (tests/cuda): the CPU's numbers, or one clear
 //! error and exit code 69.
-#![cfg(feature = "cuda")]
 
-mod common;
-#[path = "cuda/mock.rs"]
-mod mock;
-
-use common::{Scratch, expect, json, npy_of, stderr, stdout, tomolith};
+use crate::common::{Scratch, expect, json, npy_of, stderr, stdout, tomolith};
+use crate::mock;
 use std::process::Output;
 use tomolith::exchange::npy::{read_array, write_array};
 use tomolith::num::philox::Stream;

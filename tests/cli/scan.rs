@@ -1,7 +1,6 @@
 //! `recon`, `trace` and `demo` before they compute: options, and files checked against each other.
 
-mod common;
-use common::{Scratch, expect, npy, run};
+use crate::common::{Scratch, expect, npy, run};
 
 /// A tiny scan: 6 projections of 2 rows and 5 columns, with everything beside it that can be wrong.
 fn scan(name: &str) -> Scratch {

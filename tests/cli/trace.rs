@@ -1,7 +1,6 @@
 //! `trace gridrec`: the phantom's steps as files, and what is refused.
 
-mod common;
-use common::{Scratch, expect, run, stdout};
+use crate::common::{Scratch, expect, npy, run, stdout};
 
 #[test]
 fn the_phantom_is_traced_and_nothing_is_replaced_untold() {
@@ -63,8 +62,8 @@ fn a_convolution_and_a_training_step_are_traced() {
         assert!(folder.0.join("conv").join(name).exists(), "{name}");
     }
     expect(&run(&folder.0, "trace conv -o conv"), 73, &["exists"], "again");
-    folder.write("w.npy", common::npy(&[2, 1, 2, 2], &[1.0; 8]));
-    folder.write("t.npy", common::npy(&[1, 2, 2, 2], &[1.0; 8]));
+    folder.write("w.npy", npy(&[2, 1, 2, 2], &[1.0; 8]));
+    folder.write("t.npy", npy(&[1, 2, 2, 2], &[1.0; 8]));
     expect(&run(&folder.0, "trace conv --filter w.npy -o x"), 65, &["1 x 1 or 3 x 3"], "even");
     expect(
         &run(&folder.0, "trace conv --filter t.npy --transposed -o up"),

@@ -1,7 +1,6 @@
 //! `seg round` and `seg replay`: what is recorded, noticed, taken up and made again.
 
-mod common;
-use common::{Scratch, expect, json, labelled as folder, run, stdout};
+use crate::common::{Scratch, expect, json, labelled as folder, run, stdout, tomolith};
 use std::path::Path;
 use std::time::Duration;
 use tomolith::json::Json;
@@ -48,7 +47,7 @@ fn rounds_are_made_taken_up_and_made_again_to_the_same_digests() {
 
     // Killed while it trains, and gone on with.
     rounds(&folder, 60);
-    let mut killed = common::tomolith(&folder.0)
+    let mut killed = tomolith(&folder.0)
         .args("seg round r0.toml -o killed".split(' '))
         .stdout(std::process::Stdio::null())
         .stderr(std::process::Stdio::null())
@@ -207,7 +206,7 @@ fn done(record: &Path) -> Option<usize> {
 /// Kills a command a while after a round has said that `k` steps are done; how many were done then.
 fn killed(folder: &Scratch, words: &str, record: &str, k: usize, wait: u64) -> usize {
     let record = folder.0.join(record);
-    let mut command = common::tomolith(&folder.0);
+    let mut command = tomolith(&folder.0);
     let quiet = command.args(words.split(' ')).stdout(std::process::Stdio::null()).stderr(std::process::Stdio::null());
     let mut running = quiet.spawn().unwrap();
     while done(&record).is_none_or(|n| n < k) && running.try_wait().unwrap().is_none() {

@@ -1,7 +1,6 @@
 //! One digest for any thread count, instruction set, slab height, way of reading, and selection of rows.
 
-mod common;
-use common::{Scratch, expect, npy, run, stdout};
+use crate::common::{Scratch, expect, npy, run, stdout};
 use tomolith::num::lanes::Isa;
 use tomolith::phantom::discs::{self, Sampling};
 

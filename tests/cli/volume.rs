@@ -1,7 +1,6 @@
 //! `info`, `verify`, `peek`, `convert` on good volumes and on every kind of bad one.
 
-mod common;
-use common::{Scratch, expect, npy, npy_of, run, stderr, stdout, tomolith};
+use crate::common::{Scratch, expect, npy, npy_of, run, stderr, stdout, tomolith};
 use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::process::{Command, Stdio};

@@ -1,7 +1,6 @@
 //! What a training logs, when it ends, and what it refuses to learn from, through the program.
 
-mod common;
-use common::{Scratch, expect, json, labelled, npy, npy_of, run, stderr, stdout};
+use crate::common::{Scratch, expect, json, labelled, npy, npy_of, run, stderr, stdout};
 use tomolith::nn::weights;
 
 /// Two images of 16 × 16 and their labels.

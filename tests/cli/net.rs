@@ -1,7 +1,6 @@
 //! `net …`: weights, logits and training steps through the program.
 
-mod common;
-use common::{Scratch, expect, npy, npy_of, run, stdout};
+use crate::common::{Scratch, expect, npy, npy_of, run, stdout};
 
 /// A small network and a batch of it in a folder.
 fn folder(name: &str) -> Scratch {

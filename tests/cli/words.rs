@@ -1,7 +1,6 @@
 //! The program as a user meets it: words in, exit code and two streams out.
 
-mod common;
-use common::{Scratch, expect, run, stderr, stdout, tomolith};
+use crate::common::{Scratch, expect, npy, run, stderr, stdout, tomolith};
 use std::path::Path;
 use std::process::{Output, Stdio};
 
@@ -187,12 +186,12 @@ fn the_log_holds_one_object_per_line() {
 #[test]
 fn a_status_file_says_how_a_job_ended() {
     let folder = Scratch::new("status");
-    folder.write("a.npy", common::npy(&[2, 3, 4], &[1.0; 24]));
-    common::expect(&run(&folder.0, "convert a.npy b.mhd --status s.json"), 0, &[], "status");
+    folder.write("a.npy", npy(&[2, 3, 4], &[1.0; 24]));
+    expect(&run(&folder.0, "convert a.npy b.mhd --status s.json"), 0, &[], "status");
     let text = std::fs::read_to_string(folder.0.join("s.json")).unwrap();
     assert!(text.contains("\"state\":\"complete\"") && text.contains("\"pid\""), "{text}");
-    common::expect(&run(&folder.0, "convert none.npy c.mhd --status s.json"), 66, &[], "status");
+    expect(&run(&folder.0, "convert none.npy c.mhd --status s.json"), 66, &[], "status");
     let text = std::fs::read_to_string(folder.0.join("s.json")).unwrap();
     assert!(text.contains("\"state\":\"failed\"") && text.contains("\"exit\":66"), "{text}");
-    common::expect(&run(&folder.0, "convert a.npy d.mhd --status none/s.json"), 73, &["none/s.json"], "status");
+    expect(&run(&folder.0, "convert a.npy d.mhd --status none/s.json"), 73, &["none/s.json"], "status");
 }

@@ -1,7 +1,6 @@
 //! `seg …`: patches, splits, predictions and their figures, through the program.
 
-mod common;
-use common::{expect, json, labelled as folder, npy, run, stdout};
+use crate::common::{expect, json, labelled as folder, npy, run, stdout};
 use tomolith::json::Json;
 
 #[test]

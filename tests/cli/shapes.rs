@@ -1,8 +1,7 @@
 //! Volumes that belong together and have other shapes: every command that is given two says how they would fit; and which
 //! slices count as labelled where some are proposed.
 
-mod common;
-use common::{Scratch, expect, npy, run, stderr, stdout};
+use crate::common::{Scratch, expect, npy, run, stderr, stdout};
 
 #[test]
 fn volumes_of_another_shape_are_told_how_they_would_fit() {
