@@ -11,10 +11,9 @@
 //!
 //! The paper's "almost the entire pit area is filled" and "voids under 53.9 % of the field" are the first and the third.
 
-use super::labels::{Labels, slab_ranges};
+use super::labels::{Labels, together};
 use super::map::Map;
 use crate::error::Result;
-use crate::os::check_interrupt;
 use rayon::prelude::*;
 
 /// W of two scans: voxels per column, `[z][x]`: what is of class `of` in the first and of none of `not` in the second.
@@ -24,24 +23,20 @@ use rayon::prelude::*;
 pub fn lost(a: &Labels, of: u8, b: &Labels, not: &[u8]) -> Result<Vec<u16>> {
     let d = a.grid().dims;
     let mut counts = vec![0u16; d.nz * d.nx];
-    let (mut before, mut after) = (Vec::new(), Vec::new());
-    let mut still = [false; 256];
-    not.iter().for_each(|&c| still[usize::from(c)] = true);
-    for part in slab_ranges(d) {
-        check_interrupt()?;
-        a.read(part.clone(), &mut before)?;
-        b.read(part.clone(), &mut after)?;
+    together([a, b], |z, [before, after]| {
         let slices = before.par_chunks_exact(d.slice()).zip(after.par_chunks_exact(d.slice()));
-        counts[part.start * d.nx..part.end * d.nx].par_chunks_exact_mut(d.nx).zip(slices).for_each(
-            |(counts, (a, b))| {
-                for (a, b) in a.chunks_exact(d.nx).zip(b.chunks_exact(d.nx)) {
-                    for ((n, &a), &b) in counts.iter_mut().zip(a).zip(b) {
-                        *n += u16::from(a == of && !still[usize::from(b)]);
-                    }
+        counts[z * d.nx..].par_chunks_exact_mut(d.nx).zip(slices).for_each(|(counts, (a, b))| {
+            let mut row = vec![0u8; d.nx];
+            for (a, b) in a.chunks_exact(d.nx).zip(b.chunks_exact(d.nx)) {
+                row.iter_mut().zip(a).for_each(|(lost, &a)| *lost = u8::from(a == of));
+                for &class in not {
+                    row.iter_mut().zip(b).for_each(|(lost, &b)| *lost &= u8::from(b != class));
                 }
-            },
-        );
-    }
+                counts.iter_mut().zip(&row).for_each(|(n, &lost)| *n += u16::from(lost));
+            }
+        });
+        Ok(())
+    })?;
     Ok(counts)
 }
 

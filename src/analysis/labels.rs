@@ -275,25 +275,40 @@ impl Labels {
         error.at(&self.name)
     }
 
-    /// Calls `each` with slabs of whole slices in ascending z: the first slice, and the classes. The next slab is read
-    /// meanwhile.
+    /// [`together`] of this volume alone.
     ///
     /// # Errors
     /// Those of reading and of `each`; an interrupt.
     pub fn slabs(&self, mut each: impl FnMut(usize, &[u8]) -> Result<()> + Send) -> Result<()> {
-        let parts: Vec<Range<usize>> = slab_ranges(self.grid.dims).collect();
-        let (mut slab, mut ahead) = (Vec::new(), Vec::new());
-        self.read(parts[0].clone(), &mut slab)?;
-        for (i, part) in parts.iter().enumerate() {
-            check_interrupt()?;
-            let next = || parts.get(i + 1).map_or(Ok(()), |next| self.read(next.clone(), &mut ahead));
-            let (read, done) = rayon::join(next, || each(part.start, &slab));
-            done?;
-            read?;
-            std::mem::swap(&mut slab, &mut ahead);
-        }
-        Ok(())
+        together([self], |z, [slab]| each(z, slab))
     }
+}
+
+/// Calls `each` with slabs of whole slices of volumes of one shape in ascending z: the first slice, and the classes of
+/// each volume. The next slabs are read meanwhile.
+///
+/// # Errors
+/// Those of reading and of `each`; an interrupt.
+pub fn together<const N: usize>(
+    of: [&Labels; N],
+    mut each: impl FnMut(usize, [&[u8]; N]) -> Result<()> + Send,
+) -> Result<()> {
+    let Some(first) = of.first() else { return Ok(()) };
+    let parts: Vec<Range<usize>> = slab_ranges(first.grid.dims).collect();
+    let [mut slabs, mut ahead] = [[const { Vec::new() }; N], [const { Vec::new() }; N]];
+    let read = |part: &Range<usize>, into: &mut [Vec<u8>; N]| {
+        of.iter().zip(into).try_for_each(|(labels, slab)| labels.read(part.clone(), slab))
+    };
+    read(&parts[0], &mut slabs)?;
+    for (i, part) in parts.iter().enumerate() {
+        check_interrupt()?;
+        let next = || parts.get(i + 1).map_or(Ok(()), |next| read(next, &mut ahead));
+        let (read, done) = rayon::join(next, || each(part.start, slabs.each_ref().map(Vec::as_slice)));
+        done?;
+        read?;
+        std::mem::swap(&mut slabs, &mut ahead);
+    }
+    Ok(())
 }
 
 /// Slices that are looked at together.

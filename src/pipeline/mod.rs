@@ -34,7 +34,7 @@ pub const VERSIONS: [(&str, u32); 8] = [
     ("seg after", 1),
     ("series", 1),
     ("analyze", 10),
-    ("report", 7),
+    ("report", 8),
 ];
 
 /// Version of a stage.

@@ -408,6 +408,11 @@ pub fn page(title: &str, sources: &Sources) -> Result<String> {
     for (panel, what, place) in PANELS {
         let here = match place {
             Ok(id) if shown.contains(id) => format!("<a href=\"#{id}\">{id}</a>"),
+            // What is read from elsewhere is no part of the numbers, which say what they left out.
+            Ok("quality") => {
+                "quality: no figures of the segmentation were given, which <code>seg eval</code> makes".into()
+            }
+            Ok("nyquist") => "nyquist: no spectra of the impedance were given".into(),
             Ok(id) => format!("{id}: these numbers have none of it, see <a href=\"#left-out\">what was left out</a>"),
             Err(why) => format!("not here: {}", escape(why)),
         };

@@ -20,6 +20,7 @@ mod net;
 mod phantom_refused;
 mod pipeline;
 mod recon;
+mod recount;
 mod register;
 mod rounds;
 mod scan;

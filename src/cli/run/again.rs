@@ -17,13 +17,14 @@ use std::path::Path;
 const SLICES: usize = 8;
 const STREAM: u32 = 0x7275_0001;
 
-/// Makes `count` steps again, all of them if there are no more.
+/// Makes `count` steps again, of reconstructions a few slices; all of them, and all slices, if there are no more.
 ///
 /// # Errors
 /// Mismatch: the first that is another now; those of the steps.
 pub fn check(c: &Context, run: &Run, record: &Record, count: usize) -> Result<()> {
     let draw = Stream::new(c.settings.parsed("seed", crate::cli::values::seed)?, STREAM);
     let n = run.steps.len();
+    let all = count >= n;
     let mut drawn: Vec<usize> = (0..n).collect();
     // Fisher and Yates from the front, and then in the order of the way.
     (0..count.min(n)).for_each(|i| drawn.swap(i, i + draw.below(i as u64, (n - i) as u32) as usize));
@@ -47,13 +48,13 @@ pub fn check(c: &Context, run: &Run, record: &Record, count: usize) -> Result<()
             let before = manifest.get("params").is_some_and(|params| params.get("fields").is_some());
             Ok(before || manifest.get("stage").and_then(Json::as_str) == Some("stitch vertical"))
         };
-        if step.stage == "recon" && is_joined()? {
+        if step.stage == "recon" && !all && is_joined()? {
             c.talk.warn(format!("{}: not made again: of joined fields no slices can be made alone", step.name));
             continue;
         }
         run.check_inputs(step, &mut sound).map_err(|e| of_step(&step.name, e))?;
         let outcome = match step.stage {
-            "recon" => slices(c, run, step, &|m| draw.below((n + k) as u64, m), &beside),
+            "recon" if !all => slices(c, run, step, &|m| draw.below((n + k) as u64, m), &beside),
             _ => whole(c, run, step, record, &beside),
         };
         let what = match outcome {

@@ -122,7 +122,7 @@ fn run(c: &Context) -> Result<()> {
     }
     let of_folder = |n: &String| n.trim_end_matches("/scan.toml").to_string();
     if let Some(gap) = gap(&scans.iter().map(of_folder).collect::<Vec<_>>()) {
-        c.talk.warn(format!("a scan may be missing: {gap}"));
+        c.talk.warn(format!("a scan may be missing: {gap}; `run` refuses such a series without gaps = true in [run]"));
     }
     let list = pattern.map_or_else(|| scans.iter().map(|n| named(n)).collect::<Vec<_>>().join(","), |p| named(&p));
     let mut text = format!(

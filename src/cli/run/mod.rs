@@ -38,6 +38,11 @@ const FIXED: Opt =
 const TIMES: Opt =
     Opt::new("times", Takes::Value("FILE.csv"), "Minutes of current before each scan and second of its begin");
 const STILL: Opt = Opt::new("still", Takes::Switch, "Nothing moved between the scans: they are not registered");
+const GAPS: Opt = Opt::new(
+    "gaps",
+    Takes::Switch,
+    "Numbers of the scans may have gaps: what seems to be missing is not there to be found",
+);
 const UNTIL: Opt = Opt::new(
     "until",
     Takes::Choice(&["slices", "volumes", "classes", "report"]),
@@ -48,7 +53,8 @@ const UNTIL: Opt = Opt::new(
 const AGAIN: Opt = Opt::new(
     "again",
     Takes::Number("N"),
-    "Of a finished run: make N of its steps again beside it, drawn by --seed, of a scan a few of its slices, and compare bit by bit",
+    "Of a finished run: make N of its steps again beside it, drawn by --seed, of a scan a few of its slices, and compare bit by bit; with as many as there are, \
+     everything",
 );
 const PLAN: Opt = Opt::new(
     "plan",
@@ -75,7 +81,7 @@ pub const RUN: Command = Command {
               scans are reconstructed about the axis that they have in common. After Ctrl-C, a crash or a full disk the same \
               command goes on, and ends with the same bytes.",
     examples: "  tomolith init scans -o cell.toml\n  tomolith run cell.toml -o cell\n  tomolith status cell.toml -o cell",
-    groups: &[("", &[CELL, FOLDER, SCANS, FIXED, TIMES, STILL, UNTIL, JOBS, PLAN, AGAIN, SEED])],
+    groups: &[("", &[CELL, FOLDER, SCANS, FIXED, TIMES, STILL, GAPS, UNTIL, JOBS, PLAN, AGAIN, SEED])],
     run,
 };
 
@@ -87,7 +93,7 @@ pub const STATUS: Command = Command {
               of it is missing or another; or open. Volumes are taken by their manifests' word: `verify DIR` reads every byte. \
               Nothing is written.",
     examples: "  tomolith status cell.toml -o cell",
-    groups: &[("", &[CELL, FOLDER, SCANS, FIXED, TIMES, STILL, UNTIL])],
+    groups: &[("", &[CELL, FOLDER, SCANS, FIXED, TIMES, STILL, GAPS, UNTIL])],
     run: status,
 };
 

@@ -266,8 +266,10 @@ pub(super) fn open(c: &Context) -> Result<Run> {
         Ok(Scan { files: files_of(&path)?, path, times })
     };
     let gap = gap(&paths.iter().map(|p| name_of(p)).collect::<Vec<_>>());
-    if let Some(gap) = &gap {
-        c.talk.warn(format!("a scan may be missing: {gap}"));
+    if let (Some(gap), false) = (&gap, settings.is_on("gaps")?) {
+        return Err(Error::data(format!("a scan is missing, as their numbers have it: {gap}"))
+            .help("find it, or say that it is meant so: [run] gaps = true")
+            .at(&path));
     }
     let until = settings.text("until")?.unwrap_or("report");
     let mut cell =

@@ -1,0 +1,108 @@
+//! `analyze` against a count in another language with other libraries: `recount.py` (NumPy, SciPy, scikit-image), whose
+//! numbers are in `testdata/recount.csv`. `TOMOLITH_TEST_PEERS=python` runs it again.
+
+use crate::common::numbers::Numbers;
+use crate::common::{Scratch, expect, run};
+use std::path::Path;
+use std::process::Command;
+
+const NX: usize = 64;
+const NY: usize = 288;
+/// Numbers that the count does not have, for they are counted in `analyze.rs`, or drawn or fitted on a grid.
+const COUNTED: [&str; 27] = [
+    "charge.in_field",
+    "charge.negative",
+    "charge.per_area",
+    "charge.positive",
+    "displacement",
+    "faraday.mass_in_field",
+    "faraday.mass_per_area",
+    "faraday.thickness",
+    "faraday.volume_in_field",
+    "gap",
+    "occupied",
+    "outer",
+    "pit_fill.area",
+    "pit_fill.thickness",
+    "pit_fill.voxels",
+    "remaining.volume",
+    "swelling.outer",
+    "thickness",
+    "thickness.lithium",
+    "thickness.side",
+    "unfilled.area",
+    "void.area",
+    "void.contact",
+    "volume",
+    "voxels",
+    // Shifts that are drawn; what they are worth is tested beside `coloc::together`.
+    "effective_columns",
+    "pearson.p",
+];
+/// Fits of two lines, whose bend is looked for on a grid: tested beside `fit::knee`.
+const KNEE: [&str; 3] = ["knee.after", "knee.at", "knee.before"];
+
+/// Cuts dendrites of a step along the depth, as `recount.py` does, by one voxel, two and three in thirds of the field.
+fn cut(step: &Path) {
+    let path = step.join("label.raw");
+    let mut labels = std::fs::read(&path).unwrap();
+    for (i, label) in labels.iter_mut().enumerate() {
+        let (x, y) = (i % NX, i / NX % NY);
+        if *label == 1 && y % 8 < 1 + 3 * x / NX {
+            *label = 0;
+        }
+    }
+    std::fs::write(path, labels).unwrap();
+}
+
+#[test]
+fn numbers_are_those_of_another_count() {
+    let folder = Scratch::new("recount");
+    let at = |words: &str| expect(&run(&folder.0, words), 0, &[], words);
+    at("phantom cell -o cell --preset tiny --mode labels --seed 2 -q");
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut table = std::fs::read_to_string(root.join("testdata/recount.csv")).unwrap();
+    if let Some(python) = std::env::var_os("TOMOLITH_TEST_PEERS") {
+        let done = Command::new(python).arg(root.join("tests/cli/recount.py")).arg(folder.0.join("cell")).output();
+        let done = done.unwrap();
+        assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+        table = String::from_utf8(done.stdout).unwrap();
+    }
+    for k in [23, 24] {
+        cut(&folder.0.join(format!("cell/truth/step_{k}")));
+    }
+    at("analyze cell --maps none -o out -q");
+    let numbers = Numbers::of(&folder.0.join("out/results.json"));
+    let mut compared = std::collections::BTreeSet::new();
+    for line in table.lines() {
+        let words: Vec<&str> = line.split(';').collect();
+        let [definition, of, step, value] = words[..] else { panic!("{line}") };
+        let (step, want): (Option<usize>, f64) = (step.parse().ok(), value.parse().unwrap());
+        compared.insert((definition, of, step));
+        if definition.starts_with("decay.") {
+            // Two searches for one minimum, flat to the square of the last digits.
+            let got = numbers.get(definition, of, step);
+            assert!((got - want).abs() < 1e-6 * want.abs().max(1.0), "{line}: {got}");
+        } else {
+            numbers.is(definition, of, step, want);
+        }
+    }
+    // Nothing else that is told of these scans is left out.
+    let steps = [None, Some(6), Some(12), Some(13), Some(18), Some(24)];
+    for (definition, of, step) in numbers.0.keys() {
+        let (definition, step) = (definition.as_str(), step.map(|s| s as usize));
+        let elsewhere = COUNTED.contains(&definition) || KNEE.contains(&definition);
+        // Where a side grows in some columns as it goes in others, rounding decides whether its mean is above 0.
+        let nothing = definition == "current.hotspot" && numbers.get("current.mean", of, step) < 1e-9;
+        let known = numbers.0[&(definition.into(), of.clone(), step.map(|s| s as u64))].get("value").unwrap();
+        if steps.contains(&step) && !elsewhere && !nothing && known.as_f64().is_some() {
+            assert!(
+                compared.contains(&(definition, of.as_str(), step)),
+                "not counted: {definition} of {of} at {step:?}"
+            );
+        }
+    }
+    for (grade, least) in [("connected", 0.5), ("bridged 1", 0.1), ("bridged 2", 0.1)] {
+        assert!(numbers.get("grade.part", grade, Some(24)) > least, "the cuts leave no dendrite {grade}");
+    }
+}
