@@ -6,7 +6,7 @@
                                                      last training losses: those of fast runs within the strict ones' range,
                                                      widened by its length and by BOUND of the loss
 
-Strict logits are within some 10⁻⁶ of those in f64 (tests/golden.rs), a thousandth of what is looked for here.
+Strict logits are within some 10⁻⁶ of those in f64 (src/nn/golden_tests.rs), a thousandth of what is looked for here.
 """
 
 import array

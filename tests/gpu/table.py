@@ -61,5 +61,8 @@ for what, (strict, fast) in ours.items():
 failed = [name for name, value in peer.items() if isinstance(value, dict) and "failed" in value]
 if failed:
     print(f"\ntorch failed at {', '.join(failed)}: the better of the rest is taken.")
+missing = [name for name in ("fp16", "fp16 compiled", "f32", "f32 compiled") if name not in peer]
+if missing:
+    sys.exit(f"torch.json has no {', '.join(missing)}: torch was cut off, and what is above is not beside its better")
 if not peer["torch"].startswith("2.11"):
     print(f"\nThe peer wanted is torch 2.11, this is {peer['torch']}.")
