@@ -13,9 +13,9 @@
 
 mod common;
 use common::{Scratch, expect, json, run};
+use rayon::prelude::*;
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use tomolith::analysis::quantity::values;
 use tomolith::json::Json;
 
@@ -71,20 +71,6 @@ fn cell(there: &Path, name: &str, seed: usize, more: &str) {
     std::fs::remove_dir_all(there.join(name)).unwrap();
 }
 
-/// Makes 0 … n, two at a time: much of a cell of five scans is done by one thread.
-fn each(n: usize, make: impl Fn(usize) + Sync) {
-    let next = AtomicUsize::new(0);
-    let worker = || {
-        loop {
-            match next.fetch_add(1, Ordering::Relaxed) {
-                k if k < n => make(k),
-                _ => break,
-            }
-        }
-    };
-    std::thread::scope(|scope| (0..2).for_each(|_| drop(scope.spawn(worker))));
-}
-
 /// Truths and intervals.
 type Pairs = Vec<(f64, [f64; 2])>;
 
@@ -96,7 +82,8 @@ fn blind(cells: usize) -> Score {
     let there = folder.0.as_path();
     folder.write("rules.toml", RULES);
     let names: Vec<String> = (0..EVALUATED).map(|k| format!("known{k}")).collect();
-    each(EVALUATED, |k| cell(there, &names[k], 1000 + k, ""));
+    // Cells side by side: much of one of five scans is done by one thread.
+    names.par_iter().enumerate().for_each(|(k, name)| cell(there, name, 1000 + k, ""));
     let list = |kind: &str| names.iter().map(|n| format!("{n}.{kind}/results.json")).collect::<Vec<_>>().join(",");
     let more = format!("--evaluated {} --truth {}", list("drawn"), list("truth"));
     let keep = |results: &str| format!("evaluate {} -o errors.json", results.replace("--evaluated", "--predicted"));
@@ -116,7 +103,8 @@ fn blind(cells: usize) -> Score {
     let mut found: BTreeMap<(String, String), Pairs> = BTreeMap::new();
     let sealed = |k: usize| format!("sealed{k}");
     // What was kept and the results that it is from say the same.
-    each(cells, |k| cell(there, &sealed(k), 5000 + k, if k % 2 == 0 { &more } else { "--evaluated errors.json" }));
+    let errors = [more.as_str(), "--evaluated errors.json"];
+    (0..cells).into_par_iter().for_each(|k| cell(there, &sealed(k), 5000 + k, errors[k % 2]));
     for name in (0..cells).map(sealed) {
         let read = |kind: &str| json(&there.join(format!("{name}.{kind}/results.json")));
         let (truth, drawn): (Json, Json) = (read("truth"), read("drawn"));

@@ -11,7 +11,7 @@
 //!
 //! The paper's "almost the entire pit area is filled" and "voids under 53.9 % of the field" are the first and the third.
 
-use super::labels::{Labels, together};
+use super::labels::{Labels, slabs_of};
 use super::map::Map;
 use crate::error::Result;
 use rayon::prelude::*;
@@ -23,7 +23,7 @@ use rayon::prelude::*;
 pub fn lost(a: &Labels, of: u8, b: &Labels, not: &[u8]) -> Result<Vec<u16>> {
     let d = a.grid().dims;
     let mut counts = vec![0u16; d.nz * d.nx];
-    together([a, b], |z, [before, after]| {
+    slabs_of([a, b], |z, [before, after]| {
         let slices = before.par_chunks_exact(d.slice()).zip(after.par_chunks_exact(d.slice()));
         counts[z * d.nx..].par_chunks_exact_mut(d.nx).zip(slices).for_each(|(counts, (a, b))| {
             let mut row = vec![0u8; d.nx];

@@ -275,12 +275,12 @@ impl Labels {
         error.at(&self.name)
     }
 
-    /// [`together`] of this volume alone.
+    /// [`slabs_of`] of this volume alone.
     ///
     /// # Errors
     /// Those of reading and of `each`; an interrupt.
     pub fn slabs(&self, mut each: impl FnMut(usize, &[u8]) -> Result<()> + Send) -> Result<()> {
-        together([self], |z, [slab]| each(z, slab))
+        slabs_of([self], |z, [slab]| each(z, slab))
     }
 }
 
@@ -289,7 +289,7 @@ impl Labels {
 ///
 /// # Errors
 /// Those of reading and of `each`; an interrupt.
-pub fn together<const N: usize>(
+pub fn slabs_of<const N: usize>(
     of: [&Labels; N],
     mut each: impl FnMut(usize, [&[u8]; N]) -> Result<()> + Send,
 ) -> Result<()> {

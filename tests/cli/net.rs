@@ -1,16 +1,11 @@
 //! `net …`: weights, logits and training steps through the program.
 
-use crate::common::{Scratch, expect, npy, npy_of, run, stdout};
+use crate::common::{Scratch, expect, images, npy, npy_of, run, stdout};
 
 /// A small network and a batch of it in a folder.
 fn folder(name: &str) -> Scratch {
-    let folder = Scratch::new(name);
+    let folder = images(name);
     expect(&run(&folder.0, "net init --channels 6,16,20 --classes 3 -o w.safetensors"), 0, &["parameters"], "init");
-    let x: Vec<f32> = (0..2 * 16 * 16).map(|i| (i * 37 % 101) as f32 / 101.0).collect();
-    let y: Vec<u8> =
-        x.iter().enumerate().flat_map(|(i, v)| if i % 9 == 0 { -1 } else { (3.0 * v) as i16 }.to_le_bytes()).collect();
-    folder.write("x.npy", npy(&[2, 1, 16, 16], &x));
-    folder.write("y.npy", npy_of("<i2", &[2, 16, 16], &y));
     folder
 }
 

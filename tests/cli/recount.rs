@@ -8,8 +8,8 @@ use std::process::Command;
 
 const NX: usize = 64;
 const NY: usize = 288;
-/// Numbers that the count does not have, for they are counted in `analyze.rs`, or drawn or fitted on a grid.
-const COUNTED: [&str; 27] = [
+/// Numbers that the count does not have: of `analyze.rs`, drawn, or looked for on a grid.
+const ELSEWHERE: [&str; 30] = [
     "charge.in_field",
     "charge.negative",
     "charge.per_area",
@@ -38,9 +38,11 @@ const COUNTED: [&str; 27] = [
     // Shifts that are drawn; what they are worth is tested beside `coloc::together`.
     "effective_columns",
     "pearson.p",
+    // Fits of two lines, whose bend is looked for on a grid: tested beside `fit::knee`.
+    "knee.after",
+    "knee.at",
+    "knee.before",
 ];
-/// Fits of two lines, whose bend is looked for on a grid: tested beside `fit::knee`.
-const KNEE: [&str; 3] = ["knee.after", "knee.at", "knee.before"];
 
 /// Cuts dendrites of a step along the depth, as `recount.py` does, by one voxel, two and three in thirds of the field.
 fn cut(step: &Path) {
@@ -89,13 +91,12 @@ fn numbers_are_those_of_another_count() {
     }
     // Nothing else that is told of these scans is left out.
     let steps = [None, Some(6), Some(12), Some(13), Some(18), Some(24)];
-    for (definition, of, step) in numbers.0.keys() {
+    for ((definition, of, step), told) in &numbers.0 {
         let (definition, step) = (definition.as_str(), step.map(|s| s as usize));
-        let elsewhere = COUNTED.contains(&definition) || KNEE.contains(&definition);
+        let known = told.get("value").unwrap().as_f64().is_some();
         // Where a side grows in some columns as it goes in others, rounding decides whether its mean is above 0.
         let nothing = definition == "current.hotspot" && numbers.get("current.mean", of, step) < 1e-9;
-        let known = numbers.0[&(definition.into(), of.clone(), step.map(|s| s as u64))].get("value").unwrap();
-        if steps.contains(&step) && !elsewhere && !nothing && known.as_f64().is_some() {
+        if steps.contains(&step) && known && !ELSEWHERE.contains(&definition) && !nothing {
             assert!(
                 compared.contains(&(definition, of.as_str(), step)),
                 "not counted: {definition} of {of} at {step:?}"

@@ -1,18 +1,7 @@
 //! What a training logs, when it ends, and what it refuses to learn from, through the program.
 
-use crate::common::{Scratch, expect, json, labelled, npy, npy_of, run, stderr, stdout};
+use crate::common::{expect, images, json, labelled, npy, npy_of, run, stderr, stdout};
 use tomolith::nn::weights;
-
-/// Two images of 16 × 16 and their labels.
-fn images(name: &str) -> Scratch {
-    let folder = Scratch::new(name);
-    let x: Vec<f32> = (0..2 * 16 * 16).map(|i| (i * 37 % 101) as f32 / 101.0).collect();
-    let y: Vec<u8> =
-        x.iter().enumerate().flat_map(|(i, v)| if i % 9 == 0 { -1 } else { (3.0 * v) as i16 }.to_le_bytes()).collect();
-    folder.write("x.npy", npy(&[2, 1, 16, 16], &x));
-    folder.write("y.npy", npy_of("<i2", &[2, 16, 16], &y));
-    folder
-}
 
 const TRAIN: &str = "net train --input x.npy --labels y.npy --channels 6,8 --classes 3 --batch 1";
 

@@ -124,3 +124,14 @@ pub fn labelled(name: &str) -> Scratch {
     expect(&at("net init --channels 4,8 --classes 2 --seed 3 -o w.safetensors"), 0, &[], "weights");
     folder
 }
+
+/// Two images of 16 × 16 and their labels of three classes, a ninth without one.
+pub fn images(name: &str) -> Scratch {
+    let folder = Scratch::new(name);
+    let x: Vec<f32> = (0..2 * 16 * 16).map(|i| (i * 37 % 101) as f32 / 101.0).collect();
+    let y: Vec<u8> =
+        x.iter().enumerate().flat_map(|(i, v)| if i % 9 == 0 { -1 } else { (3.0 * v) as i16 }.to_le_bytes()).collect();
+    folder.write("x.npy", npy(&[2, 1, 16, 16], &x));
+    folder.write("y.npy", npy_of("<i2", &[2, 16, 16], &y));
+    folder
+}
