@@ -3,8 +3,9 @@
 //! ```text
 //! sum      v Σ_y f          mean     Σ_y f / n          max      max_y f          min, sd (n − 1), median       over a stack
 //! occupied 1 − mean[M > 0]… the part of the columns with M > 0 is mean[M > 0]
-//! tiles    T × T columns, the last of a row or column narrower; interval of a mean: tiles drawn again with replacement,
-//!          Σ sums / Σ areas, its 2.5 and 97.5 % quantiles
+//! tiles    T × T columns, the last of a row or column narrower; interval of a number that is made of sums over columns (a
+//!          mean, a part, Pearson's r, a fit of means of many scans): tiles drawn again with replacement, the number of
+//!          their sums, its 2.5 and 97.5 % quantiles
 //! ```
 //!
 //! Fiji's Z Project takes sum, mean, maximum, minimum, standard deviation and median over the slices of a stack, 32-bit
@@ -56,45 +57,44 @@ impl Map {
     pub fn with(&self, other: &Map, f: impl Fn(f64, f64) -> f64) -> Map {
         Map { values: self.values.iter().zip(&other.values).map(|(&a, &b)| f(a, b)).collect(), ..*self }
     }
+    /// Sums over squares of so many columns; the last of a row or column may be narrower.
+    pub fn sums(&self, edge: usize) -> Map {
+        let (nz, nx) = (self.nz.div_ceil(edge), self.nx.div_ceil(edge));
+        let mut values = vec![0.0; nz * nx];
+        for (c, v) in self.values.iter().enumerate() {
+            values[c / self.nx / edge * nx + c % self.nx / edge] += v;
+        }
+        Map { nz, nx, values }
+    }
     /// As f32, for files.
     pub fn to_f32(&self) -> Vec<f32> {
         self.values.iter().map(|&v| v as f32).collect()
     }
 
-    /// Sum and number of columns of each tile, NaN left out.
-    fn tiles(&self, edge: usize) -> Vec<[f64; 2]> {
-        let (rows, columns) = (self.nz.div_ceil(edge), self.nx.div_ceil(edge));
-        let mut tiles = vec![[0.0; 2]; rows * columns];
-        for (z, row) in self.values.chunks_exact(self.nx).enumerate() {
-            for (x, &v) in row.iter().enumerate().filter(|(_, v)| !v.is_nan()) {
-                let tile = &mut tiles[z / edge * columns + x / edge];
-                *tile = [tile[0] + v, tile[1] + 1.0];
-            }
-        }
-        tiles.retain(|t| t[1] > 0.0);
-        tiles
+    /// The 95 % interval of the mean over the columns that are no NaN; none with too few tiles.
+    pub fn interval(&self, how: Tiles) -> Option<[f64; 2]> {
+        let values = |c: usize| Some(self.values[c]).filter(|v| !v.is_nan()).map(|v| [v, 1.0]);
+        Sums::of(self, how.edge, values).interval(how, |s| Some(s[0] / s[1]))
     }
 
-    /// The 95 % interval of the mean from tiles drawn again; none with fewer than eight tiles.
-    pub fn interval(&self, how: Tiles) -> Option<[f64; 2]> {
-        /// Fewer say nothing about their spread.
-        const FEWEST: usize = 8;
-        let tiles = self.tiles(how.edge);
-        let n = tiles.len();
-        if n < FEWEST || how.draws == 0 {
-            return None;
-        }
-        let stream = Stream::new(how.seed, STREAM);
-        let draw = |b: usize| {
-            let [sum, area] = (0..n).fold([0.0; 2], |s, j| {
-                let tile = tiles[stream.below((b * n + j) as u64, n as u32) as usize];
-                [s[0] + tile[0], s[1] + tile[1]]
-            });
-            sum / area
-        };
-        let mut means: Vec<f64> = (0..how.draws).into_par_iter().map(draw).collect();
-        means.sort_by(f64::total_cmp);
-        Some([quantile(&means, 0.025), quantile(&means, 0.975)])
+    /// That of Σ of this map over Σ of another.
+    pub fn interval_of_part(&self, whole: &Map, how: Tiles) -> Option<[f64; 2]> {
+        let both = Sums::of(self, how.edge, |c| Some([self.values[c], whole.values[c]]));
+        both.interval(how, |s| (s[1] > 0.0).then(|| s[0] / s[1]))
+    }
+
+    /// That of Pearson's r of two maps.
+    pub fn interval_of_correlation(&self, other: &Map, how: Tiles) -> Option<[f64; 2]> {
+        // About the means, or squares drown what differs.
+        let means = [self.mean(), other.mean()];
+        let moments = Sums::of(self, how.edge, |c| {
+            let [a, b] = [self.values[c] - means[0], other.values[c] - means[1]];
+            Some([1.0, a, b, a * a, b * b, a * b])
+        });
+        moments.interval(how, |s| {
+            let [va, vb] = [s[3] - s[1] * s[1] / s[0], s[4] - s[2] * s[2] / s[0]];
+            (va > 0.0 && vb > 0.0).then(|| (s[5] - s[1] * s[2] / s[0]) / (va * vb).sqrt())
+        })
     }
 
     /// Columns over which the map is alike: the first lag along x or z, the longer, at which its autocorrelation is below
@@ -123,6 +123,76 @@ fn exp_minus_1() -> f64 {
 }
 
 const STREAM: u32 = 0x616e_0001;
+/// Fewer tiles say nothing about their spread.
+const FEWEST: usize = 8;
+/// Part of the draws in which a number may be unknown.
+const UNKNOWN: f64 = 0.05;
+
+/// What each tile adds to some sums.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Sums {
+    /// Sums of a tile.
+    width: usize,
+    /// `[tile][sum]`.
+    values: Vec<f64>,
+}
+
+impl Sums {
+    /// `width` sums of each tile, one behind the other.
+    pub fn new(width: usize, values: Vec<f64>) -> Sums {
+        debug_assert!(width > 0 && values.len().is_multiple_of(width));
+        Sums { width, values }
+    }
+
+    /// Sums over the columns of each tile of the size of a map; columns that add nothing are left out, and tiles without others.
+    fn of<const N: usize>(size: &Map, edge: usize, of: impl Fn(usize) -> Option<[f64; N]>) -> Sums {
+        let across = size.nx.div_ceil(edge);
+        let mut tiles = vec![None; size.nz.div_ceil(edge) * across];
+        for c in 0..size.values.len() {
+            if let Some(more) = of(c) {
+                let tile = tiles[c / size.nx / edge * across + c % size.nx / edge].get_or_insert([0.0; N]);
+                tile.iter_mut().zip(more).for_each(|(sum, v)| *sum += v);
+            }
+        }
+        Sums::new(N, tiles.into_iter().flatten().flatten().collect())
+    }
+
+    /// 95 % intervals of K numbers that are made of the sums over tiles drawn again, each with its quantiles; none with too few tiles, or where
+    /// too many draws tell no numbers.
+    pub fn intervals<const K: usize>(
+        &self,
+        how: Tiles,
+        of: impl Fn(&[f64]) -> Option<[f64; K]> + Sync,
+    ) -> Option<[[f64; 2]; K]> {
+        let n = self.values.len() / self.width;
+        if n < FEWEST || how.draws == 0 {
+            return None;
+        }
+        let stream = Stream::new(how.seed, STREAM);
+        let draw = |b: usize| {
+            let mut sums = vec![0.0; self.width];
+            for j in 0..n {
+                let tile = stream.below((b * n + j) as u64, n as u32) as usize * self.width;
+                sums.iter_mut().zip(&self.values[tile..]).for_each(|(sum, v)| *sum += v);
+            }
+            of(&sums)
+        };
+        let drawn: Vec<[f64; K]> = (0..how.draws).into_par_iter().filter_map(draw).collect();
+        if drawn.is_empty() || ((how.draws - drawn.len()) as f64) > UNKNOWN * how.draws as f64 {
+            return None;
+        }
+        Some(std::array::from_fn(|k| {
+            let mut values: Vec<f64> = drawn.iter().map(|d| d[k]).collect();
+            values.sort_by(f64::total_cmp);
+            [quantile(&values, 0.025), quantile(&values, 0.975)]
+        }))
+    }
+
+    /// That of one number.
+    fn interval(&self, how: Tiles, of: impl Fn(&[f64]) -> Option<f64> + Sync) -> Option<[f64; 2]> {
+        self.intervals(how, |sums| of(sums).map(|v| [v])).map(|[ends]| ends)
+    }
+}
 
 /// How tiles are drawn again.
 #[derive(Clone, Copy, Debug, PartialEq)]

@@ -21,6 +21,7 @@
 //! | [`confusion`] | volumes with a segmentation's confusion undone |
 //! | [`quantity`] | definitions, results, tables |
 //! | [`whole`], `scan`, `series` | all of it: in which order, of one scan, over the series |
+//! | `sampling` | what another field may show |
 //!
 //! Counts are whole numbers, sums of floats have the order of [`num::sum`](crate::num::sum), draws are seeded: results are
 //! the same bits for any number of threads and any height of slabs. Nothing here knows a file's name or the time.
@@ -41,6 +42,7 @@ pub mod map;
 pub mod mesh;
 pub mod quantity;
 pub mod roles;
+mod sampling;
 mod scan;
 mod series;
 pub mod solid;

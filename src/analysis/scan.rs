@@ -60,10 +60,11 @@ impl Run<'_> {
             if !name.is_empty() {
                 let sampling = self.sampling(&Map::thickness(&grid, &columns.counts_of(&classes)));
                 self.results.put_with(definition, name, step, Some(value), (Some(interval), "interface"), sampling);
-            }
-            if name == "lithium" {
-                let (volume, interval) = (columns.volume(&classes), (Some(interval.map(|t| t * area)), "interface"));
-                self.results.put_with("volume.lithium", name, step, Some(volume), interval, None);
+                if name == "lithium" {
+                    let scaled = |ends: [f64; 2]| ends.map(|t| t * area);
+                    let (volume, interval) = (columns.volume(&classes), (Some(scaled(interval)), "interface"));
+                    self.results.put_with("volume.lithium", name, step, Some(volume), interval, sampling.map(scaled));
+                }
             }
             bands.push((classes, half));
         }
@@ -216,8 +217,9 @@ impl Run<'_> {
                 self.results.put("pearson", &name, step, None);
                 continue;
             };
+            let sampling = self.sampling_of_correlation(&ma, &mb);
             let r = &mut self.results;
-            r.put_with("pearson", &name, step, Some(t.pearson), (t.band, "shifts"), None);
+            r.put_with("pearson", &name, step, Some(t.pearson), (t.band, "shifts"), sampling);
             r.put("pearson.p", &name, step, t.p);
             r.put("spearman", &name, step, Some(t.spearman));
             r.put("effective_columns", &name, step, t.effective);

@@ -14,6 +14,7 @@
 
 use super::faraday;
 use super::fit;
+use super::sampling::each;
 use super::whole::Run;
 use crate::error::{Error, Result};
 
@@ -77,11 +78,6 @@ impl Run<'_> {
         (half.map(|h| [value - h, value + h]), "interface")
     }
 
-    /// What another field may show of a gain of some classes between two scans, µm.
-    fn gained(&self, i: usize, since: usize, classes: &[u8]) -> Option<[f64; 2]> {
-        self.gains.iter().find(|g| g.scan == i && g.since == since && g.classes == classes).and_then(|g| g.sampling)
-    }
-
     /// Everything.
     pub(super) fn series(&mut self) {
         let n = self.scans.len();
@@ -95,8 +91,15 @@ impl Run<'_> {
                 let sampling = self.gained(i, 0, &lithium);
                 self.results.put_with("net_lithium", "lithium", step, Some(net), interval, sampling);
             }
-            let (low, high) = total.iter().fold((f64::MAX, f64::MIN), |(a, b), &t| (a.min(t), b.max(t)));
-            self.results.put("variation_lithium", "lithium", None, Some(high - low));
+            let by = |i: &usize, k: &usize| total[*i].total_cmp(&total[*k]);
+            let ends = (0..n).max_by(by).zip((0..n).min_by(by)).unwrap_or_default();
+            let between = total[ends.0] - total[ends.1];
+            let interval = self.apart(ends, &lithium, between, [1.0; 2]);
+            let interval = (interval.0.map(|[low, high]| [low.max(0.0), high]), interval.1);
+            let spread = |t: &[f64]| t.iter().fold([f64::MAX, f64::MIN], |[a, b], &t| [a.min(t), b.max(t)]);
+            let sampling = self.sampling_of(&lithium, |t| Some([spread(t)]).map(|[[low, high]]| [high - low]));
+            let sampling = sampling.map(|[ends]| ends);
+            self.results.put_with("variation_lithium", "lithium", None, Some(between), interval, sampling);
         }
         if let Some(turn) = self.turn {
             self.rates(turn);
@@ -154,7 +157,7 @@ impl Run<'_> {
             }
             let y: Vec<f64> = (0..n).map(|i| self.thick(i, &classes)).collect();
             for (half, range) in [("charge", 0..turn + 1), ("discharge", turn..n)] {
-                let (x, y) = (&x[range.clone()], &y[range]);
+                let (x, y) = (&x[range.clone()], &y[range.clone()]);
                 let last = x.len() - 1;
                 if last == 0 {
                     continue;
@@ -163,10 +166,14 @@ impl Run<'_> {
                 let (steps, ends) = (x[last] - x[0], if half == "charge" { (0, turn) } else { (turn, n - 1) });
                 let rate = (y[last] - y[0]) / steps;
                 let interval = self.apart(ends, &classes, rate, [1.0 / steps; 2]);
-                self.results.put_with("rate.end_points", &of, None, Some(rate), interval, None);
+                let both = self.sampling_of(&classes, |t| {
+                    Some([(t[ends.1] - t[ends.0]) / steps, fit::slope(x, &t[range.clone()])?.value])
+                });
+                let [of_ends, of_fit] = each(both);
+                self.results.put_with("rate.end_points", &of, None, Some(rate), interval, of_ends);
                 let fitted = fit::slope(x, y);
                 let interval = (fitted.and_then(|f| f.interval), "residuals");
-                self.results.put_with("rate.fitted", &of, None, fitted.map(|f| f.value), interval, None);
+                self.results.put_with("rate.fitted", &of, None, fitted.map(|f| f.value), interval, of_fit);
             }
         }
         let roles = self.roles;
@@ -180,10 +187,12 @@ impl Run<'_> {
                 self.results.put("decay.time", &name, None, None);
                 continue;
             };
-            for (definition, k) in
-                [("decay.time", found.time), ("decay.amplitude", found.amplitude), ("decay.rest", found.rest)]
-            {
-                self.results.put_with(definition, &name, None, Some(k.value), (k.interval, "residuals"), None);
+            let sampling = each(self.sampling_of(&[class], |t| {
+                fit::decay(&steps, &t[turn..]).map(|f| [f.time, f.amplitude, f.rest].map(|k| k.value))
+            }));
+            let of = ["decay.time", "decay.amplitude", "decay.rest"].into_iter().zip(sampling);
+            for ((definition, sampling), k) in of.zip([found.time, found.amplitude, found.rest]) {
+                self.results.put_with(definition, &name, None, Some(k.value), (k.interval, "residuals"), sampling);
             }
         }
         let [(name, classes), _] = roles.sides();
@@ -193,13 +202,16 @@ impl Run<'_> {
             if found.is_none() {
                 self.results.leave_out(&format!("bend of the {name}"), "too few scans up to the turn");
             }
-            let interval = (found.and_then(|k| k.at.interval), "residuals");
-            self.results.put_with("knee.at", name, None, found.map(|k| k.at.value), interval, None);
-            for (definition, slope) in
-                [("knee.before", found.map(|k| k.before)), ("knee.after", found.map(|k| k.after))]
-            {
-                let interval = (slope.and_then(|s| s.interval), "residuals");
-                self.results.put_with(definition, name, None, slope.map(|s| s.value), interval, None);
+            let sampling = found.and_then(|_| {
+                self.sampling_of(&classes, |t| {
+                    fit::knee(&x[..turn + 1], &t[..turn + 1]).map(|k| [k.at, k.before, k.after].map(|k| k.value))
+                })
+            });
+            let of = ["knee.at", "knee.before", "knee.after"].into_iter().zip(each(sampling)).enumerate();
+            for (i, (definition, sampling)) in of {
+                let k = found.map(|k| [k.at, k.before, k.after][i]);
+                let interval = (k.and_then(|k| k.interval), "residuals");
+                self.results.put_with(definition, name, None, k.map(|k| k.value), interval, sampling);
             }
         }
     }
@@ -262,7 +274,9 @@ impl Run<'_> {
             let layer = self.results.get("thickness", &name, step).and_then(|q| q.interval);
             let interval = layer.and_then(|[low, high]| Some([of(low)?, of(high)?]));
             let porosity = of(self.thick(i, &[class]));
-            self.results.put_with("apparent_porosity", &name, step, porosity, (interval, "interface"), None);
+            let elsewhere = self.results.get("thickness", &name, step).and_then(|q| q.sampling);
+            let sampling = elsewhere.and_then(|[low, high]| Some([of(low)?, of(high)?]));
+            self.results.put_with("apparent_porosity", &name, step, porosity, (interval, "interface"), sampling);
         }
     }
 }

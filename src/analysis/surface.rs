@@ -102,13 +102,18 @@ pub fn roughness(grid: &Grid, surface: &Map) -> Option<Roughness> {
     })
 }
 
+/// Of the greatest of some numbers, what their mean may be by rounding: less than a voxel in one of all columns is.
+const ROUNDING: f64 = 1e-12;
+
 /// j of a change of thickness in µm within some hours, mA/cm²; and the hotspot factor, none without a mean above 0.
 pub fn current_density(change: &Map, hours: f64) -> (Map, Option<f64>) {
     let j = Map { values: change.values.iter().map(|&d| areal_charge(d) / hours).collect(), ..*change };
     let mut sorted = j.values.clone();
     sorted.sort_by(f64::total_cmp);
     let mean = j.mean();
-    let factor = (mean > 0.0).then(|| quantile(&sorted, 0.99) / mean);
+    // What grows here and goes there by as much leaves a mean of rounding.
+    let most = sorted.iter().fold(0.0, |most, j| f64::max(most, j.abs()));
+    let factor = (mean > ROUNDING * most).then(|| quantile(&sorted, 0.99) / mean);
     (j, factor)
 }
 
@@ -153,5 +158,8 @@ mod tests {
         let (j, factor) = current_density(&change, 1.0 / 6.0);
         assert!((j.values[3] - 6.0).abs() < 1e-8 && (j.mean() - 1.5).abs() < 1e-8);
         assert!((factor.unwrap() - 0.97 * 4.0).abs() < 1e-9, "{factor:?}");
+        // 0.1 + 0.2 - 0.3 is above 0.
+        let (_, factor) = current_density(&Map { nz: 1, nx: 3, values: vec![0.1, 0.2, -0.3] }, 1.0);
+        assert_eq!(factor, None);
     }
 }

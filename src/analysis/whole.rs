@@ -30,6 +30,7 @@ use super::map::{Map, Tiles};
 use super::mesh;
 use super::quantity::{Results, ScanInfo};
 use super::roles::Roles;
+use super::sampling::{Course, Gain, OfSet};
 use super::solid::Grey;
 use super::surface;
 use super::thickness;
@@ -82,9 +83,6 @@ pub struct Settings {
     pub evaluated: Option<Evaluated>,
 }
 
-/// Tiles along the longer side of a field, if their edge is not told.
-const MOST_TILES: usize = 32;
-
 /// Takes what an analysis makes besides numbers.
 pub trait Keep {
     /// A map: its name and unit.
@@ -119,8 +117,10 @@ pub(super) struct Run<'a> {
     pub bands: Vec<Vec<(Vec<u8>, f64)>>,
     /// What other fields may show of the change of thickness of some classes.
     pub gains: Vec<Gain>,
+    /// Thickness of some classes by tile and scan.
+    pub courses: Vec<Course>,
     /// Scans since which changes are counted, and what is in their columns.
-    since: Vec<(usize, Vec<OfSet>)>,
+    pub since: Vec<(usize, Vec<OfSet>)>,
     /// Dense thickness of every class of lithium, by scan; empty without grey values.
     pub dense: Vec<Option<Vec<f64>>>,
     /// Index of the scan at the turn.
@@ -128,17 +128,6 @@ pub(super) struct Run<'a> {
     /// Table of dendrites.
     pub dendrites: String,
     keep: &'a mut dyn Keep,
-}
-
-/// Some classes, and their thickness by column.
-type OfSet = (Vec<u8>, Map);
-
-/// 95 % of the change of thickness of some classes between two scans in another field, µm.
-pub(super) struct Gain {
-    pub scan: usize,
-    pub since: usize,
-    pub classes: Vec<u8>,
-    pub sampling: Option<[f64; 2]>,
 }
 
 /// What is kept of an earlier scan.
@@ -198,6 +187,7 @@ pub fn analyse(
         thickness: Vec::new(),
         bands: Vec::new(),
         gains: Vec::new(),
+        courses: Vec::new(),
         since: Vec::new(),
         dense: Vec::new(),
         turn: None,
@@ -268,16 +258,6 @@ impl Run<'_> {
             self.keep.mesh(&name, &mesh::stl(&scans[i].labels, class)?)?;
         }
         Ok(())
-    }
-
-    pub(super) fn sampling(&self, map: &Map) -> Option<[f64; 2]> {
-        // More tiles tell no more, and cost.
-        let least = map.nx.max(map.nz).div_ceil(MOST_TILES);
-        let edge = match self.settings.tiles.edge {
-            0 => map.correlation_length().max(least),
-            edge => edge,
-        };
-        map.interval(Tiles { edge, ..self.settings.tiles })
     }
 
     fn scan(
@@ -351,24 +331,6 @@ impl Run<'_> {
             }
         }
         Ok(())
-    }
-
-    /// How much the change of sides and lithium since the first scan and since the turn differs from place to place.
-    fn changes(&mut self, i: usize, columns: &Columns) {
-        let [plating, stripping] = self.roles.sides().map(|(_, classes)| classes);
-        let with = plating.iter().copied().chain(self.roles.dendrite).collect();
-        let sets = [plating, stripping, with, self.roles.lithium()].into_iter().filter(|set| !set.is_empty());
-        let now: Vec<OfSet> =
-            sets.map(|set| (set.clone(), Map::thickness(&self.grid, &columns.counts_of(&set)))).collect();
-        for (since, before) in &self.since {
-            for ((classes, now), (_, before)) in now.iter().zip(before) {
-                let sampling = self.sampling(&now.with(before, |now, before| now - before));
-                self.gains.push(Gain { scan: i, since: *since, classes: classes.clone(), sampling });
-            }
-        }
-        if i == 0 || self.turn == Some(i) {
-            self.since.push((i, now));
-        }
     }
 
     /// An electrode of which the first scan has no voxel plays no part: no side is 0 thick. Without the stripping electrode
@@ -506,10 +468,15 @@ impl Run<'_> {
             self.results.put_with("unfilled.area", "pits", step, Some(area), around(area, half), sampling);
             let fill = between::fill(sum(&unfilled), sum(pits));
             let interval = filled(fill, depth(&unfilled), pits.mean());
-            self.results.put_with("pit_fill.thickness", "pits", step, fill, interval, None);
+            // Of what is left of a whole, the rest is filled.
+            let rest = |part: Option<[f64; 2]>| part.map(|[low, high]| [1.0 - high, 1.0 - low]);
+            let tiles = self.tiles(&unfilled);
+            let sampling = rest(unfilled.interval_of_part(pits, tiles));
+            self.results.put_with("pit_fill.thickness", "pits", step, fill, interval, sampling);
             let fill = between::fill(area, pits.occupied());
             let interval = filled(fill, half, pits.occupied());
-            self.results.put_with("pit_fill.area", "pits", step, fill, interval, None);
+            let sampling = rest(unfilled.indicator().interval_of_part(&pits.indicator(), tiles));
+            self.results.put_with("pit_fill.area", "pits", step, fill, interval, sampling);
             self.map(i, "unfilled", "um", &unfilled)?;
             let counts = between::lost(&scans[turn.index].labels, pit, &scans[i].labels, &[redeposited])?;
             let void = Map::thickness(&grid, &counts);
@@ -523,7 +490,8 @@ impl Run<'_> {
             self.results.put_with("void.thickness", "pits", step, Some(thick), length(thick, half), sampling);
             let fill = between::fill(sum(&void), sum(pits));
             let interval = filled(fill, half, pits.mean());
-            self.results.put_with("pit_fill.voxels", "pits", step, fill, interval, None);
+            let sampling = rest(void.interval_of_part(pits, self.tiles(&void)));
+            self.results.put_with("pit_fill.voxels", "pits", step, fill, interval, sampling);
             self.map(i, "void", "um", &void)?;
         } else {
             self.results.leave_out("pits, voids", "no class plays the part of pit or redeposited");
@@ -540,8 +508,9 @@ impl Run<'_> {
             }
             let t = coloc::together(&decrease, &increase, self.settings.shifts, self.settings.tiles.seed);
             let band = (t.and_then(|t| t.band), "shifts");
+            let sampling = t.as_ref().and_then(|_| self.sampling_of_correlation(&decrease, &increase));
             let name = "decrease - increase";
-            self.results.put_with("change_correlation", name, step, t.map(|t| t.pearson), band, None);
+            self.results.put_with("change_correlation", name, step, t.map(|t| t.pearson), band, sampling);
             self.map(i, "decrease", "um", &decrease)?;
             self.map(i, "increase", "um", &increase)?;
             // The same in cross-section: [y][x], through the field along z.
