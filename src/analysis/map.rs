@@ -321,6 +321,35 @@ mod tests {
     }
 
     #[test]
+    fn parts_and_correlations_of_other_fields_are_about_theirs() {
+        let stream = Stream::new(6, 9);
+        let (part, r, mut held) = (0.25, 0.6f64, [0; 2]);
+        for i in 0..400u64 {
+            // Tiles of 2 x 2 equal columns: a whole, a quarter of it but for noise, and what goes with it.
+            let of =
+                |k: usize, which: u64| stream.normal((i * 100 + (k / 20 / 2 * 10 + k % 20 / 2) as u64) * 3 + which);
+            let of_columns = |f: &dyn Fn(usize) -> f64| map(20, 20, (0..400).map(f).collect());
+            let whole = of_columns(&|c| 10.0 + of(c, 0));
+            let quarter = of_columns(&|c| part * (10.0 + of(c, 0)) + of(c, 1));
+            let with = of_columns(&|c| r * of(c, 0) + (1.0 - r * r).sqrt() * of(c, 2));
+            let how = Tiles { edge: 2, draws: 300, seed: i };
+            let ends = [quarter.interval_of_part(&whole, how), whole.interval_of_correlation(&with, how)];
+            for ((held, ends), truth) in held.iter_mut().zip(ends).zip([part, r]) {
+                let [low, high] = ends.unwrap();
+                *held += usize::from(low <= truth && truth <= high);
+            }
+        }
+        assert!(held.iter().all(|n| (360..=392).contains(n)), "{held:?}");
+        let nothing = map(4, 4, vec![0.0; 16]);
+        let how = Tiles { edge: 1, draws: 10, seed: 0 };
+        assert_eq!(nothing.interval_of_part(&nothing, how), None);
+        assert_eq!(nothing.interval_of_correlation(&nothing, how), None);
+        // In more than one draw of twenty the one column with something is not there.
+        let one = map(4, 4, (0..16).map(|c| f64::from(u8::from(c == 5))).collect());
+        assert_eq!(nothing.interval_of_part(&one, Tiles { draws: 100, ..how }), None);
+    }
+
+    #[test]
     fn what_is_alike_over_eight_columns_is_found_so() {
         let stream = Stream::new(1, 1);
         let values = (0..64 * 64).map(|c| stream.normal((c / 64 / 8 * 8 + c % 64 / 8) as u64)).collect();

@@ -22,6 +22,10 @@ use std::fmt::Write as _;
 /// Schema of `results.json`.
 pub const SCHEMA: &str = "tomolith-results-1";
 
+/// Where the interval of a number of the potentiostat's log would be from: labels, interfaces and motions are no part of it, and a log tells
+/// no error of its own.
+pub const LOG: &str = "none: of the log alone";
+
 /// What a number means.
 pub struct Definition {
     /// Its name in files.
@@ -156,7 +160,7 @@ pub struct Quantity {
     pub value: Option<f64>,
     /// 95 %.
     pub interval: Option<[f64; 2]>,
-    /// What the interval is from.
+    /// What the interval is from; [`LOG`] if there can be none.
     pub from: &'static str,
     /// 95 % of the mean over a larger field like this one: tiles drawn again.
     pub sampling: Option<[f64; 2]>,
@@ -288,7 +292,7 @@ impl Results {
         sampling: Option<[f64; 2]>,
     ) {
         debug_assert!(!definition(name).name.is_empty(), "no definition '{name}'");
-        let from = if interval.is_some() { from } else { "" };
+        let from = if interval.is_some() || from == LOG { from } else { "" };
         let q = Quantity { definition: name, of: of.into(), step, value, interval, from, sampling, corrected: None };
         self.quantities.push(q);
     }

@@ -14,6 +14,7 @@
 
 use super::faraday;
 use super::fit;
+use super::quantity::LOG;
 use super::sampling::each;
 use super::whole::Run;
 use crate::error::{Error, Result};
@@ -123,24 +124,26 @@ impl Run<'_> {
                 let (log, from, to) = (self.settings.log.as_ref()?, self.scans[b].info.time?, self.scans[i].info.time?);
                 log.voltages(from, to)
             });
-            let r = &mut self.results;
-            r.put("charge.positive", "cell", step, Some(plus));
-            r.put("charge.negative", "cell", step, Some(minus));
-            r.put("charge.net", "cell", step, Some(net));
-            r.put("faraday.mass", "cell", step, Some(faraday::mass(net)));
-            r.put("faraday.volume", "cell", step, Some(faraday::volume(net)));
+            let mut put = |name, value| {
+                self.results.put_with(name, "cell", step, Some(value), (None, LOG), None);
+            };
+            put("charge.positive", plus);
+            put("charge.negative", minus);
+            put("charge.net", net);
+            put("faraday.mass", faraday::mass(net));
+            put("faraday.volume", faraday::volume(net));
             if let Some([low, high]) = envelope {
-                r.put("voltage.low", "cell", step, Some(low));
-                r.put("voltage.high", "cell", step, Some(high));
+                put("voltage.low", low);
+                put("voltage.high", high);
             }
             if let Some(area) = area {
                 let part = self.grid.area() / (area * faraday::SQUARE);
-                r.put("charge.per_area", "cell", step, Some(net / area));
-                r.put("charge.in_field", "cell", step, Some(net * part));
-                r.put("faraday.mass_per_area", "cell", step, Some(faraday::mass(net) / area));
-                r.put("faraday.mass_in_field", "cell", step, Some(faraday::mass(net) * part));
-                r.put("faraday.volume_in_field", "cell", step, Some(faraday::volume(net) * part));
-                r.put("faraday.thickness", "cell", step, Some(faraday::thickness(net, area)));
+                put("charge.per_area", net / area);
+                put("charge.in_field", net * part);
+                put("faraday.mass_per_area", faraday::mass(net) / area);
+                put("faraday.mass_in_field", faraday::mass(net) * part);
+                put("faraday.volume_in_field", faraday::volume(net) * part);
+                put("faraday.thickness", faraday::thickness(net, area));
                 if let Some(turn) = self.turn {
                     self.capacity(i, turn, &charges, area);
                 }

@@ -33,7 +33,7 @@ pub const VERSIONS: [(&str, u32); 8] = [
     ("seg predict", 1),
     ("seg after", 1),
     ("series", 1),
-    ("analyze", 10),
+    ("analyze", 11),
     ("report", 8),
 ];
 

@@ -465,6 +465,7 @@ fn bad_input_is_refused_with_its_reason() {
     refused("cell --map 0=-,1=1,2=2,3=3,4=4,5=5,6=6", 65, &["nobody says"]);
     refused("cell --log cell/classes.csv", 65, &["no column of time"]);
     refused("cell --interface -1", 2, &["below zero"]);
+    refused("cell/truth/step_00/label.mhd --cell-area 0.5", 2, &["--cell-area is given, and no log"]);
     // A log of another time; one that ends early; one scan outside of it is said, and no charge turns nothing.
     refused("cell --clock-offset 1000000", 65, &["25 scans begin before the log's first line", "--clock-offset"]);
     let log = std::fs::read_to_string(folder.0.join("cell/potentiostat.csv")).unwrap();

@@ -119,6 +119,15 @@ fn what_has_changed_is_made_again_and_nothing_else() {
     change(&folder, "cell-area = 0.5", "cell-area = 0.4");
     assert_eq!(done_again(there, "run cell.toml -o one"), ["numbers", "report"]);
     expect(&run(there, "diff whole one"), 3, &["numbers: made of something else", "numbers/results.json"], "diff");
+    // What cannot be looked at is refused before anything is labelled.
+    change(&folder, "cell-area = 0.4", "cell-area = 0.4\nregion = \"y=0:1000\"");
+    let output = run(there, "run cell.toml -o nowhere");
+    expect(&output, 65, &["numbers", "within the volume"], "a region out of the volume");
+    assert!(there.join("nowhere/slices/s00.mhd").is_file() && !there.join("nowhere/classes/s00.mhd").exists());
+    change(&folder, "\nregion = \"y=0:1000\"", "");
+    change(&folder, "log = \"scans/potentiostat.csv\"", "# log");
+    expect(&run(there, "run cell.toml -o nowhere"), 2, &["--cell-area is given, and no log"], "no log");
+    change(&folder, "# log", "log = \"scans/potentiostat.csv\"");
     // The same scans elsewhere are the same run.
     std::fs::rename(there.join("scans"), there.join("moved")).unwrap();
     change(&folder, "scans/step_", "moved/step_");

@@ -73,7 +73,7 @@ fn numbers_are_those_of_another_count() {
     for k in [23, 24] {
         cut(&folder.0.join(format!("cell/truth/step_{k}")));
     }
-    at("analyze cell --maps none -o out -q");
+    at("analyze cell --maps none --tile 8 -o out -q");
     let numbers = Numbers::of(&folder.0.join("out/results.json"));
     let mut compared = std::collections::BTreeSet::new();
     for line in table.lines() {
@@ -103,7 +103,58 @@ fn numbers_are_those_of_another_count() {
             );
         }
     }
+    sampled(&numbers);
     for (grade, least) in [("connected", 0.5), ("bridged 1", 0.1), ("bridged 2", 0.1)] {
         assert!(numbers.get("grade.part", grade, Some(24)) > least, "the cuts leave no dendrite {grade}");
+    }
+}
+
+/// What another field may show is said of every number of the field that a reader asks for first, and about the number.
+#[track_caller]
+fn sampled(numbers: &Numbers) {
+    let ends = |definition: &str, of: &str, step: Option<usize>| {
+        let told = &numbers.0[&(definition.to_string(), of.to_string(), step.map(|s| s as u64))];
+        let pair = told.get("sampling95").unwrap().as_arr();
+        let pair = pair.unwrap_or_else(|| panic!("{definition} of {of} has no sampling interval"));
+        [pair[0].as_f64().unwrap(), pair[1].as_f64().unwrap()]
+    };
+    let (plating, stripping) = ("plating side", "stripping side");
+    let halves: Vec<String> =
+        [plating, stripping].iter().flat_map(|s| ["charge", "discharge"].map(|half| format!("{s}, {half}"))).collect();
+    let rates = halves.iter().flat_map(|of| ["rate.end_points", "rate.fitted"].map(|rate| (rate, of.as_str(), None)));
+    let others = [
+        ("thickness.side", plating, Some(12)),
+        ("thickness.lithium", "lithium", Some(24)),
+        ("volume.lithium", "lithium", Some(24)),
+        ("net_lithium", "lithium", Some(24)),
+        ("variation_lithium", "lithium", None),
+        ("decay.time", "deposited", None),
+        ("decay.amplitude", "deposited", None),
+        ("decay.rest", "deposited", None),
+        ("knee.at", plating, None),
+        ("knee.before", plating, None),
+        ("knee.after", plating, None),
+        ("pit_fill.thickness", "pits", Some(24)),
+        ("pit_fill.area", "pits", Some(24)),
+        ("pit_fill.voxels", "pits", Some(24)),
+        ("change_correlation", "decrease - increase", Some(24)),
+        ("pearson", "pit - deposited", Some(12)),
+        ("apparent_porosity", "deposited", Some(12)),
+        ("ratio.per_area", "plated", Some(12)),
+        ("remaining.volume", "dendrite", Some(24)),
+        ("void.area", "pits", Some(24)),
+        ("gap", "electrodes", Some(24)),
+    ];
+    for (definition, of, step) in rates.chain(others) {
+        let ([low, high], value) = (ends(definition, of, step), numbers.get(definition, of, step));
+        assert!(low < value && value < high, "{definition} of {of}: {value} in {low} .. {high}");
+    }
+    // The same change by two ways: of the series' means, and of the map of the change.
+    let (rate, ratio) =
+        (ends("rate.end_points", "plating side, charge", None), ends("ratio.per_area", "plated", Some(12)));
+    let scale = numbers.get("rate.end_points", "plating side, charge", None)
+        / numbers.get("ratio.per_area", "plated", Some(12));
+    for (rate, ratio) in rate.into_iter().zip(ratio) {
+        assert!((rate - ratio * scale).abs() < 1e-9 * rate.abs(), "{rate} and {}", ratio * scale);
     }
 }

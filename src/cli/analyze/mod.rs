@@ -142,7 +142,7 @@ pub const COMMAND: Command = Command {
 };
 
 /// Version of the stage in manifests.
-pub const VERSION: u32 = 10;
+pub const VERSION: u32 = 11;
 
 /// `x=A:B,y=A:B`: what is not named is whole.
 pub(super) fn region(text: &str, whole: &Region) -> Result<Region> {
@@ -156,6 +156,15 @@ fn amount(text: &str) -> Result<f64> {
         true => Ok(v),
         false => Err(Error::usage(format!("'{text}' is below zero")).help("write a number from 0")),
     })
+}
+
+/// Refuses what is said of a current that nobody measured: an option.
+pub(super) fn need_log(said: Option<&str>) -> Result<()> {
+    match said {
+        Some(option) => Err(Error::usage(format!("--{option} is given, and no log of the current"))
+            .help("name it with --log; without one there is no charge to compare with, and this says nothing")),
+        None => Ok(()),
+    }
 }
 
 fn run(c: &Context) -> Result<()> {
@@ -179,6 +188,11 @@ fn run(c: &Context) -> Result<()> {
         }
         None => None,
     };
+    if log.is_none() {
+        for option in ["cell-area", "clock-offset"] {
+            need_log(Some(option).filter(|_| s.is_given(option).is_ok_and(|given| given)))?;
+        }
+    }
     let interface = s.parsed("interface", amount)?;
     let sigma = s.parsed("sigma", amount)?;
     let mut notes = Notes { context: c, all: Vec::new() };

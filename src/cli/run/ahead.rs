@@ -107,7 +107,7 @@ pub(super) fn after<'a>(step: &'a Step, flag: &str) -> Option<&'a Word> {
 }
 
 /// The text that follows one.
-fn text<'a>(step: &'a Step, flag: &str) -> Option<&'a str> {
+pub(super) fn text<'a>(step: &'a Step, flag: &str) -> Option<&'a str> {
     match after(step, flag)? {
         Word::Text(text) | Word::Free(text) => Some(text),
         _ => None,

@@ -1,7 +1,8 @@
 //! `tomolith run`, `status` and `diff`: the whole way from scans to a report, done where something has changed.
 
+use crate::analysis::labels::Region;
 use crate::cli::analyze::evaluate::network_of;
-use crate::cli::analyze::folder;
+use crate::cli::analyze::{folder, region};
 use crate::cli::options::{Opt, Takes};
 use crate::cli::own::own;
 use crate::cli::reconstruct::RELATIVE;
@@ -13,6 +14,8 @@ use crate::os::{check_interrupt, free_memory};
 use crate::pipeline::record::{Done, RECORD, Record};
 use crate::pipeline::{Does, Step, Word};
 use crate::provenance::Digest;
+use crate::segment::orient::Axes;
+use crate::volume::Source;
 use crate::volume::reader::Reader;
 use crate::volume::verify::verify;
 use open::{command, open};
@@ -260,6 +263,18 @@ impl Run {
         Ok(())
     }
 
+    /// Refuses a region that holds nothing of a volume, or reaches out of it, before the volume is labelled.
+    fn check_region(&self, c: &Context, step: &Step) -> Result<()> {
+        let numbers = self.steps.iter().find(|s| s.stage == "analyze");
+        let of = |flag: &str| numbers.and_then(|step| ahead::text(step, flag));
+        let (Some(asked), Some(Word::Made(name))) = (of("--region"), ahead::after(step, "--input")) else {
+            return Ok(());
+        };
+        let axes = of("--axes").map_or(Ok(Axes::NATIVE), Axes::parse)?;
+        let dims = axes.volume(Reader::open(&self.folder.join(name), c.io)?.dims())?;
+        region(asked, &Region::whole(dims)).map(drop).map_err(|e| of_step("numbers", e))
+    }
+
     /// Refuses errors of a segmentation that are of another network, or kept by another version of this program, before hours are spent.
     fn check_evaluated(&self, c: &Context, digests: &mut Digests) -> Result<()> {
         let of = |stage: &str, flag: &str| match ahead::after(self.steps.iter().find(|s| s.stage == stage)?, flag)? {
@@ -412,8 +427,10 @@ fn run(c: &Context) -> Result<()> {
         }
         c.talk.note(&what);
         record.steps.remove(&step.name);
-        if let Err(e) = run.check_inputs(step, &mut sound) {
-            return run.execute_all(c, together, &mut record).and(Err(of_step(&step.name, e)));
+        let sound = run.check_inputs(step, &mut sound).map_err(|e| of_step(&step.name, e));
+        let looked_at = if step.stage == "seg predict" { run.check_region(c, step) } else { Ok(()) };
+        if let Err(e) = sound.and(looked_at) {
+            return run.execute_all(c, together, &mut record).and(Err(e));
         }
         together.push((step, key));
     }

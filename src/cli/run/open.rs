@@ -2,6 +2,7 @@
 
 use super::{RUN, Run};
 use crate::cli::analyze::given::last_number;
+use crate::cli::analyze::need_log;
 use crate::cli::config::Config;
 use crate::cli::options::{Settings, Takes};
 use crate::cli::seg::read_text;
@@ -306,6 +307,10 @@ pub(super) fn open(c: &Context) -> Result<Run> {
     }
     if cell.segments && cell.analyses {
         check_tables(&cell).map_err(|e| e.at(&path))?;
+        if !has("analyze", "--log") {
+            need_log(["cell-area", "clock-offset"].into_iter().find(|o| has("analyze", &format!("--{o}"))))
+                .map_err(|e| e.at(&path))?;
+        }
     }
     let scans = cell.scans.iter().map(|s| projections_of(&s.path)).collect::<Result<_>>()?;
     // Only `run` makes anything.
