@@ -97,7 +97,7 @@
 //!
 //! - `rayon`: work stealing over projections, strips and rows. Never its float reductions.
 //! - `memmap2`: memory maps, and anonymous memory is left to the allocator. `libc`: what std lacks (`fallocate`,
-//!   `statvfs`, `sigaction`, `madvise`).
+//!   `statvfs`, `sigaction`, `madvise`, `posix_fadvise`).
 //! - `sha2`: SHA-256 with the processor's own instructions. `half`, pinned: f16 in `.npy` and weights.
 //!   `byteorder`: big-endian input.
 //! - `libm`, without its architecture-dependent parts: f64 functions with the same bits on every host.

@@ -254,6 +254,19 @@ pub fn advise_huge_pages<T>(block: &mut [T]) {
     let _ = block;
 }
 
+/// Says that bytes of a file are read next: Linux fetches them meanwhile. Only advice.
+pub fn will_read(file: &std::fs::File, at: u64, length: u64) {
+    #[cfg(target_os = "linux")]
+    {
+        let fd = std::os::fd::AsRawFd::as_raw_fd(file);
+        let range = [at, length].map(|n| libc::off_t::try_from(n).unwrap_or(libc::off_t::MAX));
+        // SAFETY: the descriptor is open as long as `file` is borrowed; the advice changes no byte and no position.
+        unsafe { libc::posix_fadvise(fd, range[0], range[1], libc::POSIX_FADV_WILLNEED) };
+    }
+    #[cfg(not(target_os = "linux"))]
+    let _ = (file, at, length);
+}
+
 /// Lets a child end with this process, however that ends: what it leaves behind would write where the next run does. Only
 /// Linux does so.
 pub fn ends_with_us(child: &mut std::process::Command) -> &mut std::process::Command {

@@ -181,6 +181,13 @@ impl Labels {
             .help("give grey values on the grid of the labels"))
     }
 
+    /// Says that slices `z` of the box are read next of `source`, this volume or one [`beside`](Self::beside) it.
+    pub fn will_read(&self, source: &dyn Source, z: &Range<usize>) {
+        if self.axes == Axes::NATIVE {
+            source.will_read(self.region.z.start + z.start..self.region.z.start + z.end);
+        }
+    }
+
     /// Values of `source`, a volume [`beside`](Self::beside) this one, in the slices `z` of the box.
     ///
     /// # Errors
@@ -296,13 +303,18 @@ pub fn slabs_of<const N: usize>(
     let Some(first) = of.first() else { return Ok(()) };
     let parts: Vec<Range<usize>> = slab_ranges(first.grid.dims).collect();
     let [mut slabs, mut ahead] = [[const { Vec::new() }; N], [const { Vec::new() }; N]];
-    let read = |part: &Range<usize>, into: &mut [Vec<u8>; N]| {
+    let read = |i: usize, into: &mut [Vec<u8>; N]| {
+        let Some(part) = parts.get(i) else { return Ok(()) };
+        // The disk goes on while what it brought is copied and looked through.
+        for labels in of {
+            parts.get(i + 1).into_iter().for_each(|next| labels.will_read(labels.source(), next));
+        }
         of.iter().zip(into).try_for_each(|(labels, slab)| labels.read(part.clone(), slab))
     };
-    read(&parts[0], &mut slabs)?;
+    read(0, &mut slabs)?;
     for (i, part) in parts.iter().enumerate() {
         check_interrupt()?;
-        let next = || parts.get(i + 1).map_or(Ok(()), |next| read(next, &mut ahead));
+        let next = || read(i + 1, &mut ahead);
         let (read, done) = rayon::join(next, || each(part.start, slabs.each_ref().map(Vec::as_slice)));
         done?;
         read?;

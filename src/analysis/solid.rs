@@ -21,9 +21,8 @@
 //!
 //! A mean is Σ / n: within a slice in f64 in the order of the voxels, slices in ascending z.
 
-use super::labels::{Labels, slab_ranges};
+use super::labels::Labels;
 use crate::error::Result;
-use crate::os::check_interrupt;
 use crate::volume::Source;
 use rayon::prelude::*;
 
@@ -44,10 +43,10 @@ pub fn means(labels: &Labels, grey: &dyn Source, classes: usize) -> Result<Vec<O
     labels.beside(grey)?;
     let d = labels.grid().dims;
     let (mut sums, mut counts) = (vec![0.0f64; classes], vec![0u64; classes]);
-    let (mut of, mut values) = (Vec::new(), Vec::new());
-    for part in slab_ranges(d) {
-        check_interrupt()?;
-        labels.read(part.clone(), &mut of)?;
+    let mut values = Vec::new();
+    labels.slabs(|z, of| {
+        let part = z..z + of.len() / d.slice();
+        labels.will_read(grey, &(part.end..(part.end + part.len()).min(d.nz)));
         labels.read_beside(grey, part, &mut values)?;
         let slices: Vec<(Vec<f64>, Vec<u64>)> = of
             .par_chunks(d.slice())
@@ -65,7 +64,8 @@ pub fn means(labels: &Labels, grey: &dyn Source, classes: usize) -> Result<Vec<O
             sums.iter_mut().zip(s).for_each(|(a, b)| *a += b);
             counts.iter_mut().zip(n).for_each(|(a, b)| *a += b);
         }
-    }
+        Ok(())
+    })?;
     Ok(sums.into_iter().zip(counts).map(|(s, n)| (n > 0).then(|| s / n as f64)).collect())
 }
 

@@ -136,6 +136,10 @@ pub trait Source: Sync + Send {
         let _ = (z, out);
         None
     }
+    /// Says that slices are read next, so that a disk may fetch them meanwhile. Only advice: what it does not help stays as it is.
+    fn will_read(&self, z: Range<usize>) {
+        let _ = z;
+    }
     /// Bytes that [`read`](Self::read) of this block takes from the disk: more than the block holds where a compressed
     /// piece is decoded as a whole. For planning; 0 for what lies in memory.
     fn cost(&self, z: Range<usize>, y: Range<usize>) -> u64 {
