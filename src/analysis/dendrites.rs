@@ -16,7 +16,8 @@
 //! height      v · greatest (y − surface) over its columns, surface the last voxel of layer or electrode in the column
 //! base        columns in which it stands on that surface        footprint   columns that it covers
 //! track       a dendrite goes on with that of the scan before which it overlaps in most columns, largest overlaps first;
-//!             one that finds its partner taken is split off, one that overlaps none is born
+//!             one that finds its partner taken is split off, one that overlaps none is born; one into which another of the
+//!             scan before has grown, that goes on nowhere, merges
 //! ```
 //!
 //! Two passes over a scan; memory: 4 bytes per run and neighbourhood, 8 per dead voxel, 4 per column.
@@ -58,12 +59,14 @@ pub enum Event {
     Continues,
     /// What it overlaps goes on with another.
     Split,
+    /// It goes on, and what else it overlaps ends in it.
+    Merges,
 }
 
 impl Event {
     /// Its name.
     pub fn name(self) -> &'static str {
-        ["born", "continues", "split"][self as usize]
+        ["born", "continues", "split", "merges"][self as usize]
     }
 }
 
@@ -274,10 +277,14 @@ fn track(all: &mut [Dendrite], top: &[u32], before: Option<&Hanging>, found: &mu
             (all[i].track, all[i].event, done[i]) = (track, Event::Continues, true);
         }
     }
-    for (i, one) in all.iter_mut().enumerate().filter(|(i, _)| !done[*i]) {
-        let meets = overlaps.range((i, 0)..=(i, u32::MAX)).next().is_some();
-        (one.track, one.event) = (found.next_track, if meets { Event::Split } else { Event::Born });
-        found.next_track += 1;
+    for (i, one) in all.iter_mut().enumerate() {
+        let mut met = overlaps.range((i, 0)..=(i, u32::MAX)).map(|((_, track), _)| track);
+        if !done[i] {
+            (one.track, one.event) = (found.next_track, if met.next().is_some() { Event::Split } else { Event::Born });
+            found.next_track += 1;
+        } else if met.any(|track| !taken.contains(track)) {
+            one.event = Event::Merges;
+        }
     }
     found.tracks = top.iter().map(|n| of_number.get(n).map_or(0, |&i| all[i].track + 1)).collect();
 }
@@ -350,5 +357,8 @@ mod tests {
         assert_eq!(seen(&third), [(3, Event::Continues, 1, 1), (2, Event::Continues, 1, 1)]);
         let fourth = of((1, 4, 12), &scan(["......#.....", "............", "............"]), Some(&third));
         assert_eq!(seen(&fourth), [(4, Event::Born, 1, 1)]);
+        // What stood apart is one: the larger part goes on, the other ends in it.
+        let merged = of((1, 4, 12), &scan(["########...#", ".###........", "............"]), Some(&first));
+        assert_eq!(seen(&merged), [(0, Event::Merges, 11, 8), (2, Event::Continues, 1, 1)]);
     }
 }
