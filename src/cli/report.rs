@@ -10,13 +10,15 @@ use crate::error::{Error, Fault, Result};
 use crate::exchange::part::write_whole;
 use crate::exchange::{open_stack, write_text};
 use crate::json::Json;
-use crate::os::open_regular;
+use crate::os::{check_interrupt, open_regular};
 use crate::provenance::Digest;
+use crate::report::choice::Chosen;
+use crate::report::diagrams::figures;
 use crate::report::figures::MAPS;
-use crate::report::map::Map;
-use crate::report::page::{Sources, figures, page};
+use crate::report::map::{Map, thinning};
+use crate::report::page::{Sources, page};
 use crate::report::quality::quality;
-use crate::report::sections::Shown;
+use crate::report::sections::{Shown, evenly};
 use crate::segment::orient::Axes;
 use crate::volume::reader::Reader;
 use crate::volume::{Dims, Source};
@@ -30,7 +32,8 @@ pub const COMMAND: Command = Command {
     about: "Make one page of figures, maps and tables of what `analyze` wrote",
     details: "NUMBERS is the folder of `analyze`, or its results.json. The page is one file that needs no other and no network: \
               diagrams with 95 % intervals whose values show when one points at them, maps with their scales, all tables, \
-              definitions, where each panel of the paper is, what was left out and why, parameters and digests. Made again from \
+              definitions, where each figure is, what was left out and why, parameters and digests. Which figures there are follows \
+              from the parts that the classes play, or is said; 'none' is an empty list. Made again from \
               the same numbers it has the same bytes. With --volumes sections of grey volumes are on it, too; without NUMBERS \
               they are all of it.",
     examples: "  tomolith report out/numbers -o report.html\n  tomolith report --volumes out/tooth.mhd -o tooth.html",
@@ -49,9 +52,34 @@ pub const COMMAND: Command = Command {
                 Takes::Value("FILE.json"),
                 "How good the classes are: what `seg eval -o` wrote of them",
             ),
+            Opt::new(
+                "boards",
+                Takes::Value("FILE.png,…"),
+                "Checkerboards (.audit.png) that `register` wrote of the scans",
+            ),
+            Opt::new(
+                "panels",
+                Takes::Value("NAME"),
+                "Panels of which paper are listed: huang2023, none [default: by the classes' parts]",
+            ),
+            Opt::new(
+                "curves",
+                Takes::Value("NAME,…"),
+                "Diagrams, by their anchors on the page, or numbers by their names [default: all]",
+            ),
+            Opt::new(
+                "maps",
+                Takes::Value("NAME,…"),
+                "Maps, by the kind in their files' names or by class [default: all]",
+            ),
+            Opt::new("headlines", Takes::Value("NAME,…"), "Numbers that stand first [default: by the classes' parts]"),
             Opt::new("without", Takes::Value("WHAT: WHY;…"), "Say what is left out, and why"),
             Opt::new("title", Takes::Value("TEXT"), "Heading").default("Operando tomography"),
-            Opt::new("figures", Takes::Value("DIR"), "Write diagrams and maps as files, too: SVG, and maps as PNG"),
+            Opt::new(
+                "figures",
+                Takes::Value("DIR"),
+                "Write diagrams, maps and sections as files, too, SVG and PNG, with a list of their SHA-256",
+            ),
             Opt::new("output", Takes::Value("FILE.html"), "Page to write").short('o'),
             OVERWRITE,
         ],
@@ -99,19 +127,73 @@ fn maps(c: &Context, folder: &Path, pixel: f64) -> Result<BTreeMap<(String, usiz
     Ok(found)
 }
 
+fn bytes_of(path: &Path) -> Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    open_regular(path)?.take(LARGEST as u64).read_to_end(&mut bytes).map_err(|e| Error::reading(path, &e))?;
+    Ok(bytes)
+}
+
+/// A checkerboard, and the scan that it is of.
+fn board(path: &str) -> Result<(String, Vec<u8>)> {
+    let path = Path::new(path.trim());
+    let name = path.file_name().map_or(String::new(), |n| n.to_string_lossy().into_owned());
+    let bytes = bytes_of(path)?;
+    match bytes.starts_with(b"\x89PNG") {
+        true => Ok((name.trim_end_matches(".png").trim_end_matches(".audit").to_string(), bytes)),
+        false => Err(Error::data("is no PNG").help("give what `register` wrote: NAME.audit.png").at(path)),
+    }
+}
+
+/// The list of the files in a folder of figures, as `sha256sum` writes and checks it.
+pub const FIGURES: &str = "figures.sha256";
+
+/// Checks every file that such a list names.
+///
+/// # Errors
+/// Mismatch: another file. What reading says.
+pub fn check_figures(list: &Path) -> Result<()> {
+    for line in read_text(list)?.lines() {
+        let (digest, name) = line.split_once("  ").unwrap_or_default();
+        let path = list.with_file_name(name);
+        if name.is_empty() || name.contains('/') || Digest::of_file(&path)?.0.hex() != digest {
+            return Err(Error::mismatch("is not what was written").help("make the report again").at(&path));
+        }
+    }
+    Ok(())
+}
+
 /// Pictures of an analysis: `step_SS.KIND.png`.
 fn pictures(folder: &Path) -> Result<BTreeMap<(String, usize), Vec<u8>>> {
     let mut found = BTreeMap::new();
     for (kind, step, path) in of_steps(folder, "png")? {
-        let mut bytes = Vec::new();
-        open_regular(&path)?.take(LARGEST as u64).read_to_end(&mut bytes).map_err(|e| Error::reading(&path, &e))?;
-        found.insert((kind, step), bytes);
+        found.insert((kind, step), bytes_of(&path)?);
     }
     Ok(found)
 }
 
-/// Sections through the middle of a volume across z and across y, and what its manifest tells.
-fn shown(c: &Context, path: &Path, labels: Option<&str>) -> Result<Shown> {
+/// Rows of a section across x that are read: as many as the page shows, for each lies elsewhere on the disk.
+pub fn rows_across_x([nz, ny]: [usize; 2]) -> (usize, usize) {
+    let n = thinning(ny, nz);
+    (n, nz.div_ceil(n) * ny.div_ceil(n))
+}
+
+/// The section across x; NaN where it is not read.
+fn across_x(of: &Reader) -> Result<Vec<f32>> {
+    let d = of.dims();
+    let (n, _) = rows_across_x([d.nz, d.ny]);
+    let (mut values, mut row) = (vec![f32::NAN; d.nz * d.ny], vec![0.0; d.nx]);
+    for z in (0..d.nz).step_by(n) {
+        check_interrupt()?;
+        for y in (0..d.ny).step_by(n) {
+            of.read(z..z + 1, y..y + 1, &mut row)?;
+            values[z * d.ny + y] = row[d.nx / 2];
+        }
+    }
+    Ok(values)
+}
+
+/// Sections through the middle of a volume across z and across y, of one that is seen across x, too, and what its manifest tells.
+fn shown(c: &Context, path: &Path, labels: Option<&str>, is_seen: bool) -> Result<Shown> {
     let volume = Reader::open(path, c.io)?;
     let d = volume.dims();
     let classes = labels.map(|text| Reader::open(Path::new(text.trim()), c.io)).transpose()?;
@@ -135,7 +217,12 @@ fn shown(c: &Context, path: &Path, labels: Option<&str>) -> Result<Shown> {
             Ok(Map { title, width: d.nx, values, pixel })
         };
         let (z, y) = (d.nz / 2, d.ny / 2);
-        [(format!("z {z}"), z..z + 1, 0..d.ny), (format!("y {y}"), 0..d.nz, y..y + 1)].into_iter().map(one).collect()
+        let two = [(format!("z {z}"), z..z + 1, 0..d.ny), (format!("y {y}"), 0..d.nz, y..y + 1)];
+        let mut found = two.into_iter().map(one).collect::<Result<Vec<_>>>()?;
+        if is_seen {
+            found.push(Map { title: format!("x {}", d.nx / 2), width: d.ny, values: across_x(of)?, pixel });
+        }
+        Ok(found)
     };
     let mut facts = vec![("voxels x, y, z".to_string(), format!("{} x {} x {}", d.nx, d.ny, d.nz))];
     let size =
@@ -166,7 +253,7 @@ fn as_classes(results: &Json, sections: &mut [Map]) -> Result<()> {
     let told = |key: &str| results.get("parameters").and_then(|p| p.get(key)?.as_str()).unwrap_or_default();
     let map = told("map");
     // Ranges of labels whose axes were exchanged are of others than those that are shown.
-    if let [across_z, across_y] = sections
+    if let [across_z, across_y, others @ ..] = sections
         && told("axes") == Axes::NATIVE.name()
         && !told("region").is_empty()
     {
@@ -177,6 +264,11 @@ fn as_classes(results: &Json, sections: &mut [Map]) -> Result<()> {
         for (section, rows, within) in of {
             let inside = |i: usize| within && rows.contains(&(i / nx)) && r.x.contains(&(i % nx));
             section.values.iter_mut().enumerate().filter(|(i, _)| !inside(*i)).for_each(|(_, v)| *v = f32::NAN);
+        }
+        for (i, v) in others.iter_mut().flat_map(|across_x| across_x.values.iter_mut().enumerate()) {
+            if !(r.x.contains(&(nx / 2)) && r.z.contains(&(i / ny)) && r.y.contains(&(i % ny))) {
+                *v = f32::NAN;
+            }
         }
     }
     let pair = |text: &str| {
@@ -213,9 +305,11 @@ fn run(c: &Context) -> Result<()> {
         let what = if given.is_none() { "nobody says what the --labels mean".into() } else { what };
         return Err(Error::usage(what).help("name the folder of `analyze`, and the classes of each of --volumes"));
     }
+    let seen: Vec<usize> = evenly(volumes.len()).collect();
     let volumes = volumes.into_iter().enumerate();
-    let volumes =
-        volumes.map(|(k, p)| shown(c, Path::new(p.trim()), labels.get(k).copied())).collect::<Result<Vec<_>>>()?;
+    let volumes = volumes
+        .map(|(k, p)| shown(c, Path::new(p.trim()), labels.get(k).copied(), seen.contains(&k)))
+        .collect::<Result<Vec<_>>>()?;
     let pixel = |shown: &Shown| shown.sections.first().and_then(|s| s.pixel);
     let other = |a: f64, b: f64| (a / b - 1.0).abs() > 1e-6;
     if let Some(other) = volumes.iter().find(|v| pixel(v).zip(pixel(&volumes[0])).is_some_and(|(a, b)| other(a, b))) {
@@ -231,6 +325,7 @@ fn run(c: &Context) -> Result<()> {
     }
     let file = given.map(|given| if given.is_dir() { given.join("results.json") } else { given });
     let read = |path: &Path| Json::parse(&read_text(path)?).map_err(|e| Error::data(e.to_string()).at(path));
+    let own = |name: &str| -> Result<Option<String>> { Ok(s.text(name)?.map(String::from)) };
     let mut sources = Sources {
         results: nothing(),
         provenance: None,
@@ -238,6 +333,13 @@ fn run(c: &Context) -> Result<()> {
         pictures: BTreeMap::new(),
         volumes,
         quality: None,
+        boards: list("boards")?.into_iter().map(board).collect::<Result<_>>()?,
+        chosen: Chosen {
+            panels: own("panels")?,
+            curves: own("curves")?,
+            maps: own("maps")?,
+            headlines: own("headlines")?,
+        },
     };
     if let Some(path) = s.path("quality")? {
         let metrics = read(&path)?;
@@ -283,6 +385,10 @@ fn run(c: &Context) -> Result<()> {
     let mut drawn: Vec<(PathBuf, Vec<u8>)> = Vec::new();
     if let Some(folder) = s.path("figures")? {
         drawn.extend(figures(&sources)?.into_iter().map(|(name, bytes)| (folder.join(name), bytes)));
+        let name = |path: &Path| path.file_name().map_or(String::new(), |n| n.to_string_lossy().into_owned());
+        let line = |(path, bytes): &(PathBuf, Vec<u8>)| format!("{}  {}\n", Digest::of(bytes).hex(), name(path));
+        let listed: String = drawn.iter().map(line).collect();
+        drawn.push((folder.join(FIGURES), listed.into_bytes()));
         drawn.iter().try_for_each(|(path, _)| super::net::check_output(path, overwrite))?;
         std::fs::create_dir_all(&folder).map_err(|e| Error::writing(&folder, &e))?;
     }

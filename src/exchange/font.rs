@@ -1,6 +1,6 @@
-//! Labels in grey pictures: capitals, digits and a few signs, 5 × 7 pixels, as old displays drew them.
+//! Labels in grey pictures: letters, digits and a few signs, 5 × 7 pixels, as old displays drew them.
 //!
-//! Small letters are drawn as capitals; a character that the font lacks is drawn as a box.
+//! A character that the font lacks is drawn as a box.
 
 /// Width of a character without the gap behind it.
 const WIDTH: usize = 5;
@@ -10,7 +10,7 @@ const ADVANCE: usize = WIDTH + 1;
 pub const HEIGHT: usize = 7;
 
 /// The characters, each with its columns from left to right; bit 0 of a column is its top pixel.
-const GLYPHS: [(char, [u8; WIDTH]); 48] = [
+const GLYPHS: [(char, [u8; WIDTH]); 79] = [
     (' ', [0x00, 0x00, 0x00, 0x00, 0x00]),
     ('%', [0x23, 0x13, 0x08, 0x64, 0x62]),
     ('(', [0x00, 0x1C, 0x22, 0x41, 0x00]),
@@ -59,6 +59,37 @@ const GLYPHS: [(char, [u8; WIDTH]); 48] = [
     ('Y', [0x07, 0x08, 0x70, 0x08, 0x07]),
     ('Z', [0x61, 0x51, 0x49, 0x45, 0x43]),
     ('_', [0x40, 0x40, 0x40, 0x40, 0x40]),
+    ('a', [0x20, 0x54, 0x54, 0x54, 0x78]),
+    ('b', [0x7F, 0x48, 0x44, 0x44, 0x38]),
+    ('c', [0x38, 0x44, 0x44, 0x44, 0x20]),
+    ('d', [0x38, 0x44, 0x44, 0x48, 0x7F]),
+    ('e', [0x38, 0x54, 0x54, 0x54, 0x18]),
+    ('f', [0x08, 0x7E, 0x09, 0x01, 0x02]),
+    ('g', [0x0C, 0x52, 0x52, 0x52, 0x3E]),
+    ('h', [0x7F, 0x08, 0x04, 0x04, 0x78]),
+    ('i', [0x00, 0x44, 0x7D, 0x40, 0x00]),
+    ('j', [0x20, 0x40, 0x44, 0x3D, 0x00]),
+    ('k', [0x7F, 0x10, 0x28, 0x44, 0x00]),
+    ('l', [0x00, 0x41, 0x7F, 0x40, 0x00]),
+    ('m', [0x7C, 0x04, 0x18, 0x04, 0x78]),
+    ('n', [0x7C, 0x08, 0x04, 0x04, 0x78]),
+    ('o', [0x38, 0x44, 0x44, 0x44, 0x38]),
+    ('p', [0x7C, 0x14, 0x14, 0x14, 0x08]),
+    ('q', [0x08, 0x14, 0x14, 0x18, 0x7C]),
+    ('r', [0x7C, 0x08, 0x04, 0x04, 0x08]),
+    ('s', [0x48, 0x54, 0x54, 0x54, 0x20]),
+    ('t', [0x04, 0x3F, 0x44, 0x40, 0x20]),
+    ('u', [0x3C, 0x40, 0x40, 0x20, 0x7C]),
+    ('v', [0x1C, 0x20, 0x40, 0x20, 0x1C]),
+    ('w', [0x3C, 0x40, 0x30, 0x40, 0x3C]),
+    ('x', [0x44, 0x28, 0x10, 0x28, 0x44]),
+    ('y', [0x0C, 0x50, 0x50, 0x50, 0x3C]),
+    ('z', [0x44, 0x64, 0x54, 0x4C, 0x44]),
+    ('²', [0x00, 0x09, 0x0D, 0x0A, 0x00]),
+    ('³', [0x00, 0x09, 0x0B, 0x04, 0x00]),
+    ('µ', [0x7C, 0x20, 0x20, 0x10, 0x3C]),
+    ('−', [0x08, 0x08, 0x08, 0x08, 0x08]),
+    ('\'', [0x00, 0x00, 0x03, 0x00, 0x00]),
 ];
 
 /// What stands for a character that the font lacks.
@@ -74,7 +105,7 @@ pub fn width(text: &str, scale: usize) -> usize {
 /// drawn.
 pub fn draw(pixels: &mut [u8], picture_width: usize, (x, y): (usize, usize), text: &str, scale: usize, grey: u8) {
     for (i, c) in text.chars().enumerate() {
-        let columns = GLYPHS.iter().find(|(g, _)| *g == c.to_ascii_uppercase()).map_or(BOX, |(_, columns)| *columns);
+        let columns = GLYPHS.iter().find(|(g, _)| *g == c).map_or(BOX, |(_, columns)| *columns);
         for (u, column) in columns.into_iter().enumerate() {
             for v in (0..HEIGHT).filter(|v| column >> v & 1 == 1) {
                 let (left, top) = (x + (i * ADVANCE + u) * scale, y + v * scale);
@@ -99,17 +130,17 @@ mod tests {
 
     #[test]
     fn a_label_looks_like_its_text() {
-        let w = width("1f?", 1);
+        let w = width("1fF?", 1);
         let mut pixels = vec![0; w * HEIGHT];
-        draw(&mut pixels, w, (0, 0), "1f?", 1, 255);
+        draw(&mut pixels, w, (0, 0), "1fF?", 1, 255);
         let expected = [
-            "..#...#####.#####",
-            ".##...#.....#...#",
-            "..#...#.....#...#",
-            "..#...####..#...#",
-            "..#...#.....#...#",
-            "..#...#.....#...#",
-            ".###..#.....#####",
+            "..#.....##..#####.#####",
+            ".##....#..#.#.....#...#",
+            "..#....#....#.....#...#",
+            "..#...###...####..#...#",
+            "..#....#....#.....#...#",
+            "..#....#....#.....#...#",
+            ".###...#....#.....#####",
         ];
         assert_eq!(rows(&pixels, w), expected);
     }

@@ -1,8 +1,8 @@
-//! A diagram of lines as SVG: axes with round ticks, a band or bar for each 95 % interval, and values that show when one
+//! A diagram of lines: axes with round ticks, a band or bar for each 95 % interval, and values that show when one
 //! points at them.
 
-use super::{escape, short};
-use std::fmt::Write as _;
+use super::draw::{Anchor, Drawing, Shape, Stroke};
+use super::short;
 
 /// One value.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -20,8 +20,8 @@ pub struct Point {
 pub struct Line {
     /// Its name in the legend.
     pub name: String,
-    /// Its colour, as `#rrggbb`.
-    pub colour: String,
+    /// Its colour: red, green, blue.
+    pub colour: [u8; 3],
     /// Its points, in the order of x.
     pub points: Vec<Point>,
     /// Points by themselves: nothing lies between them.
@@ -47,7 +47,7 @@ const WIDTH: f64 = 640.0;
 const HEIGHT: f64 = 300.0;
 const LEFT: f64 = 72.0;
 const RIGHT: f64 = 12.0;
-const TOP: f64 = 10.0;
+const TOP: f64 = 16.0;
 const BOTTOM: f64 = 44.0;
 /// Height of a line of the legend; its columns, and fewer where a name is longer than so many letters.
 const LEGEND: f64 = 18.0;
@@ -56,7 +56,11 @@ const LONG: usize = 24;
 /// Ticks on an axis, about.
 const TICKS: f64 = 6.0;
 /// Dashes of the lines in their order, so that colour alone does not tell them apart.
-const DASHES: [&str; 4] = ["", "6 3", "2 3", "8 3 2 3"];
+const DASHES: [&[f64]; 4] = [&[], &[6.0, 3.0], &[2.0, 3.0], &[8.0, 3.0, 2.0, 3.0]];
+/// Lines of the grid, axes, what is marked along x.
+const GRID: Stroke = Stroke::plain(228, 1.0);
+const AXIS: Stroke = Stroke::plain(68, 1.0);
+const MARK: Stroke = Stroke { dash: &[4.0, 3.0], ..Stroke::plain(136, 1.0) };
 
 /// A round step with which a range has about [`TICKS`] ticks: 1, 2 or 5 times a power of ten.
 fn step(range: f64) -> f64 {
@@ -92,7 +96,7 @@ fn range(values: impl Iterator<Item = f64>) -> Option<[f64; 2]> {
 
 impl Chart {
     /// The picture; none without a value.
-    pub fn svg(&self) -> Option<String> {
+    pub fn drawing(&self) -> Option<Drawing> {
         let points = || self.lines.iter().flat_map(|l| &l.points);
         let mut xs = range(points().map(|p| p.x))?;
         let mut ys =
@@ -113,87 +117,49 @@ impl Chart {
         }
         let columns = if self.lines.iter().any(|l| l.name.len() > LONG) { COLUMNS - 1 } else { COLUMNS };
         let rows = self.lines.len().div_ceil(columns);
-        let height = HEIGHT + rows as f64 * LEGEND;
-        let x = |v: f64| LEFT + (v - xs[0]) / (xs[1] - xs[0]) * (WIDTH - LEFT - RIGHT);
-        let y = |v: f64| HEIGHT - BOTTOM - (v - ys[0]) / (ys[1] - ys[0]) * (HEIGHT - TOP - BOTTOM);
-        let mut s = format!("<svg viewBox=\"0 0 {WIDTH} {height}\" role=\"img\" aria-label=\"{}\">", escape(&self.y));
+        let (right, bottom) = (WIDTH - RIGHT, HEIGHT - BOTTOM);
+        let x = |v: f64| LEFT + (v - xs[0]) / (xs[1] - xs[0]) * (right - LEFT);
+        let y = |v: f64| bottom - (v - ys[0]) / (ys[1] - ys[0]) * (bottom - TOP);
+        let mut shapes = Vec::new();
         for t in ticks(ys) {
-            let at = y(t);
-            let _ = write!(s, "<path class=\"g\" d=\"M{LEFT} {at:.1}H{:.1}\"/>", WIDTH - RIGHT);
-            let _ = write!(s, "<text class=\"e\" x=\"{:.1}\" y=\"{:.1}\">{}</text>", LEFT - 6.0, at + 4.0, short(t));
+            shapes.push(Shape::Line(vec![[LEFT, y(t)], [right, y(t)]], GRID));
+            shapes.push(Shape::Text([LEFT - 6.0, y(t) + 4.0], Anchor::End, short(t)));
         }
         for t in ticks(xs) {
-            let at = x(t);
-            let _ = write!(s, "<path class=\"a\" d=\"M{at:.1} {:.1}v5\"/>", HEIGHT - BOTTOM);
-            let _ =
-                write!(s, "<text class=\"m\" x=\"{at:.1}\" y=\"{:.1}\">{}</text>", HEIGHT - BOTTOM + 18.0, short(t));
+            shapes.push(Shape::Line(vec![[x(t), bottom], [x(t), bottom + 5.0]], AXIS));
+            shapes.push(Shape::Text([x(t), bottom + 18.0], Anchor::Middle, short(t)));
         }
-        let _ = write!(s, "<path class=\"a\" d=\"M{LEFT} {TOP}V{:.1}H{:.1}\"/>", HEIGHT - BOTTOM, WIDTH - RIGHT);
-        let _ = write!(
-            s,
-            "<text class=\"m\" x=\"{:.1}\" y=\"{:.1}\">{}</text>",
-            0.5 * (LEFT + WIDTH - RIGHT),
-            HEIGHT - 8.0,
-            escape(&self.x)
-        );
-        let middle = 0.5 * (TOP + HEIGHT - BOTTOM);
-        let _ = write!(
-            s,
-            "<text class=\"m\" transform=\"translate(14 {middle:.1}) rotate(-90)\">{}</text>",
-            escape(&self.y)
-        );
+        shapes.push(Shape::Line(vec![[LEFT, TOP], [LEFT, bottom], [right, bottom]], AXIS));
+        shapes.push(Shape::Text([0.5 * (LEFT + right), HEIGHT - 8.0], Anchor::Middle, self.x.clone()));
+        shapes.push(Shape::Text([14.0, 0.5 * (TOP + bottom)], Anchor::Upright, self.y.clone()));
         if let Some((at, what)) = self.mark.as_ref().filter(|(at, _)| (xs[0]..=xs[1]).contains(at)) {
-            let _ = write!(s, "<path class=\"t\" d=\"M{0:.1} {TOP}V{1:.1}\"/>", x(*at), HEIGHT - BOTTOM);
-            let _ = write!(s, "<text x=\"{:.1}\" y=\"{:.1}\">{}</text>", x(*at) + 4.0, TOP - 1.0, escape(what));
+            shapes.push(Shape::Line(vec![[x(*at), TOP], [x(*at), bottom]], MARK));
+            shapes.push(Shape::Text([x(*at) + 4.0, TOP - 3.0], Anchor::Start, what.clone()));
         }
         for (k, line) in self.lines.iter().enumerate() {
-            let colour = &line.colour;
-            for p in &line.points {
-                if let Some([low, high]) = p.interval {
-                    let _ = write!(
-                        s,
-                        "<path stroke=\"{colour}\" stroke-opacity=\".45\" stroke-width=\"4\" d=\"M{:.1} {:.1}V{:.1}\"/>",
-                        x(p.x),
-                        y(low),
-                        y(high)
-                    );
-                }
+            let own = Stroke { colour: line.colour, width: 1.6, dash: DASHES[k % DASHES.len()], opacity: 1.0 };
+            let bar = Stroke { width: 4.0, dash: &[], opacity: 0.45, ..own };
+            for (p, [low, high]) in line.points.iter().filter_map(|p| Some((p, p.interval?))) {
+                shapes.push(Shape::Line(vec![[x(p.x), y(low)], [x(p.x), y(high)]], bar));
             }
-            let path: String = line.points.iter().map(|p| format!("{:.1} {:.1} ", x(p.x), y(p.y))).collect();
             if !line.apart {
-                let _ = write!(
-                    s,
-                    "<polyline fill=\"none\" stroke=\"{colour}\" stroke-width=\"1.6\" stroke-dasharray=\"{}\" points=\"{}\"/>",
-                    DASHES[k % DASHES.len()],
-                    path.trim_end()
-                );
+                shapes.push(Shape::Line(line.points.iter().map(|p| [x(p.x), y(p.y)]).collect(), own));
             }
             for p in &line.points {
                 let interval =
                     p.interval.map_or(String::new(), |[a, b]| format!(", 95 %: {} to {}", short(a), short(b)));
                 let title = format!("{}: {} at {}{interval}", line.name, short(p.y), short(p.x));
-                let _ = write!(s, "{}<title>{}</title></path>", marker(k, x(p.x), y(p.y), colour), escape(&title));
+                shapes.push(Shape::Mark(k, [x(p.x), y(p.y)], line.colour, title));
             }
             let (row, column) = (k / columns, k % columns);
             let left = LEFT + column as f64 * (WIDTH - LEFT) / columns as f64;
             let top = HEIGHT + row as f64 * LEGEND + 6.0;
-            let _ = write!(s, "{}</path>", marker(k, left + 4.0, top, colour));
-            let _ = write!(s, "<text x=\"{:.1}\" y=\"{:.1}\">{}</text>", left + 14.0, top + 4.0, escape(&line.name));
+            shapes.push(Shape::Mark(k, [left + 4.0, top], line.colour, String::new()));
+            shapes.push(Shape::Text([left + 14.0, top + 4.0], Anchor::Start, line.name.clone()));
         }
-        s += "</svg>";
-        Some(s)
+        let height = HEIGHT + rows as f64 * LEGEND;
+        Some(Drawing { width: WIDTH, height, title: String::new(), fixed: false, shapes })
     }
-}
-
-/// The beginning of a mark: circle, square, triangle, diamond in turn.
-fn marker(k: usize, x: f64, y: f64, colour: &str) -> String {
-    let d = match k % 4 {
-        0 => format!("M{:.1} {y:.1}a3.2 3.2 0 1 0 6.4 0a3.2 3.2 0 1 0 -6.4 0z", x - 3.2),
-        1 => format!("M{:.1} {:.1}h6v6h-6z", x - 3.0, y - 3.0),
-        2 => format!("M{x:.1} {:.1}l3.6 6.4h-7.2z", y - 4.0),
-        _ => format!("M{x:.1} {:.1}l4 4l-4 4l-4 -4z", y - 4.0),
-    };
-    format!("<path fill=\"{colour}\" d=\"{d}\">")
 }
 
 #[cfg(test)]
@@ -214,10 +180,10 @@ mod tests {
     fn equal_axes_keep_angles() {
         let at = |x: f64, y: f64| Point { x, y, interval: None };
         let points = vec![at(0.0, 0.0), at(10.0, 10.0), at(20.0, 0.0)];
-        let line = Line { name: String::new(), colour: "#000000".into(), points, apart: false };
-        let svg = Chart { lines: vec![line], equal: true, ..Chart::default() }.svg().unwrap();
-        let list = svg.split("points=\"").nth(1).unwrap().split('"').next().unwrap();
-        let p: Vec<f64> = list.split(' ').map(|v| v.parse().unwrap()).collect();
+        let line = Line { name: String::new(), colour: [0; 3], points, apart: false };
+        let drawing = Chart { lines: vec![line], equal: true, ..Chart::default() }.drawing().unwrap();
+        let lines = drawing.shapes.iter().filter_map(|s| if let Shape::Line(p, _) = s { Some(p) } else { None });
+        let p = lines.last().unwrap().concat();
         assert!(((p[4] - p[0]) - 2.0 * (p[1] - p[3])).abs() < 0.3, "{p:?}");
         assert!((p[2] - p[0]) > 50.0);
     }
@@ -226,20 +192,20 @@ mod tests {
     fn every_value_is_in_the_picture_once() {
         let points =
             (0..5).map(|k| Point { x: f64::from(k), y: f64::from(k * k), interval: Some([-1.0, 20.0]) }).collect();
-        let line = Line { name: "a < b".into(), colour: "#000000".into(), points, apart: false };
+        let line = Line { name: "a < b".into(), colour: [0; 3], points, apart: false };
         let mark = Some((2.0, "turn".into()));
         let chart = Chart { x: "minutes".into(), y: "um".into(), lines: vec![line], mark, equal: false };
-        let svg = chart.svg().unwrap();
+        let svg = chart.drawing().unwrap().svg().unwrap();
         assert_eq!(svg.matches("<title>").count(), 5);
         assert!(svg.contains("a &lt; b: 16 at 4, 95 %: -1 to 20") && svg.contains("turn"));
-        assert_eq!(svg.matches("<path").count(), svg.matches("/>").count() - 1 + svg.matches("</path>").count());
-        assert!(Chart::default().svg().is_none());
+        assert_eq!(svg.matches("<path").count(), 5 + 1);
+        assert!(Chart::default().drawing().is_none());
         // Points by themselves are not joined.
         let apart = Line { apart: true, ..chart.lines[0].clone() };
-        assert!(svg.contains("<polyline"));
-        assert!(!Chart { lines: vec![apart], ..chart.clone() }.svg().unwrap().contains("<polyline"));
+        let joined = |chart: &Chart| chart.drawing().unwrap().svg().unwrap().matches("stroke-width=\"1.6\"").count();
+        assert_eq!((joined(&chart), joined(&Chart { lines: vec![apart], ..chart.clone() })), (1, 0));
         // One value alone has a scale, too.
         let one = Line { points: vec![Point { x: 1.0, y: 0.0, interval: None }], ..chart.lines[0].clone() };
-        assert!(!Chart { lines: vec![one], ..chart }.svg().unwrap().contains("NaN"));
+        assert!(!Chart { lines: vec![one], ..chart }.drawing().unwrap().svg().unwrap().contains("NaN"));
     }
 }

@@ -1,6 +1,7 @@
-//! Which figure shows which numbers, and where each panel of the paper is.
+//! Which figure shows which numbers, where what a report should show is, and where each panel of the paper.
 
 /// Numbers of some definitions over the series, in one diagram.
+#[derive(Clone, Debug)]
 pub struct Curves {
     /// Its anchor on the page.
     pub id: &'static str,
@@ -45,6 +46,12 @@ pub const CURVES: &[Curves] = &[
         "Lithium gained since the first scan, and the thickness that the charge makes",
         &["net_lithium", "faraday.thickness"],
         "µm",
+    ),
+    curves(
+        "lithium",
+        "Volume of all lithium, and of the lithium that the charge moved",
+        &["volume.lithium", "faraday.volume", "faraday.volume_in_field"],
+        "µm³",
     ),
     curves("ratio-area", "Seen over charge, per area", &["ratio.per_area"], "ratio"),
     curves("ratio-cell", "Seen in the field over charge of the whole cell", &["ratio.whole_cell"], "ratio"),
@@ -99,6 +106,8 @@ pub const MAPS: &[Maps] = &[
     maps("map-void", "Voids", "void", "µm"),
     maps("map-decrease", "Decrease of layer and dendrites since half", "decrease", "µm"),
     maps("map-increase", "Increase of the layer since half", "increase", "µm"),
+    maps("map-decrease-across", "Decrease since half, seen across the slices", "decrease_across", "µm"),
+    maps("map-increase-across", "Increase since half, seen across the slices", "increase_across", "µm"),
     maps("map-plating", "Edges of the plating electrode, in cross-section", "edges_plating", "part of the slices"),
     maps(
         "map-stripping",
@@ -123,7 +132,60 @@ pub const MAPS: &[Maps] = &[
 ];
 
 /// Anchors of what is neither.
-pub const OTHER_FIGURES: [&str; 6] = ["cycling", "nyquist", "views", "label-sections", "sections", "quality"];
+pub const OTHER_FIGURES: [&str; 7] =
+    ["cycling", "nyquist", "views", "label-sections", "sections", "checkerboards", "quality"];
+
+/// What a report of a lithium cell should show, and the anchors under which this page shows it.
+pub const FIGURES: [(&str, &[&str]); 20] = [
+    ("current, voltage and scans", &["cycling"]),
+    ("registration", &["registration", "registration-turn", "registration-residual", "checkerboards"]),
+    ("sections with the classes over them", &["sections", "label-sections"]),
+    ("volumes of the classes", &["volumes", "effective"]),
+    ("thickness of both sides", &["thickness"]),
+    ("lithium and charge", &["inventory", "lithium"]),
+    ("seen over charge", &["ratio-area", "ratio-cell"]),
+    ("maps of dendrites", &["map-dendrite"]),
+    ("maps of deposited lithium", &["map-deposited"]),
+    ("filling of the pits", &["pits", "unfilled", "map-pit", "map-unfilled"]),
+    ("occupied area", &["occupied"]),
+    ("voids", &["map-void"]),
+    (
+        "edges, displacement and gap",
+        &["map-plating", "map-stripping", "map-gap", "map-displacement", "geometry", "swelling"],
+    ),
+    (
+        "decrease and increase",
+        &["changes", "map-decrease", "map-increase", "map-decrease-across", "map-increase-across"],
+    ),
+    ("correlation, with what chance gives", &["colocalisation"]),
+    ("lithium that hangs on nothing", &["grades", "dead"]),
+    ("dendrites, counted and followed", &["dendrites", "heights", "tracks"]),
+    ("roughness", &["roughness"]),
+    ("quality of the segmentation", &["quality"]),
+    ("classes in three dimensions", &["views"]),
+];
+
+/// Definitions whose last values stand first, of a cell.
+pub const HEADLINES: &[&str] = &[
+    "thickness.side",
+    "net_lithium",
+    "faraday.thickness",
+    "ratio.per_area",
+    "ratio.whole_cell",
+    "remaining.volume",
+    "dead.volume",
+    "void.area",
+    "gap",
+    "swelling.inner",
+    "dendrites",
+    "change_correlation",
+    "rate.end_points",
+    "rate.fitted",
+    "knee.at",
+    "decay.time",
+];
+/// And of any sample.
+pub const GENERAL: &[&str] = &["volume", "thickness", "occupied"];
 
 /// Panels of the paper (Huang, Perlmutter et al. 2023) and where this page has them, or why not.
 pub const PANELS: &[(&str, &str, Result<&str, &str>)] = &[
@@ -140,14 +202,15 @@ pub const PANELS: &[(&str, &str, Result<&str, &str>)] = &[
     ("2d, 3a", "labels in three dimensions", Ok("views")),
     ("3b, S6", "volumes of the classes", Ok("volumes")),
     ("3c", "thickness of both sides", Ok("thickness")),
-    ("3d", "all lithium and Faraday's volume", Ok("inventory")),
+    ("3d", "all lithium and Faraday's volume", Ok("lithium")),
     ("4a", "map of dendrites", Ok("map-dendrite")),
     ("4b", "map of deposited lithium", Ok("map-deposited")),
     ("4c", "map of unfilled pits", Ok("map-unfilled")),
     ("4d", "occupied area", Ok("occupied")),
     ("4e", "area of pits and their filling", Ok("pits")),
     ("5a", "voids", Ok("map-void")),
-    ("5b, S10", "edges of the electrodes, gap", Ok("swelling")),
+    ("5b", "edges of the electrodes, gap", Ok("swelling")),
+    ("S10", "edges of the electrodes in cross-section", Ok("map-plating")),
     ("5c", "decrease and increase", Ok("map-decrease")),
     ("S2", "Nyquist plot", Ok("nyquist")),
     ("S3", "envelope of the voltage", Ok("voltage")),
@@ -230,17 +293,17 @@ pub const DISAGREEMENTS: &[[&str; 4]] = &[
     ],
 ];
 
-/// Colours of the parts of a cell (Okabe and Ito's, told apart by colour-blind eyes), by role.
-pub const ROLES: &[(&str, &str)] = &[
-    ("plating", "#0072b2"),
-    ("stripping", "#56b4e9"),
-    ("deposited", "#cc79a7"),
-    ("redeposited", "#d55e00"),
-    ("dendrite", "#009e73"),
-    ("pit", "#e69f00"),
+/// Colours of what is no class (Okabe and Ito's, told apart by colour-blind eyes).
+pub const OTHERS: [[u8; 3]; 8] = [
+    [0, 114, 178],
+    [213, 94, 0],
+    [0, 158, 115],
+    [204, 121, 167],
+    [230, 159, 0],
+    [86, 180, 233],
+    [0, 0, 0],
+    [127, 127, 127],
 ];
-/// Colours of what has no role.
-pub const OTHERS: &[&str] = &["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000", "#7f7f7f"];
 
 #[cfg(test)]
 mod tests {
@@ -284,6 +347,12 @@ mod tests {
         let ids: Vec<&str> =
             CURVES.iter().map(|c| c.id).chain(MAPS.iter().map(|m| m.id)).chain(OTHER_FIGURES).collect();
         assert!((1..ids.len()).all(|i| !ids[..i].contains(&ids[i])));
+        for (what, places) in FIGURES {
+            assert!(places.iter().all(|id| ids.contains(id)), "{what}");
+        }
+        for name in HEADLINES.iter().chain(GENERAL) {
+            assert!(DEFINITIONS.iter().any(|d| d.name == *name), "{name}");
+        }
         for (panel, _, place) in PANELS {
             assert!(place.map_or(true, |id| ids.contains(&id)), "{panel}");
         }

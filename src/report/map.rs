@@ -1,10 +1,9 @@
 //! A map in colours: one number per column of the sample, with a bar that tells the scale and one that tells the length.
 
+use super::draw::{Anchor, Drawing, Shape, Stroke};
 use super::{escape, short};
+use crate::analysis::view::round_length;
 use crate::error::{Error, Result};
-use crate::exchange::font;
-use crate::exchange::png::encode_rgb8;
-use std::fmt::Write as _;
 
 /// A map.
 #[derive(Clone, Debug)]
@@ -48,9 +47,15 @@ const BLUE_RED: [[u8; 3]; 3] = [[33, 102, 172], [247, 247, 247], [178, 24, 43]];
 /// Where there is no number.
 const NOTHING: [u8; 3] = [210, 210, 210];
 /// Widest picture, pixels: larger maps are means of squares.
-const WIDEST: usize = 400;
-/// Width of a map on the page.
+pub const WIDEST: usize = 400;
+/// Width of a map on the page, and in a file of its own.
 const SHOWN: f64 = 200.0;
+const ALONE: f64 = 480.0;
+/// Width of the bar of colours, its height, and its steps.
+const BAR: [f64; 2] = [256.0, 12.0];
+const STEPS: usize = 64;
+/// Bar of lengths.
+const LENGTH: Stroke = Stroke::plain(0, 3.0);
 
 impl Scale {
     /// The colour at t, 0 to 1.
@@ -119,25 +124,17 @@ impl Map {
         format!(": {} to {}, mean {}", short(low), short(high), short(sum / f64::from(n)))
     }
 
-    /// The map as a picture of its own (PNG): a pixel per column, below it the bar of lengths.
+    /// The map as a drawing of its own: what it is, its colours, the bar of lengths, and that of the scale.
     ///
     /// # Errors
     /// An empty map.
-    pub fn png(&self, limits: [f64; 2], scale: Scale) -> Result<Vec<u8>> {
-        let (width, height) = (self.width, self.values.len() / self.width.max(1));
-        let whole = width as f64 * self.pixel.unwrap_or(1.0);
-        let length = round_length(whole)?;
-        let bar = (width as f64 * length / whole) as usize;
-        let strip = font::HEIGHT + 4;
-        let mut below = vec![255u8; width * strip];
-        for row in below.chunks_exact_mut(width).skip(strip / 2 - 1).take(3) {
-            row[..bar].fill(0);
-        }
-        let text = format!("{} {}", short(length), if self.pixel.is_some() { "um" } else { "voxels" });
-        font::draw(&mut below, width, (bar + 4, 2), &text, 1, 0);
-        let mut rgb: Vec<u8> = self.values.iter().flat_map(|v| coloured(*v, limits, scale)).collect();
-        rgb.extend(below.iter().flat_map(|grey| [*grey; 3]));
-        encode_rgb8(width, height + strip, &rgb)
+    pub fn alone(&self, what: &str, unit: &str, limits: [f64; 2], scale: Scale, paint: &Paint) -> Result<Drawing> {
+        let mut drawing = self.drawn(limits, scale, ALONE, 1, paint)?;
+        drawing.shapes.iter_mut().for_each(|shape| shape.move_down(TITLE));
+        drawing.shapes.push(Shape::Text([2.0, 12.0], Anchor::Start, format!("{what}, {}", self.title)));
+        drawing.height += TITLE;
+        push_bar(&mut drawing, limits, scale, unit);
+        Ok(drawing)
     }
 
     /// The map on the page, by limits that it shares with others.
@@ -152,14 +149,19 @@ impl Map {
     ///
     /// # Errors
     /// An empty map.
-    pub fn painted(
-        &self,
-        limits: [f64; 2],
-        scale: Scale,
-        title: &str,
-        paint: &dyn Fn(usize) -> Option<[u8; 3]>,
-    ) -> Result<String> {
-        let n = self.width.max(self.values.len() / self.width.max(1)).div_ceil(WIDEST).max(1);
+    pub fn painted(&self, limits: [f64; 2], scale: Scale, title: &str, paint: &Paint) -> Result<String> {
+        let mut drawing = self.drawn(limits, scale, SHOWN, self.thinning(), paint)?;
+        drawing.title = format!("{title}{}", self.summary());
+        let svg = drawing.svg()?;
+        Ok(format!("<figure class=\"map\">{svg}<figcaption>{}</figcaption></figure>", escape(title)))
+    }
+
+    /// Every how many values there is one on the page.
+    pub fn thinning(&self) -> usize {
+        thinning(self.width, self.values.len() / self.width.max(1))
+    }
+
+    fn drawn(&self, limits: [f64; 2], scale: Scale, shown: f64, n: usize, paint: &Paint) -> Result<Drawing> {
         let (width, values) = binned(self, n);
         let height = values.len() / width.max(1);
         let pixel = |(i, v): (usize, &f32)| {
@@ -168,70 +170,58 @@ impl Map {
             paint(i / width * n * self.width + i % width * n).map_or(own, half)
         };
         let rgb: Vec<u8> = values.iter().enumerate().flat_map(pixel).collect();
-        let png = base64(&encode_rgb8(width, height, &rgb)?);
-        let shown = SHOWN * height as f64 / width as f64;
+        let tall = shown * height as f64 / width.max(1) as f64;
         let whole = width as f64 * n as f64 * self.pixel.unwrap_or(1.0);
-        let scale_bar = scale_bar(whole, SHOWN, shown + 10.0, self.pixel.is_some())?;
-        let mut s = format!(
-            "<figure class=\"map\"><svg viewBox=\"0 0 {SHOWN} {:.1}\" width=\"{SHOWN}\"><title>{}</title>",
-            shown + 20.0,
-            escape(&format!("{title}{}", self.summary()))
-        );
-        let _ = write!(
-            s,
-            "<image width=\"{SHOWN}\" height=\"{shown:.1}\" preserveAspectRatio=\"none\" href=\"data:image/png;base64,{png}\"/>"
-        );
-        s += &scale_bar;
-        s += "</svg>";
-        let _ = write!(s, "<figcaption>{}</figcaption></figure>", escape(title));
-        Ok(s)
+        let length = round_length(whole).ok_or_else(|| {
+            Error::data(format!("a map of {whole} µm")).help("see voxel_um in the results' parameters")
+        })?;
+        let (bar, y) = (shown * length / whole, tall + 10.0);
+        let unit = if self.pixel.is_some() { "µm" } else { "voxels" };
+        let shapes = vec![
+            Shape::Image([0.0; 2], [shown, tall], width, rgb),
+            Shape::Line(vec![[2.0, y], [2.0 + bar, y]], LENGTH),
+            Shape::Text([bar + 8.0, y + 4.0], Anchor::Start, format!("{} {unit}", short(length))),
+        ];
+        Ok(Drawing { width: shown, height: tall + 20.0, title: String::new(), fixed: true, shapes })
     }
 }
 
-/// A length that is round and at most a third of `whole`.
-///
-/// # Errors
-/// Data: no such length.
-fn round_length(whole: f64) -> Result<f64> {
-    if !(1e-3..1e12).contains(&whole) {
-        return Err(Error::data(format!("a map of {whole} µm")).help("see voxel_um in the results' parameters"));
-    }
-    let mut length = 1.0;
-    while 10.0 * length <= whole / 3.0 {
-        length *= 10.0;
-    }
-    Ok([5.0, 2.0, 1.0].into_iter().map(|m| m * length).find(|l| *l <= whole / 3.0).unwrap_or(length))
+/// Colours that are laid over values, by their places.
+pub type Paint<'a> = dyn Fn(usize) -> Option<[u8; 3]> + 'a;
+/// Space for what a drawing is.
+const TITLE: f64 = 20.0;
+
+/// Every how many values of a map of so many columns and rows there is one on the page.
+pub fn thinning(width: usize, height: usize) -> usize {
+    width.max(height).div_ceil(WIDEST).max(1)
 }
 
-/// The bar that tells lengths of a picture `whole` wide that is shown `shown` wide, as parts of an SVG, at the height `y`.
-///
-/// # Errors
-/// Data: a picture without a width.
-pub fn scale_bar(whole: f64, shown: f64, y: f64, told: bool) -> Result<String> {
-    let length = round_length(whole)?;
-    let bar = shown * length / whole;
-    let unit = if told { "µm" } else { "voxels" };
-    Ok(format!(
-        "<path class=\"b\" d=\"M2 {y:.1}h{bar:.1}\"/><text x=\"{:.1}\" y=\"{:.1}\">{} {unit}</text>",
-        bar + 8.0,
-        y + 4.0,
-        short(length)
-    ))
-}
-
-/// The bar that tells the colours of a scale.
-pub fn bar([low, high]: [f64; 2], scale: Scale, unit: &str) -> String {
-    const STEPS: usize = 64;
-    let mut s = String::from("<svg class=\"bar\" viewBox=\"0 0 440 34\" width=\"440\">");
+/// Adds the bar that tells the colours of a scale below a drawing.
+fn push_bar(drawing: &mut Drawing, [low, high]: [f64; 2], scale: Scale, unit: &str) {
+    let (top, wide) = (drawing.height + 4.0, BAR[0] / STEPS as f64);
     for k in 0..STEPS {
-        let [r, g, b] = scale.colour((k as f64 + 0.5) / STEPS as f64);
-        let _ = write!(s, "<path fill=\"#{r:02x}{g:02x}{b:02x}\" d=\"M{} 2h4.2v12h-4.2z\"/>", 32 + 4 * k);
+        let (left, bottom) = (32.0 + wide * k as f64, top + BAR[1]);
+        // One more unit wide, under the next one: without gaps.
+        let right = left + wide + if k + 1 < STEPS { 1.0 } else { 0.0 };
+        let colour = scale.colour((k as f64 + 0.5) / STEPS as f64);
+        drawing.shapes.push(Shape::Area(vec![[left, top], [right, top], [right, bottom], [left, bottom]], colour));
     }
-    for (at, v) in [(32, low), (160, 0.5 * (low + high)), (288, high)] {
-        let _ = write!(s, "<text class=\"m\" x=\"{at}\" y=\"28\">{}</text>", short(v));
+    for (part, v) in [(0.0, low), (0.5, 0.5 * (low + high)), (1.0, high)] {
+        let at = [32.0 + part * BAR[0], top + BAR[1] + 14.0];
+        drawing.shapes.push(Shape::Text(at, Anchor::Middle, short(v)));
     }
-    let _ = write!(s, "<text x=\"294\" y=\"13\">{}</text></svg>", escape(unit));
-    s
+    drawing.shapes.push(Shape::Text([40.0 + BAR[0], top + 11.0], Anchor::Start, unit.into()));
+    drawing.height += BAR[1] + 22.0;
+}
+
+/// The bar that tells the colours of a scale, for a page.
+///
+/// # Errors
+/// None.
+pub fn bar(limits: [f64; 2], scale: Scale, unit: &str) -> Result<String> {
+    let mut drawing = Drawing { width: 440.0, fixed: true, ..Drawing::default() };
+    push_bar(&mut drawing, limits, scale, unit);
+    Ok(format!("<div class=\"bar\">{}</div>", drawing.svg()?))
 }
 
 /// Base64 of RFC 4648.

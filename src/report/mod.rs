@@ -3,8 +3,12 @@
 //! | file | what |
 //! |---|---|
 //! | [`figures`] | which figure shows which numbers, and where each panel of the paper is |
-//! | [`chart`] | a diagram of lines as SVG |
+//! | [`choice`] | which of them a page has |
+//! | [`draw`] | drawings as SVG and as PNG |
+//! | [`chart`] | a diagram of lines |
+//! | [`diagrams`] | the diagrams of a page; all figures as files |
 //! | [`map`] | a map in colours, with its scale |
+//! | [`pictures`] | pictures and maps of a page |
 //! | [`sections`] | sections of grey volumes, and classes over them |
 //! | [`quality`] | how good the segmentation is |
 //! | [`page`] | the page |
@@ -13,26 +17,15 @@
 //! again from the same numbers it has the same bytes. It needs no network, no script and no other file.
 
 pub mod chart;
+pub mod choice;
+pub mod diagrams;
+pub mod draw;
 pub mod figures;
 pub mod map;
 pub mod page;
+pub mod pictures;
 pub mod quality;
 pub mod sections;
-
-/// How lines and texts of drawings look.
-const DRAWING: &str = "svg{font:11px system-ui,sans-serif}.g{stroke:#e4e4e4;fill:none}.a{stroke:#444;fill:none}\
-.t{stroke:#888;stroke-dasharray:4 3;fill:none}.b{stroke:#000;stroke-width:3;fill:none}.e{text-anchor:end}.m{text-anchor:middle}\
-image{image-rendering:pixelated}";
-
-/// The drawings of a piece of the page, each as a file of its own.
-pub fn drawings(html: &str) -> Vec<String> {
-    let parts = html.split("<svg ").skip(1).filter_map(|part| part.split_once("</svg>"));
-    let whole = parts.filter_map(|(svg, _)| {
-        let (head, rest) = svg.split_once('>')?;
-        Some(format!("<svg xmlns=\"http://www.w3.org/2000/svg\" {head}><style>{DRAWING}</style>{rest}</svg>\n"))
-    });
-    whole.collect()
-}
 
 /// Text inside of HTML and SVG.
 pub fn escape(text: &str) -> String {
@@ -94,10 +87,6 @@ mod tests {
         ] {
             assert_eq!(short(v), text);
         }
-        let two = drawings("<p><svg viewBox=\"a\"><path/></svg></p><svg class=\"b\"></svg>");
-        assert!(
-            two.len() == 2 && two[0].ends_with("</style><path/></svg>\n") && two[1].contains(" class=\"b\"><style>")
-        );
         assert_eq!(escape("<a href=\"&\">"), "&lt;a href=&quot;&amp;&quot;&gt;");
     }
 }

@@ -2,6 +2,7 @@
 //! how right the network is where it is how sure.
 
 use super::chart::{Chart, Line, Point};
+use super::figures::OTHERS;
 use super::{escape, short};
 use crate::error::{Error, Result};
 use crate::json::Json;
@@ -70,11 +71,12 @@ pub fn quality(metrics: &Json, file: &str, digest: &str) -> Result<String> {
     let points: Vec<Point> = bins.iter().filter_map(point).collect();
     if !points.is_empty() {
         let ends = [0.0, 1.0].map(|v| Point { x: v, y: v, interval: None }).to_vec();
-        let line =
-            |name: &str, colour: &str, points| Line { name: name.into(), colour: colour.into(), points, apart: false };
-        let lines = vec![line("of voxels", "#0072b2", points), line("as sure as right", "#7f7f7f", ends)];
+        let line = |name: &str, colour, points| Line { name: name.into(), colour, points, apart: false };
+        let lines = vec![line("of voxels", OTHERS[0], points), line("as sure as right", [127; 3], ends)];
         let chart = Chart { x: "confidence".into(), y: "part that is right".into(), lines, mark: None, equal: false };
-        s += &chart.svg().map_or(String::new(), |svg| format!("<h3>Confidence</h3><div class=\"charts\">{svg}</div>"));
+        if let Some(drawing) = chart.drawing() {
+            let _ = write!(s, "<h3>Confidence</h3><div class=\"charts\">{}</div>", drawing.svg()?);
+        }
     }
     let _ = write!(s, "<p>{}, SHA-256 <code>{digest}</code></p></section>", escape(file));
     Ok(s)

@@ -1,5 +1,6 @@
 //! Sections of grey volumes, with the classes over them where they are known.
 
+use super::diagrams::painted;
 use super::escape;
 use super::map::{Map, Scale, bar, grey_limits};
 use super::page::Sources;
@@ -24,7 +25,7 @@ pub struct Shown {
 }
 
 /// At most [`MOST_MAPS`] of `n`, evenly, with the first and the last.
-pub(super) fn evenly(n: usize) -> impl Iterator<Item = usize> {
+pub fn evenly(n: usize) -> impl Iterator<Item = usize> {
     (0..n.min(MOST_MAPS)).map(move |k| if n <= MOST_MAPS { k } else { k * (n - 1) / (MOST_MAPS - 1) })
 }
 
@@ -37,6 +38,21 @@ pub(super) fn key<'a>(colours: impl Iterator<Item = (&'a str, String)>, s: &mut 
     *s += "</p>";
 }
 
+fn list<'a>(results: &'a Json, key: &str) -> &'a [Json] {
+    results.get("parameters").and_then(|p| p.get(key)?.as_arr()).unwrap_or_default()
+}
+
+/// Colours of the classes by their numbers; what is clear in their views has none.
+pub(super) fn paints(results: &Json) -> Vec<Option<[u8; 3]>> {
+    list(results, "colours").iter().map(|c| c.as_str().and_then(colour)).collect()
+}
+
+/// Names of the classes that have a colour.
+pub(super) fn named(results: &Json) -> Vec<(&str, String)> {
+    let both = list(results, "classes").iter().zip(list(results, "colours"));
+    both.filter_map(|(name, colour)| Some((name.as_str()?, colour.as_str()?.to_string()))).collect()
+}
+
 /// Grey volumes: facts and sections, all with one scale, and with the classes over them where they are known.
 pub(super) fn grey(sources: &Sources, shown: &mut Vec<&str>, s: &mut String) -> Result<()> {
     let volumes = &sources.volumes;
@@ -45,14 +61,10 @@ pub(super) fn grey(sources: &Sources, shown: &mut Vec<&str>, s: &mut String) -> 
     }
     shown.push("sections");
     let limits = grey_limits(volumes.iter().flat_map(|v| &v.sections));
-    let _ = write!(s, "<h2 id=\"sections\">Volumes</h2>{}", bar(limits, Scale::Grey, "grey value"));
-    let list = |key: &str| sources.results.get("parameters").and_then(|p| p.get(key)?.as_arr()).unwrap_or_default();
-    // As in the views of the classes; what is clear there is clear here.
-    let colours: Vec<Option<&str>> = list("colours").iter().map(Json::as_str).collect();
-    let paints: Vec<Option<[u8; 3]>> = colours.iter().map(|c| c.and_then(colour)).collect();
+    let _ = write!(s, "<h2 id=\"sections\">Volumes</h2>{}", bar(limits, Scale::Grey, "grey value")?);
+    let paints = paints(&sources.results);
     if volumes.iter().any(|v| !v.classes.is_empty()) {
-        let named = list("classes").iter().zip(&colours);
-        key(named.filter_map(|(name, colour)| Some((name.as_str()?, colour.as_ref()?.to_string()))), s);
+        key(named(&sources.results).into_iter(), s);
     }
     let chosen: Vec<&Shown> = evenly(volumes.len()).map(|k| &volumes[k]).collect();
     for volume in &chosen {
@@ -60,8 +72,7 @@ pub(super) fn grey(sources: &Sources, shown: &mut Vec<&str>, s: &mut String) -> 
         for (k, section) in volume.sections.iter().enumerate() {
             *s += &section.svg(limits, Scale::Grey)?;
             if let Some(classes) = volume.classes.get(k) {
-                let of = |v: f32| if v.is_nan() { None } else { *paints.get(v as usize)? };
-                let paint = |i: usize| of(classes.values[i]);
+                let paint = |i: usize| painted(classes, i, &paints);
                 *s += &section.painted(limits, Scale::Grey, &format!("{}, classes", section.title), &paint)?;
             }
         }
