@@ -7,11 +7,12 @@
 //! section  the slice in the middle of z, each class in its colour
 //! ```
 //!
-//! Volumes are looked at in every n-th voxel, so that none has more than [`MOST`] along an axis. For the eye: nothing is
+//! Both have a bar of lengths below. Volumes are looked at in every n-th voxel, so that none has more than [`MOST`] along an axis. For the eye: nothing is
 //! measured on them. Colours are given by who asks; background has none.
 
 use super::labels::Labels;
 use crate::error::Result;
+use crate::exchange::font;
 use crate::os::check_interrupt;
 use rayon::prelude::*;
 
@@ -19,6 +20,8 @@ use rayon::prelude::*;
 pub const MOST: usize = 192;
 /// Width of a view, pixels.
 const WIDTH: usize = 360;
+/// A section of fewer voxels along x is enlarged.
+const LEAST: usize = 240;
 /// Part of the colour that needs no light.
 const AMBIENT: f64 = 0.45;
 /// Edge of the blocks of which it is known whether they hold one class only: what a ray steps over at once.
@@ -45,7 +48,37 @@ pub struct Picture {
     pub rgb: Vec<u8>,
 }
 
-/// The slice in the middle, row by row along x, depth down; every n-th voxel, at most [`MOST`] · 3 of them.
+/// A length that is round and at most a third of `whole`; none of what has no extent.
+pub fn round_length(whole: f64) -> Option<f64> {
+    if !(1e-3..1e12).contains(&whole) {
+        return None;
+    }
+    let mut length = 1.0;
+    while 10.0 * length <= whole / 3.0 {
+        length *= 10.0;
+    }
+    [5.0, 2.0, 1.0].into_iter().map(|m| m * length).find(|l| *l <= whole / 3.0).or(Some(length))
+}
+
+impl Picture {
+    /// The picture with a bar of lengths below it, `whole` micrometres being its width.
+    fn with_bar(mut self, whole: f64) -> Picture {
+        let Some(length) = round_length(whole) else { return self };
+        let (width, strip) = (self.width, 2 * font::HEIGHT);
+        let mut below = vec![255u8; width * strip];
+        let bar = (width as f64 * length / whole) as usize;
+        for row in below.chunks_exact_mut(width).skip(strip / 2 - 1).take(3) {
+            row[..bar.min(width)].fill(0);
+        }
+        font::draw(&mut below, width, (bar + 4, strip / 4), &format!("{length} µm"), 1, 0);
+        self.rgb.extend(below.iter().flat_map(|grey| [*grey; 3]));
+        self.height += strip;
+        self
+    }
+}
+
+/// The slice in the middle, row by row along x, depth down; every n-th voxel, at most [`MOST`] · 3 of them, or each as a
+/// square of pixels where there are few.
 ///
 /// # Errors
 /// Those of reading.
@@ -54,9 +87,13 @@ pub fn section(labels: &Labels, paints: &[Paint]) -> Result<Picture> {
     let mut slice = Vec::new();
     labels.read(d.nz / 2..d.nz / 2 + 1, &mut slice)?;
     let n = d.nx.max(d.ny).div_ceil(3 * MOST).max(1);
-    let (width, height) = (d.nx.div_ceil(n), d.ny.div_ceil(n));
-    let colour = |i: usize| paints[usize::from(slice[i / width * n * d.nx + i % width * n])].map_or([255; 3], |p| p.0);
-    Ok(Picture { width, height, rgb: (0..width * height).flat_map(colour).collect() })
+    // Few voxels are large: there is room for what the bar says.
+    let large = (LEAST / d.nx).max(1);
+    let (width, height) = (d.nx.div_ceil(n) * large, d.ny.div_ceil(n) * large);
+    let place = |i: usize| i / width / large * n * d.nx + i % width / large * n;
+    let colour = |i: usize| paints[usize::from(slice[place(i)])].map_or([255; 3], |p| p.0);
+    let picture = Picture { width, height, rgb: (0..width * height).flat_map(colour).collect() };
+    Ok(picture.with_bar((width * n / large) as f64 * labels.grid().voxel[0]))
 }
 
 /// Every n-th voxel of a volume, with the lengths of its axes.
@@ -143,17 +180,14 @@ fn floor(v: f64) -> i64 {
     whole - i64::from(whole as f64 > v)
 }
 
-/// How wide a view of a box is whose sides along x and z are these.
-pub fn across([x, z]: [f64; 2]) -> f64 {
-    TURN[0] * x + TURN[1] * z
-}
-
 /// The view.
 ///
 /// # Errors
 /// Those of reading.
 pub fn view(labels: &Labels, paints: &[Paint]) -> Result<Picture> {
-    Ok(seen(&Thinned::of(labels)?, paints))
+    let (grid, d) = (labels.grid(), labels.grid().dims);
+    let wide = TURN[0] * d.nx as f64 * grid.voxel[0] + TURN[1] * d.nz as f64 * grid.voxel[2];
+    Ok(seen(&Thinned::of(labels)?, paints).with_bar(wide))
 }
 
 /// The view of a volume.
@@ -255,7 +289,14 @@ mod tests {
         paints[2] = Some(([0, 0, 200], 1.0));
         assert_eq!(middle(&view(&cell((n, n, n), &labels), &paints).unwrap())[0], 0, "behind what is not");
         let cut = section(&cell((n, n, n), &labels), &paints).unwrap();
-        assert_eq!((cut.width, cut.height, &cut.rgb[3 * (n / 2 * n + n / 2)..][..3]), (n, n, &[200, 0, 0][..]));
+        // Twelve pixels a voxel, and the bar: 5 of 20 µm.
+        let side = 12 * n;
+        assert_eq!(
+            (cut.width, cut.height, &cut.rgb[3 * (side / 2 * side + side / 2)..][..3]),
+            (side, side + 14, &[200, 0, 0][..])
+        );
+        let bar = cut.rgb[3 * (side + 7) * side..].chunks_exact(3).take_while(|p| **p == [0; 3]).count();
+        assert_eq!((bar, round_length(6.0), round_length(1e3)), (side / 4, Some(2.0), Some(200.0)));
     }
 
     #[test]

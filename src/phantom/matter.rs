@@ -100,6 +100,10 @@ pub const LABELS: [Label; 7] = [
     Label::StrippingElectrode,
 ];
 
+/// Colours of the labels in their order, everywhere: Okabe and Ito's, told apart by colour-blind eyes.
+pub const COLOURS: [[u8; 3]; 7] =
+    [[0, 0, 0], [0, 158, 115], [230, 159, 0], [204, 121, 167], [0, 114, 178], [213, 94, 0], [86, 180, 233]];
+
 impl Label {
     /// Its name in tables and JSON.
     pub fn name(self) -> &'static str {
@@ -110,10 +114,9 @@ impl Label {
     pub fn network_class(self) -> u8 {
         [0, 1, 2, 3, 4, 3, 4][self as usize]
     }
-    /// Its colour in pictures: Okabe and Ito's, told apart by the colour-blind.
+    /// Its colour in pictures.
     pub fn colour(self) -> [u8; 3] {
-        [[0, 0, 0], [0, 158, 115], [213, 94, 0], [86, 180, 233], [204, 204, 204], [240, 228, 66], [140, 140, 140]]
-            [self as usize]
+        COLOURS[self as usize]
     }
 }
 

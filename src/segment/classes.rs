@@ -27,6 +27,7 @@ use super::rules::{Rules, Schema};
 use super::{MOST_CLASSES, UNLABELLED};
 use crate::error::{Error, Result, nearest};
 use crate::json::Json;
+use crate::phantom::matter::{LABELS, Label};
 use crate::provenance::InputFile;
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -50,35 +51,24 @@ pub struct Classes {
     list: Vec<Class>,
 }
 
-/// Okabe and Ito's colours, told apart by the colour-blind.
-type Builtin = &'static [(&'static str, [u8; 3])];
+/// Names, and colours by what the label is.
+type Builtin = &'static [(&'static str, Label)];
 const NETWORK: Builtin = &[
-    ("background", [0, 0, 0]),
-    ("dendrite", [0, 158, 115]),
-    ("pit", [213, 94, 0]),
-    ("deposited", [86, 180, 233]),
-    ("electrode", [204, 204, 204]),
+    ("background", Label::Background),
+    ("dendrite", Label::Dendrite),
+    ("pit", Label::Pit),
+    ("deposited", Label::Deposited),
+    ("electrode", Label::PlatingElectrode),
 ];
-const CELL: Builtin = &[
-    ("background", [0, 0, 0]),
-    ("dendrite", [0, 158, 115]),
-    ("pit", [213, 94, 0]),
-    ("deposited", [86, 180, 233]),
-    ("plating electrode", [204, 204, 204]),
-    ("redeposited", [240, 228, 66]),
-    ("stripping electrode", [140, 140, 140]),
-];
+/// The colour of a class whose table gives none.
+pub const UNPAINTED: [u8; 3] = [128; 3];
 /// Names of the tables that are built in.
 pub const TABLES: [&str; 2] = ["network", "cell"];
 
 impl Classes {
     fn builtin(list: Builtin) -> Classes {
-        let class = |(i, (name, colour)): (usize, &(&str, [u8; 3]))| Class {
-            id: i as u8,
-            name: (*name).into(),
-            colour: *colour,
-        };
-        Classes { list: list.iter().enumerate().map(class).collect() }
+        let class = |(name, label): &(&str, Label)| (name.to_string(), label.colour());
+        Classes::numbered(list.iter().map(class))
     }
     /// Refuses names that are not this table's; they are `whose`.
     ///
@@ -92,13 +82,16 @@ impl Classes {
             .find(|&i| own(i) != other(i))
             .map_or(Ok(()), |i| Err(Error::data(what(i))))
     }
+    fn numbered(list: impl Iterator<Item = (String, [u8; 3])>) -> Classes {
+        Classes { list: (0..).zip(list).map(|(id, (name, colour))| Class { id, name, colour }).collect() }
+    }
     /// The five classes of the paper's network.
     pub fn network() -> Classes {
         Classes::builtin(NETWORK)
     }
     /// The seven classes after the split by depth.
     pub fn cell() -> Classes {
-        Classes::builtin(CELL)
+        Classes::numbered(LABELS.iter().map(|label| (label.name().to_string(), label.colour())))
     }
 
     /// A table by its name, or from a file, which then stands among the inputs.
@@ -144,7 +137,7 @@ impl Classes {
             }
             let colour = match item.text("colour")? {
                 Some(text) => colour(text).ok_or_else(|| at(format!("'{text}' is no colour")).help("write #rrggbb"))?,
-                None => [128; 3],
+                None => UNPAINTED,
             };
             list.push(Class { id: id as u8, name, colour });
         }

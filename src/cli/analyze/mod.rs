@@ -6,7 +6,7 @@ use crate::analysis::labels::{Labels, Region};
 use crate::analysis::log::Log;
 use crate::analysis::map::{Map, Tiles};
 use crate::analysis::quantity::{Results, ScanInfo};
-use crate::analysis::roles::Roles;
+use crate::analysis::roles::{ROLES, Roles};
 use crate::analysis::solid::Grey;
 use crate::analysis::view::{Paint, Picture};
 use crate::analysis::whole::{Keep, Scan, Settings, analyse};
@@ -19,8 +19,7 @@ use crate::error::{Error, Result};
 use crate::exchange::open_stack;
 use crate::exchange::png::encode_rgb8;
 use crate::json::Json;
-use crate::report::figures::ROLES;
-use crate::segment::classes::{Class, Classes, Mapping, colour};
+use crate::segment::classes::{Class, Classes, Mapping, UNPAINTED};
 use crate::segment::ledger::check_classes;
 use crate::segment::orient::Axes;
 use crate::units::Micrometre;
@@ -347,6 +346,7 @@ const UNEVALUATED: &str = "intervals take every class for what it is called and 
 
 /// How classes are painted: the colours of their roles; electrodes can be looked through, background is not there.
 fn paints(classes: &Classes, roles: &Roles) -> Vec<Paint> {
+    let cell = Classes::cell();
     let part = |id: u8| roles.list().into_iter().find(|(_, class)| *class == Some(id)).map(|(part, _)| part);
     let paint = |class: &Class| match part(class.id) {
         Some(part) => {
@@ -355,8 +355,10 @@ fn paints(classes: &Classes, roles: &Roles) -> Vec<Paint> {
                 "pit" => 0.6,
                 _ => 1.0,
             };
-            let own = ROLES.iter().find(|r| r.0 == part).and_then(|r| colour(r.1));
-            Some((own.unwrap_or(class.colour), opacity))
+            // What a table does not say is as in the table `cell`.
+            let of_part = ROLES.iter().find(|r| r.0 == part).and_then(|r| cell.list().iter().find(|c| c.name == r.1));
+            let own = of_part.filter(|_| class.colour == UNPAINTED).map_or(class.colour, |c| c.colour);
+            Some((own, opacity))
         }
         None if class.id == 0 => None,
         None => Some((class.colour, 1.0)),
@@ -366,7 +368,7 @@ fn paints(classes: &Classes, roles: &Roles) -> Vec<Paint> {
 
 /// `#rrggbb`; nothing for what is clear.
 fn hex(paint: Paint) -> Json {
-    paint.map_or(Json::Null, |([r, g, b], _)| format!("#{r:02x}{g:02x}{b:02x}").into())
+    paint.map_or(Json::Null, |(colour, _)| crate::report::draw::hex(colour).into())
 }
 
 /// What goes into the folder.
