@@ -41,6 +41,8 @@ pub struct Cell {
     pub analyses: bool,
     /// Whether there is a report.
     pub reports: bool,
+    /// The folder of its figures as files, if there are to be any.
+    pub figures: Option<String>,
 }
 
 /// The rotation axis of all scans, a text file with its pixel.
@@ -59,6 +61,11 @@ struct Numbers(String);
 /// Name of a scan in the run folder.
 pub fn name_of(number: usize) -> String {
     format!("s{number:02}")
+}
+
+/// The checkerboards of a scan before and after it was moved.
+fn board(number: usize) -> String {
+    format!("registered/{}.audit.png", name_of(number))
 }
 
 /// The steps of a cell, each after those whose results it takes.
@@ -161,7 +168,7 @@ impl Way<'_> {
             false => format!("registered/{}.mhd", name_of(k)),
         };
         let transforms = others.iter().map(|&k| format!("registered/{}.transform.json", name_of(k)));
-        let makes = (0..slices.len()).map(volume).chain(transforms).collect();
+        let makes = (0..slices.len()).map(volume).chain(transforms).chain(others.iter().map(|k| board(*k))).collect();
         self.command("register".into(), "register", own, makes);
         let transform = |k: usize| (k != fixed).then(|| format!("registered/{}.transform.json", name_of(k)));
         (0..slices.len()).map(|k| OnGrid(volume(k), transform(k))).collect()
@@ -255,6 +262,15 @@ impl Way<'_> {
             Word::text("-o"),
             Word::Output("report.html".into()),
         ]);
+        if self.cell.registers {
+            let others = (0..volumes.len()).filter(|k| *k != self.cell.fixed);
+            own.extend([Word::text("--boards"), Word::List(others.map(board).collect())]);
+        }
+        let mut makes = vec!["report.html".to_string()];
+        if let Some(folder) = &self.cell.figures {
+            own.extend([Word::text("--figures"), Word::Output(folder.clone())]);
+            makes.push(format!("{folder}/figures.sha256"));
+        }
         let one = self.cell.scans.len() == 1;
         let without = [
             (
@@ -270,7 +286,7 @@ impl Way<'_> {
         if !without.is_empty() {
             own.extend([Word::text("--without"), Word::text(without.join(";"))]);
         }
-        self.command("report".into(), "report", own, vec!["report.html".into()]);
+        self.command("report".into(), "report", own, makes);
         // Tables, maps and pictures lie beside; this names them with their digests.
         if let (Some(step), Some((numbers, _))) = (self.steps.last_mut(), numbers) {
             step.uses = vec![format!("{}/analysis.json", numbers.0)];

@@ -10,7 +10,7 @@
 //! rules      2 N                                                                N
 //! numbers    N for the digest; of the region: columns, dendrites twice, view,   results
 //!            of a scan of the discharge the pair
-//! report     middle slices, results                                             its page
+//! report     middle slices, rows across x, results                              its page
 //! ```
 //!
 //! F fixed, M moving, V any volume, f32; N its voxels, u8. Each step also reads what its key tells of files from outside,
@@ -22,11 +22,13 @@ use super::{Digests, Run, State};
 use crate::analysis::labels::Region;
 use crate::cli::analyze::region;
 use crate::cli::output::bytes_for_people;
+use crate::cli::report::rows_across_x;
 use crate::cli::{Context, child};
 use crate::error::{Error, Result};
 use crate::nn::{state, weights};
 use crate::pipeline::record::Record;
 use crate::pipeline::{Does, Step, Word};
+use crate::report::sections::evenly;
 use crate::volume::reader::Reader;
 use crate::volume::{Dims, Source};
 use std::collections::{BTreeMap, BTreeSet};
@@ -209,10 +211,20 @@ impl<'a> Ahead<'a> {
             }
             "analyze" => self.analyze(step),
             "report" => {
-                let sections = step.needs().filter(|n| n.ends_with(".mhd"));
-                let slice =
-                    |name: &String| self.volume(name).map(|v| v.bytes / v.dims[2].max(1) + v.bytes / v.dims[1].max(1));
-                Ok(Cost { reads: sections.map(slice).sum::<Result<u64>>()?, writes: 0 })
+                // Of those that are seen a section across x, too.
+                let mut reads = 0;
+                for flag in ["--volumes", "--labels"] {
+                    let Some(Word::List(names)) = after(step, flag) else { continue };
+                    let seen: Vec<usize> = evenly(names.len()).collect();
+                    for (k, name) in names.iter().enumerate() {
+                        let v = self.volume(name)?;
+                        let [_, ny, nz] = v.dims.map(|n| n.max(1));
+                        let rows =
+                            if seen.contains(&k) { rows_across_x([nz as usize, ny as usize]).1 as u64 } else { 0 };
+                        reads += v.bytes / nz + v.bytes / ny + v.bytes / (nz * ny) * rows;
+                    }
+                }
+                Ok(Cost { reads, writes: 0 })
             }
             _ => Ok(Cost::default()),
         }

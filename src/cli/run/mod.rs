@@ -7,7 +7,7 @@ use crate::cli::options::{Opt, Takes};
 use crate::cli::own::own;
 use crate::cli::reconstruct::RELATIVE;
 use crate::cli::seg::{digest_of, read_json, read_text};
-use crate::cli::{Command, Context, child};
+use crate::cli::{Command, Context, child, report};
 use crate::error::{Error, Fault, Result};
 use crate::exchange::write_text;
 use crate::os::{check_interrupt, free_memory};
@@ -175,6 +175,10 @@ pub fn digest_of_made(c: &Context, path: &Path) -> Result<String> {
         if let Some(checked) = folder::verify(path) {
             checked?;
         }
+        // And so is what a list of figures names.
+        if path.file_name().is_some_and(|n| n == report::FIGURES) {
+            report::check_figures(path)?;
+        }
         Digest::of_file(path)?.0
     };
     Ok(found.hex())
@@ -224,7 +228,8 @@ impl Run {
         }
         let same =
             |(file, digest): (&String, &String)| digest_of_made(c, &self.folder.join(file)).is_ok_and(|d| d == *digest);
-        if done.made.iter().all(same) { State::Done } else { State::Damaged }
+        let whole = step.makes.iter().all(|file| done.made.contains_key(file));
+        if whole && done.made.iter().all(same) { State::Done } else { State::Damaged }
     }
 
     /// The words of a step as they are typed; it writes into `to`, as one of `jobs` that share memory.

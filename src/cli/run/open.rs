@@ -24,7 +24,7 @@ pub(super) const WIRED: [(&str, &[&str]); 7] = [
     ("seg predict", &["input", "output", "overwrite"]),
     ("seg after", &["labels", "output", "overwrite"]),
     ("analyze", &["series", "labels", "grey", "output", "overwrite"]),
-    ("report", &["numbers", "figures", "output", "overwrite", "volumes", "labels", "without"]),
+    ("report", &["numbers", "output", "overwrite", "volumes", "labels", "boards", "without"]),
 ];
 
 /// Options on which no bit of a result depends.
@@ -242,6 +242,26 @@ fn times(path: &Path, scans: usize) -> Result<Vec<[String; 3]>> {
     }
 }
 
+/// Takes the folder of figures out of the report's options: it lies in that of the run.
+fn figures(options: &mut BTreeMap<&'static str, Vec<Word>>) -> Result<Option<String>> {
+    let Some(words) = options.get_mut("report") else { return Ok(None) };
+    let Some(at) = words.iter().position(|w| *w == Word::text("--figures")) else { return Ok(None) };
+    match words.drain(at..at + 2).last() {
+        Some(Word::Text(name))
+            if name.bytes().all(|b| b.is_ascii_lowercase() || b == b'_') && !OWN.contains(&&name[..]) =>
+        {
+            Ok(Some(name))
+        }
+        _ => {
+            Err(Error::usage("[report] figures is the name of a folder of the run, in small letters, of nothing else")
+                .help("[report] figures = \"figures\""))
+        }
+    }
+}
+
+/// Folders that the stages fill.
+const OWN: [&str; 6] = ["", "slices", "registered", "classes", "labels", "numbers"];
+
 /// Reads CELL.toml.
 pub(super) fn open(c: &Context) -> Result<Run> {
     let path = c.settings.required_path("cell")?;
@@ -289,6 +309,7 @@ pub(super) fn open(c: &Context) -> Result<Run> {
     for (stage, words) in tables {
         cell.options.insert(stage, words.into_iter().flat_map(|(_, words)| words).collect());
     }
+    cell.figures = figures(&mut cell.options).map_err(|e| e.at(&path))?;
     let has = |stage: &str, flag: &str| cell.options.get(stage).is_some_and(|o| o.contains(&Word::text(flag)));
     let (center, weights, rules) =
         (has("recon", "--center"), has("seg predict", "--weights"), has("seg after", "--rules"));
