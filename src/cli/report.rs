@@ -156,7 +156,9 @@ pub fn check_figures(list: &Path) -> Result<()> {
         let (digest, name) = line.split_once("  ").unwrap_or_default();
         let path = list.with_file_name(name);
         if name.is_empty() || name.contains('/') || Digest::of_file(&path)?.0.hex() != digest {
-            return Err(Error::mismatch("is not what was written").help("make the report again").at(&path));
+            return Err(Error::mismatch(format!("{name} is not what was written"))
+                .help("make the report again")
+                .at(&path));
         }
     }
     Ok(())

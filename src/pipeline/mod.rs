@@ -34,7 +34,7 @@ pub const VERSIONS: [(&str, u32); 8] = [
     ("seg after", 1),
     ("series", 1),
     ("analyze", 11),
-    ("report", 8),
+    ("report", 9),
 ];
 
 /// Version of a stage.

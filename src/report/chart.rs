@@ -134,7 +134,7 @@ impl Chart {
         shapes.push(Shape::Text([14.0, 0.5 * (TOP + bottom)], Anchor::Upright, self.y.clone()));
         if let Some((at, what)) = self.mark.as_ref().filter(|(at, _)| (xs[0]..=xs[1]).contains(at)) {
             shapes.push(Shape::Line(vec![[x(*at), TOP], [x(*at), bottom]], MARK));
-            shapes.push(Shape::Text([x(*at) + 4.0, TOP - 3.0], Anchor::Start, what.clone()));
+            shapes.push(Shape::Text([x(*at), TOP - 3.0], Anchor::Middle, what.clone()));
         }
         for (k, line) in self.lines.iter().enumerate() {
             let own = Stroke { colour: line.colour, width: 1.6, dash: DASHES[k % DASHES.len()], opacity: 1.0 };

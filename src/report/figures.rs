@@ -49,8 +49,8 @@ pub const CURVES: &[Curves] = &[
     ),
     curves(
         "lithium",
-        "Volume of all lithium, and of the lithium that the charge moved",
-        &["volume.lithium", "faraday.volume", "faraday.volume_in_field"],
+        "Volume of all lithium, and of what the charge moved, both in the field",
+        &["volume.lithium", "faraday.volume_in_field"],
         "µm³",
     ),
     curves("ratio-area", "Seen over charge, per area", &["ratio.per_area"], "ratio"),

@@ -285,7 +285,7 @@ fn anyones_tiffs_are_analysed_with_a_table_and_a_voxel_size() {
     for text in ["Dendrites: thickness along the depth: my dendrite", "href=\"#map-dendrite\"", "1.65e9 is a total"] {
         assert!(page.contains(text), "{text}");
     }
-    for name in ["volumes.svg", "map_dendrite.step_24.svg", "map_dendrite.step_24.png"] {
+    for name in ["volumes.svg", "volumes.png", "map_dendrite.step_24.svg", "map_dendrite.step_24.png"] {
         let bytes = std::fs::read(folder.0.join("figures").join(name)).unwrap();
         assert!(bytes.starts_with(b"<svg xmlns=") || bytes.starts_with(b"\x89PNG"), "{name}");
     }

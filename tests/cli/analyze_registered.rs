@@ -3,6 +3,7 @@
 use crate::common::{Scratch, expect, json, npy_of, run};
 use tomolith::analysis::quantity::DEFINITIONS;
 use tomolith::json::Json;
+use tomolith::report::figures::FIGURES;
 
 /// `list.toml`: two scans of two electrodes, of which the second was moved.
 fn moved(folder: &Scratch) {
@@ -75,12 +76,25 @@ fn every_definition_is_measured() {
     at("analyze list.toml --impedance z.csv --maps none -q -o a");
     at("phantom cell -o cell --preset tiny --mode labels --seed 2 -q");
     // Tiles that the small cell has enough of; by itself it says nothing of how many dendrites there are elsewhere.
-    at("analyze cell --grey truth/step_#/li_frac.mhd --grey-lithium 1 --grey-fill 0 --tile 12 --maps none -q -o b");
+    at("analyze cell --grey truth/step_#/li_frac.mhd --grey-lithium 1 --grey-fill 0 --tile 12 -q -o b");
     at(
         "seg eval --prediction cell/truth/step_11/label.mhd --truth cell/truth/step_12/label.mhd --classes cell --draws 0 \
         --boundary 0 -q -o m.json",
     );
     at("analyze cell/truth/step_11/label.mhd --confusion m.json --maps none -q -o c");
+    // Every figure has its place on a page, and where the numbers have none of it, a reason.
+    at("report a -o a.html");
+    at("report b --volumes cell/truth/step_11/li_frac.mhd --labels cell/truth/step_11/label.mhd --quality m.json \
+        --boards b/views/step_11.view.png -o b.html");
+    let pages = ["a.html", "b.html"].map(|page| std::fs::read_to_string(folder.0.join(page)).unwrap());
+    for id in FIGURES.iter().flat_map(|(_, ids)| ids.iter()) {
+        let has = |page: &str| page.contains(&format!(" id=\"{id}\""));
+        assert!(pages.iter().any(|page| has(page)), "{id}");
+        for page in &pages {
+            let link = format!("<a href=\"#{id}\">{id}</a>");
+            assert!(page.contains(&if has(page) { link } else { format!("{id}: ") }), "{id}");
+        }
+    }
     let results = ["a", "b", "c"].map(|run| json(&folder.0.join(run).join("results.json")));
     let measured = |definition: &str| {
         let quantities = results.iter().flat_map(|r| r.need_arr("quantities").unwrap());

@@ -165,7 +165,7 @@ pub fn scan(
             })
             .collect();
         let left = SPACE + k * (width + SPACE);
-        let caption = ["BEFORE", "AFTER, AND WHAT IS LEFT AT THE BLOCKS"][k];
+        let caption = ["BEFORE", "AFTER"][k];
         canvas.text((left, SPACE / 2), caption, BLACK);
         if let Some(window) = window {
             canvas.image((left, SPACE), to_grey(&board, nx, ny, window)?.grey(), nx, factor);

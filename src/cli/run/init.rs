@@ -160,6 +160,8 @@ fn run(c: &Context) -> Result<()> {
     if let Some(offset) = times.as_ref().and_then(|(_, json)| json.get("clock_offset_s")?.as_f64()) {
         let _ = writeln!(text, "clock-offset = {offset}");
     }
+    text += "\n[report]\n# figures = \"figures\"      # diagrams, maps and sections as SVG and PNG, in that folder of the run\n\
+             # curves, maps, headlines = [\"volumes\"], panels = \"none\": other figures than the classes' parts call for\n";
     write_text(&output, &text, overwrite)?;
     if s.path("weights")?.is_some() {
         c.talk.note("a network tells one electrode: numbers take [seg.after] rules, made by `seg after --fit` of classes that `run --until classes` makes");
