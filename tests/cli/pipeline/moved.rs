@@ -122,7 +122,10 @@ fn scans_of_a_sample_that_moves_are_told_on_one_grid() {
     }
     // What moved is among the numbers and on the page, and the volumes of the page are those on the one grid.
     let page = std::fs::read_to_string(there.join("out/report.html")).unwrap();
-    assert!(page.contains("<section id=\"registration\">") && !page.contains("are said to stand still"));
+    assert!(
+        ["registration", "checkerboards"].iter().all(|id| page.contains(&format!("<section id=\"{id}\">")))
+            && !page.contains("are said to stand still")
+    );
     let series = std::fs::read_to_string(there.join("out/series.toml")).unwrap();
     assert!(
         series.contains("transform = \"registered/s00.transform.json\"") && series.contains("sigma = 0.0"),

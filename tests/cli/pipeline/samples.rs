@@ -221,6 +221,8 @@ fn another_sample_with_its_own_classes_takes_the_same_way() {
     }
     let report = std::fs::read_to_string(there.join("out/report.html")).unwrap();
     assert!(report.contains("particle") && report.contains("view of step 2"));
+    // No part of a cell, no figure of one, and not the panels of a paper about one.
+    assert!(report.contains("<a href=\"#volumes\">") && !report.contains("panels") && !report.contains("endrite"));
     // Windows at a time and memory change no bit, and make nothing anew.
     let text = std::fs::read_to_string(there.join("cell.toml")).unwrap();
     folder.write(
@@ -230,6 +232,42 @@ fn another_sample_with_its_own_classes_takes_the_same_way() {
     let output = run(there, "run cell.toml -o out");
     assert_eq!(stderr(&output).matches(": done").count(), 9, "{}", stderr(&output));
     assert!(stdout(&output).contains(&first));
+    // The figures that are asked for, and as files; what is not known or not a folder of figures is refused.
+    let text = std::fs::read_to_string(there.join("cell.toml")).unwrap();
+    let asked = |more: &str| folder.write("cell.toml", text.replace("[report]\n", &format!("[report]\n{more}\n")));
+    for (more, says) in [
+        ("figures = \"numbers\"", "[report] figures is the name of a folder"),
+        ("figures = \"../x\"", "[report] figures is the name of a folder"),
+        ("maps = [\"partikel\"]", "did you mean 'particle'"),
+        ("curves = [\"volume\", \"length\"]", "no diagram is called 'length'"),
+        ("panels = \"another\"", "known are huang2023, none"),
+    ] {
+        asked(more);
+        expect(&run(there, "run cell.toml -o out"), 2, &[says], more);
+    }
+    asked(
+        "figures = \"figures\"\ncurves = [\"surface_faces\", \"volumes\"]\nmaps = [\"particle\"]\nheadlines = [\"volume\"]\n\
+         panels = \"huang2023\"",
+    );
+    let second = seal(there, "run cell.toml -o out");
+    let report = std::fs::read_to_string(there.join("out/report.html")).unwrap();
+    let at = |part: &str| report.find(part).unwrap_or_else(|| panic!("{part}"));
+    assert!(
+        at("<section id=\"surface_faces\">") < at("<section id=\"volumes\">")
+            && at("map-class-2") < at("id=\"panels\"")
+    );
+    assert!(!report.contains("id=\"effective\"") && !report.contains("map-class-1"));
+    let list = std::fs::read_to_string(there.join("out/figures/figures.sha256")).unwrap();
+    let names: Vec<&str> = list.lines().map(|l| l.split_once("  ").unwrap().1).collect();
+    for name in ["surface_faces.svg", "volumes.png", "map_class_2.step_02.png", "section_s02.x.classes.png"] {
+        assert!(names.contains(&name), "{name}: {names:?}");
+    }
+    // A figure that was changed is found, and made again.
+    std::fs::write(there.join("out/figures/volumes.png"), "another").unwrap();
+    expect(&run(there, "verify out"), 3, &["volumes.png", "is not what was written"], "a changed figure");
+    expect(&run(there, "status cell.toml -o out"), 0, &["report           damaged"], "status");
+    assert_eq!(seal(there, "run cell.toml -o out"), second);
+    expect(&run(there, "verify out"), 0, &["ok    figures/figures.sha256"], "verify");
 }
 
 #[test]
