@@ -64,6 +64,9 @@ mod patches;
 #[cfg(feature = "cuda")]
 #[path = "cuda/steps.rs"]
 mod steps;
+#[cfg(feature = "cuda")]
+#[path = "cuda/windows.rs"]
+mod windows;
 
 #[cfg(feature = "cuda")]
 mod emulated {
@@ -87,8 +90,14 @@ mod emulated {
     }
 
     /// Tests of all strict kernels but of the large tiles.
-    const STRICT: [&str; 5] =
-        ["device_passes", "device_convolutions_are", "device_memory", "device_batches", "device_trainings"];
+    const STRICT: [&str; 6] = [
+        "device_passes",
+        "device_convolutions_are",
+        "device_memory",
+        "device_batches",
+        "device_trainings",
+        "device_windows",
+    ];
 
     /// A new file for the names of the kernels that tests start.
     fn launched(name: &str) -> String {
@@ -194,10 +203,12 @@ mod emulated {
             // An image before the kernels that read the slot's last one are done; and kernels before the image is there.
             ("flow_of_images", "1", "cuStreamWaitEvent:10", "other logits of image 1"),
             ("flow_of_images", "0", "cuStreamWaitEvent:23", "other logits of image 7"),
-            // Logits before the kernels are done, and before they are here.
-            ("flow_of_a_volume", "0", "cuStreamWaitEvent:9", ""),
-            ("flow_of_a_volume", "1", "cuStreamWaitEvent:9", ""),
-            ("flow_of_a_volume", "0", "cuEventSynchronize:5", ""),
+            // What is told before the kernels are done, and before it is here.
+            ("flow_of_a_volume", "0", "cuStreamWaitEvent:4", ""),
+            ("flow_of_a_volume", "1", "cuStreamWaitEvent:4", ""),
+            ("flow_of_a_volume", "1", "cuStreamWaitEvent:8", ""),
+            ("flow_of_a_volume", "0", "cuEventSynchronize:2", ""),
+            ("flow_of_a_volume", "1", "cuEventSynchronize:2", ""),
         ] {
             let done = run(test, &driver, &[("EMULATION_EAGER", eager), ("EMULATION_FORGET", forgotten)]);
             let said = String::from_utf8_lossy(&done.stderr).to_string() + &String::from_utf8_lossy(&done.stdout);

@@ -18,6 +18,7 @@ use crate::kernels::labels::{Labels, Part};
 use crate::kernels::maps::{Maps, Pixel};
 use crate::kernels::step::{ByParameters, Given, Normalised, Steps};
 use crate::kernels::weight_gradient::WeightGradient;
+use crate::kernels::windows::Sliding;
 use crate::kernels::{Cpu, Kernels};
 use crate::num::lanes::Lane;
 use std::ops::Range;
@@ -293,14 +294,8 @@ impl Kernels for Device {
     fn samples(&self, image: &Maps<f32>, range: Range<usize>) -> Maps<f32> {
         on!(self, k => k.samples(image, range))
     }
-    fn copies_beside(&self) -> bool {
-        on!(self, k => k.copies_beside())
-    }
-    fn send(&self, image: &Maps<f32>) {
-        on!(self, k => k.send(image));
-    }
-    fn fetch(&self, logits: &Maps<Lane>) {
-        on!(self, k => k.fetch(logits));
+    fn sliding(&self) -> &dyn Sliding {
+        on!(self, k => k.sliding())
     }
     fn so_far(&self) -> Result<()> {
         on!(self, k => k.so_far())

@@ -13,6 +13,7 @@
 //! the same.) A type parameter for the place would find a needless copy when compiled; here a device counts what it
 //! copies, and a test knows how much a training step may.
 
+use crate::error::Result;
 use crate::num::lanes::Lane;
 use std::any::Any;
 use std::fmt;
@@ -37,10 +38,21 @@ impl Number for i16 {
     const ZERO: i16 = 0;
 }
 
+impl Number for u8 {
+    const ZERO: u8 = 0;
+}
+
 /// Numbers in the memory of a device.
 pub trait There<P>: Send + Sync {
     /// Copies them here. A device that fails gives NaN and remembers its failure.
     fn read(&self) -> Vec<P>;
+    /// Whether the device has failed, as far as is known.
+    ///
+    /// # Errors
+    /// The first failure.
+    fn so_far(&self) -> Result<()> {
+        Ok(())
+    }
     /// For the device to recognise its own.
     fn any(&self) -> &dyn Any;
 }
@@ -113,6 +125,15 @@ impl<P: Number> Buffer<P> {
         self.here.take();
         self.there.take();
         let _ = self.there.set(there);
+    }
+    /// The numbers, here, unless the device that was to write them has failed.
+    ///
+    /// # Errors
+    /// As [`There::so_far`].
+    pub fn look(&self) -> Result<&[P]> {
+        let numbers = self.vector();
+        self.there.get().map_or(Ok(()), |there| there.so_far())?;
+        Ok(numbers)
     }
     /// Some of the numbers.
     pub fn view(&self, range: Range<usize>) -> View<'_, P> {

@@ -17,6 +17,8 @@
 //! | [`cross_entropy`] | softmax cross-entropy with class weights and unlabelled pixels |
 //! | [`adam`] | the optimizer |
 //! | [`augment`] | patches disturbed, a batch of them |
+//! | [`windows`] | sliding windows: cut, their logits added up, what is told of the sums |
+//! | [`uncertainty`] | what is told of a pixel: its class, and how sure it is |
 //! | [`step`] | what stands between passes over pixels, and steps that a device computes by itself |
 //!
 //! [`Kernels`] lists them. [`Reference`] is the definition, one number after the other; [`Cpu`] uses lanes and
@@ -44,7 +46,9 @@ pub mod step;
 #[cfg(test)]
 mod tests;
 mod twin;
+pub mod uncertainty;
 pub mod weight_gradient;
+pub mod windows;
 
 use crate::error::Result;
 use crate::num::lanes::{Isa, LANES, Lane};
@@ -62,6 +66,7 @@ use std::ops::Range;
 use step::{ByParameters, Given, Normalised, Steps};
 pub use twin::Twin;
 use weight_gradient::WeightGradient;
+use windows::{Here, Sliding};
 
 /// Every computation of the network. Outputs are overwritten, but for [`conv::Add::Output`].
 pub trait Kernels: Sync {
@@ -165,14 +170,10 @@ pub trait Kernels: Sync {
     fn samples(&self, image: &Maps<f32>, range: Range<usize>) -> Maps<f32> {
         image.samples(range)
     }
-    /// Whether images and logits cross to a device and back while it computes.
-    fn copies_beside(&self) -> bool {
-        false
+    /// Who cuts windows of an image and adds up their logits: [`windows`].
+    fn sliding(&self) -> &dyn Sliding {
+        &Here
     }
-    /// An image that kernels are about to read sets out for the device.
-    fn send(&self, _: &Maps<f32>) {}
-    /// Logits set out from the device once they are computed; who looks at them waits for them alone.
-    fn fetch(&self, _: &Maps<Lane>) {}
     /// Whether a device has failed, as far as is known without waiting.
     ///
     /// # Errors

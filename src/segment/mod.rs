@@ -16,7 +16,6 @@
 //! | [`patches`] | which squares of which slices are learnt from |
 //! | [`split`] | which of them train, validate and test, and what leaks between |
 //! | [`windows`] | sliding windows: where they start, how they are weighed and averaged |
-//! | [`uncertainty`] | logits to class, confidence, margin, entropy on a fixed scale |
 //! | [`predict`] | a network over a volume |
 //! | [`scale`] | whether grey values are those that a network knows |
 //! | [`learn`] | patches in memory, to learn from |
@@ -54,7 +53,6 @@ pub mod round;
 pub mod rules;
 pub mod scale;
 pub mod split;
-pub mod uncertainty;
 pub mod windows;
 
 /// The label of a voxel that nobody labelled.

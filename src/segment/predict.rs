@@ -12,28 +12,39 @@
 //! ```
 //!
 //! Grey values that are not finite are refused with their place: a network makes something of them, and nobody would know.
+//!
+//! **Order.** Three things go on at a time: a thread reads the next block of slices (`images`), the network computes, and a
+//! thread takes finished rows and writes finished slices ([`super::windows`]); slices are written in their order. Who stops
+//! in the middle has written whole slices, and goes on behind them.
 
 mod dropping;
+mod images;
 pub mod memory;
 
+pub use crate::kernels::uncertainty::Map;
 pub use dropping::Dropping;
 
 use super::orient::Plane;
-use super::uncertainty::{Pixel, pixels, stored};
-use super::windows::{Logits, Series, Windows};
+use super::windows::{Add, Logits, Take, Windows};
 use crate::error::{Error, Result};
 use crate::kernels::Kernels;
 use crate::kernels::maps::Maps;
+use crate::kernels::uncertainty::{NOT_FINITE, tell};
+use crate::kernels::windows::{Part, Sliding};
 use crate::nn::fast::Ready;
 use crate::nn::network::Network;
-use crate::num::lanes::{Isa, Lane};
+use crate::num::lanes::Isa;
 use crate::os::check_interrupt;
 use crate::volume::{Dims, Sink, Source};
+use images::Slices;
+use rayon::prelude::*;
 
-/// Bytes of the slices that are read together.
+/// Bytes of the slices that are read together, at most.
 const BAND: u64 = 256 << 20;
 /// Pixels whose classes are found together.
 const PART: usize = 1 << 16;
+/// Fewest of them that a thread takes at a time.
+const GRAIN: usize = 4096;
 
 /// A network ready for windows.
 pub struct Net<K> {
@@ -60,21 +71,14 @@ impl<K: Kernels> Logits for Net<K> {
     fn inputs(&self) -> usize {
         self.inputs
     }
-    fn logits(&mut self, windows: &Maps<f32>) -> Result<Maps<Lane>> {
-        self.kernels.send(windows);
+    fn run(&mut self, windows: &Maps<f32>, add: &mut Add) -> Result<()> {
         let logits = self.ready.run(&self.kernels, self.isa, windows, |_| ());
-        self.kernels.fetch(&logits);
-        Ok(logits)
-    }
-    fn ahead(&self) -> usize {
-        usize::from(self.kernels.copies_beside())
-    }
-    fn wait(&mut self, logits: &Maps<Lane>) -> Result<()> {
-        logits.data();
+        add(self.kernels.sliding(), Part { logits: &logits, sample: 0, first: 0 })?;
+        self.ready.give(logits);
         self.kernels.so_far()
     }
-    fn give(&mut self, logits: Maps<Lane>) {
-        self.ready.give(logits);
+    fn sliding(&self) -> &dyn Sliding {
+        self.kernels.sliding()
     }
 }
 
@@ -95,37 +99,6 @@ impl Grey {
     }
 }
 
-/// What is written of each pixel.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Map {
-    /// Its class.
-    Class,
-    /// Of its class.
-    Confidence,
-    /// To the next class.
-    Margin,
-    /// Of all classes.
-    Entropy,
-    /// Mutual information of class and dropout.
-    Mutual,
-}
-
-impl Map {
-    /// Its name in files; the class has none.
-    pub fn name(self) -> &'static str {
-        ["class", "confidence", "margin", "entropy", "mutual"][self as usize]
-    }
-    fn of(self, p: Pixel) -> f32 {
-        match self {
-            Map::Class => f32::from(p.class),
-            Map::Confidence => stored(p.confidence),
-            Map::Margin => stored(p.margin),
-            Map::Entropy => stored(p.entropy),
-            Map::Mutual => stored(p.mutual),
-        }
-    }
-}
-
 /// What a logit is stored as: slope and intercept of a u16.
 pub const LOGIT: [f64; 2] = [1.0 / 1024.0, -32.0];
 
@@ -134,75 +107,6 @@ fn stored_logit(l: f32) -> f32 {
     let [slope, low] = LOGIT.map(|v| v as f32);
     let q = ((l.clamp(low, -low - slope) - low) / slope + 0.5).floor();
     q * slope + low
-}
-
-/// Slices of a volume as a network sees them, band by band: a slice of another plane takes a pass over the volume, and so
-/// does a band of them.
-struct Images<'a> {
-    view: &'a dyn Source,
-    plane: Plane,
-    grey: Grey,
-    /// Slices on each side.
-    reach: usize,
-    band: usize,
-    block: Vec<f32>,
-    /// Slices that are in the block, and up to which of them images are made.
-    from: usize,
-    end: usize,
-    image: Vec<f32>,
-}
-
-impl<'a> Images<'a> {
-    fn new(view: &'a dyn Source, plane: Plane, grey: Grey, inputs: usize) -> Images<'a> {
-        let band = (BAND / (4 * view.dims().slice() as u64)).max(1) as usize;
-        Images { view, plane, grey, reach: inputs / 2, band, block: Vec::new(), from: 0, end: 0, image: Vec::new() }
-    }
-
-    /// The image of a slice, none before those that were asked for: `[channel][row][column]`.
-    fn of(&mut self, slice: usize) -> Result<&[f32]> {
-        let (d, n) = (self.view.dims(), self.view.dims().slice());
-        if slice >= self.end {
-            self.from = slice.saturating_sub(self.reach);
-            self.end = (slice + self.band).min(d.nz);
-            let last = (self.end + self.reach).min(d.nz);
-            self.block.resize((last - self.from) * n, 0f32);
-            self.view.read(self.from..last, 0..d.ny, &mut self.block)?;
-            for (slice, values) in (self.from..last).zip(self.block.chunks_exact_mut(n)) {
-                if let Some(i) = values.iter().position(|v| !v.is_finite()) {
-                    let odd = values.iter().filter(|v| !v.is_finite()).count();
-                    return Err(Error::data(format!(
-                        "{odd} grey values of slice {slice} ({}) are NaN or infinite, first at {}",
-                        self.plane.name(),
-                        place(self.plane, d, slice, i)
-                    ))
-                    .help("find out where they come from; a network would make something of them"));
-                }
-                values.iter_mut().for_each(|v| *v = self.grey.scale(*v));
-            }
-        }
-        self.image.clear();
-        for c in 0..=2 * self.reach {
-            let at = (slice + c).saturating_sub(self.reach).min(d.nz - 1) - self.from;
-            self.image.extend_from_slice(&self.block[at * n..(at + 1) * n]);
-        }
-        Ok(&self.image)
-    }
-}
-
-/// Images of slices, one after the other.
-struct Slices<'a, 'b> {
-    images: Images<'a>,
-    next: std::ops::Range<usize>,
-    progress: &'b dyn Fn(usize, usize),
-}
-
-impl Series for Slices<'_, '_> {
-    fn next(&mut self) -> Result<Option<&[f32]>> {
-        let Some(slice) = self.next.next() else { return Ok(None) };
-        check_interrupt()?;
-        (self.progress)(slice, self.next.end);
-        self.images.of(slice).map(Some)
-    }
 }
 
 /// Pixel `i` of a slice of a view, in words.
@@ -226,17 +130,21 @@ impl<'a, 'b> Drawn<'a, 'b> {
     fn next(&self) -> Option<usize> {
         self.sinks.iter().map(|(_, s)| s.next_slice()).min()
     }
-    /// Pixels from `first` on, of logits `[pixel][pass][class]`.
-    fn set(&mut self, first: usize, logits: &[f32], passes: usize, place: impl Fn(usize) -> String) -> Result<()> {
-        let class_only = self.sinks.iter().all(|(map, _)| *map == Map::Class);
-        for (part, logits) in logits.chunks(PART * self.classes * passes).enumerate() {
-            let (first, pixels) = (first + part * PART, pixels(logits, self.classes, passes, class_only));
-            if let Some(odd) = pixels.iter().position(Option::is_none) {
-                return Err(not_finite(&place(first + odd)));
-            }
-            for ((map, _), values) in self.sinks.iter().zip(&mut self.values) {
-                values[first..].iter_mut().zip(pixels.iter().flatten()).for_each(|(value, p)| *value = map.of(*p));
-            }
+    /// What is told beside the class.
+    fn maps(&self) -> Vec<Map> {
+        self.sinks.iter().map(|(map, _)| *map).filter(|&map| map != Map::Class).collect()
+    }
+    /// Pixels from `first` on, of codes `[pixel][class, map …]`.
+    fn set(&mut self, first: usize, codes: &[u8], place: impl Fn(usize) -> String) -> Result<()> {
+        let told = self.maps().len() + 1;
+        if let Some(odd) = codes.iter().step_by(told).position(|&class| class == NOT_FINITE) {
+            return Err(not_finite(&place(first + odd)));
+        }
+        let mut which = 0;
+        for ((map, _), values) in self.sinks.iter().zip(&mut self.values) {
+            which += usize::from(*map != Map::Class);
+            let of = codes.iter().skip(if *map == Map::Class { 0 } else { which }).step_by(told);
+            values[first..].iter_mut().zip(of).for_each(|(value, &code)| *value = map.value(code));
         }
         Ok(())
     }
@@ -267,7 +175,7 @@ fn not_finite(place: &str) -> Error {
 /// Predicts the slices of a volume that the sinks still want; slices of `view` are those of `plane`.
 ///
 /// # Errors
-/// Data: grey values or logits that are not finite. Those of reading and writing.
+/// Data: grey values or logits that are not finite. Those of reading and writing; of several the one of the first slice.
 pub fn predict(
     view: &dyn Source,
     plane: Plane,
@@ -277,15 +185,17 @@ pub fn predict(
     sinks: &mut [(Map, &mut dyn Sink)],
     progress: &dyn Fn(usize, usize),
 ) -> Result<()> {
-    let (d, k, passes) = (view.dims(), network.classes(), network.passes());
-    let mut drawn = Drawn::new(sinks, d.slice(), k / passes);
-    let images = Images::new(view, plane, grey, network.inputs());
+    let (d, classes) = (view.dims(), network.classes() / network.passes());
+    let mut drawn = Drawn::new(sinks, d.slice(), classes);
     let first = drawn.next().unwrap_or(d.nz);
-    let mut slices = Slices { images, next: first..d.nz, progress };
-    windows.run(&mut slices, [d.ny, d.nx], network, &mut |image, rows, logits| {
-        let slice = first + image;
-        drawn.set(rows.start * d.nx, logits, passes, |at| place(plane, d, slice, at))?;
-        if rows.end == d.ny { drawn.write(slice) } else { Ok(()) }
+    let (maps, slices) = (drawn.maps(), Slices { view, plane, grey, inputs: network.inputs() });
+    slices.each(first..d.nz, progress, |images| {
+        let mut take = |image: usize, rows: std::ops::Range<usize>, codes: &[u8]| {
+            let slice = first + image;
+            drawn.set(rows.start * d.nx, codes, |at| place(plane, d, slice, at))?;
+            if rows.end == d.ny { drawn.write(slice) } else { Ok(()) }
+        };
+        windows.run(images, [d.ny, d.nx], network, Take::Maps(&maps, &mut take))
     })?;
     progress(d.nz, d.nz);
     Ok(())
@@ -305,24 +215,26 @@ pub fn predict_logits(
     progress: &dyn Fn(usize, usize),
 ) -> Result<()> {
     let (d, k) = (view.dims(), network.classes());
-    let images = Images::new(view, plane, grey, network.inputs());
     let mut values = vec![vec![0f32; d.slice()]; k];
     let first = sinks.iter().map(|s| s.next_slice()).min().unwrap_or(d.nz);
-    let mut slices = Slices { images, next: first..d.nz, progress };
-    windows.run(&mut slices, [d.ny, d.nx], network, &mut |image, rows, logits| {
-        let slice = first + image;
-        for (i, logits) in logits.chunks_exact(k).enumerate() {
-            let at = rows.start * d.nx + i;
-            if logits.iter().any(|l| !l.is_finite()) {
-                return Err(not_finite(&place(plane, d, slice, at)));
+    let slices = Slices { view, plane, grey, inputs: network.inputs() };
+    slices.each(first..d.nz, progress, |images| {
+        let mut take = |image: usize, rows: std::ops::Range<usize>, logits: &[f32]| {
+            let slice = first + image;
+            for (i, logits) in logits.chunks_exact(k).enumerate() {
+                let at = rows.start * d.nx + i;
+                if logits.iter().any(|l| !l.is_finite()) {
+                    return Err(not_finite(&place(plane, d, slice, at)));
+                }
+                values.iter_mut().zip(logits).for_each(|(values, &l)| values[at] = stored_logit(l));
             }
-            values.iter_mut().zip(logits).for_each(|(values, &l)| values[at] = stored_logit(l));
-        }
-        if rows.end < d.ny {
-            return Ok(());
-        }
-        let wanted = sinks.iter_mut().zip(&values).filter(|(s, _)| s.next_slice() == slice);
-        wanted.into_iter().try_for_each(|(sink, values)| sink.write(values))
+            if rows.end < d.ny {
+                return Ok(());
+            }
+            let wanted = sinks.iter_mut().zip(&values).filter(|(s, _)| s.next_slice() == slice);
+            wanted.into_iter().try_for_each(|(sink, values)| sink.write(values))
+        };
+        windows.run(images, [d.ny, d.nx], network, Take::Logits(&mut take))
     })?;
     progress(d.nz, d.nz);
     Ok(())
@@ -343,6 +255,7 @@ pub fn average(
     let (n, parts) = (d.slice(), planes.len() as f32);
     let band = (BAND / (4 * (n * k * planes.len()) as u64)).max(1) as usize;
     let mut drawn = Drawn::new(sinks, n, k);
+    let maps = drawn.maps();
     let start = drawn.next().unwrap_or(d.nz);
     let mut blocks = vec![Vec::new(); planes.len() * k];
     let mut logits = vec![0f32; PART.min(n) * k];
@@ -365,7 +278,10 @@ pub fn average(
                     *l = of_planes.fold(0f32, |sum, block| sum + block[at * n + first + i]) / parts;
                 }
             }
-            drawn.set(first, logits, 1, |i| place(Plane::Xy, d, slice, i))?;
+            let mut codes = vec![0; logits.len() / k * (maps.len() + 1)];
+            let pixels = codes.par_chunks_exact_mut(maps.len() + 1).zip(logits.par_chunks_exact(k));
+            pixels.with_min_len(GRAIN).for_each(|(codes, logits)| tell(logits, 1, &maps, codes));
+            drawn.set(first, &codes, |i| place(Plane::Xy, d, slice, i))?;
         }
         drawn.write(slice)?;
     }
@@ -388,10 +304,10 @@ mod tests {
         fn classes(&self) -> usize {
             2
         }
-        fn logits(&mut self, windows: &Maps<f32>) -> Result<Maps<Lane>> {
+        fn run(&mut self, windows: &Maps<f32>, add: &mut Add) -> Result<()> {
             let mut out = Maps::zeros(windows.shape().with_channels(2));
             out.fill_by(|n, k, y, x| if k == 1 { 8.0 * (windows.at(n, 0, y, x) - 0.5) } else { 0.0 });
-            Ok(out)
+            add(self.sliding(), Part { logits: &out, sample: 0, first: 0 })
         }
     }
 
@@ -438,13 +354,13 @@ mod tests {
         fn inputs(&self) -> usize {
             3
         }
-        fn logits(&mut self, windows: &Maps<f32>) -> Result<Maps<Lane>> {
+        fn run(&mut self, windows: &Maps<f32>, add: &mut Add) -> Result<()> {
             let mut out = Maps::zeros(windows.shape().with_channels(2));
             out.fill_by(|n, k, y, x| {
                 let [a, b, c] = [0, 1, 2].map(|c| windows.at(n, c, y, x));
                 if k == 1 { b - (a + b + c) / 3.0 } else { 0.0 }
             });
-            Ok(out)
+            add(self.sliding(), Part { logits: &out, sample: 0, first: 0 })
         }
     }
 
@@ -501,7 +417,7 @@ mod tests {
         for (i, &v) in values.iter().enumerate() {
             let l = 8.0 * (v - 0.5);
             assert_eq!(class.values[i], f32::from(u8::from(l > 0.0)), "{i}");
-            let want = crate::segment::uncertainty::pixel(&[0.0, l]).unwrap().margin;
+            let want = crate::kernels::uncertainty::pixel(&[0.0, l]).unwrap().margin;
             assert!((margin.values[i] - want).abs() < 0.004, "{i}: {} {want}", margin.values[i]);
         }
         assert_eq!([-99.0, 0.0, 1.0004, 99.0].map(stored_logit), [-32.0, 0.0, 1.0, 32.0 - 1.0 / 1024.0]);

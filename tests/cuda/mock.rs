@@ -38,7 +38,7 @@ pub fn entries() -> Vec<Entry> {
 }
 
 /// What several files of kernels include.
-const SHARED: [&str; 4] = ["conv.cuh", "dropout.cu", "elementary.cuh", "fast.cuh"];
+const SHARED: [&str; 5] = ["conv.cuh", "dropout.cu", "elementary.cuh", "fast.cuh", "uncertainty.cuh"];
 
 /// Where a built thing goes.
 fn folder(name: &str) -> PathBuf {

@@ -6,6 +6,7 @@
 // - Work of a stream waits in its queue until somebody synchronises with it, as late as a device may do it: a missing
 //   synchronisation shows. So does host memory that is given up before a copy to the device has read it. Or all streams but
 //   the first, which computes, work as early as a device may: what they do not wait for is not there yet, or still read.
+// - Threads may call side by side, and are served one after the other: who waits for an event does the work.
 // - A module holds the kernels that its PTX names, no more: an old image shows.
 // - A stream that records computes nothing. While one records, copies on it, waiting for it, and whatever asks for memory or
 //   gives it back, or loads a module, is refused, and ends the recording.
@@ -27,6 +28,7 @@
 #include <deque>
 #include <map>
 #include <memory>
+#include <mutex>
 #include <set>
 #include <string>
 #include <tuple>
@@ -65,6 +67,8 @@ bool is_planned(const char *variable, const char *entry) {
 }
 bool fails(const char *entry) { return is_planned("EMULATION_FAIL", entry); }
 bool is_forgotten(const char *entry) { return is_planned("EMULATION_FORGET", entry); }
+
+std::mutex one_at_a_time;
 
 // ------------------------------------------------------------------------------------------------------- kernels
 struct Kernel {
@@ -199,6 +203,7 @@ bool spoils(Stream &s) { return s.recorded && (s.spoilt = true); }
 #define ENTRY_POINT(name, ...) \
     extern "C" __attribute__((visibility("default"))) Result name(__VA_ARGS__)
 #define MAY_FAIL() \
+    const std::lock_guard<std::mutex> lock(one_at_a_time); \
     if (fails(__func__)) return UNKNOWN
 #define IN_CONTEXT() \
     MAY_FAIL(); \

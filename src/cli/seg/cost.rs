@@ -48,12 +48,10 @@ pub struct Asked<'a> {
     pub network: &'a Network,
     /// In 16 bits on the CPU.
     pub halves: bool,
-    /// Windows, rows and columns of one, and how many go at a time.
+    /// Windows.
     pub windows: &'a Windows,
-    /// Rows and columns of a window.
+    /// Rows and columns of one.
     pub roi: usize,
-    /// Windows at a time.
-    pub batch: usize,
     /// Passes; of their logits one set each stands behind the other, or their mean alone.
     pub passes: usize,
     /// Only the mean of the passes' logits is kept.
@@ -78,11 +76,15 @@ impl Asked<'_> {
             let view = plane.dims(d);
             let (maps, dtype) = if several { (k, Dtype::U16) } else { (self.maps, Dtype::U8) };
             let written = maps as u64 * slabs(view, dtype);
-            let slices = memory::of_slices(view, self.network.config.inputs, maps);
+            let slices = memory::of_slices(view, plane, self.network.config.inputs, maps);
             let pixels = (view.nz * self.windows.count(view.ny, view.nx) * self.roi.pow(2)) as f64;
             phases.push(Phase {
                 name: plane.name(),
-                memory: PROGRAM + self.of_network(view) + slices + turning(d, plane.cut()) + written,
+                memory: PROGRAM
+                    + self.of_network(view, if several { 4 * k } else { 1 + maps })
+                    + slices
+                    + turning(d, plane.cut())
+                    + written,
                 work: pixels * self.passes as f64 * (self.multiply_adds() + AROUND),
                 bytes: d.voxels() as u64,
             });
@@ -96,7 +98,7 @@ impl Asked<'_> {
             phases.push(Phase {
                 name: "average",
                 memory: PROGRAM
-                    + self.of_network(d)
+                    + self.of_network(d, 4 * k)
                     + memory::of_average(d, logits, self.maps)
                     + turning.unwrap_or(0)
                     + written,
@@ -120,24 +122,24 @@ impl Asked<'_> {
         self.network.parameters.iter().map(|p| (p.values.len() * size_of::<Lane>()) as u64).sum()
     }
 
-    /// The network, made ready, its values and the windows of slices.
-    fn of_network(&self, view: Dims) -> u64 {
+    /// The network, made ready, its values and the windows of slices, of each pixel of which `told` bytes are told.
+    fn of_network(&self, view: Dims, told: usize) -> u64 {
         let (k, inputs) = (self.network.config.classes, self.network.config.inputs);
         let shape = |n: usize, c: usize| Shape::new(n, c, self.roi, self.roi);
         let lanes = |s: Shape| (s.n * s.c.div_ceil(LANES) * s.plane() * size_of::<Lane>()) as u64;
         let kept = if self.mean { k } else { k * self.passes };
-        // Windows that go together lie in one row of them.
-        let batch = self.batch.min(self.windows.count(self.roi, view.nx));
-        // Passes are computed window by window, and their logits put together.
+        let size = [view.ny, view.nx];
+        let batch = self.windows.batch(size, view.nz);
+        // Passes are computed window by window; their mean is put together.
         let (values, logits) = match self.passes {
             1 => (Ready::new(self.network, self.halves).memory(shape(batch, inputs)), shape(batch, k)),
             _ => {
                 let plan = Plan::with_dropout(self.network, self.of_batch);
-                (plan.memory::<Lane>(shape(1, inputs)), shape(batch, kept))
+                (plan.memory::<Lane>(shape(1, inputs)), shape(if self.mean { 2 } else { 1 }, k))
             }
         };
-        let finished = (4 * self.roi * view.nx * kept) as u64;
-        2 * self.weights() + values + lanes(logits) + self.windows.memory(view.nx, kept) + finished
+        let windows = self.windows.memory(size, view.nz, inputs, kept, told);
+        2 * self.weights() + values + lanes(logits) + windows
     }
 
     /// Of a pixel of a window, times a pass.
@@ -189,7 +191,6 @@ mod tests {
                 halves: false,
                 windows: &windows,
                 roi: 512,
-                batch: 1,
                 passes,
                 mean: false,
                 of_batch: false,

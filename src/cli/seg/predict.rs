@@ -16,6 +16,7 @@ use crate::cli::{Command, Context, values};
 use crate::error::{Error, Result};
 use crate::exchange::open_stack;
 use crate::json::Json;
+use crate::kernels::uncertainty::SLOPE;
 use crate::nn::{state, weights};
 use crate::num::CONTRACT;
 use crate::os::check_interrupt;
@@ -24,7 +25,6 @@ use crate::segment::classes::Classes;
 use crate::segment::orient::{Plane, Turned};
 use crate::segment::predict::{Dropping, Grey, LOGIT, Map, Net, average, predict, predict_logits};
 use crate::segment::scale::{Look, Moments};
-use crate::segment::uncertainty::SLOPE;
 use crate::segment::windows::{Importance, Logits, Windows};
 use crate::volume::manifest::{Job, Manifest};
 use crate::volume::reader::{IoMode, Reader, with_suffix};
@@ -316,7 +316,6 @@ fn run(c: &Context) -> Result<()> {
         halves: halves.is_some(),
         windows: &windows,
         roi,
-        batch: s.parsed("batch", values::count)?,
         passes,
         mean,
         of_batch,

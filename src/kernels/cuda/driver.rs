@@ -47,6 +47,9 @@ impl Plain for u16 {
 impl Plain for i16 {
     const FAILED: i16 = 0;
 }
+impl Plain for u8 {
+    const FAILED: u8 = u8::MAX;
+}
 impl Plain for u32 {
     const FAILED: u32 = u32::MAX;
 }
@@ -415,6 +418,13 @@ impl<T: Plain> Memory<T> {
     /// Whether it is memory of this device.
     pub fn is_of(&self, device: &Device) -> bool {
         Arc::ptr_eq(&self.device, &device.0)
+    }
+    /// As [`Device::so_far`].
+    ///
+    /// # Errors
+    /// The first failure.
+    pub fn so_far(&self) -> Result<()> {
+        Device(self.device.clone()).so_far()
     }
     /// The address of a number, for a kernel.
     pub fn at(&self, index: usize) -> Address {

@@ -37,6 +37,7 @@ use crate::kernels::labels::{Labels, Part};
 use crate::kernels::maps::{BORDER, Maps, Pixel, Shape};
 use crate::kernels::step::{ByParameters, Given, Normalised, Steps};
 use crate::kernels::weight_gradient::WeightGradient;
+use crate::kernels::windows::Sliding;
 use crate::num::lanes::{LANES, Lane};
 use std::any::Any;
 use std::collections::BTreeMap;
@@ -548,16 +549,8 @@ impl Kernels for Fast {
     fn samples(&self, image: &Maps<f32>, range: Range<usize>) -> Maps<f32> {
         self.cuda.some_samples(image, range)
     }
-    fn copies_beside(&self) -> bool {
-        true
-    }
-    fn send(&self, image: &Maps<f32>) {
-        self.cuda.send(image);
-    }
-    fn fetch(&self, logits: &Maps<Lane>) {
-        let there = logits.buffer().on_device();
-        let own = there.and_then(|there| self.own::<f32>(there, logits.shape()));
-        own.into_iter().for_each(|pixels| pixels.memory.fetch());
+    fn sliding(&self) -> &dyn Sliding {
+        self
     }
     fn so_far(&self) -> Result<()> {
         self.cuda.so_far()

@@ -14,7 +14,7 @@ macro_rules! images {
 pub const KIND: &str = "PTX of compute capability 8.0, compiled by the driver";
 
 /// PTX by the file of `kernels` that it was made of.
-const IMAGES: [(&str, &str); 18] = images!(
+const IMAGES: [(&str, &str); 19] = images!(
     "adam",
     "augment",
     "batchnorm",
@@ -32,7 +32,8 @@ const IMAGES: [(&str, &str); 18] = images!(
     "narrow",
     "pool",
     "step",
-    "weight_gradient"
+    "weight_gradient",
+    "windows"
 );
 
 /// A kernel: which file holds it, and how many bytes each of its arguments has.

@@ -9,6 +9,7 @@
 //! | `patches` | patches that stay, and batches of them |
 //! | `pixels` | maps of fast kernels |
 //! | `steps` | its training steps, which nobody looks at until they are done |
+//! | `windows` | sliding windows around a network, strict or fast |
 //!
 //! Numbers stay on the device ([`super::buffer`]). What crosses the bus in a strict training step: what was drawn for its patches to
 //! the device; counts of their labels, moments, sums and losses, some numbers per channel or row, from it, and what is made of them for each channel
@@ -22,6 +23,7 @@ pub mod images;
 mod patches;
 mod pixels;
 mod steps;
+mod windows;
 
 use super::adam::{self, Adam};
 use super::augment::Seen;
@@ -33,6 +35,7 @@ use super::filter::FilterShape;
 use super::labels::{Labels, Part};
 use super::maps::{Maps, Pixel, Shape};
 use super::weight_gradient::WeightGradient;
+use super::windows::Sliding;
 use super::{Kernels, narrow};
 use crate::error::{Error, Result};
 use crate::num::lanes::{Isa, LANES, Lane};
@@ -56,6 +59,9 @@ pub struct Cuda {
 impl<P: Number + Plain> There<P> for Memory<P> {
     fn read(&self) -> Vec<P> {
         Memory::read(self)
+    }
+    fn so_far(&self) -> Result<()> {
+        Memory::so_far(self)
     }
     fn any(&self) -> &dyn Any {
         self
@@ -477,18 +483,8 @@ impl Kernels for Cuda {
     fn samples(&self, image: &Maps<f32>, range: Range<usize>) -> Maps<f32> {
         self.some_samples(image, range)
     }
-    fn copies_beside(&self) -> bool {
-        true
-    }
-    fn send(&self, image: &Maps<f32>) {
-        image.buffer().there(|numbers| match self.device.send(numbers) {
-            Some(there) => there,
-            None => Arc::new(self.device.upload(numbers)),
-        });
-    }
-    fn fetch(&self, logits: &Maps<Lane>) {
-        let there = logits.buffer().on_device();
-        there.and_then(|there| self.own(there)).into_iter().for_each(Memory::fetch);
+    fn sliding(&self) -> &dyn Sliding {
+        self
     }
     fn so_far(&self) -> Result<()> {
         self.device.so_far()

@@ -2,9 +2,9 @@
 //! waits for another; and memory of this machine that the device copies from and to by itself.
 //!
 //! ```text
-//! in        image j to its slot  ·  image j + 1 …            after the kernels of image j − 2, which read the same slot
+//! in        image j to its slot  ·  image j + 1 …            after the kernels that read image j − 2 in the same slot
 //! compute   kernels of j  ·  kernels of j + 1 …              each after its image is there
-//! out       logits of j  ·  logits of j + 1 …                each after its kernels
+//! out       what was made of j  ·  of j + 1 …                each after its kernels
 //! ```
 #![allow(unsafe_code)]
 
@@ -69,6 +69,9 @@ impl Device {
         let fits = self.0.state().copies.slots[at].as_ref().is_some_and(fits);
         let (mut memory, mut old) = ((!fits).then(|| Arc::new(self.memory::<f32>(numbers.len()))), None);
         let mut sent = None;
+        // What was copied from here before is on the device; others go on meanwhile.
+        let before = self.0.state().copies.slots[at].as_ref().filter(|_| fits).map(|slot| slot.sent);
+        before.into_iter().for_each(|event| self.0.await_event(event));
         self.0.attempt(|shared, state| {
             let [inward, _] = shared.streams(state)?;
             if memory.is_some() {
@@ -82,7 +85,7 @@ impl Device {
             if std::mem::replace(&mut slot.open, true) {
                 shared.mark(slot.used, shared.stream)?;
             }
-            // What was copied from here before is on the device.
+            // At once, unless somebody has sent another one meanwhile.
             shared.wait_for(slot.sent)?;
             // SAFETY: `from` is memory of no fewer bytes, which no copy reads, as was waited for.
             let to = unsafe { std::slice::from_raw_parts_mut(slot.from.0 as *mut f32, numbers.len()) };
@@ -108,6 +111,17 @@ impl Device {
             });
         }
         sent
+    }
+    /// All kernels that read the image that was sent last are started: its slot is free once they are done.
+    pub fn sent_is_read(&self) {
+        self.0.attempt(|shared, state| {
+            let at = state.copies.turn;
+            if let Some(slot) = state.copies.slots[at].as_mut().filter(|slot| slot.open) {
+                shared.mark(slot.used, shared.stream)?;
+                slot.open = false;
+            }
+            Ok(())
+        });
     }
     /// What `work` gives, and the milliseconds that the device takes for what it starts.
     ///
@@ -154,12 +168,6 @@ impl<T: Plain> Memory<T> {
         self.device.attempt(|shared, state| {
             let [_, outward] = shared.streams(state)?;
             let (to, event) = (shared.pinned(state, bytes)?, shared.idle_event(state)?);
-            // The kernels of the last image are all that were started until now.
-            let at = state.copies.turn;
-            if let Some(slot) = &mut state.copies.slots[at] {
-                shared.mark(slot.used, shared.stream)?;
-                slot.open = false;
-            }
             shared.mark(event, shared.stream)?;
             shared.after(outward, event)?;
             let (to_here, stream) = (to.0 as *mut c_void, outward as sys::CUstream);
@@ -176,17 +184,16 @@ impl<T: Plain> Memory<T> {
     /// What was fetched, if anything was.
     pub(super) fn take_fetched(&self) -> Option<Vec<T>> {
         let fetched = self.fetched.lock().unwrap_or_else(PoisonError::into_inner).take()?;
-        let mut numbers = vec![T::FAILED; self.len];
-        self.device.attempt(|shared, state| {
-            shared.wait_for(fetched.event)?;
-            // SAFETY: as many numbers, every pattern of bits one, written by a copy that was waited for.
-            numbers.copy_from_slice(unsafe { std::slice::from_raw_parts(fetched.to.0 as *const T, self.len) });
+        self.device.await_event(fetched.event);
+        if self.device.state().failure.is_some() {
+            return Some(vec![T::FAILED; self.len]);
+        }
+        // SAFETY: as many numbers, every pattern of bits one, written by a copy that was waited for.
+        let numbers = unsafe { std::slice::from_raw_parts(fetched.to.0 as *const T, self.len) }.to_vec();
+        self.device.attempt(|_, state| {
             state.copies.give_back(fetched);
             Ok(())
         });
-        if self.device.state().failure.is_some() {
-            numbers.fill(T::FAILED);
-        }
         Some(numbers)
     }
 }
@@ -196,8 +203,8 @@ impl<T> Memory<T> {
     pub(super) fn await_fetched(&self) {
         let fetched = self.fetched.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(fetched) = fetched {
-            self.device.attempt(|shared, state| {
-                shared.wait_for(fetched.event)?;
+            self.device.await_event(fetched.event);
+            self.device.attempt(|_, state| {
                 state.copies.give_back(fetched);
                 Ok(())
             });
@@ -257,6 +264,15 @@ impl Shared {
         // SAFETY: event and stream are of this context, and never given back.
         let code = unsafe { sys::cuStreamWaitEvent(stream as sys::CUstream, event as sys::CUevent, 0) };
         check(code, "letting a stream wait")
+    }
+    /// This thread goes on after an event, and others meanwhile: the device is asked for nothing. A failure is remembered.
+    fn await_event(&self, event: usize) {
+        if self.state().failure.is_some() {
+            return;
+        }
+        if let Err(why) = self.enter().and_then(|()| self.wait_for(event)) {
+            self.attempt(|_, _| Err(why));
+        }
     }
     /// This program goes on after an event.
     fn wait_for(&self, event: usize) -> Result<()> {

@@ -1,4 +1,4 @@
-//! From averaged logits to a class and how sure it is.
+//! L2. From averaged logits to a class and how sure it is.
 //!
 //! ```text
 //! m = max_k l_k,  e_k = e^(l_k − m),  s = Σ e_k,  p_k = e_k/s         k ascending, f32
@@ -15,15 +15,15 @@
 //! mutual       entropy(p̄) − Σ_t entropy(p_t)/T       what the passes differ about; the rest is in the image
 //! ```
 //!
-//! The maps are stored as u8 on one scale for all volumes: value = q/255, q = ⌊255·v + ½⌋.
+//! The maps are stored as u8 on one scale for all volumes: value = q/255, q = ⌊255·v + ½⌋. So they are told ([`tell`]), and
+//! a class as its number, 255 where a logit is not finite.
 //!
 //! Source: Shannon; margin as in Scheffer, Decomain, Wrobel, IDA 2001.
 
 use crate::num::elementary::{exp_f32, ln_f32};
-use rayon::prelude::*;
 
-/// Fewest pixels that a thread takes at a time.
-const GRAIN: usize = 4096;
+/// What is told as the class where a logit is not finite: fewer classes are told apart.
+pub const NOT_FINITE: u8 = u8::MAX;
 /// Steps of a stored map.
 const STEPS: f32 = 255.0;
 /// What a step is worth: the slope of the stored map.
@@ -44,14 +44,51 @@ pub struct Pixel {
     pub mutual: f32,
 }
 
-/// Of pixels' logits `[pixel][pass][class]`; none where one is not finite. With `class_only` the class is all that is told of
-/// one pass. Threads take parts of them.
-pub fn pixels(logits: &[f32], classes: usize, passes: usize, class_only: bool) -> Vec<Option<Pixel>> {
-    let of = |logits: &[f32]| match class_only && passes <= 1 {
+/// What is told of each pixel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Map {
+    /// Its class.
+    Class,
+    /// Of its class.
+    Confidence,
+    /// To the next class.
+    Margin,
+    /// Of all classes.
+    Entropy,
+    /// Mutual information of class and dropout.
+    Mutual,
+}
+
+impl Map {
+    /// Its name in files; the class has none.
+    pub fn name(self) -> &'static str {
+        ["class", "confidence", "margin", "entropy", "mutual"][self as usize]
+    }
+    /// As it is told.
+    fn code(self, p: Pixel) -> u8 {
+        match self {
+            Map::Class => p.class,
+            Map::Confidence => code(p.confidence),
+            Map::Margin => code(p.margin),
+            Map::Entropy => code(p.entropy),
+            Map::Mutual => code(p.mutual),
+        }
+    }
+    /// The value that a code stands for.
+    pub fn value(self, code: u8) -> f32 {
+        if self == Map::Class { f32::from(code) } else { (f64::from(code) * SLOPE) as f32 }
+    }
+}
+
+/// Tells of a pixel by its logits `[pass][class]`: its class, [`NOT_FINITE`] and nothing else where one is not finite, then each
+/// of `maps`. Where the class of one pass is all, nothing else is computed.
+pub fn tell(logits: &[f32], passes: usize, maps: &[Map], codes: &mut [u8]) {
+    let told = match maps.is_empty() && passes <= 1 {
         true => class(logits).map(|class| Pixel { class, confidence: 0.0, margin: 0.0, entropy: 0.0, mutual: 0.0 }),
         false => pixel_of_passes(logits, passes),
     };
-    logits.par_chunks_exact(classes * passes).with_min_len(GRAIN).map(of).collect()
+    codes[0] = told.map_or(NOT_FINITE, |p| p.class);
+    codes[1..].iter_mut().zip(maps).for_each(|(to, map)| *to = told.map_or(0, |p| map.code(p)));
 }
 
 /// Of `passes` times the logits of a pixel; none where one is not finite.
@@ -125,10 +162,9 @@ pub fn pixel(logits: &[f32]) -> Option<Pixel> {
     })
 }
 
-/// The value that is stored for `v` of 0 … 1, as it is read again.
-pub fn stored(v: f32) -> f32 {
-    let q = (STEPS * v + 0.5) as u8;
-    (f64::from(q) * SLOPE) as f32
+/// q of a value of 0 … 1.
+fn code(v: f32) -> u8 {
+    (STEPS * v + 0.5) as u8
 }
 
 #[cfg(test)]
@@ -174,10 +210,24 @@ mod tests {
 
     #[test]
     fn the_scale_is_even_and_closed() {
-        assert_eq!([0.0, 1.0, 0.5, 0.001].map(stored), [0.0, 1.0, (128.0 / 255.0) as f32, 0.0]);
+        assert_eq!([0.0, 1.0, 0.5, 0.001].map(code), [0, 255, 128, 0]);
         for q in 0..=255u8 {
-            let v = (f64::from(q) * SLOPE) as f32;
-            assert_eq!(stored(v), v);
+            assert_eq!(code(Map::Margin.value(q)), q);
         }
+        assert_eq!((Map::Class.value(7), Map::Entropy.value(255)), (7.0, 1.0));
+    }
+
+    #[test]
+    fn what_is_told_is_the_class_and_the_maps_that_are_asked_for() {
+        let (logits, maps) = ([1.0, 3.0, 2.5], [Map::Entropy, Map::Confidence]);
+        let (p, mut codes) = (pixel(&logits).unwrap(), [9; 3]);
+        tell(&logits, 1, &maps, &mut codes);
+        assert_eq!(codes, [1, code(p.entropy), code(p.confidence)]);
+        tell(&logits, 1, &[], &mut codes[..1]);
+        assert_eq!(codes[0], 1);
+        tell(&[0.0, f32::NAN, 0.0], 1, &maps, &mut codes);
+        assert_eq!(codes, [NOT_FINITE, 0, 0]);
+        tell(&logits.repeat(2), 2, &[Map::Mutual, Map::Margin], &mut codes);
+        assert_eq!((codes[0], codes[1]), (1, 0));
     }
 }
