@@ -16,7 +16,7 @@ use tokens::{Token, reads, tokens};
 /// Longest file, lines.
 const LONGEST: usize = 600;
 /// Longest program, lines of code without tests. Comments are not counted: a limit on them would be paid in clarity.
-const LONGEST_PROGRAM: usize = 57_950;
+const LONGEST_PROGRAM: usize = 58_420;
 
 /// Rooms by layer: a room names only rooms of lower layers, and itself.
 const LAYERS: [&[&str]; 11] = [
@@ -303,9 +303,10 @@ fn absent(file: &File) -> Vec<String> {
     wrong
 }
 
-/// Files of `src/kernels` that define no kernel, or none that a device needs: numbers of 16 bits are the CPU's own.
-const NO_KERNELS: [&str; 10] =
-    ["mod", "buffer", "cuda", "filter", "halves", "labels", "maps", "stencil", "tests", "twin"];
+/// Files of `src/kernels` that define no kernel, or none that a device needs: numbers of 16 bits are the CPU's own, and what is
+/// told of a pixel is part of a kernel (`kernels/uncertainty.cuh`).
+const NO_KERNELS: [&str; 11] =
+    ["mod", "buffer", "cuda", "filter", "halves", "labels", "maps", "stencil", "tests", "twin", "uncertainty"];
 
 /// Each kernel has its definition: `kernels/op.cu` and `src/kernels/op.rs`, which a fast twin `kernels/fast_op.cu` shares. Before the first `.cu` there is nothing to pair.
 fn kernel_pairs(cuda: &[String], rust: &[String]) -> Vec<String> {
