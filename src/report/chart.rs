@@ -182,8 +182,8 @@ mod tests {
         let points = vec![at(0.0, 0.0), at(10.0, 10.0), at(20.0, 0.0)];
         let line = Line { name: String::new(), colour: [0; 3], points, apart: false };
         let drawing = Chart { lines: vec![line], equal: true, ..Chart::default() }.drawing().unwrap();
-        let lines = drawing.shapes.iter().filter_map(|s| if let Shape::Line(p, _) = s { Some(p) } else { None });
-        let p = lines.last().unwrap().concat();
+        let mut lines = drawing.shapes.iter().filter_map(|s| if let Shape::Line(p, _) = s { Some(p) } else { None });
+        let p = lines.next_back().unwrap().concat();
         assert!(((p[4] - p[0]) - 2.0 * (p[1] - p[3])).abs() < 0.3, "{p:?}");
         assert!((p[2] - p[0]) > 50.0);
     }
