@@ -47,15 +47,14 @@ impl Axis {
     }
 }
 
-/// Colour of what a number is of: that of its class or of the class of its part, else by its place among the others.
-fn colour(results: &Json, of: &str, place: usize) -> [u8; 3] {
+/// Colour of what a number is of: that of its class or of the class of its part.
+fn colour(results: &Json, of: &str) -> Option<[u8; 3]> {
     let parameter = |key: &str| results.get("parameters").and_then(|p| p.get(key));
     let list = |key: &str| parameter(key).and_then(Json::as_arr).unwrap_or_default();
     let part = of.strip_suffix(" side").unwrap_or(of);
     let class = parameter("roles").and_then(|r| r.get(part)?.as_str()).unwrap_or(part);
     let own = list("classes").iter().position(|name| name.as_str() == Some(class));
-    let own = own.and_then(|k| parsed(list("colours").get(k)?.as_str()?));
-    own.unwrap_or(OTHERS[place % OTHERS.len()])
+    own.and_then(|k| parsed(list("colours").get(k)?.as_str()?))
 }
 
 fn chart(figure: &Curves, results: &Json, all: &[Value], axis: &Axis) -> Option<Drawing> {
@@ -68,7 +67,7 @@ fn chart(figure: &Curves, results: &Json, all: &[Value], axis: &Axis) -> Option<
                 names.push(v.of);
             }
         });
-        for of in names {
+        for &of in &names {
             // One kind of number along a line; an interval is about the corrected one where there is one.
             let is_corrected = of_it().filter(|v| v.of == of && v.value.is_some()).all(|v| v.corrected.is_some());
             let point = |v: &Value| {
@@ -81,10 +80,13 @@ fn chart(figure: &Curves, results: &Json, all: &[Value], axis: &Axis) -> Option<
                 continue;
             }
             let name = if figure.definitions.len() > 1 { format!("{definition}: {of}") } else { of.to_string() };
-            let colour = match figure.definitions.len() {
-                1 => colour(results, of, lines.len()),
-                _ => OTHERS[lines.len() % OTHERS.len()],
+            // What is no class takes none of the colours that classes have here.
+            let alone = figure.definitions.len() == 1;
+            let taken = |c: &[u8; 3]| {
+                lines.iter().any(|l| l.colour == *c) || alone && names.iter().any(|n| colour(results, n) == Some(*c))
             };
+            let free = || OTHERS.iter().copied().find(|c| !taken(c)).unwrap_or(OTHERS[lines.len() % OTHERS.len()]);
+            let colour = if alone { colour(results, of).unwrap_or_else(free) } else { free() };
             lines.push(Line { name, colour, points, apart: false });
         }
     }
