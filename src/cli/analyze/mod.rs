@@ -293,7 +293,9 @@ fn run(c: &Context) -> Result<()> {
         results.parameters.extend(members.clone());
     }
     results.notes.splice(0..0, notes.all);
-    results.notes.extend(NOTES.map(String::from));
+    if roles.list().iter().any(|(_, class)| class.is_some()) {
+        results.notes.extend(NOTES.map(String::from));
+    }
     if settings.evaluated.is_none() {
         results.notes.push(UNEVALUATED.into());
     }
@@ -394,7 +396,7 @@ impl Keep for Kept<'_> {
     }
 }
 
-/// What a reader of the numbers should know, whatever the series.
+/// What a reader of the numbers of a cell should know, whatever the series.
 const NOTES: [&str; 3] = [
     "thickness of a porous layer is apparent: labels count it as solid, so a total that changes is no lithium gained or lost",
     "ratio.whole_cell compares the field's volume with the whole cell's charge and is no efficiency; that the paper's missing \

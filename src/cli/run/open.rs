@@ -246,7 +246,7 @@ fn times(path: &Path, scans: usize) -> Result<Vec<[String; 3]>> {
 fn figures(options: &mut BTreeMap<&'static str, Vec<Word>>) -> Result<Option<String>> {
     let Some(words) = options.get_mut("report") else { return Ok(None) };
     let Some(at) = words.iter().position(|w| *w == Word::text("--figures")) else { return Ok(None) };
-    match words.drain(at..at + 2).nth(1) {
+    match words.drain(at..at + 2).next_back() {
         Some(Word::Text(name))
             if name.bytes().all(|b| b.is_ascii_lowercase() || b == b'_') && !OWN.contains(&&name[..]) =>
         {
