@@ -29,6 +29,7 @@ use crate::nn::{state, weights};
 use crate::pipeline::record::Record;
 use crate::pipeline::{Does, Step, Word};
 use crate::report::sections::evenly;
+use crate::segment::orient::Axes;
 use crate::volume::reader::Reader;
 use crate::volume::{Dims, Source};
 use std::collections::{BTreeMap, BTreeSet};
@@ -109,11 +110,23 @@ pub(super) fn after<'a>(step: &'a Step, flag: &str) -> Option<&'a Word> {
 }
 
 /// The text that follows one.
-pub(super) fn text<'a>(step: &'a Step, flag: &str) -> Option<&'a str> {
+fn text<'a>(step: &'a Step, flag: &str) -> Option<&'a str> {
     match after(step, flag)? {
         Word::Text(text) | Word::Free(text) => Some(text),
         _ => None,
     }
+}
+
+/// What the step of the numbers looks at of volumes of some shape.
+///
+/// # Errors
+/// Data: nothing of them, or more.
+pub(super) fn looked_at(numbers: &Step, file: Dims) -> Result<Region> {
+    let axes = text(numbers, "--axes").map_or(Ok(Axes::NATIVE), Axes::parse)?;
+    let dims = axes.volume(file)?;
+    let whole = Region::whole(dims);
+    let asked = text(numbers, "--region").map_or(Ok(whole.clone()), |asked| region(asked, &whole))?;
+    asked.within(dims).map(|_| asked)
 }
 
 impl<'a> Ahead<'a> {
@@ -240,8 +253,7 @@ impl<'a> Ahead<'a> {
         for (k, name) in labels.iter().enumerate() {
             let volume = self.volume(name)?;
             let [nx, ny, nz] = volume.dims.map(|n| n as usize);
-            let whole = Region::whole(Dims { nz, ny, nx });
-            let looked_at = text(step, "--region").map_or(Ok(whole.clone()), |text| region(text, &whole))?;
+            let looked_at = looked_at(step, Dims { nz, ny, nx })?;
             // Whole rows are read: along x nothing is saved.
             let part = (looked_at.y.len() * looked_at.z.len()) as f64 / (ny * nz) as f64;
             let seen = volume.bytes as f64 * part;

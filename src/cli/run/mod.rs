@@ -1,8 +1,7 @@
 //! `tomolith run`, `status` and `diff`: the whole way from scans to a report, done where something has changed.
 
-use crate::analysis::labels::Region;
 use crate::cli::analyze::evaluate::network_of;
-use crate::cli::analyze::{folder, region};
+use crate::cli::analyze::folder;
 use crate::cli::options::{Opt, Takes};
 use crate::cli::own::own;
 use crate::cli::reconstruct::RELATIVE;
@@ -14,7 +13,6 @@ use crate::os::{check_interrupt, free_memory};
 use crate::pipeline::record::{Done, RECORD, Record};
 use crate::pipeline::{Does, Step, Word};
 use crate::provenance::Digest;
-use crate::segment::orient::Axes;
 use crate::volume::Source;
 use crate::volume::reader::Reader;
 use crate::volume::verify::verify;
@@ -271,13 +269,9 @@ impl Run {
     /// Refuses a region that holds nothing of a volume, or reaches out of it, before the volume is labelled.
     fn check_region(&self, c: &Context, step: &Step) -> Result<()> {
         let numbers = self.steps.iter().find(|s| s.stage == "analyze");
-        let of = |flag: &str| numbers.and_then(|step| ahead::text(step, flag));
-        let (Some(asked), Some(Word::Made(name))) = (of("--region"), ahead::after(step, "--input")) else {
-            return Ok(());
-        };
-        let axes = of("--axes").map_or(Ok(Axes::NATIVE), Axes::parse)?;
-        let dims = axes.volume(Reader::open(&self.folder.join(name), c.io)?.dims())?;
-        region(asked, &Region::whole(dims)).map(drop).map_err(|e| of_step("numbers", e))
+        let (Some(numbers), Some(Word::Made(name))) = (numbers, ahead::after(step, "--input")) else { return Ok(()) };
+        let volume = Reader::open(&self.folder.join(name), c.io)?;
+        ahead::looked_at(numbers, volume.dims()).map(drop).map_err(|e| of_step(&numbers.name, e))
     }
 
     /// Refuses errors of a segmentation that are of another network, or kept by another version of this program, before hours are spent.
