@@ -306,8 +306,8 @@ pub fn slabs_of<const N: usize>(
     let read = |i: usize, into: &mut [Vec<u8>; N]| {
         let Some(part) = parts.get(i) else { return Ok(()) };
         // The disk goes on while what it brought is copied and looked through.
-        for labels in of {
-            parts.get(i + 1).into_iter().for_each(|next| labels.will_read(labels.source(), next));
+        if let Some(next) = parts.get(i + 1) {
+            of.iter().for_each(|labels| labels.will_read(labels.source(), next));
         }
         of.iter().zip(into).try_for_each(|(labels, slab)| labels.read(part.clone(), slab))
     };

@@ -62,9 +62,13 @@ impl Map {
         let (nz, nx) = (self.nz.div_ceil(edge), self.nx.div_ceil(edge));
         let mut values = vec![0.0; nz * nx];
         for (c, v) in self.values.iter().enumerate() {
-            values[c / self.nx / edge * nx + c % self.nx / edge] += v;
+            values[self.tile_of(c, edge)] += v;
         }
         Map { nz, nx, values }
+    }
+    /// Which tile a column is in, `[z][x]`.
+    fn tile_of(&self, column: usize, edge: usize) -> usize {
+        column / self.nx / edge * self.nx.div_ceil(edge) + column % self.nx / edge
     }
     /// As f32, for files.
     pub fn to_f32(&self) -> Vec<f32> {
@@ -83,8 +87,9 @@ impl Map {
         both.interval(how, |s| (s[1] > 0.0).then(|| s[0] / s[1]))
     }
 
-    /// That of Pearson's r of two maps.
-    pub fn interval_of_correlation(&self, other: &Map, how: Tiles) -> Option<[f64; 2]> {
+    /// That of Pearson's r of two maps, of tiles as long as what is alike in either.
+    pub fn interval_of_correlation(&self, other: &Map, [own, others]: [Tiles; 2]) -> Option<[f64; 2]> {
+        let how = Tiles { edge: own.edge.max(others.edge), ..own };
         // About the means, or squares drown what differs.
         let means = [self.mean(), other.mean()];
         let moments = Sums::of(self, how.edge, |c| {
@@ -146,11 +151,10 @@ impl Sums {
 
     /// Sums over the columns of each tile of the size of a map; columns that add nothing are left out, and tiles without others.
     fn of<const N: usize>(size: &Map, edge: usize, of: impl Fn(usize) -> Option<[f64; N]>) -> Sums {
-        let across = size.nx.div_ceil(edge);
-        let mut tiles = vec![None; size.nz.div_ceil(edge) * across];
+        let mut tiles = vec![None; size.nz.div_ceil(edge) * size.nx.div_ceil(edge)];
         for c in 0..size.values.len() {
             if let Some(more) = of(c) {
-                let tile = tiles[c / size.nx / edge * across + c % size.nx / edge].get_or_insert([0.0; N]);
+                let tile = tiles[size.tile_of(c, edge)].get_or_insert([0.0; N]);
                 tile.iter_mut().zip(more).for_each(|(sum, v)| *sum += v);
             }
         }
@@ -333,7 +337,7 @@ mod tests {
             let quarter = of_columns(&|c| part * (10.0 + of(c, 0)) + of(c, 1));
             let with = of_columns(&|c| r * of(c, 0) + (1.0 - r * r).sqrt() * of(c, 2));
             let how = Tiles { edge: 2, draws: 300, seed: i };
-            let ends = [quarter.interval_of_part(&whole, how), whole.interval_of_correlation(&with, how)];
+            let ends = [quarter.interval_of_part(&whole, how), whole.interval_of_correlation(&with, [how; 2])];
             for ((held, ends), truth) in held.iter_mut().zip(ends).zip([part, r]) {
                 let [low, high] = ends.unwrap();
                 *held += usize::from(low <= truth && truth <= high);
@@ -343,7 +347,7 @@ mod tests {
         let nothing = map(4, 4, vec![0.0; 16]);
         let how = Tiles { edge: 1, draws: 10, seed: 0 };
         assert_eq!(nothing.interval_of_part(&nothing, how), None);
-        assert_eq!(nothing.interval_of_correlation(&nothing, how), None);
+        assert_eq!(nothing.interval_of_correlation(&nothing, [how; 2]), None);
         // In more than one draw of twenty the one column with something is not there.
         let one = map(4, 4, (0..16).map(|c| f64::from(u8::from(c == 5))).collect());
         assert_eq!(nothing.interval_of_part(&one, Tiles { draws: 100, ..how }), None);

@@ -54,12 +54,6 @@ impl Run<'_> {
         map.interval(self.tiles(map))
     }
 
-    /// What Pearson's r of two maps may be in another field.
-    pub(super) fn sampling_of_correlation(&self, a: &Map, b: &Map) -> Option<[f64; 2]> {
-        let edge = self.tiles(a).edge.max(self.tiles(b).edge);
-        a.interval_of_correlation(b, Tiles { edge, ..self.settings.tiles })
-    }
-
     /// What K numbers made of the thickness of some classes in every scan may be in another field.
     pub(super) fn sampling_of<const K: usize>(
         &self,

@@ -217,7 +217,7 @@ impl Run<'_> {
                 self.results.put("pearson", &name, step, None);
                 continue;
             };
-            let sampling = self.sampling_of_correlation(&ma, &mb);
+            let sampling = ma.interval_of_correlation(&mb, [&ma, &mb].map(|map| self.tiles(map)));
             let r = &mut self.results;
             r.put_with("pearson", &name, step, Some(t.pearson), (t.band, "shifts"), sampling);
             r.put("pearson.p", &name, step, t.p);

@@ -97,9 +97,10 @@ impl Run<'_> {
             let between = total[ends.0] - total[ends.1];
             let interval = self.apart(ends, &lithium, between, [1.0; 2]);
             let interval = (interval.0.map(|[low, high]| [low.max(0.0), high]), interval.1);
-            let spread = |t: &[f64]| t.iter().fold([f64::MAX, f64::MIN], |[a, b], &t| [a.min(t), b.max(t)]);
-            let sampling = self.sampling_of(&lithium, |t| Some([spread(t)]).map(|[[low, high]]| [high - low]));
-            let sampling = sampling.map(|[ends]| ends);
+            let [sampling] = each(self.sampling_of(&lithium, |t| {
+                let [low, high] = t.iter().fold([f64::MAX, f64::MIN], |[a, b], &t| [a.min(t), b.max(t)]);
+                Some([high - low])
+            }));
             self.results.put_with("variation_lithium", "lithium", None, Some(between), interval, sampling);
         }
         if let Some(turn) = self.turn {
@@ -274,11 +275,10 @@ impl Run<'_> {
         if let (Some(class), charge) = layer {
             let name = self.name(class);
             let of = |thick: f64| faraday::apparent_porosity(thick, charge, area);
-            let layer = self.results.get("thickness", &name, step).and_then(|q| q.interval);
-            let interval = layer.and_then(|[low, high]| Some([of(low)?, of(high)?]));
+            let layer = self.results.get("thickness", &name, step);
+            let [interval, sampling] = [layer.and_then(|q| q.interval), layer.and_then(|q| q.sampling)]
+                .map(|ends| ends.and_then(|[low, high]| Some([of(low)?, of(high)?])));
             let porosity = of(self.thick(i, &[class]));
-            let elsewhere = self.results.get("thickness", &name, step).and_then(|q| q.sampling);
-            let sampling = elsewhere.and_then(|[low, high]| Some([of(low)?, of(high)?]));
             self.results.put_with("apparent_porosity", &name, step, porosity, (interval, "interface"), sampling);
         }
     }

@@ -482,15 +482,22 @@ impl Run<'_> {
             let void = Map::thickness(&grid, &counts);
             let (area, half) = (void.occupied(), delta * rim(&void, grid.depth()));
             let sampling = self.sampling(&void.indicator());
-            let other = sampling.map(|[a, b]| [1.0 - b, 1.0 - a]);
             self.results.put_with("void.area", "pits", step, Some(area), around(area, half), sampling);
-            self.results.put_with("void.contact", "pits", step, Some(1.0 - area), around(1.0 - area, half), other);
+            self.results.put_with(
+                "void.contact",
+                "pits",
+                step,
+                Some(1.0 - area),
+                around(1.0 - area, half),
+                rest(sampling),
+            );
             let (thick, half) = (void.mean(), depth(&void));
-            let sampling = self.sampling(&void);
+            let tiles = self.tiles(&void);
+            let sampling = void.interval(tiles);
             self.results.put_with("void.thickness", "pits", step, Some(thick), length(thick, half), sampling);
             let fill = between::fill(sum(&void), sum(pits));
             let interval = filled(fill, half, pits.mean());
-            let sampling = rest(void.interval_of_part(pits, self.tiles(&void)));
+            let sampling = rest(void.interval_of_part(pits, tiles));
             self.results.put_with("pit_fill.voxels", "pits", step, fill, interval, sampling);
             self.map(i, "void", "um", &void)?;
         } else {
@@ -501,14 +508,15 @@ impl Run<'_> {
         if let (Some(before), Some(redeposited), Some(layer)) = (&turn.grown, &turn.redeposited, layer) {
             let decrease = between::decrease(before, &Map::thickness(&grid, &columns.counts_of(&grown)));
             let increase = between::decrease(&thick(layer), redeposited);
-            for (name, of, map) in [("decrease", "plating side", &decrease), ("increase", "stripping side", &increase)]
-            {
-                let (mean, sampling) = (map.mean(), self.sampling(map));
+            let both = [("decrease", "plating side", &decrease), ("increase", "stripping side", &increase)];
+            let tiles = both.map(|(_, _, map)| self.tiles(map));
+            for ((name, of, map), tiles) in both.into_iter().zip(tiles) {
+                let (mean, sampling) = (map.mean(), map.interval(tiles));
                 self.results.put_with(name, of, step, Some(mean), length(mean, depth(map)), sampling);
             }
             let t = coloc::together(&decrease, &increase, self.settings.shifts, self.settings.tiles.seed);
             let band = (t.and_then(|t| t.band), "shifts");
-            let sampling = t.as_ref().and_then(|_| self.sampling_of_correlation(&decrease, &increase));
+            let sampling = t.as_ref().and_then(|_| decrease.interval_of_correlation(&increase, tiles));
             let name = "decrease - increase";
             self.results.put_with("change_correlation", name, step, t.map(|t| t.pearson), band, sampling);
             self.map(i, "decrease", "um", &decrease)?;

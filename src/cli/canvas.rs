@@ -2,19 +2,14 @@
 
 use crate::error::Result;
 use crate::exchange::{font, png};
+use crate::report::figures::OTHERS;
 use std::path::Path;
 
-/// Colours of things in their order (Okabe and Ito's, told apart by colour-blind eyes).
-pub const COLOURS: [[u8; 3]; 8] = [
-    [0, 114, 178],
-    [213, 94, 0],
-    [0, 158, 115],
-    [204, 121, 167],
-    [230, 159, 0],
-    [86, 180, 233],
-    [240, 228, 66],
-    [0, 0, 0],
-];
+/// Colours of things in their order: those of diagrams, and Okabe and Ito's yellow.
+pub const COLOURS: [[u8; 3]; 8] = {
+    let [blue, vermilion, green, purple, orange, sky, black, _] = OTHERS;
+    [blue, vermilion, green, purple, orange, sky, [240, 228, 66], black]
+};
 /// Axes and text.
 pub const BLACK: [u8; 3] = [0; 3];
 /// What is to be seen through.

@@ -311,16 +311,14 @@ mod tests {
             let s = Shape::new(grid.count(), 19, roi[0], roi[1]);
             let logits = Maps::<Lane>::from_nchw(s, &numbers(s.len(), 2));
             // Channels apart as passes are: the first seven, and the others.
-            let head = Maps::<Lane>::from_nchw(s.with_channels(7), &{
-                let all = logits.to_nchw();
-                let of_sample = all.chunks_exact(19 * roi[0] * roi[1]);
-                of_sample.flat_map(|of| &of[..7 * roi[0] * roi[1]]).copied().collect::<Vec<_>>()
-            });
-            let tail = Maps::<Lane>::from_nchw(s.with_channels(12), &{
-                let all = logits.to_nchw();
-                let of_sample = all.chunks_exact(19 * roi[0] * roi[1]);
-                of_sample.flat_map(|of| &of[7 * roi[0] * roi[1]..]).copied().collect::<Vec<_>>()
-            });
+            let all = logits.to_nchw();
+            let some = |channels: Range<usize>| {
+                let plane = roi[0] * roi[1];
+                let of_samples = all.chunks_exact(19 * plane);
+                let of = of_samples.flat_map(|of| &of[channels.start * plane..channels.end * plane]).copied();
+                Maps::<Lane>::from_nchw(s.with_channels(channels.len()), &of.collect::<Vec<_>>())
+            };
+            let [head, tail] = [some(0..7), some(7..19)];
             let want = definition(&grid, &logits, &weights);
             for step in [1, 2, columns.count()] {
                 let (mut sums, mut found) = (Buffer::zeros(grid.sums()), Vec::new());

@@ -227,9 +227,8 @@ impl Source for Reader {
     }
 
     fn will_read(&self, z: Range<usize>) {
-        let slice = self.header.dims.bytes(self.header.dtype) / self.header.dims.nz as u64;
-        let [from, to] = [z.start, z.end].map(|z| z.min(self.header.dims.nz) as u64 * slice);
-        os::will_read(&self.file, self.start + from, to.saturating_sub(from));
+        let slice = (self.header.dims.slice() * self.header.dtype.size()) as u64;
+        os::will_read(&self.file, self.start + z.start as u64 * slice, z.len() as u64 * slice);
     }
 
     /// The raw file and what says how to read it: the manifest, or the header where there is none.

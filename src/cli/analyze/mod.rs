@@ -157,9 +157,9 @@ fn amount(text: &str) -> Result<f64> {
     })
 }
 
-/// Refuses what is said of a current that nobody measured: an option.
-pub(super) fn need_log(said: Option<&str>) -> Result<()> {
-    match said {
+/// Refuses what is said of a current that nobody measured, where one of these options is given.
+pub(super) fn need_log(is_given: impl Fn(&str) -> bool) -> Result<()> {
+    match ["cell-area", "clock-offset"].into_iter().find(|option| is_given(option)) {
         Some(option) => Err(Error::usage(format!("--{option} is given, and no log of the current"))
             .help("name it with --log; without one there is no charge to compare with, and this says nothing")),
         None => Ok(()),
@@ -188,9 +188,7 @@ fn run(c: &Context) -> Result<()> {
         None => None,
     };
     if log.is_none() {
-        for option in ["cell-area", "clock-offset"] {
-            need_log(Some(option).filter(|_| s.is_given(option).is_ok_and(|given| given)))?;
-        }
+        need_log(|option| s.is_given(option).is_ok_and(|given| given))?;
     }
     let interface = s.parsed("interface", amount)?;
     let sigma = s.parsed("sigma", amount)?;

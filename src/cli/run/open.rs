@@ -329,8 +329,7 @@ pub(super) fn open(c: &Context) -> Result<Run> {
     if cell.segments && cell.analyses {
         check_tables(&cell).map_err(|e| e.at(&path))?;
         if !has("analyze", "--log") {
-            need_log(["cell-area", "clock-offset"].into_iter().find(|o| has("analyze", &format!("--{o}"))))
-                .map_err(|e| e.at(&path))?;
+            need_log(|option| has("analyze", &format!("--{option}"))).map_err(|e| e.at(&path))?;
         }
     }
     let scans = cell.scans.iter().map(|s| projections_of(&s.path)).collect::<Result<_>>()?;
