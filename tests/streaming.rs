@@ -18,6 +18,8 @@ use tomolith::volume::reader::{IoMode, Reader};
 const DIMS: [usize; 3] = [1707, 698, 2280];
 /// Voxels by which the first layer of the second volume is thinner.
 const LESS: i64 = 7;
+/// Disks of shared machines are fast now and slow then: what is compared is measured in turns.
+const ROUNDS: usize = 5;
 
 /// Layers of a cell with rough faces and grains: runs along every axis as in labels, not noise. The first layer is thinner by
 /// `less` voxels, and the second one thicker.
@@ -51,6 +53,22 @@ fn forget() {
     std::fs::write("/proc/sys/vm/drop_caches", "1").expect("a cold cache: run as one who may write drop_caches");
 }
 
+/// Bytes per second of reading files one after the other from a cold cache.
+fn plainly(files: &[std::path::PathBuf]) -> f64 {
+    forget();
+    let (start, mut block, mut bytes) = (Instant::now(), vec![0u8; 8 << 20], 0);
+    for path in files {
+        let mut file = File::open(path).unwrap();
+        loop {
+            match file.read(&mut block).unwrap() {
+                0 => break,
+                n => bytes += n,
+            }
+        }
+    }
+    bytes as f64 / start.elapsed().as_secs_f64()
+}
+
 fn cpu_seconds() -> f64 {
     let stat = std::fs::read_to_string("/proc/self/stat").unwrap();
     let after = stat.rsplit(')').next().unwrap();
@@ -65,40 +83,48 @@ fn a_pass_over_a_volume_of_the_papers_size_keeps_up_with_the_disk() {
     let [path, later] = ["full.mhd", "later.mhd"].map(|name| folder.0.join(name));
     write(&path, 0);
     write(&later, LESS);
-    let raw = path.with_extension("raw");
-    let bytes = std::fs::metadata(&raw).unwrap().len() as f64;
-    forget();
-    let (start, mut file, mut block) = (Instant::now(), File::open(&raw).unwrap(), vec![0u8; 8 << 20]);
-    while file.read(&mut block).unwrap() > 0 {}
-    let plain = bytes / start.elapsed().as_secs_f64();
+    let raw = [&path, &later].map(|p| p.with_extension("raw"));
+    let bytes = std::fs::metadata(&raw[0]).unwrap().len() as f64;
     let mapping = Mapping::parse("from-0", &Classes::cell()).unwrap();
     let [labels, later] = [&path, &later].map(|path| {
         let source = Box::new(Reader::open(path, IoMode::Pread).unwrap());
         Labels::new("full", source, Axes::NATIVE, None, Some(Micrometre(1.33)), (&mapping, 7)).unwrap()
     });
-    forget();
-    let (start, before) = (Instant::now(), cpu_seconds());
-    let columns = Columns::of(&labels, 7).unwrap();
-    let (pass, cpu) = (bytes / start.elapsed().as_secs_f64(), cpu_seconds() - before);
-    forget();
-    let start = (Instant::now(), cpu_seconds());
-    let voids = lost(&labels, 4, &later, &[4]).unwrap();
-    let (both, voids_cpu) = (2.0 * bytes / start.0.elapsed().as_secs_f64(), cpu_seconds() - start.1);
-    assert_eq!(columns.voxels.iter().sum::<u64>() as f64, bytes);
-    let lost = LESS as u64 * (DIMS[0] * DIMS[2]) as u64;
-    assert_eq!(voids.iter().map(|n| u64::from(*n)).sum::<u64>(), lost, "what the first layer is thinner by");
+    let lost_voxels = LESS as u64 * (DIMS[0] * DIMS[2]) as u64;
+    let mut ratios = [Vec::new(), Vec::new()];
+    for _ in 0..ROUNDS {
+        let plain = [plainly(&raw[..1]), plainly(&raw)];
+        forget();
+        let (start, before) = (Instant::now(), cpu_seconds());
+        let columns = Columns::of(&labels, 7).unwrap();
+        let (pass, cpu) = (bytes / start.elapsed().as_secs_f64(), cpu_seconds() - before);
+        forget();
+        let (start, before) = (Instant::now(), cpu_seconds());
+        let voids = lost(&labels, 4, &later, &[4]).unwrap();
+        let (both, voids_cpu) = (2.0 * bytes / start.elapsed().as_secs_f64(), cpu_seconds() - before);
+        assert_eq!(columns.voxels.iter().sum::<u64>() as f64, bytes);
+        assert_eq!(voids.iter().map(|n| u64::from(*n)).sum::<u64>(), lost_voxels, "what the first layer is thinner by");
+        println!(
+            "one volume: plain reading {:.2} GB/s, counts and maps {:.2} GB/s, {cpu:.1} CPU s; \
+             two: plain reading {:.2} GB/s, voids {:.2} GB/s, {voids_cpu:.1} CPU s",
+            plain[0] / 1e9,
+            pass / 1e9,
+            plain[1] / 1e9,
+            both / 1e9
+        );
+        ratios[0].push(pass / plain[0]);
+        // Two files after each other are read at another rate than one: the voids keep up with the better.
+        ratios[1].push(both / plain[0].max(plain[1]));
+    }
     let held = std::fs::read_to_string("/proc/self/status").unwrap();
     let peak: f64 =
         held.lines().find(|l| l.starts_with("VmHWM")).unwrap().split_whitespace().nth(1).unwrap().parse().unwrap();
-    println!(
-        "plain reading {:.2} GB/s; counts and maps {:.2} GB/s, {cpu:.1} CPU s; voids {:.2} GB/s, {voids_cpu:.1} CPU s; \
-         {:.2} GiB held",
-        plain / 1e9,
-        pass / 1e9,
-        both / 1e9,
-        peak / 1048576.0
-    );
+    let [counts, voids] = ratios.map(|mut of| {
+        of.sort_by(f64::total_cmp);
+        of[ROUNDS / 2]
+    });
+    println!("of plain reading (medians): counts {counts:.2}, voids {voids:.2}; {:.2} GiB held", peak / 1048576.0);
     assert!(peak < 4.0 * 1048576.0);
-    assert!(pass >= 0.7 * plain, "counts and maps: {:.2} of the disk's rate", pass / plain);
-    assert!(both >= 0.7 * plain, "voids: {:.2} of the disk's rate", both / plain);
+    assert!(counts >= 0.7, "counts and maps: {counts:.2} of the disk's rate");
+    assert!(voids >= 0.7, "voids: {voids:.2} of the disk's rate");
 }

@@ -18,6 +18,7 @@ use crate::units::Micrometre;
 use crate::volume::{Dims, Source};
 use rayon::prelude::*;
 use std::ops::Range;
+use std::sync::mpsc::{channel, sync_channel};
 
 /// Voxels of a slab that are held as they are read.
 const SLAB: usize = 8 << 20;
@@ -286,41 +287,55 @@ impl Labels {
     ///
     /// # Errors
     /// Those of reading and of `each`; an interrupt.
-    pub fn slabs(&self, mut each: impl FnMut(usize, &[u8]) -> Result<()> + Send) -> Result<()> {
+    pub fn slabs(&self, mut each: impl FnMut(usize, &[u8]) -> Result<()>) -> Result<()> {
         slabs_of([self], |z, [slab]| each(z, slab))
     }
 }
 
 /// Calls `each` with slabs of whole slices of volumes of one shape in ascending z: the first slice, and the classes of
-/// each volume. The next slabs are read meanwhile.
+/// each volume. Every volume has a thread that reads what comes next: a disk is slower when it is asked in turns.
 ///
 /// # Errors
 /// Those of reading and of `each`; an interrupt.
-pub fn slabs_of<const N: usize>(
-    of: [&Labels; N],
-    mut each: impl FnMut(usize, [&[u8]; N]) -> Result<()> + Send,
-) -> Result<()> {
+pub fn slabs_of<const N: usize>(of: [&Labels; N], mut each: impl FnMut(usize, [&[u8]; N]) -> Result<()>) -> Result<()> {
     let Some(first) = of.first() else { return Ok(()) };
     let parts: Vec<Range<usize>> = slab_ranges(first.grid.dims).collect();
-    let [mut slabs, mut ahead] = [[const { Vec::new() }; N], [const { Vec::new() }; N]];
-    let read = |i: usize, into: &mut [Vec<u8>; N]| {
-        let Some(part) = parts.get(i) else { return Ok(()) };
-        // The disk goes on while what it brought is copied and looked through.
-        if let Some(next) = parts.get(i + 1) {
-            of.iter().for_each(|labels| labels.will_read(labels.source(), next));
+    std::thread::scope(|scope| {
+        let readers = of.map(|labels| {
+            let (full, slabs) = sync_channel::<Result<Vec<u8>>>(1);
+            let (back, empty) = channel::<Vec<u8>>();
+            let parts = &parts;
+            scope.spawn(move || {
+                for (i, part) in parts.iter().enumerate() {
+                    // The disk goes on while what it brought is copied and looked through.
+                    if let Some(next) = parts.get(i + 1) {
+                        labels.will_read(labels.source(), next);
+                    }
+                    let mut slab = empty.try_recv().unwrap_or_default();
+                    let read = labels.read(part.clone(), &mut slab).map(|()| slab);
+                    let last = read.is_err();
+                    // Nobody waits for more when `each` has failed.
+                    if full.send(read).is_err() || last {
+                        return;
+                    }
+                }
+            });
+            (slabs, back)
+        });
+        for part in &parts {
+            check_interrupt()?;
+            let mut held = [const { Vec::new() }; N];
+            for ((slabs, _), held) in readers.iter().zip(&mut held) {
+                *held = slabs.recv().map_err(|_| Error::bug("the reading thread panicked"))??;
+            }
+            each(part.start, held.each_ref().map(Vec::as_slice))?;
+            for ((_, back), slab) in readers.iter().zip(held) {
+                // A reader that is done takes none back.
+                let _ = back.send(slab);
+            }
         }
-        of.iter().zip(into).try_for_each(|(labels, slab)| labels.read(part.clone(), slab))
-    };
-    read(0, &mut slabs)?;
-    for (i, part) in parts.iter().enumerate() {
-        check_interrupt()?;
-        let next = || read(i + 1, &mut ahead);
-        let (read, done) = rayon::join(next, || each(part.start, slabs.each_ref().map(Vec::as_slice)));
-        done?;
-        read?;
-        std::mem::swap(&mut slabs, &mut ahead);
-    }
-    Ok(())
+        Ok(())
+    })
 }
 
 /// Slices that are looked at together.
