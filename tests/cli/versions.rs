@@ -26,6 +26,40 @@ const KNOWN: [(&str, u32, &str, &str); 8] = [
     ("report", 9, "report.html", "58e9665d2921"),
 ];
 
+/// Commands that write a volume and are no stage of a run: their words, the volume, its stage and version, and the first
+/// digits of its digest.
+const OTHERS: [(&str, &str, &str, u32, &str); 8] = [
+    ("convert moved.npy made/moved.mhd --pixel 1um", "moved", "convert", 1, "0972cf8ca9a0"),
+    (
+        "resample moved.npy --transform registered/moved.transform.json --like fixed.npy -o made/back",
+        "back",
+        "resample",
+        1,
+        "77ffcec604a1",
+    ),
+    ("orient fixed.npy --angles 1,-0.5 -o made/level", "", "", 0, ""),
+    (
+        "resample moved.npy --transform made/level.transform.json --like fixed.npy -o made/level",
+        "level",
+        "resample",
+        1,
+        "f20d0493965b",
+    ),
+    (
+        "stitch vertical low.npy high.npy --offset 18 --search 4 -o made/tall",
+        "tall",
+        "stitch vertical",
+        3,
+        "ae0da934e88e",
+    ),
+    ("stitch side left.npy right.npy -o made/wide", "wide", "stitch side", 2, "1e871bcde99e"),
+    ("labels import painted.npy --map from-0 --like fixed.npy -o made/drawn", "drawn", "labels", 1, "d86cbd286dba"),
+    ("labels export made/drawn.mhd made/plain.mhd --map from-0", "plain", "labels-export", 1, "d86cbd286dba"),
+];
+
+/// Files of `phantom discs`: projections and truth, together.
+const DISCS: &str = "74fe2853b35f";
+
 /// Scans of `phantom cell`, which no run makes: their version, how they are made, and the first digits of their digest.
 const SCANS: (u32, [(&str, &str); 3]) = (
     4,
@@ -37,7 +71,7 @@ const SCANS: (u32, [(&str, &str); 3]) = (
 );
 
 /// Waves on a grid of 40 x 44 x 48, `shift` voxels along x.
-fn waves(shift: f64) -> Vec<u8> {
+fn waves(shift: f64) -> Vec<f32> {
     let stream = Stream::new(1, 0);
     let value = |i: usize| {
         let p = [(i % 48) as f64 + shift, (i / 48 % 44) as f64, (i / 48 / 44) as f64];
@@ -47,7 +81,50 @@ fn waves(shift: f64) -> Vec<u8> {
         };
         (0..24).map(wave).sum::<f64>() as f32
     };
-    npy(&[40, 44, 48], &(0..40 * 44 * 48).map(value).collect::<Vec<f32>>())
+    (0..40 * 44 * 48).map(value).collect()
+}
+
+/// What the commands read: two views of the waves, parts of one of them, and classes.
+fn inputs(folder: &Scratch) {
+    let [fixed, moved] = [waves(0.0), waves(1.5)];
+    let slice = 44 * 48;
+    folder.write("low.npy", npy(&[30, 44, 48], &fixed[..30 * slice]));
+    folder.write("high.npy", npy(&[22, 44, 48], &fixed[18 * slice..]));
+    for (name, columns) in [("left.npy", 0..32), ("right.npy", 20..48)] {
+        let part = |row: &[f32]| row[columns.clone()].iter().map(|v| 0.6 + 0.01 * v).collect::<Vec<_>>();
+        let values: Vec<f32> = fixed.chunks_exact(48).flat_map(part).collect();
+        folder.write(name, npy(&[40, 44, columns.len()], &values));
+    }
+    let classes: Vec<f32> = fixed.iter().map(|&v| f32::from(u8::from(v > 0.0) + u8::from(v > 3.0))).collect();
+    folder.write("painted.npy", npy(&[40, 44, 48], &classes));
+    folder.write("fixed.npy", npy(&[40, 44, 48], &fixed));
+    folder.write("moved.npy", npy(&[40, 44, 48], &moved));
+}
+
+/// Of [`OTHERS`] and [`DISCS`] what is not as it was.
+fn others(there: &Path) -> Vec<String> {
+    let mut wrong = Vec::new();
+    for (words, name, stage, version, digits) in OTHERS {
+        expect(&run(there, words), 0, &[], words);
+        if name.is_empty() {
+            continue;
+        }
+        let path = there.join(format!("made/{name}.json"));
+        let json = tomolith::json::Json::parse(&std::fs::read_to_string(&path).unwrap()).unwrap();
+        let told = (json.need_str("stage").unwrap().to_string(), json.need_u64("stage_version").unwrap());
+        let found = digest_of(&path);
+        if told != (stage.to_string(), u64::from(version)) || found[..12] != *digits {
+            wrong.push(format!("(\"{words}\", \"{name}\", \"{}\", {}, \"{}\"),", told.0, told.1, &found[..12]));
+        }
+    }
+    let words = "phantom discs -q -o discs --columns 64 --rows 4 --projections 16";
+    expect(&run(there, words), 0, &[], words);
+    let files = ["projections.npy", "flats.npy", "darks.npy", "truth.npy"].map(|f| there.join("discs").join(f));
+    let found = Digest::root(&files.map(|f| Digest::of_file(&f).unwrap().0)).hex();
+    if found[..12] != *DISCS {
+        wrong.push(format!("DISCS \"{}\"", &found[..12]));
+    }
+    wrong
 }
 
 /// The digest of a volume's voxels, by its header.
@@ -64,8 +141,7 @@ fn a_stage_whose_bits_change_has_another_version() {
     cell(&folder);
     seal(there, "run cell.toml -o out");
     let record = Record::parse(&std::fs::read_to_string(there.join("out/run.json")).unwrap()).unwrap();
-    folder.write("fixed.npy", waves(0.0));
-    folder.write("moved.npy", waves(1.5));
+    inputs(&folder);
     let words = "register --fixed fixed.npy --moving moved.npy --capture 4 -o registered";
     expect(&run(there, words), 0, &[], words);
     let mut wrong = Vec::new();
@@ -79,6 +155,7 @@ fn a_stage_whose_bits_change_has_another_version() {
             wrong.push(format!("(\"{stage}\", {}, \"{file}\", \"{}\"),", version(stage), &found[..12]));
         }
     }
+    wrong.extend(others(there));
     let (version, how) = SCANS;
     for (k, (how, digits)) in how.into_iter().enumerate() {
         let words = format!("phantom cell -q -o c{k} --preset tiny --only 16 --seed 3 {how}");
