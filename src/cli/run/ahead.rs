@@ -109,8 +109,9 @@ pub fn print(c: &Context, run: &Run, record: &Record) -> Result<()> {
     }
     let text = [sum.reads, sum.writes].map(bytes_for_people);
     c.out.line(format!("{:16} {:>12} {:>12}", format!("{open} steps"), text[0], text[1]))?;
-    c.out.line(format!("{:16} {:>12}", "this plan", digests.read + looked_at + ahead.tried))?;
-    c.out.line(format!("{:16} {:>12} {:>12}", "in bytes", sum.reads, sum.writes))
+    let own = digests.read + looked_at + ahead.tried;
+    c.out.line(format!("{:16} {:>12} {:>12}", "this plan", bytes_for_people(own), bytes_for_people(0)))?;
+    c.out.line(format!("{:16} {:>12} {:>12}  this plan {own}", "in bytes", sum.reads, sum.writes))
 }
 
 /// Files from outside that a step's key tells.
