@@ -118,12 +118,10 @@ fn one(context: &Context, args: &ReconArgs, scan: &OpenScan) -> Result<([u64; 2]
     let times = trial(context, args, scan, &geometry, &course)?;
     let source = scan.scan.projections.as_ref();
     let d = source.dims();
-    let frames = [&scan.scan.flats, &scan.scan.darks].map(|f| f.as_deref());
+    let images = [Some(source), scan.scan.flats.as_deref(), scan.scan.darks.as_deref()];
     // Rows of all images: of compressed pieces all that they touch.
-    let rows = |rows: std::ops::Range<usize>| -> u64 {
-        let all = frames.iter().copied().flatten().chain([source]);
-        all.map(|of| of.cost(0..of.dims().nz, rows.clone())).sum()
-    };
+    let rows =
+        |y: std::ops::Range<usize>| images.iter().flatten().map(|i| i.cost(0..i.dims().nz, y.clone())).sum::<u64>();
     let hashed = rows(0..d.ny);
     context.out.line(format!("{:<11} {:>12} {:>12} {:>12} {:>14}", "pass", "reads", "writes", "memory", "about"))?;
     // The rows from which axis and truncation are told.

@@ -1,6 +1,6 @@
 //! `tomolith resample`: one volume through a transform, onto the grid of another.
 
-use crate::cli::options::{Opt, Settings, Takes};
+use crate::cli::options::{Opt, Takes};
 use crate::cli::progress::Progress;
 use crate::cli::reconstruct::summary;
 use crate::cli::register::SCHEMA;
@@ -220,20 +220,12 @@ fn motion_of(from: &Json) -> Result<Rigid> {
     Rigid::from_matrix(&square(from, "matrix")?, centre)
 }
 
-/// Bytes that a slab may take, as [`MEMORY`] says.
-///
-/// # Errors
-/// Usage: no number of bytes.
-pub fn memory(options: &Settings) -> Result<u64> {
-    let auto = |text: &str| if text == "auto" { Ok(os::free_memory() / 2) } else { values::bytes(text) };
-    options.parsed("memory", auto)
-}
-
 /// Writes a volume through its motion, and its mask beside it.
 pub fn write(context: &Context, base: &Path, w: &Written, more: Vec<InputFile>) -> Result<Manifest> {
     let options = &context.settings;
     let overwrite = options.is_on("overwrite")?;
-    let plan = Plan { motion: w.motion, grid: w.grid, how: w.how, memory: memory(options)? };
+    let auto = |text: &str| if text == "auto" { Ok(os::free_memory() / 2) } else { values::bytes(text) };
+    let plan = Plan { motion: w.motion, grid: w.grid, how: w.how, memory: options.parsed("memory", auto)? };
     // A header of another program has no unit.
     let unit = Reader::open(w.path, context.io).map_or(String::new(), |r| r.header().unit.clone());
     let unit = if unit.is_empty() { "unknown".to_string() } else { unit };

@@ -276,7 +276,11 @@ pub fn block(
     settings: &Settings,
 ) -> Result<Match> {
     let piece = Piece::read_flat(fixed, tile.clone(), settings.flatten)?;
-    let seen = counterpart(&piece, tile, guess, settings, moving.dims());
+    let mut seen = piece.image(guess, reach(tile, settings), moving.dims());
+    if settings.flatten > 0 {
+        let d = moving.dims();
+        seen = [whole(&seen[0], settings.flatten, d.nx), seen[1].clone(), whole(&seen[2], settings.flatten, d.nz)];
+    }
     if seen.iter().any(Range::is_empty) {
         return Err(Error::data(format!("the block at {tile:?} has no counterpart in the moving volume: no overlap"))
             .help("give a start nearer to the motion"));
@@ -284,35 +288,26 @@ pub fn block(
     register(isa, &piece, &Piece::read_flat(moving, seen, settings.flatten)?, guess, settings)
 }
 
-/// As much of the moving volume around a tile as the search may reach.
-fn counterpart(piece: &Piece, tile: &Region, guess: &Rigid, settings: &Settings, d: Dims) -> Region {
-    let seen = piece.image(guess, reach(tile, settings), d);
-    if settings.flatten == 0 {
-        return seen;
-    }
-    [whole(&seen[0], settings.flatten, d.nx), seen[1].clone(), whole(&seen[2], settings.flatten, d.nz)]
-}
-
-/// Voxels that [`register_body`] reads of two volumes, about: those of the overview, and of as many tiles as there may be
-/// blocks; of which tiles is not known before, so that each counts as a mean one. Rows are read whole.
+/// Voxels that [`register_body`] reads of two volumes that lie alike, about: those of the overview, and of as many tiles as
+/// there may be blocks; of which tiles is not known before, so that each counts as a mean one. Rows are read whole.
+///
+/// ```text
+/// tile    n_x · y · (z + w) of the fixed volume, N_x (y + 2r)(z + 2r + w) of the moving one, within their faces
+/// ```
+///
+/// r is how far the search [reaches](reach), w the window that flattens.
 ///
 /// # Errors
 /// Data: nothing is left of the region when it is flattened.
 pub fn voxels_read([fixed, moving]: [Dims; 2], region: &Region, cut: Cut, settings: &Settings) -> Result<f64> {
-    let rows = |[_, y, z]: &Region, d: Dims| {
-        let half = settings.flatten / 2;
-        let z = z.start.saturating_sub(half)..(z.end + half).min(d.nz);
-        (d.nx * y.len() * z.len()) as f64
-    };
+    let along =
+        |r: &Range<usize>, more: f64, n: usize| (r.end as f64 + more).min(n as f64) - (r.start as f64 - more).max(0.0);
+    let half = settings.flatten as f64 / 2.0;
+    let rows =
+        |[_, y, z]: &Region, d: Dims, more: f64| d.nx as f64 * along(y, more, d.ny) * along(z, more + half, d.nz);
     let seen = flat(region, fixed, settings)?;
     let tiles = choice::tiles(&seen, cut.size);
-    let of_tile = |tile: &Region| {
-        let (first, dims) = (from_fn(|i| tile[i].start), Dims::new(tile[2].len(), tile[1].len(), tile[0].len())?);
-        let piece = Piece { first, dims, values: Vec::new() };
-        let there = counterpart(&piece, tile, &Rigid::identity([0.0; 3]), settings, moving);
-        Ok(rows(tile, fixed) + rows(&there, moving))
-    };
-    let all = tiles.iter().map(of_tile).sum::<Result<f64>>()?;
+    let all = tiles.iter().fold(0.0, |sum, t| sum + rows(t, fixed, 0.0) + rows(t, moving, reach(t, settings)));
     let overview = (fixed.nx * seen[1].len() * seen[2].len() + moving.voxels()) as f64;
     let blocks = cut.count.min(tiles.len()) as f64;
     Ok(all * blocks / tiles.len() as f64 + if tiles.len() > 1 { overview } else { 0.0 })

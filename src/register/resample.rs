@@ -143,16 +143,6 @@ impl Plan {
         4 * (slices * dims.slice() + planes.len() * padded + 2 * z.len() * self.grid.dims.slice()) as u64
     }
 
-    /// Slices of a volume that are read, some more than once: each slab reads all that it looks into.
-    ///
-    /// # Errors
-    /// As [`Plan::slab`].
-    pub fn slices_read(&self, dims: Dims) -> Result<usize> {
-        let (height, nz) = (self.slab(dims)?, self.grid.dims.nz);
-        let of = |z: usize| needed(self.planes(dims, z..nz.min(z + height)), dims.nz, self.content()).len();
-        Ok((0..nz).step_by(height).map(of).sum())
-    }
-
     /// Slices of the output that are made at a time: as many as fit, at most all.
     ///
     /// # Errors

@@ -29,7 +29,8 @@ const HEADER: usize = 208;
 const VIEW: u64 = 165_000;
 /// Bytes that a drawn map or section takes, of 100 pixels, about: a tenth of theirs.
 const DRAWN: u64 = 30;
-/// Bytes of results and tables for each scan, and for each part that a class plays in it, about.
+/// Bytes of results and tables for each scan, and for each part that a class plays in it, about; on a page three times, in its
+/// diagrams, in its tables and in the words about both. Bytes of a page are four for three of a picture.
 const TEXT: u64 = 9_000;
 
 /// What an analysis reads and writes.
@@ -37,21 +38,10 @@ const TEXT: u64 = 9_000;
 pub struct Made {
     /// Bytes that are read of labels and grey values.
     pub reads: u64,
-    /// Bytes of maps.
-    pub maps: u64,
-    /// Bytes of pictures.
-    pub pictures: u64,
-    /// Bytes of maps that are drawn on a page.
-    pub drawn: u64,
-    /// Bytes of results and tables.
-    pub text: u64,
-}
-
-impl Made {
-    /// All bytes that are written.
-    pub fn writes(&self) -> u64 {
-        self.maps + self.pictures + self.text
-    }
+    /// Bytes that are written.
+    pub writes: u64,
+    /// Bytes of it on a page.
+    pub page: u64,
 }
 
 /// Of `count` scans whose labels have the shape `file`, of which `region` is looked at; with `grey` values or without.
@@ -64,43 +54,36 @@ pub fn made(s: &Settings, file: Dims, region: &Region, count: usize, grey: bool)
     let (classes, _) = classes(s)?;
     let roles = Roles::of(&classes, s.text("roles")?)?;
     let turns = s.is_given("turn")? || s.is_given("log")?;
-    let (with_maps, meshes) = (s.text("maps")? != Some("none"), s.text("mesh")?.map_or(0, |m| m.split(',').count()));
-    let (n, after, grey) = (count as u64, if turns { (count as u64).div_ceil(2) - 1 } else { 0 }, u64::from(grey));
-    let keys = n.min(2 + u64::from(turns));
+    let meshes = s.text("mesh")?.map_or(0, |names| names.split(',').count() as u64);
+    let (n, grey) = (count as u64, u64::from(grey));
+    let (after, keys) = if turns { (n.div_ceil(2) - 1, n.min(3)) } else { (0, n.min(2)) };
     let has = |parts: &[Option<u8>]| parts.iter().flatten().count() as u64;
-    let one = |is: bool| u64::from(is);
-    let (plating, stripping, pit) = (roles.plating, roles.stripping, roles.pit.is_some());
-    let electrodes = has(&[plating, stripping]);
+    let all_of = |parts: &[Option<u8>]| u64::from(parts.iter().all(Option::is_some));
+    let Roles { plating, deposited, dendrite, stripping, redeposited, pit } = roles;
+    let (electrodes, grown) = (has(&[plating, stripping]), has(&[deposited, dendrite]));
+    let text = TEXT * n * (1 + electrodes + grown + has(&[redeposited, pit]));
     // Whole rows are read: along x nothing is saved.
-    let all = whole.voxels() as u64;
-    let seen = (whole.nx * d.ny * d.nz) as u64;
-    let view = if with_maps { seen / d.nz as u64 * d.nz.div_ceil(view::thinning(d)) as u64 } else { 0 };
-    let hanging = 2 * one(roles.dendrite.is_some() && electrodes > 0);
-    let filled = one(pit && roles.redeposited.is_some());
-    let boxes =
-        n * (1 + hanging + grey + meshes as u64) + keys * has(&[roles.dendrite, roles.deposited]) + 2 * after * filled;
-    let reads = n * (all + view) + boxes * seen + n * grey * (4 * all + 3 * 4 * seen);
-    let text = TEXT * n * (1 + roles.list().iter().filter(|(_, class)| class.is_some()).count() as u64);
-    if !with_maps {
-        return Ok(Made { reads, text, ..Made::default() });
+    let (all, slice) = (whole.voxels() as u64, (whole.nx * d.ny) as u64);
+    let seen = slice * d.nz as u64;
+    let hanging = 2 * has(&[dendrite]) * electrodes.min(1);
+    let filled = 2 * after * all_of(&[pit, redeposited]);
+    let reads = n * (all + (1 + hanging + grey + meshes) * seen) + (keys * grown + filled) * seen;
+    let reads = reads + n * grey * 4 * (all + 3 * seen);
+    if s.text("maps")? == Some("none") {
+        return Ok(Made { reads, writes: text, page: 3 * text });
     }
     // Of electrodes there are edges instead, and background is no class of its own.
-    let played = |class: u8| roles.list().iter().any(|(_, of)| *of == Some(class));
-    let own = (0..classes.len() as u8).filter(|&c| ![plating, stripping].contains(&Some(c)) && (c > 0 || played(c)));
-    let sides = one(turns && electrodes == 2);
-    let grown = one(has(&[roles.deposited, roles.dendrite]) > 0 && roles.redeposited.is_some() && stripping.is_some());
-    let columns = n * (own.count() as u64 + one(electrodes == 2) + 2 * grey)
-        + (n - 1) * (electrodes + sides)
-        + 2 * after * (filled + grown);
-    let across = keys * electrodes + 2 * after * grown;
-    let kinds = [(columns, [d.nz, d.nx]), (across, [d.ny, d.nx])];
-    let sum = |of: &dyn Fn([usize; 2]) -> u64| kinds.iter().map(|(n, shape)| n * of(*shape)).sum();
-    let pixels = |shape| rows_across_x(shape).1 as u64;
-    Ok(Made {
-        reads: reads + keys * seen / d.nz as u64,
-        maps: sum(&|[rows, columns]| (4 * rows * columns + HEADER) as u64),
-        drawn: sum(&|shape| pixels(shape) * DRAWN / 100),
-        pictures: n * VIEW + keys * pixels([d.ny, d.nx]) * DRAWN / 100,
-        text,
-    })
+    let parts = roles.list().iter().map(|(_, of)| *of).collect::<Vec<_>>();
+    let own = (0..classes.len() as u8).map(Some).filter(|c| ![plating, stripping].contains(c));
+    let own = own.filter(|c| *c != Some(0) || parts.contains(c)).count() as u64;
+    let both = all_of(&[plating, stripping]);
+    let changes = 2 * after * grown.min(1) * all_of(&[redeposited, stripping]);
+    let columns = n * (own + both + 2 * grey) + (n - 1) * (electrodes + both * u64::from(turns)) + filled + changes;
+    let kinds = [(columns, [d.nz, d.nx]), (keys * electrodes + changes, [d.ny, d.nx])];
+    let maps: u64 = kinds.iter().map(|(n, [rows, columns])| n * (4 * rows * columns + HEADER) as u64).sum();
+    let drawn = |shape: [usize; 2]| rows_across_x(shape).1 as u64 * DRAWN / 100;
+    let pictures = n * VIEW + keys * drawn([d.ny, d.nx]);
+    let shown = pictures + kinds.iter().map(|(n, shape)| n * drawn(*shape)).sum::<u64>();
+    let views = n * slice * d.nz.div_ceil(view::thinning(d)) as u64 + keys * slice;
+    Ok(Made { reads: reads + views, writes: maps + pictures + text, page: 3 * text + shown * 4 / 3 })
 }

@@ -21,7 +21,7 @@
 //! come from memory the second time: these are bytes asked for. What this plan itself reads stands in a line of its own:
 //! files from outside, what is done, and of each scan what `plan` tries.
 
-use super::{Digests, Run, State};
+use super::{Digests, Run, State, of_step};
 use crate::analysis::labels::Region;
 use crate::cli::analyze::ahead::{Made, made};
 use crate::cli::analyze::region;
@@ -36,7 +36,7 @@ use crate::report::sections::evenly;
 use crate::segment::orient::Axes;
 use crate::segment::scale::LOOKED_AT;
 use crate::volume::reader::Reader;
-use crate::volume::{Dims, Source};
+use crate::volume::{Dims, Dtype, Source};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
@@ -50,14 +50,13 @@ struct Cost {
 /// Voxels of a volume in a run folder, and its bytes.
 #[derive(Clone, Copy)]
 struct Volume {
-    dims: [u64; 3],
+    dims: Dims,
     bytes: u64,
 }
 
 impl Volume {
-    fn shape(&self) -> Result<Dims> {
-        let [nx, ny, nz] = self.dims.map(|n| n as usize);
-        Dims::new(nz, ny, nx)
+    fn of(dims: Dims, dtype: Dtype) -> Volume {
+        Volume { dims, bytes: dims.bytes(dtype) }
     }
 }
 
@@ -79,6 +78,10 @@ pub fn print(c: &Context, run: &Run, record: &Record) -> Result<()> {
         Ahead { c, run, made: BTreeMap::new(), planned: BTreeMap::new(), numbers: Made::default(), tried: 0 };
     let (mut digests, mut sound) = (Digests::default(), BTreeSet::new());
     let (mut sum, mut open, mut new, mut looked_at) = (Cost::default(), 0, BTreeSet::new(), 0);
+    let line = |name: &str, bytes: [u64; 2]| {
+        let [reads, writes] = bytes.map(bytes_for_people);
+        c.out.line(format!("{name:16} {reads:>12} {writes:>12}"))
+    };
     c.out.line(format!("{:16} {:>12} {:>12}", "step", "reads", "writes"))?;
     for step in &run.steps {
         // A key that waits for an earlier step will tell these files all the same.
@@ -100,17 +103,15 @@ pub fn print(c: &Context, run: &Run, record: &Record) -> Result<()> {
             for name in needed.filter(|n| sound.insert((*n).clone())) {
                 cost.reads += ahead.volume(name)?.bytes;
             }
-            let own = ahead.cost(step)?;
+            let own = ahead.cost(step).map_err(|e| of_step(&step.name, e))?;
             cost = Cost { reads: cost.reads + own.reads, writes: own.writes };
-            let text = [cost.reads, cost.writes].map(bytes_for_people);
-            c.out.line(format!("{:16} {:>12} {:>12}", step.name, text[0], text[1]))?;
+            line(&step.name, [cost.reads, cost.writes])?;
         }
         sum = Cost { reads: sum.reads + cost.reads, writes: sum.writes + cost.writes };
     }
-    let text = [sum.reads, sum.writes].map(bytes_for_people);
-    c.out.line(format!("{:16} {:>12} {:>12}", format!("{open} steps"), text[0], text[1]))?;
+    line(&format!("{open} steps"), [sum.reads, sum.writes])?;
     let own = digests.read + looked_at + ahead.tried;
-    c.out.line(format!("{:16} {:>12} {:>12}", "this plan", bytes_for_people(own), bytes_for_people(0)))?;
+    line("this plan", [own, 0])?;
     c.out.line(format!("{:16} {:>12} {:>12}  this plan {own}", "in bytes", sum.reads, sum.writes))
 }
 
@@ -160,14 +161,11 @@ impl<'a> Ahead<'a> {
         }
         if step.stage == "analyze" {
             self.numbers = self.analyze(step)?;
-            bytes += self.numbers.writes();
+            bytes += self.numbers.writes;
         }
         for name in step.makes.iter().filter(|n| n.ends_with(".mhd")) {
             let volume = Reader::open(&self.run.folder.join(name), self.c.io)?;
-            let d = volume.dims();
-            let dims = [d.nx, d.ny, d.nz].map(|n| n as u64);
-            let bytes = (d.voxels() * volume.dtype().size()) as u64;
-            self.made.insert(name, Volume { dims, bytes });
+            self.made.insert(name, Volume::of(volume.dims(), volume.dtype()));
         }
         Ok(bytes)
     }
@@ -179,7 +177,6 @@ impl<'a> Ahead<'a> {
     }
 
     fn cost(&mut self, step: &'a Step) -> Result<Cost> {
-        let of = |volume: Volume| volume.dims.iter().product::<u64>();
         match step.stage {
             "center" => {
                 // Every scan's own is found as its reconstruction would find it.
@@ -201,33 +198,28 @@ impl<'a> Ahead<'a> {
             }
             "register" => {
                 let Some(Word::Made(name)) = after(step, "--fixed") else { return Err(Error::bug("no fixed volume")) };
-                let others = step.needs().filter(|n| *n != name).map(|n| self.volume(n)?.shape());
+                let others = step.needs().filter(|n| *n != name).map(|n| Ok(self.volume(n)?.dims));
                 let (others, options) = (others.collect::<Result<Vec<_>>>()?, self.options(step)?);
-                let ([reads, writes], d) = register::ahead::cost(&options, self.volume(name)?.shape()?, &others)?;
-                let dims = [d.nx, d.ny, d.nz].map(|n| n as u64);
-                self.makes(step, Volume { dims, bytes: 4 * d.voxels() as u64 });
+                let ([reads, writes], d) = register::ahead::cost(&options, self.volume(name)?.dims, &others)?;
+                self.makes(step, Volume::of(d, Dtype::F32));
                 Ok(Cost { reads, writes })
             }
             "seg predict" => {
                 let Some(Word::Made(input)) = after(step, "--input") else { return Err(Error::bug("no volume")) };
                 let input = self.volume(input)?;
-                let n = of(input);
+                let n = input.dims.voxels() as u64;
                 let planes: Vec<&str> = text(step, "--plane").unwrap_or("xy").split(',').collect();
                 let flags = ["--entropy", "--margin", "--confidence", "--mutual"];
-                let maps =
-                    1 + step.words().iter().filter(|w| flags.iter().any(|f| **w == Word::text(*f))).count() as u64;
+                let maps = 1 + flags.iter().filter(|f| step.words().contains(&Word::text(**f))).count() as u64;
                 // A few slices are looked at first.
-                let look = input.bytes / input.dims[2] * input.dims[2].min(LOOKED_AT as u64);
+                let look = input.bytes / input.dims.nz as u64 * input.dims.nz.min(LOOKED_AT) as u64;
                 let mut cost = Cost { reads: (1 + planes.len() as u64) * input.bytes + look, writes: maps * n };
                 if let Some(Word::Inputs(files)) = after(step, "--weights") {
                     for file in files {
-                        let bytes = file.metadata().map_err(|e| Error::reading(file, &e))?.len();
-                        cost.reads += 2 * bytes;
+                        cost.reads += 2 * file.metadata().map_err(|e| Error::reading(file, &e))?.len();
                         if planes.len() > 1 {
-                            let logits = planes.len() as u64
-                                * 2
-                                * n
-                                * state::load(&weights::read(file)?)?.network.config.classes as u64;
+                            let classes = state::load(&weights::read(file)?)?.network.config.classes as u64;
+                            let logits = 2 * n * planes.len() as u64 * classes;
                             cost = Cost { reads: cost.reads + logits, writes: cost.writes + logits };
                         }
                     }
@@ -239,36 +231,31 @@ impl<'a> Ahead<'a> {
                 Ok(cost)
             }
             "seg after" => {
-                let Some(Word::Made(labels)) = step.words().iter().find(|w| matches!(w, Word::Made(_))) else {
-                    return Err(Error::bug("no labels"));
-                };
-                let labels = self.volume(labels)?;
+                let labels = self.volume(step.needs().next().ok_or_else(|| Error::bug("no labels"))?)?;
                 self.makes(step, labels);
                 Ok(Cost { reads: 2 * labels.bytes, writes: labels.bytes })
             }
             "analyze" => {
                 self.numbers = self.analyze(step)?;
-                let writes = self.numbers.writes();
-                Ok(Cost { reads: self.numbers.reads + 2 * writes, writes })
+                let Made { reads, writes, .. } = self.numbers;
+                Ok(Cost { reads: reads + 2 * writes, writes })
             }
             "report" => {
-                let numbers = self.numbers;
-                let mut reads = 2 * numbers.writes();
-                // Bytes of a page are four for three of a picture; it has the numbers in its diagrams, in its tables and in the
-                // words about both.
-                let mut page = 3 * numbers.text + (numbers.pictures + numbers.drawn) * 4 / 3;
+                let (mut reads, mut page) = (2 * self.numbers.writes, self.numbers.page);
                 // Of those that are seen a section across x, too.
                 for flag in ["--volumes", "--labels"] {
                     let Some(Word::List(names)) = after(step, flag) else { continue };
                     let seen: Vec<usize> = evenly(names.len()).collect();
                     for (k, name) in names.iter().enumerate() {
                         let v = self.volume(name)?;
-                        let [nx, ny, nz] = v.dims.map(|n| n.max(1));
-                        let pixels = |a: u64, b: u64| rows_across_x([a as usize, b as usize]).1 as u64;
-                        let rows = if seen.contains(&k) { pixels(nz, ny) } else { 0 };
-                        // Half of three bytes a pixel, as of a page.
-                        page += if rows > 0 { 2 * (rows + pixels(nz, nx) + pixels(ny, nx)) } else { 0 };
-                        reads += v.bytes / nz + v.bytes / ny + v.bytes / (nz * ny) * rows;
+                        let Dims { nz, ny, nx } = v.dims;
+                        let pixels = |a: usize, b: usize| rows_across_x([a, b]).1 as u64;
+                        reads += v.bytes / nz as u64 + v.bytes / ny as u64;
+                        if seen.contains(&k) {
+                            // Half of three bytes a pixel, of which a page makes four.
+                            page += 2 * (pixels(nz, ny) + pixels(nz, nx) + pixels(ny, nx));
+                            reads += v.bytes / (nz * ny) as u64 * pixels(nz, ny);
+                        }
                     }
                 }
                 // Figures as files are about as much once more.
@@ -287,11 +274,11 @@ impl<'a> Ahead<'a> {
     fn analyze(&self, step: &Step) -> Result<Made> {
         let volumes: Vec<&String> = step.uses.iter().filter(|n| n.ends_with(".mhd")).collect();
         // Classes are bytes; what is more are the grey values beside them.
-        let is_grey = |name: &str| self.made.get(name).is_some_and(|v| v.bytes > v.dims.iter().product());
+        let is_grey = |name: &str| self.made.get(name).is_some_and(|v| v.bytes > v.dims.voxels() as u64);
         let labels: Vec<&String> = volumes.iter().filter(|n| !is_grey(n)).copied().collect();
         let Some(first) = labels.first() else { return Err(Error::bug("numbers of nothing")) };
         // All lie on one grid.
-        let file = self.volume(first)?.shape()?;
+        let file = self.volume(first)?.dims;
         made(&self.options(step)?, file, &looked_at(step, file)?, labels.len(), labels.len() < volumes.len())
     }
 
@@ -317,7 +304,8 @@ impl<'a> Ahead<'a> {
             [reads, writes, nx, ny, nz, axis, here, tried] => {
                 self.tried += tried;
                 let reads = reads - if open.is_some() { here } else { 0 };
-                Ok((Cost { reads, writes }, Volume { dims: [nx, ny, nz], bytes: 4 * nx * ny * nz }, axis))
+                let [nz, ny, nx] = [nz, ny, nx].map(|n| n as usize);
+                Ok((Cost { reads, writes }, Volume::of(Dims::new(nz, ny, nx)?, Dtype::F32), axis))
             }
             _ => Err(Error::bug(format!("`plan` says nothing of use of {}", step.name))),
         }
