@@ -14,6 +14,7 @@ use super::labels::Labels;
 use crate::error::Result;
 use crate::exchange::font;
 use crate::os::check_interrupt;
+use crate::volume::Dims;
 use rayon::prelude::*;
 
 /// Most voxels along an axis that a view looks at.
@@ -96,6 +97,11 @@ pub fn section(labels: &Labels, paints: &[Paint]) -> Result<Picture> {
     Ok(picture.with_bar((width * n / large) as f64 * labels.grid().voxel[0]))
 }
 
+/// Every how many slices of a volume, rows and voxels of them one is looked at for its view.
+pub fn thinning(d: Dims) -> usize {
+    d.nx.max(d.ny).max(d.nz).div_ceil(MOST).max(1)
+}
+
 /// Every n-th voxel of a volume, with the lengths of its axes.
 struct Thinned {
     dims: [usize; 3],
@@ -110,7 +116,7 @@ struct Thinned {
 impl Thinned {
     fn of(labels: &Labels) -> Result<Thinned> {
         let (grid, d) = (labels.grid(), labels.grid().dims);
-        let n = d.nx.max(d.ny).max(d.nz).div_ceil(MOST).max(1);
+        let n = thinning(d);
         let dims = [d.nx, d.ny, d.nz].map(|l| l.div_ceil(n));
         let (mut classes, mut slice) = (Vec::with_capacity(dims.iter().product()), Vec::new());
         for z in (0..d.nz).step_by(n) {

@@ -259,20 +259,9 @@ fn run(argv: Vec<OsString>, environment: BTreeMap<OsString, OsString>) -> u8 {
         Ok(matches) => matches,
         Err(e) => return usage(&e),
     };
-    // Down the tree to the command: every word has been checked by clap.
-    let mut words = Vec::new();
-    let mut matches = &matches;
-    while let Some((word, inner)) = matches.subcommand() {
-        words.push(word);
-        matches = inner;
-    }
-    let Some(command) = COMMANDS.iter().find(|c| c.path == words.as_slice()) else {
-        output::print_error(&Error::bug(format!("no command '{}'", words.join(" "))));
-        return Fault::Bug.exit_code();
-    };
     let argv = argv.iter().map(|a| a.to_string_lossy().into_owned()).collect();
-    let settings = match settings(command, matches, &environment) {
-        Ok(settings) => settings,
+    let (command, settings) = match asked(&matches, &environment) {
+        Ok(asked) => asked,
         Err(e) => return report(&e),
     };
     let context = match context(settings, argv) {
@@ -293,6 +282,32 @@ fn run(argv: Vec<OsString>, environment: BTreeMap<OsString, OsString>) -> u8 {
             e.fault().exit_code()
         }
     }
+}
+
+/// The command that the words of a line name, and its options.
+fn asked(
+    mut matches: &clap::ArgMatches,
+    environment: &BTreeMap<OsString, OsString>,
+) -> Result<(&'static Command, Settings)> {
+    // Down the tree to the command: every word has been checked by clap.
+    let mut words = Vec::new();
+    while let Some((word, inner)) = matches.subcommand() {
+        words.push(word);
+        matches = inner;
+    }
+    let command = COMMANDS.iter().find(|c| c.path == words.as_slice());
+    let command = command.ok_or_else(|| Error::bug(format!("no command '{}'", words.join(" "))))?;
+    Ok((command, settings(command, matches, environment)?))
+}
+
+/// The options of a command that is given by its words, as it will see them when it runs without an environment.
+///
+/// # Errors
+/// Usage: words that no command takes.
+pub fn settings_of(words: &[String]) -> Result<Settings> {
+    let line = std::iter::once("tomolith").chain(words.iter().map(String::as_str));
+    let matches = tree().try_get_matches_from(line).map_err(|e| Error::usage(e.to_string()))?;
+    Ok(asked(&matches, &BTreeMap::new())?.1)
 }
 
 fn report(error: &Error) -> u8 {

@@ -46,11 +46,12 @@ fn run(context: &Context) -> Result<()> {
         opened.push((args, scan));
     }
     let joined = transmissions::apart(&opened).is_none();
-    let (mut cost, mut dims) = ([0; 2], Vec::new());
+    let (mut cost, mut dims, mut tried) = ([0; 2], Vec::new(), 0);
     for (k, (args, scan)) in opened.iter().enumerate() {
         context.out.line(format!("field {k} of {}: {}", opened.len(), args.scan.display()))?;
         let args = ReconArgs { role: if joined { Role::Joined } else { Role::Whole }, ..args.clone() };
-        let (own, d) = one(context, &args, scan)?;
+        let (own, d, now) = one(context, &args, scan)?;
+        tried += now;
         cost = [0, 1].map(|i| cost[i] + own[i]);
         dims.push(d);
     }
@@ -81,7 +82,7 @@ fn run(context: &Context) -> Result<()> {
     let (reads, writes) = (cost[0] + reads, cost[1] + writes);
     context.out.line(format!("joined: {} x {} x {}, about", whole.nx, whole.ny, whole.nz))?;
     line(context, "in all", [reads, writes], None, None)?;
-    in_bytes(context, [reads, writes], whole, [0, 0])
+    in_bytes(context, [reads, writes], whole, [0, 0, tried])
 }
 
 /// A line of the table.
@@ -95,16 +96,17 @@ fn line(c: &Context, name: &str, [reads, writes]: [u64; 2], memory: Option<u64>,
     ))
 }
 
-/// For who adds up: the same, the slices, what finding the axis by itself reads, and what of it is among the reads.
-fn in_bytes(c: &Context, [reads, writes]: [u64; 2], d: Dims, [of_axis, for_axis]: [u64; 2]) -> Result<()> {
+/// For who adds up: the same, the slices, what finding the axis by itself reads, what of it is among the reads, and what was
+/// read to plan.
+fn in_bytes(c: &Context, [reads, writes]: [u64; 2], d: Dims, [of_axis, for_axis, tried]: [u64; 3]) -> Result<()> {
     c.out.line(format!(
-        "{:<11} {reads:>12} {writes:>12}  slices of {} x {} x {}; the axis {of_axis} or {for_axis}",
+        "{:<11} {reads:>12} {writes:>12}  slices of {} x {} x {}; the axis {of_axis} or {for_axis}; this plan {tried}",
         "in bytes", d.nx, d.ny, d.nz
     ))
 }
 
-/// Plans one field of view: bytes read and written, and its slices.
-fn one(context: &Context, args: &ReconArgs, scan: &OpenScan) -> Result<([u64; 2], Dims)> {
+/// Plans one field of view: bytes read and written, its slices, and the bytes that were read to plan it.
+fn one(context: &Context, args: &ReconArgs, scan: &OpenScan) -> Result<([u64; 2], Dims, u64)> {
     let geometry = match args.role {
         Role::Joined => transmissions::geometry(context, args, scan)?,
         _ => geometry(context, &args.how, scan)?,
@@ -114,16 +116,25 @@ fn one(context: &Context, args: &ReconArgs, scan: &OpenScan) -> Result<([u64; 2]
         context.talk.warn(what);
     }
     let times = trial(context, args, scan, &geometry, &course)?;
-    let whole = |source: &dyn crate::volume::Source| source.cost(0..source.dims().nz, 0..source.dims().ny);
-    let frames = [&scan.scan.flats, &scan.scan.darks].iter().filter_map(|f| f.as_deref()).map(whole).sum::<u64>();
-    let hashed = whole(scan.scan.projections.as_ref()) + frames;
-    context.out.line(format!("{:<11} {:>12} {:>12} {:>12} {:>14}", "pass", "reads", "writes", "memory", "about"))?;
-    // The rows from which axis and truncation are told: of compressed pieces all that they touch.
     let source = scan.scan.projections.as_ref();
-    let row = source.cost(0..source.dims().nz, scan.rows.start..scan.rows.start + 1);
-    let band = source.cost(0..source.dims().nz, axis::middle_band(source.dims().ny));
+    let d = source.dims();
+    let images = [Some(source), scan.scan.flats.as_deref(), scan.scan.darks.as_deref()];
+    // Rows of all images: of compressed pieces all that they touch.
+    let rows =
+        |y: std::ops::Range<usize>| images.iter().flatten().map(|i| i.cost(0..i.dims().nz, y.clone())).sum::<u64>();
+    let hashed = rows(0..d.ny);
+    context.out.line(format!("{:<11} {:>12} {:>12} {:>12} {:>14}", "pass", "reads", "writes", "memory", "about"))?;
+    // The rows from which axis and truncation are told.
+    let (row, band) = (rows(scan.rows.start..scan.rows.start + 1), rows(axis::middle_band(d.ny)));
     let for_axis = if geometry.axis_found == Json::Null { 0 } else { band };
     let looks = for_axis + if geometry.truncated.is_some() { row * LOOKED_AT.len() as u64 } else { 0 };
+    // The block of each pass by which it was timed: as `trial` reads it.
+    let tried = |pass: &crate::cli::passes::Pass| match pass.name {
+        "unpacked" => source.cost(0..4.min(d.nz), 0..d.ny),
+        "retrieved" => source.cost(0..2.min(d.nz), 0..d.ny) + hashed - source.cost(0..d.nz, 0..d.ny),
+        _ => rows(scan.rows.start..scan.rows.start + course.slab.clamp(1, scan.rows.len())),
+    };
+    let tried = looks + course.passes.iter().map(tried).sum::<u64>();
     line(context, "digests", [hashed, 0], None, None)?;
     line(context, "looks", [looks, 0], None, None)?;
     for (pass, &time) in course.passes.iter().zip(&times) {
@@ -134,7 +145,7 @@ fn one(context: &Context, args: &ReconArgs, scan: &OpenScan) -> Result<([u64; 2]
     line(context, "in all", [reads, writes], Some(course.peak()), Some(times.iter().sum()))?;
     let [x, y] = args.cropped(geometry.field.image)?;
     let d = Dims::new(scan.rows.len(), y.len(), x.len())?;
-    in_bytes(context, [reads, writes], d, [band + frames, for_axis])?;
+    in_bytes(context, [reads, writes], d, [band, for_axis, tried])?;
     context.talk.log(
         "plan",
         &[
@@ -145,7 +156,7 @@ fn one(context: &Context, args: &ReconArgs, scan: &OpenScan) -> Result<([u64; 2]
             ("seconds", Json::Num(times.iter().sum())),
         ],
     );
-    Ok(([reads, writes], d))
+    Ok(([reads, writes], d, tried))
 }
 
 /// Seconds of every pass, from one block of each: the larger of reading and computing, as they overlap.

@@ -1,6 +1,6 @@
 //! `tomolith register`: volumes of one sample at other times, onto one of them.
 
-use crate::cli::options::{Opt, Takes};
+use crate::cli::options::{Opt, Settings as Options, Takes};
 use crate::cli::progress::Progress;
 use crate::cli::reconstruct::{refuse_outputs, summary};
 use crate::cli::resample::{INTERPOLATION, MEMORY, Written, read_transform, write};
@@ -25,6 +25,7 @@ use crate::volume::{Dims, Source, Spacing};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
+pub mod ahead;
 mod axes;
 mod given;
 mod levelled;
@@ -175,39 +176,18 @@ fn run(context: &Context) -> Result<()> {
         }
     }
     let fixed = exchange::open_stack(&fixed_path, context.io)?;
-    let bodies = bodies(options, fixed.dims())?;
-    let is_named = options.text("bodies")?.is_some();
+    let (bodies, settings) = how(options, fixed.dims())?;
     axes::check(context, &fixed_path, &moving_paths);
-    let positive = |name: &str| options.parsed(name, values::positive);
-    let settings = Settings {
-        capture: positive("capture")?,
-        capture_turn: Degree(positive("capture-turn")?),
-        flatten: match (options.text("flatten")?, is_named) {
-            (None | Some("auto"), true) => WINDOW,
-            (None | Some("auto" | "none"), _) => 0,
-            (Some(_), _) => options.parsed("flatten", values::count)?,
-        },
-        ..Settings::default()
-    };
     let kept = kept(options.text("crop")?.unwrap_or("common"), fixed.dims()).map_err(|e| options.blame("crop", e))?;
-    let count = options.parsed("blocks", values::count)?;
-    let size = match options.text("block")? {
-        None | Some("auto") => None,
-        Some(_) => Some(options.parsed("block", values::count)?),
-    };
-    let cut = |named: Named| {
-        let size = size.unwrap_or(if is_named { auto_block(&named.region) } else { BLOCK });
-        (named, Cut { size, count })
-    };
     let level = match options.text("orient")? {
-        Some("auto") => levelled::find(context, &fixed_path, bodies.iter())?,
+        Some("auto") => levelled::find(context, &fixed_path, bodies.iter().map(|(named, _)| named))?,
         Some(path) => {
             let path = Path::new(path);
             Some((read_transform(path, None).map_err(|e| e.at(path))?, String::new()))
         }
         None => None,
     };
-    let work = Work { context, fixed, bodies: bodies.into_iter().map(cut).collect(), settings };
+    let work = Work { context, fixed, bodies, settings };
     std::fs::create_dir_all(&folder).map_err(|e| Error::writing(&folder, &e))?;
     if let Some((_, text)) = level.as_ref().filter(|(_, text)| !text.is_empty()) {
         exchange::write_text(&folder.join(levelled::FILE), text, overwrite)?;
@@ -290,6 +270,32 @@ fn run(context: &Context) -> Result<()> {
         context.out.line(summary(base, &manifest)?)?;
     }
     Ok(())
+}
+
+/// The bodies of a volume of this shape, how each is cut, and how its blocks are registered.
+fn how(options: &Options, dims: Dims) -> Result<(Vec<(Named, Cut)>, Settings)> {
+    let is_named = options.text("bodies")?.is_some();
+    let positive = |name: &str| options.parsed(name, values::positive);
+    let settings = Settings {
+        capture: positive("capture")?,
+        capture_turn: Degree(positive("capture-turn")?),
+        flatten: match (options.text("flatten")?, is_named) {
+            (None | Some("auto"), true) => WINDOW,
+            (None | Some("auto" | "none"), _) => 0,
+            (Some(_), _) => options.parsed("flatten", values::count)?,
+        },
+        ..Settings::default()
+    };
+    let count = options.parsed("blocks", values::count)?;
+    let size = match options.text("block")? {
+        None | Some("auto") => None,
+        Some(_) => Some(options.parsed("block", values::count)?),
+    };
+    let cut = |named: Named| {
+        let size = size.unwrap_or(if is_named { auto_block(&named.region) } else { BLOCK });
+        (named, Cut { size, count })
+    };
+    Ok((bodies(options, dims)?.into_iter().map(cut).collect(), settings))
 }
 
 /// What became of one volume.

@@ -288,6 +288,31 @@ pub fn block(
     register(isa, &piece, &Piece::read_flat(moving, seen, settings.flatten)?, guess, settings)
 }
 
+/// Voxels that [`register_body`] reads of two volumes that lie alike, about: those of the overview, and of as many tiles as
+/// there may be blocks; of which tiles is not known before, so that each counts as a mean one. Rows are read whole.
+///
+/// ```text
+/// tile    n_x · y · (z + w) of the fixed volume, N_x (y + 2r)(z + 2r + w) of the moving one, within their faces
+/// ```
+///
+/// r is how far the search [reaches](reach), w the window that flattens.
+///
+/// # Errors
+/// Data: nothing is left of the region when it is flattened.
+pub fn voxels_read([fixed, moving]: [Dims; 2], region: &Region, cut: Cut, settings: &Settings) -> Result<f64> {
+    let along =
+        |r: &Range<usize>, more: f64, n: usize| (r.end as f64 + more).min(n as f64) - (r.start as f64 - more).max(0.0);
+    let half = settings.flatten as f64 / 2.0;
+    let rows =
+        |[_, y, z]: &Region, d: Dims, more: f64| d.nx as f64 * along(y, more, d.ny) * along(z, more + half, d.nz);
+    let seen = flat(region, fixed, settings)?;
+    let tiles = choice::tiles(&seen, cut.size);
+    let all = tiles.iter().fold(0.0, |sum, t| sum + rows(t, fixed, 0.0) + rows(t, moving, reach(t, settings)));
+    let overview = (fixed.nx * seen[1].len() * seen[2].len() + moving.voxels()) as f64;
+    let blocks = cut.count.min(tiles.len()) as f64;
+    Ok(all * blocks / tiles.len() as f64 + if tiles.len() > 1 { overview } else { 0.0 })
+}
+
 /// A start for all blocks of a region: the region as a whole, binned; and the same in voxels of the volumes.
 fn overview(
     isa: Isa,

@@ -2,6 +2,7 @@
 //! only where something changed; refused where the reason can be told.
 
 mod moved;
+mod planned;
 mod samples;
 use crate::common::series::{as_planned, cell, seal};
 use crate::common::{Scratch, expect, npy, run, stderr, stdout, tomolith};

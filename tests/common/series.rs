@@ -81,23 +81,73 @@ pub fn as_planned(there: &Path, words: &str, says: &[&str]) -> String {
     if !cfg!(target_os = "linux") {
         return seal(there, words);
     }
-    let plan = run(there, &format!("{words} --plan"));
-    expect(&plan, 0, says, "plan");
     let folder = words.rsplit(' ').next().unwrap();
+    let (plan, planned) = planned(there, words, says);
     assert!(!there.join(folder).exists(), "a plan makes nothing");
-    let plan = stdout(&plan);
-    let planned: Vec<f64> = plan.lines().last().unwrap().split_whitespace().filter_map(|w| w.parse().ok()).collect();
-    // Reads by maps are not counted: by calls. A shell's counts hold those of what it waited for.
-    let script = format!("\"$0\" {words} --io pread && cat /proc/$$/io");
-    let mut shell = Command::new("sh");
-    let output = shell.args(["-c", &script, env!("CARGO_BIN_EXE_tomolith")]).current_dir(there).output().unwrap();
-    expect(&output, 0, &["run cell "], words);
-    let said = stdout(&output);
-    for (name, planned) in ["rchar: ", "wchar: "].into_iter().zip(planned) {
-        let line = said.lines().find_map(|l| l.strip_prefix(name)).unwrap();
-        let done: f64 = line.parse().unwrap();
+    let (said, moved) = counted(there, words);
+    for ((name, done), planned) in ["reads", "writes"].into_iter().zip(moved).zip(planned) {
         assert!((done / planned - 1.0).abs() < PLANNED, "{name} {done}, planned {planned}\n{plan}");
     }
     expect(&run(there, &format!("{words} --plan")), 0, &["0 steps"], "plan of what is done");
     said.lines().find(|l| l.starts_with("run cell ")).unwrap().rsplit(' ').next().unwrap().to_string()
+}
+
+/// What `--plan` says of a run, and its reads, its writes, and what it says that it read itself.
+#[track_caller]
+fn planned(there: &Path, words: &str, says: &[&str]) -> (String, [f64; 3]) {
+    let (plan, _) = counted(there, &format!("{words} --plan"));
+    says.iter().for_each(|says| assert!(plan.contains(says), "{says}: {plan}"));
+    let line = plan.lines().find(|l| l.starts_with("in bytes")).unwrap();
+    let numbers: Vec<f64> = line.split_whitespace().filter_map(|w| w.parse().ok()).collect();
+    (plan, numbers.try_into().unwrap())
+}
+
+/// What a command says, and the bytes that it read and wrote, as the system counts them.
+#[track_caller]
+fn counted(there: &Path, words: &str) -> (String, [f64; 2]) {
+    // Reads by maps are not counted: by calls. A shell's counts hold those of what it waited for.
+    let script = format!("\"$0\" {words} --io pread && cat /proc/$$/io");
+    let mut shell = Command::new("sh");
+    let output = shell.args(["-c", &script, env!("CARGO_BIN_EXE_tomolith")]).current_dir(there).output().unwrap();
+    expect(&output, 0, &[], words);
+    let said = stdout(&output);
+    let number = |name: &str| said.lines().find_map(|l| l.strip_prefix(name)).unwrap().parse().unwrap();
+    let moved = ["rchar: ", "wchar: "].map(number);
+    (said, moved)
+}
+
+/// From this on bytes of a stage are held against its plan: of less the texts beside volumes are a large part.
+const MOVED: f64 = 1e6;
+
+/// The run of `cell.toml`, one stage after the other, where it is Linux: what each reads and writes, what each plan reads, and
+/// the sums of all, beside what was planned. How small pictures become is known when they are drawn: `drawn` stages write
+/// as much as planned at most.
+#[track_caller]
+pub fn stages_as_planned(there: &Path, stages: &[&str], drawn: &[&str]) {
+    if !cfg!(target_os = "linux") {
+        return;
+    }
+    let mut sums = [[0.0; 2]; 2];
+    for stage in stages {
+        // The page alone is what is left when it is removed.
+        let words =
+            if *stage == "page" { "run cell.toml -o s".into() } else { format!("run cell.toml --until {stage} -o s") };
+        if *stage == "page" {
+            std::fs::remove_file(there.join("s/report.html")).unwrap();
+        }
+        let own = counted(there, &format!("{words} --plan")).1[0];
+        let (plan, [reads, writes, tried]) = planned(there, &words, &["this plan"]);
+        assert!((own / tried - 1.0).abs() < PLANNED, "the plan of {stage} reads {own}, and says {tried}\n{plan}");
+        let (_, moved) = counted(there, &words);
+        for (k, (name, planned)) in [("reads", reads), ("writes", writes)].into_iter().enumerate() {
+            let (done, is_drawn) = (moved[k], k == 1 && drawn.contains(stage));
+            println!("{stage} {name}: planned {planned}, done {done}");
+            let is_near = (done / planned - 1.0).abs() < PLANNED || (is_drawn && done <= planned);
+            assert!(done < MOVED || is_near, "{stage} {name} {done}, planned {planned}\n{plan}");
+            sums[k] = [sums[k][0] + done, sums[k][1] + planned];
+        }
+    }
+    for ([done, planned], name) in sums.into_iter().zip(["reads", "writes"]) {
+        assert!((done / planned - 1.0).abs() < PLANNED, "all {name} {done}, planned {planned}");
+    }
 }

@@ -27,6 +27,7 @@ use folder::Folder;
 use given::{Given, GivenScan};
 use std::path::Path;
 
+pub mod ahead;
 pub mod evaluate;
 pub mod folder;
 pub mod given;

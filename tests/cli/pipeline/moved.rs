@@ -11,48 +11,49 @@ use tomolith::json::Json;
 use tomolith::num::philox::Stream;
 use tomolith::register::Rigid;
 
-/// Pixels of a row, rows, angles.
+/// Pixels of a row, and rows, of the scans here; angles.
 const N: usize = 80;
 const ROWS: usize = 40;
 const VIEWS: usize = 120;
-/// Column of the axis.
-const AXIS: f64 = 38.6;
-/// Grains: number, and the radius of the cylinder that they lie in.
-const GRAINS: u64 = 160;
-const RADIUS: f64 = 28.0;
+/// Columns that the axis lies before the middle.
+const OFF: f64 = 1.4;
+/// Grains of a sample of [`N`] pixels and [`ROWS`] rows, and the radius of the cylinder that they lie in, in pixels of a row.
+const GRAINS: usize = 160;
+const RADIUS: f64 = 0.35;
 
 /// Motions of the scans: rotation vector, shift in voxels, about the middle of the sample.
 const MOTIONS: [([f64; 3], [f64; 3]); 3] =
     [([0.0; 3], [0.0; 3]), ([0.0, 0.0, 0.02], [1.4, -0.8, 0.6]), ([0.01, -0.015, 0.0], [-1.2, 1.7, -0.9])];
 
-fn motion(scan: usize) -> Rigid {
+fn motion(scan: usize, rows: usize) -> Rigid {
     let (turn, shift) = MOTIONS[scan];
-    Rigid::new(turn, [0.0, 0.0, ROWS as f64 / 2.0], shift)
+    Rigid::new(turn, [0.0, 0.0, rows as f64 / 2.0], shift)
 }
 
 /// −ln T of grains whose density falls off as a Gaussian: so do their projections, a²√(2π)σ exp(−(s² + t²) / 2σ²).
-fn projections(scan: usize) -> Vec<f32> {
+fn projections(scan: usize, [n, rows]: [usize; 2]) -> Vec<f32> {
     let s = Stream::new(9, 0);
-    let motion = motion(scan);
-    let grains: Vec<([f64; 3], f64, f64)> = (0..GRAINS)
+    let motion = motion(scan, rows);
+    let count = GRAINS * n * n * rows / (N * N * ROWS);
+    let grains: Vec<([f64; 3], f64, f64)> = (0..count as u64)
         .map(|g| {
             let u = |i: u64| s.uniform_f64(8 * g + i);
-            let (r, angle) = (RADIUS * u(0).sqrt(), 2.0 * PI * u(1));
-            let p = [r * angle.cos(), r * angle.sin(), -4.0 + (ROWS as f64 + 8.0) * u(2)];
+            let (r, angle) = (RADIUS * n as f64 * u(0).sqrt(), 2.0 * PI * u(1));
+            let p = [r * angle.cos(), r * angle.sin(), -4.0 + (rows as f64 + 8.0) * u(2)];
             (motion.apply(&p), 1.8 + 1.6 * u(3), 0.01 + 0.03 * u(4))
         })
         .collect();
-    let mut out = vec![0f32; VIEWS * ROWS * N];
-    for (k, view) in out.chunks_exact_mut(ROWS * N).enumerate() {
+    let mut out = vec![0f32; VIEWS * rows * n];
+    for (k, view) in out.chunks_exact_mut(rows * n).enumerate() {
         let (sin, cos) = (PI * k as f64 / VIEWS as f64).sin_cos();
         for ([x, y, z], sigma, density) in &grains {
-            let (at, reach) = (AXIS + x * cos + y * sin, 5.0 * sigma);
+            let (at, reach) = (n as f64 / 2.0 - OFF + x * cos + y * sin, 5.0 * sigma);
             let range = |c: f64, n: usize| (c - reach).max(0.0) as usize..((c + reach + 1.0).max(0.0) as usize).min(n);
-            for row in range(*z, ROWS) {
-                for column in range(at, N) {
+            for row in range(*z, rows) {
+                for column in range(at, n) {
                     let d2 = (column as f64 - at).powi(2) + (row as f64 - z).powi(2);
                     let value = density * (2.0 * PI).sqrt() * sigma * (-d2 / (2.0 * sigma * sigma)).exp();
-                    view[row * N + column] += value as f32;
+                    view[row * n + column] += value as f32;
                 }
             }
         }
@@ -60,8 +61,8 @@ fn projections(scan: usize) -> Vec<f32> {
     out
 }
 
-/// Three scans, a network that has learnt nothing, a configuration.
-fn sample(folder: &Scratch) {
+/// Three scans of so many pixels of a row and rows, a network that has learnt nothing, a configuration.
+pub fn sample(folder: &Scratch, [n, rows]: [usize; 2]) {
     let there = &folder.0;
     let theta: String = (0..VIEWS).fold(String::new(), |mut text, k| {
         let _ = writeln!(text, "{}", 180.0 * k as f64 / VIEWS as f64);
@@ -69,7 +70,7 @@ fn sample(folder: &Scratch) {
     });
     for scan in 0..MOTIONS.len() {
         std::fs::create_dir_all(there.join(format!("scans/t_{scan}"))).unwrap();
-        folder.write(&format!("scans/t_{scan}/p.npy"), npy(&[VIEWS, ROWS, N], &projections(scan)));
+        folder.write(&format!("scans/t_{scan}/p.npy"), npy(&[VIEWS, rows, n], &projections(scan, [n, rows])));
         folder.write(&format!("scans/t_{scan}/theta.txt"), &theta);
         folder.write(
             &format!("scans/t_{scan}/scan.toml"),
@@ -88,7 +89,7 @@ fn sample(folder: &Scratch) {
             "w.safetensors\"",
             "w.safetensors\"\ngrey = \"0,300\"\nroi = \"64\"\nbatch = \"2\"\nclasses = \"table.toml\"",
         )
-        .replace("[recon]\n", &format!("[recon]\ncenter = {AXIS}\n"))
+        .replace("[recon]\n", &format!("[recon]\ncenter = {}\n", n as f64 / 2.0 - OFF))
         .replace("[register]\n", "[register]\ncapture = \"6\"\n")
         .replace("[analyze]\n", "[analyze]\nclasses = \"table.toml\"\nmaps = \"none\"\n");
     folder.write("cell.toml", text);
@@ -102,7 +103,7 @@ fn numbers(json: &Json) -> Vec<f64> {
 fn scans_of_a_sample_that_moves_are_told_on_one_grid() {
     let folder = Scratch::new("pipeline-moved");
     let there = &folder.0;
-    sample(&folder);
+    sample(&folder, [N, ROWS]);
     let whole = seal(there, "run cell.toml -o out");
     // The last scan is the fixed one. A slice has its axis at column N/2 and row N/2 - 1, and its rows go against y.
     let to_sample = |p: [f64; 3]| [p[0] - (N / 2) as f64, (N / 2 - 1) as f64 - p[1], p[2]];
@@ -113,7 +114,7 @@ fn scans_of_a_sample_that_moves_are_told_on_one_grid() {
         let body = &found.need_arr("bodies").unwrap()[0];
         let matrix: Vec<Vec<f64>> = body.need_arr("matrix").unwrap().iter().map(numbers).collect();
         for p in [[25.0, 30.0, 12.0], [55.0, 45.0, 28.0], [40.0, 20.0, 20.0]] {
-            let planted = to_slices(motion(scan).apply(&motion(fixed).inverse().apply(&to_sample(p))));
+            let planted = to_slices(motion(scan, ROWS).apply(&motion(fixed, ROWS).inverse().apply(&to_sample(p))));
             for (k, row) in matrix.iter().take(3).enumerate() {
                 let got = row[0] * p[0] + row[1] * p[1] + row[2] * p[2] + row[3];
                 assert!((got - planted[k]).abs() < 0.1, "scan {scan}, {p:?} along {k}: {got} for {}", planted[k]);
