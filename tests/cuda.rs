@@ -48,6 +48,23 @@ fn fast_kernels_compute_and_need_every_barrier() {
     assert!(variants.len() >= 16, "{variants:?}");
 }
 
+/// While a library is built again, as by two programs of tests at once, whoever opens it finds the whole of it.
+#[test]
+fn a_library_is_whole_while_it_is_built_again() {
+    let path = mock::old_driver().join("libcuda.so.1");
+    let whole = std::fs::read(&path).unwrap();
+    let seen = std::thread::scope(|scope| {
+        let builders = [0, 1].map(|_| scope.spawn(mock::old_driver));
+        let mut seen = 0;
+        while builders.iter().any(|builder| !builder.is_finished()) {
+            assert!(std::fs::read(&path).is_ok_and(|now| now == whole), "a part of it, or none");
+            seen += 1;
+        }
+        seen
+    });
+    assert!(seen > 100, "it was looked at {seen} times");
+}
+
 /// The tests of `cuda/device.rs`, which need a device.
 #[cfg(feature = "cuda")]
 #[path = "cuda/device.rs"]

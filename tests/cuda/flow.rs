@@ -2,6 +2,7 @@
 
 use super::device::{cuda, maps};
 use super::fast::{Checked, fast};
+use tomolith::error::Result;
 use tomolith::kernels::buffer::{Buffer, View};
 use tomolith::kernels::maps::{Maps, Shape};
 use tomolith::kernels::windows::{Axis, Band, Grid, Part, Told};
@@ -56,7 +57,7 @@ fn flow_of_images_that_nobody_waits_for() {
 const DIMS: [usize; 3] = [4, 20, 37];
 
 /// A volume of noise in windows that overlap; some maps of it.
-fn volume(net: &mut dyn Logits, batch: usize, maps: &[Map]) -> Vec<Vec<f32>> {
+pub fn volume(net: &mut dyn Logits, batch: usize, maps: &[Map]) -> Result<Vec<Vec<f32>>> {
     let (dims, stream) = (Dims::new(DIMS[0], DIMS[1], DIMS[2]).unwrap(), Stream::new(4, 1));
     let grey: Vec<f32> = (0..dims.voxels() as u64).map(|i| stream.uniform_f32(i)).collect();
     let volume = Memory::new(dims, grey).unwrap();
@@ -64,8 +65,8 @@ fn volume(net: &mut dyn Logits, batch: usize, maps: &[Map]) -> Vec<Vec<f32>> {
     let mut collected: Vec<Collect> = maps.iter().map(|_| Collect::new(dims)).collect();
     let mut sinks: Vec<(Map, &mut dyn Sink)> =
         maps.iter().zip(&mut collected).map(|(map, c)| (*map, c as &mut dyn Sink)).collect();
-    predict(&volume, Plane::Xy, Grey { low: 0.0, high: 1.0 }, &windows, net, &mut sinks, &|_, _| ()).unwrap();
-    collected.into_iter().map(|c| c.values).collect()
+    predict(&volume, Plane::Xy, Grey { low: 0.0, high: 1.0 }, &windows, net, &mut sinks, &|_, _| ())?;
+    Ok(collected.into_iter().map(|c| c.values).collect())
 }
 
 /// Windows of slices, strict and fast: what one who waits for every batch makes of them. Images cross the bus once, and two
@@ -76,12 +77,12 @@ fn flow_of_a_volume_is_that_of_windows_one_by_one() {
     let (network, maps) = (Network::new(Config::monai(&[8, 12], 3), 1), [Map::Class, Map::Confidence]);
     let strict = cuda();
     let (device, voxels) = (strict.device().clone(), DIMS.iter().product::<usize>() as u64);
-    let expected = volume(&mut Net::new(&network, Cpu { isa: Isa::detect() }, None), 1, &maps);
+    let expected = volume(&mut Net::new(&network, Cpu { isa: Isa::detect() }, None), 1, &maps).unwrap();
     let mut net = Net::new(&network, strict, None);
     // Batches of some windows of a row, and of the windows of several images.
     for batch in [2, 5, 13] {
         let before = device.traffic();
-        let found = volume(&mut net, batch, &maps);
+        let found = volume(&mut net, batch, &maps).unwrap();
         assert!(found == expected, "another volume");
         let now = device.traffic();
         assert_eq!(now.received - before.received, 2 * voxels, "what is told comes back, and nothing else");
@@ -90,9 +91,9 @@ fn flow_of_a_volume_is_that_of_windows_one_by_one() {
         let of_windows = 4 * 16 * (16 + 37 * 4);
         assert!(batch == 2 || sent == 4 * voxels + of_windows, "{sent} bytes sent of {voxels} voxels");
     }
-    let expected = volume(&mut Net::new(&network, Checked::unchecked(), None), 2, &maps);
+    let expected = volume(&mut Net::new(&network, Checked::unchecked(), None), 2, &maps).unwrap();
     for batch in [2, 5] {
-        let found = volume(&mut Net::new(&network, fast(), None), batch, &maps);
+        let found = volume(&mut Net::new(&network, fast(), None), batch, &maps).unwrap();
         assert!(found == expected, "another fast volume");
     }
 }
@@ -110,13 +111,14 @@ fn flow_of_passes_is_that_of_the_cpu() {
         }
         let cuda = cuda();
         let device = cuda.device().clone();
-        let expected = volume(&mut of(Cpu { isa: Isa::detect() }, &network, of_batch, mean), 1, &maps);
-        let found = volume(&mut of(cuda, &network, of_batch, mean), 3, &maps);
+        let expected = volume(&mut of(Cpu { isa: Isa::detect() }, &network, of_batch, mean), 1, &maps).unwrap();
+        let found = volume(&mut of(cuda, &network, of_batch, mean), 3, &maps).unwrap();
         assert!(found == expected, "other passes: mean {mean}, of the batch {of_batch}");
         let told = 3 * DIMS.iter().product::<usize>() as u64;
         assert!(of_batch || device.traffic().received == told, "{} bytes came back", device.traffic().received);
     }
     // Fast: the same whatever goes together.
-    let [one, three] = [1, 3].map(|batch| volume(&mut Dropping::new(&network, fast(), 3, 0.2, 7, false), batch, &maps));
+    let [one, three] =
+        [1, 3].map(|batch| volume(&mut Dropping::new(&network, fast(), 3, 0.2, 7, false), batch, &maps).unwrap());
     assert!(one == three, "other fast passes");
 }

@@ -5,6 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// The top of the checkout.
 pub fn root() -> &'static Path {
@@ -47,8 +48,26 @@ fn folder(name: &str) -> PathBuf {
     folder
 }
 
+/// Makes a file that is whole whenever it is seen: programs of tests build the same things side by side, and use them.
+fn make(path: &Path, write: impl FnOnce(&Path)) {
+    static MADE: AtomicUsize = AtomicUsize::new(0);
+    let number = MADE.fetch_add(1, Ordering::Relaxed);
+    let new = path.with_extension(format!("{}-{number}", std::process::id()));
+    write(&new);
+    fs::rename(&new, path).unwrap();
+}
+
+/// Writes such a file.
+fn put(path: &Path, bytes: impl AsRef<[u8]>) {
+    make(path, |new| fs::write(new, bytes).unwrap());
+}
+
 /// Runs the compiler; without one the test fails, because it would show nothing.
 fn compile(source: &str, output: &Path, more: &[&str]) {
+    make(output, |new| compile_to(source, new, more));
+}
+
+fn compile_to(source: &str, output: &Path, more: &[&str]) {
     // The bits of a strict kernel: no contraction; hardware multiply-add, which x86-64-v3 has.
     let mut command = Command::new("g++");
     command.args([
@@ -96,8 +115,8 @@ pub fn fast_test() -> (PathBuf, Vec<String>) {
             names.push(name);
         }
     }
-    fs::write(folder.join("planted.inc"), spaces).unwrap();
-    fs::write(folder.join("variants.inc"), table).unwrap();
+    put(&folder.join("planted.inc"), spaces);
+    put(&folder.join("variants.inc"), table);
     let to = folder.join("fast_test");
     compile("fast_test.cpp", &to, &[&format!("-I{}", folder.display())]);
     (to, names)
@@ -117,14 +136,11 @@ fn build_driver(sanitized: bool) -> PathBuf {
     files.dedup();
     let spaces: Vec<String> = files.iter().map(|f| format!("namespace of_{f} {{\n#include \"{f}.cu\"\n}}\n")).collect();
     // What they include by themselves belongs to no namespace.
-    fs::write(
-        folder.join("kernels.inc"),
-        format!("{}{}", SHARED.map(|file| format!("#include \"{file}\"\n")).concat(), spaces.concat()),
-    )
-    .unwrap();
+    let shared = SHARED.map(|file| format!("#include \"{file}\"\n"));
+    put(&folder.join("kernels.inc"), shared.concat() + &spaces.concat());
     let table: Vec<String> =
         entries.iter().map(|e| format!("ENTRY(of_{}, {}, {})\n", e.file, e.name, e.threads)).collect();
-    fs::write(folder.join("table.inc"), table.concat()).unwrap();
+    put(&folder.join("table.inc"), table.concat());
     let include = format!("-I{}", folder.display());
     let mut more = vec!["-shared", "-fPIC", "-fvisibility=hidden", &include];
     if sanitized {
@@ -158,7 +174,7 @@ pub fn old_driver() -> PathBuf {
     let source = folder.join("old.cpp");
     let names: Vec<String> = entry_points().into_iter().filter(|n| n != "cuEventElapsedTime").collect();
     let text: String = names.iter().map(|n| format!("extern \"C\" int {n}() {{ return 999; }}\n")).collect();
-    fs::write(&source, text).unwrap();
+    put(&source, text);
     compile(source.to_str().unwrap(), &folder.join("libcuda.so.1"), &["-shared", "-fPIC"]);
     link(&folder);
     folder
@@ -166,20 +182,20 @@ pub fn old_driver() -> PathBuf {
 
 /// The folder of the mock driver under whose symbols one has another name.
 pub fn without(entry: &str) -> PathBuf {
-    let folder = folder("mock-without");
+    let folder = folder(&format!("mock-without-{entry}"));
     let mut library = fs::read(driver(false).join("libcuda.so.1")).unwrap();
     let name = format!("\0{entry}\0");
     let places: Vec<usize> =
         (0..library.len() - name.len()).filter(|&at| library[at..].starts_with(name.as_bytes())).collect();
     assert!(!places.is_empty(), "{entry} is no symbol");
     places.into_iter().for_each(|at| library[at + 1] = b'-');
-    fs::write(folder.join("libcuda.so.1"), library).unwrap();
+    put(&folder.join("libcuda.so.1"), library);
     link(&folder);
     folder
 }
 
 /// The entry points of the mock driver.
-fn entry_points() -> Vec<String> {
+pub fn entry_points() -> Vec<String> {
     let text = fs::read_to_string(root().join("tests/cuda/mock_driver.cpp")).unwrap();
     let names = text.lines().filter_map(|l| l.strip_prefix("ENTRY_POINT("));
     names.filter_map(|l| l.split([',', ')']).next()).map(str::to_string).collect()

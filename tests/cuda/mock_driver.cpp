@@ -17,7 +17,11 @@
 //   EMULATION_VERSION=12000    of the driver
 //   EMULATION_CAPABILITY=80    of the devices
 //   EMULATION_STUB=1           cuInit says that this is the stub library of a toolkit
-//   EMULATION_FAIL=NAME:N      the N-th call of an entry point fails with "unknown error"
+//   EMULATION_FAIL=NAME:N:CODE:TIMES
+//                              the N-th call of an entry point fails with a code ("unknown error"), and so do the next ones,
+//                              TIMES in all (1); where TIMES is *, the device is lost, and every call after it fails as well
+//   EMULATION_FAILED=FILE      a line is appended to it for each call that fails so: the entry point, and which of its calls
+//   EMULATION_CALLS=FILE       each entry point that was called, and how often, in the end
 //   EMULATION_HIDE=KERNEL      the kernel is in no module
 //   EMULATION_ORDER=0|1|2      threads run forward, backward, shuffled
 //   EMULATION_LAUNCHED=FILE    names of the kernels that were started are appended to it
@@ -30,6 +34,7 @@
 #include <memory>
 #include <mutex>
 #include <set>
+#include <sstream>
 #include <string>
 #include <tuple>
 #include <utility>
@@ -56,17 +61,58 @@ u64 number(const char *name, u64 otherwise) {
     return value ? std::strtoull(value, nullptr, 10) : otherwise;
 }
 
-// Whether this call is the one that fails.
-bool is_planned(const char *variable, const char *entry) {
-    static std::map<std::string, u64> all_calls;
-    const std::string plan = text(variable, "");
-    u64 &calls = all_calls[std::string(variable) + entry];
-    const size_t colon = plan.find(':');
-    const u64 which = colon == std::string::npos ? 1 : std::strtoull(plan.c_str() + colon + 1, nullptr, 10);
-    return ++calls == which && plan.substr(0, colon) == entry;
+// Calls of each entry point until now; written down in the end.
+std::map<std::string, u64> &calls_of(const std::string &of) {
+    static auto &all = *new std::map<std::string, std::map<std::string, u64>>;
+    return all[of];
 }
-bool fails(const char *entry) { return is_planned("EMULATION_FAIL", entry); }
-bool is_forgotten(const char *entry) { return is_planned("EMULATION_FORGET", entry); }
+struct Calls {
+    ~Calls() {
+        const std::string to = text("EMULATION_CALLS", "");
+        std::FILE *file = to.empty() ? nullptr : std::fopen(to.c_str(), "w");
+        if (!file) return;
+        for (const auto &[entry, count] : calls_of("")) std::fprintf(file, "%s %llu\n", entry.c_str(), (unsigned long long)count);
+        std::fclose(file);
+    }
+} write_down_in_the_end;
+
+// What is planned for an entry point: from which call on, with which code, and how many times.
+struct Plan {
+    u64 first = 1, times = 1;
+    Result code = UNKNOWN;
+    bool lost = false;
+};
+bool is_planned(const char *variable, const char *entry, Plan &plan) {
+    std::istringstream words(text(variable, ""));
+    std::string name, first, code, times;
+    std::getline(words, name, ':');
+    if (name != entry) return false;
+    if (std::getline(words, first, ':')) plan.first = std::strtoull(first.c_str(), nullptr, 10);
+    if (std::getline(words, code, ':')) plan.code = Result(std::strtoull(code.c_str(), nullptr, 10));
+    if (std::getline(words, times, ':')) plan.times = std::strtoull(times.c_str(), nullptr, 10), plan.lost = times == "*";
+    return true;
+}
+// What a call of an entry point says before it does anything.
+Result failure(const char *entry) {
+    static Result lost = SUCCESS;
+    const u64 call = ++calls_of("")[entry];
+    Plan plan;
+    const bool fails = is_planned("EMULATION_FAIL", entry, plan) && call >= plan.first &&
+                       (call < plan.first + plan.times || plan.lost);
+    if (!fails) return lost;
+    if (plan.lost) lost = plan.code;
+    const std::string log = text("EMULATION_FAILED", "");
+    std::FILE *file = log.empty() ? nullptr : std::fopen(log.c_str(), "a");
+    if (file) {
+        std::fprintf(file, "%s %llu\n", entry, (unsigned long long)call);
+        std::fclose(file);
+    }
+    return plan.code;
+}
+bool is_forgotten(const char *entry) {
+    Plan plan;
+    return ++calls_of("forget")[entry] == (is_planned("EMULATION_FORGET", entry, plan) ? plan.first : 0);
+}
 
 std::mutex one_at_a_time;
 
@@ -204,7 +250,7 @@ bool spoils(Stream &s) { return s.recorded && (s.spoilt = true); }
     extern "C" __attribute__((visibility("default"))) Result name(__VA_ARGS__)
 #define MAY_FAIL() \
     const std::lock_guard<std::mutex> lock(one_at_a_time); \
-    if (fails(__func__)) return UNKNOWN
+    if (const Result code = failure(__func__)) return code
 #define IN_CONTEXT() \
     MAY_FAIL(); \
     if (!current_context) return INVALID_CONTEXT
@@ -218,6 +264,7 @@ ENTRY_POINT(cuInit, unsigned flags) {
     return flags ? INVALID_VALUE : SUCCESS;
 }
 ENTRY_POINT(cuDriverGetVersion, int *version) {
+    MAY_FAIL();
     *version = int(number("EMULATION_VERSION", 12000));
     return SUCCESS;
 }
@@ -249,6 +296,7 @@ ENTRY_POINT(cuDeviceGetAttribute, int *value, int attribute, int) {
     return SUCCESS;
 }
 ENTRY_POINT(cuDeviceTotalMem_v2, size_t *bytes, int) {
+    MAY_FAIL();
     *bytes = number("EMULATION_MEMORY", u64(4) << 30);
     return SUCCESS;
 }
@@ -257,16 +305,9 @@ ENTRY_POINT(cuDevicePrimaryCtxRetain, Handle *context, int device) {
     *context = (Handle)(uintptr_t)(device + 1);
     return SUCCESS;
 }
-ENTRY_POINT(cuDevicePrimaryCtxRelease_v2, int) { return SUCCESS; }
 ENTRY_POINT(cuCtxSetCurrent, Handle context) {
     MAY_FAIL();
     current_context = context;
-    return SUCCESS;
-}
-ENTRY_POINT(cuCtxSynchronize, void) {
-    IN_CONTEXT();
-    NOT_RECORDING();
-    finish_all();
     return SUCCESS;
 }
 ENTRY_POINT(cuStreamCreate, Handle *stream, unsigned) {
@@ -275,17 +316,6 @@ ENTRY_POINT(cuStreamCreate, Handle *stream, unsigned) {
     streams.back()->eager = streams.size() > 1 && number("EMULATION_EAGER", 0);
     *stream = streams.back();
     return SUCCESS;
-}
-ENTRY_POINT(cuStreamDestroy_v2, Handle stream) {
-    MAY_FAIL();
-    stream_of(stream).until(stream_of(stream).last);
-    for (size_t i = 0; i < streams.size(); i++)
-        if (streams[i] == stream) {
-            delete streams[i];
-            streams.erase(streams.begin() + i);
-            return SUCCESS;
-        }
-    return INVALID_HANDLE;
 }
 ENTRY_POINT(cuStreamSynchronize, Handle stream) {
     IN_CONTEXT();
@@ -296,10 +326,6 @@ ENTRY_POINT(cuStreamSynchronize, Handle stream) {
 ENTRY_POINT(cuEventCreate, Handle *event, unsigned) {
     IN_CONTEXT();
     *event = new Event;
-    return SUCCESS;
-}
-ENTRY_POINT(cuEventDestroy_v2, Handle event) {
-    delete (Event *)event;
     return SUCCESS;
 }
 ENTRY_POINT(cuEventRecord, Handle event, Handle stream) {
@@ -331,11 +357,6 @@ ENTRY_POINT(cuMemHostAlloc, void **at, size_t bytes, unsigned) {
     *at = std::malloc(bytes);
     std::memset(*at, POISON, bytes);
     return SUCCESS;
-}
-ENTRY_POINT(cuEventQuery, Handle event) {
-    IN_CONTEXT();
-    Event &e = *(Event *)event;
-    return e.stream && e.stream->done < e.position ? NOT_READY : SUCCESS;
 }
 ENTRY_POINT(cuEventElapsedTime, float *ms, Handle first, Handle second) {
     IN_CONTEXT();
@@ -394,28 +415,12 @@ ENTRY_POINT(cuMemcpyDtoHAsync_v2, void *to, u64 from, size_t bytes, Handle strea
     stream_of(stream).put([=] { std::memcpy(to, (const void *)from, bytes); });
     return SUCCESS;
 }
-ENTRY_POINT(cuMemcpyDtoDAsync_v2, u64 to, u64 from, size_t bytes, Handle stream) {
-    IN_CONTEXT();
-    if (!on_device(from, bytes) || !on_device(to, bytes)) return INVALID_VALUE;
-    stream_of(stream).put([=] { std::memcpy((void *)to, (const void *)from, bytes); });
-    return SUCCESS;
-}
-ENTRY_POINT(cuMemsetD8Async, u64 to, unsigned char value, size_t bytes, Handle stream) {
-    IN_CONTEXT();
-    if (!on_device(to, bytes)) return INVALID_VALUE;
-    stream_of(stream).put([=] { std::memset((void *)to, value, bytes); });
-    return SUCCESS;
-}
 ENTRY_POINT(cuModuleLoadData, Handle *module, const void *image) {
     IN_CONTEXT();
     NOT_RECORDING();
     const std::string ptx = (const char *)image;
     if (ptx.find(".target sm_") == std::string::npos) return INVALID_IMAGE;
     *module = new Module{ptx};
-    return SUCCESS;
-}
-ENTRY_POINT(cuModuleUnload, Handle module) {
-    delete (Module *)module;
     return SUCCESS;
 }
 ENTRY_POINT(cuModuleGetFunction, Handle *function, Handle module, const char *name) {
@@ -429,14 +434,6 @@ ENTRY_POINT(cuModuleGetFunction, Handle *function, Handle module, const char *na
             return SUCCESS;
         }
     return NOT_FOUND;
-}
-ENTRY_POINT(cuFuncGetAttribute, int *value, int, Handle) {
-    *value = 0;
-    return SUCCESS;
-}
-ENTRY_POINT(cuFuncSetAttribute, Handle, int, int) {
-    MAY_FAIL();
-    return SUCCESS;
 }
 ENTRY_POINT(cuLaunchKernel, Handle function, unsigned gx, unsigned gy, unsigned gz, unsigned bx, unsigned by, unsigned bz,
             unsigned shared, Handle stream, void **arguments, void **) {
@@ -511,9 +508,5 @@ ENTRY_POINT(cuGraphExecDestroy, Handle handle) {
 }
 ENTRY_POINT(cuGetErrorName, Result, const char **name) {
     *name = "EMULATED_ERROR";
-    return SUCCESS;
-}
-ENTRY_POINT(cuGetErrorString, Result, const char **what) {
-    *what = "emulated error";
     return SUCCESS;
 }

@@ -2,6 +2,7 @@
 
 use super::device::{cuda, numbers};
 use super::fast::fast;
+use tomolith::error::Result;
 use tomolith::kernels::augment::{Affine, Drawn, Seen};
 use tomolith::kernels::buffer::Buffer;
 use tomolith::kernels::cuda::Cuda;
@@ -153,7 +154,7 @@ impl Patches for Noise {
 }
 
 /// Three epochs; the weights' bits, and bytes sent in the last epoch.
-fn trained<K: Kernels>(kernels: &K, sent: impl Fn() -> u64) -> (Vec<u32>, u64) {
+pub fn trained<K: Kernels>(kernels: &K, sent: impl Fn() -> u64) -> Result<(Vec<u32>, u64)> {
     let options = Options { rate: 1e-3, dropout: 0.2, seed: 3, class_weights: vec![1.0; CLASSES], leaf: Some(2) };
     let schedule = Schedule::Constant;
     let recipe = Recipe { epochs: 3, batch: 4, options, schedule, steps: None, patience: None, watch: Watch::Loss };
@@ -166,10 +167,11 @@ fn trained<K: Kernels>(kernels: &K, sent: impl Fn() -> u64) -> (Vec<u32>, u64) {
         }
         Ok(true)
     });
-    assert_eq!(ended.unwrap(), Ended::Done);
+    assert_eq!(ended?, Ended::Done);
     let numbers = course.trainer.network.parameters.iter().flat_map(|p| p.values.to_vec());
     let bits = numbers.flat_map(|l| l.0).map(f32::to_bits).collect();
-    (bits, sent() - before[0])
+    kernels.check()?;
+    Ok((bits, sent() - before[0]))
 }
 
 /// The same weights whoever makes the batches, and where patches have room on a device they cross the bus once.
@@ -178,9 +180,9 @@ fn trained<K: Kernels>(kernels: &K, sent: impl Fn() -> u64) -> (Vec<u32>, u64) {
 fn device_trainings_on_kept_patches_are_those_of_the_cpu() {
     let of = |cuda: &Cuda| {
         let device = cuda.device().clone();
-        trained(cuda, || device.traffic().sent)
+        trained(cuda, || device.traffic().sent).unwrap()
     };
-    let cpu = trained(&Cpu { isa: Isa::detect() }, || 0).0;
+    let cpu = trained(&Cpu { isa: Isa::detect() }, || 0).unwrap().0;
     let (bits, sent) = of(&cuda());
     assert!(bits == cpu, "other weights");
     println!("an epoch sends {sent} bytes");
@@ -188,7 +190,7 @@ fn device_trainings_on_kept_patches_are_those_of_the_cpu() {
     let (recorded, plain) = (fast(), fast().recording(false));
     let [a, b] = [&recorded, &plain].map(|fast| {
         let device = fast.device().clone();
-        trained(fast, || device.traffic().sent)
+        trained(fast, || device.traffic().sent).unwrap()
     });
     assert!(a.0 == b.0 && a.0 != cpu, "other weights");
     println!("a fast epoch sends {} bytes", a.1);
