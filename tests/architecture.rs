@@ -16,7 +16,7 @@ use tokens::{Token, reads, tokens};
 /// Longest file, lines.
 const LONGEST: usize = 600;
 /// Longest program, lines of code without tests. Comments are not counted: a limit on them would be paid in clarity.
-const LONGEST_PROGRAM: usize = 59_368;
+const LONGEST_PROGRAM: usize = 59_481;
 
 /// Rooms by layer: a room names only rooms of lower layers, and itself.
 const LAYERS: [&[&str]; 11] = [
@@ -37,8 +37,9 @@ const LAYERS: [&[&str]; 11] = [
 const TESTING: &str = "testing";
 
 /// Where `unsafe` may stand.
-const UNSAFE: [&str; 9] = [
+const UNSAFE: [&str; 10] = [
     "src/kernels/cuda/driver.rs",
+    "src/kernels/cuda/driver/entries.rs",
     "src/kernels/cuda/driver/found.rs",
     "src/kernels/cuda/driver/graph.rs",
     "src/kernels/cuda/driver/streams.rs",

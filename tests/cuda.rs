@@ -70,6 +70,9 @@ fn a_library_is_whole_while_it_is_built_again() {
 #[path = "cuda/device.rs"]
 mod device;
 #[cfg(feature = "cuda")]
+#[path = "cuda/failures.rs"]
+mod failures;
+#[cfg(feature = "cuda")]
 #[path = "cuda/fast.rs"]
 mod fast;
 #[cfg(feature = "cuda")]
@@ -92,7 +95,7 @@ mod emulated {
     use std::process::{Command, Output};
 
     /// This program's tests of the device, on the mock driver.
-    fn run(test: &str, driver: &Path, environment: &[(&str, &str)]) -> Output {
+    pub fn run(test: &str, driver: &Path, environment: &[(&str, &str)]) -> Output {
         let mut command = Command::new(std::env::current_exe().unwrap());
         command.args(["--ignored", "--test-threads=1", "--nocapture", test]).env("LD_LIBRARY_PATH", driver);
         command.envs(environment.iter().copied()).output().unwrap()
@@ -282,14 +285,6 @@ mod emulated {
         fails(&[("EMULATION_CAPABILITY", "75")], "is of compute capability 7.5");
         fails(&[("EMULATION_MEMORY", "30000")], "out of memory");
         fails(&[("EMULATION_HIDE", "convolve_image")], "looking for the kernel convolve_image: not found");
-        for entry in super::ENTRY_POINTS {
-            fails(&[("EMULATION_FAIL", &format!("{entry}:1"))], "unknown");
-        }
-        // In the middle of a step.
-        for entry in ["cuLaunchKernel:40", "cuMemcpyHtoDAsync_v2:9", "cuMemcpyDtoHAsync_v2:3", "cuStreamSynchronize:7"]
-        {
-            fails(&[("EMULATION_FAIL", entry)], "unknown");
-        }
         // A driver without an entry point, and none at all.
         let old = mock::old_driver();
         let done = run("failing_device", &old, &[]);
@@ -305,24 +300,6 @@ mod emulated {
         );
     }
 }
-
-/// Entry points whose first call may fail.
-#[cfg(feature = "cuda")]
-const ENTRY_POINTS: [&str; 13] = [
-    "cuInit",
-    "cuDeviceGetCount",
-    "cuDeviceGet",
-    "cuDeviceGetName",
-    "cuDeviceGetAttribute",
-    "cuDevicePrimaryCtxRetain",
-    "cuCtxSetCurrent",
-    "cuStreamCreate",
-    "cuMemAlloc_v2",
-    "cuModuleLoadData",
-    "cuModuleGetFunction",
-    "cuLaunchKernel",
-    "cuStreamSynchronize",
-];
 
 /// The images that the program carries are of these sources; `.ci/kernels check` compiles them again.
 #[test]

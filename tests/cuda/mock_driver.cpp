@@ -19,7 +19,8 @@
 //   EMULATION_STUB=1           cuInit says that this is the stub library of a toolkit
 //   EMULATION_FAIL=NAME:N:CODE:TIMES
 //                              the N-th call of an entry point fails with a code ("unknown error"), and so do the next ones,
-//                              TIMES in all (1); where TIMES is *, the device is lost, and every call after it fails as well
+//                              TIMES in all (1); where TIMES is *, the device is lost, and every call after it fails as well;
+//                              several of these with commas between them
 //   EMULATION_FAILED=FILE      a line is appended to it for each call that fails so: the entry point, and which of its calls
 //   EMULATION_CALLS=FILE       each entry point that was called, and how often, in the end
 //   EMULATION_HIDE=KERNEL      the kernel is in no module
@@ -83,10 +84,11 @@ struct Plan {
     bool lost = false;
 };
 bool is_planned(const char *variable, const char *entry, Plan &plan) {
-    std::istringstream words(text(variable, ""));
-    std::string name, first, code, times;
-    std::getline(words, name, ':');
-    if (name != entry) return false;
+    const std::string all = "," + text(variable, ""), prefix = std::string(",") + entry + ":";
+    const size_t at = all.find(prefix);
+    if (at == std::string::npos) return false;
+    std::istringstream words(all.substr(at + prefix.size(), all.find(',', at + 1) - at - prefix.size()));
+    std::string first, code, times;
     if (std::getline(words, first, ':')) plan.first = std::strtoull(first.c_str(), nullptr, 10);
     if (std::getline(words, code, ':')) plan.code = Result(std::strtoull(code.c_str(), nullptr, 10));
     if (std::getline(words, times, ':')) plan.times = std::strtoull(times.c_str(), nullptr, 10), plan.lost = times == "*";
@@ -99,7 +101,8 @@ Result failure(const char *entry) {
     Plan plan;
     const bool fails = is_planned("EMULATION_FAIL", entry, plan) && call >= plan.first &&
                        (call < plan.first + plan.times || plan.lost);
-    if (!fails) return lost;
+    // A lost device has no say in names.
+    if (!fails) return std::string(entry) == "cuGetErrorName" ? SUCCESS : lost;
     if (plan.lost) lost = plan.code;
     const std::string log = text("EMULATION_FAILED", "");
     std::FILE *file = log.empty() ? nullptr : std::fopen(log.c_str(), "a");
@@ -506,7 +509,19 @@ ENTRY_POINT(cuGraphExecDestroy, Handle handle) {
     delete (Graph *)handle;
     return SUCCESS;
 }
-ENTRY_POINT(cuGetErrorName, Result, const char **name) {
-    *name = "EMULATED_ERROR";
+// Of codes that it does not know it says none.
+ENTRY_POINT(cuGetErrorName, Result code, const char **name) {
+    MAY_FAIL();
+    static const std::map<Result, const char *> names{
+        {INVALID_VALUE, "INVALID_VALUE"}, {OUT_OF_MEMORY, "OUT_OF_MEMORY"}, {INVALID_DEVICE, "INVALID_DEVICE"},
+        {INVALID_IMAGE, "INVALID_IMAGE"}, {INVALID_CONTEXT, "INVALID_CONTEXT"}, {INVALID_HANDLE, "INVALID_HANDLE"},
+        {ILLEGAL_STATE, "ILLEGAL_STATE"}, {NOT_FOUND, "NOT_FOUND"}, {NOT_READY, "NOT_READY"},
+        {700, "ILLEGAL_ADDRESS"}, {719, "LAUNCH_FAILED"}, {CAPTURE_UNSUPPORTED, "STREAM_CAPTURE_UNSUPPORTED"},
+        {CAPTURE_INVALIDATED, "STREAM_CAPTURE_INVALIDATED"}, {UNKNOWN, "UNKNOWN"},
+    };
+    const auto found = names.find(code);
+    if (found == names.end()) return *name = nullptr, INVALID_VALUE;
+    static std::map<Result, std::string> told;
+    *name = (told[code] = std::string("CUDA_ERROR_") + found->second).c_str();
     return SUCCESS;
 }

@@ -3,9 +3,11 @@
 
 use super::device::{batch, cuda, options};
 use super::fast::{Checked, fast};
+use tomolith::error::Result;
 use tomolith::kernels::Kernels;
 use tomolith::kernels::augment::{Drawn, Seen};
 use tomolith::kernels::cuda::driver::Device;
+use tomolith::kernels::cuda::fast::Fast;
 use tomolith::kernels::maps::Maps;
 use tomolith::nn::config::Config;
 use tomolith::nn::infer::{Plan, Workspace};
@@ -129,19 +131,24 @@ fn fast_steps_are_those_that_are_looked_at() {
     }
 }
 
-/// A short training, whose bits and recordings are compared by tests/cuda.rs between drivers.
+/// The bits of a short training, whose steps are recorded from the third on.
+pub fn recorded(fast: &Fast, steps: usize) -> Result<Vec<u32>> {
+    let (mut trainer, mut losses) = (Trainer::new(Network::new(Config::monai(&[8, 20], 3), 1)), Vec::new());
+    for step in 0..steps {
+        let (image, labels) = of_step(step, 2, 8, 3);
+        losses.push(trainer.step(fast, &image, &labels, &options(3, None))?.loss.to_bits());
+    }
+    let bits = numbers(&trainer).iter().flat_map(|(_, lanes)| bits(lanes)).collect::<Vec<_>>();
+    fast.device().check()?;
+    Ok(losses.into_iter().flat_map(|l| [l as u32, (l >> 32) as u32]).chain(bits).collect())
+}
+
+/// They and their recordings are compared by tests/cuda.rs between drivers.
 #[test]
 #[ignore = "needs a device or the mock driver: run by tests/cuda.rs"]
 fn fast_recordings_say_their_bits() {
-    let (fast, config) = (fast(), Config::monai(&[8, 20], 3));
-    let (mut trainer, mut losses) = (Trainer::new(Network::new(config, 1)), Vec::new());
-    for step in 0..7 {
-        let (image, labels) = of_step(step, 2, 8, 3);
-        losses.push(trainer.step(&fast, &image, &labels, &options(3, None)).unwrap().loss);
-    }
-    let all = numbers(&trainer);
-    let bytes = all.iter().flat_map(|(_, lanes)| bits(lanes)).flat_map(u32::to_le_bytes);
-    let bytes: Vec<u8> = bytes.chain(losses.iter().flat_map(|l| l.to_le_bytes())).collect();
+    let fast = fast();
+    let bytes: Vec<u8> = recorded(&fast, 7).unwrap().into_iter().flat_map(u32::to_le_bytes).collect();
     println!("\ndigest {}", Digest::of(&bytes).hex());
     println!("graphs {}\nnotes {:?}", fast.device().traffic().graphs, fast.device().notes());
 }

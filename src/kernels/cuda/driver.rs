@@ -1,7 +1,7 @@
 //! The driver of NVIDIA's GPUs: everything that is `unsafe` about it, and all that is said about its errors.
 //!
 //! The library is looked for when it is asked for ([`Device::open`]); then every entry point that is called is looked up
-//! before the first is called, because cudarc ends the program where one is missing. One stream of each device computes in
+//! before the first is called (`entries`). One stream of each device computes in
 //! the order of the calls, and copies stand in it, but for those that pass beside it (`streams`). What is given back is kept
 //! for the next who wants as much, and returned to the driver when memory runs out.
 //!
@@ -9,6 +9,7 @@
 //! `Result` each, as they need none on the CPU.
 #![allow(unsafe_code)]
 
+mod entries;
 mod found;
 pub mod graph;
 mod streams;
@@ -18,6 +19,7 @@ use crate::error::{Error, Result};
 use crate::kernels::batchnorm::Moments;
 use crate::num::lanes::Lane;
 use cudarc::driver::sys::{self, CUresult};
+use entries::{Code, Entries, Graphs};
 pub use found::{Driver, Found, OLDEST_DEVICE, OLDEST_DRIVER, find};
 use graph::Recording;
 use std::any::Any;
@@ -58,26 +60,27 @@ impl Plain for Moments {
 }
 
 /// Whether a call succeeded.
-fn check(code: CUresult, doing: &str) -> Result<()> {
+fn check(code: Code, doing: &str) -> Result<()> {
+    let is = |known: CUresult| code == known as Code;
     let help = match code {
-        CUresult::CUDA_SUCCESS => return Ok(()),
-        CUresult::CUDA_ERROR_NO_DEVICE => return Err(no_gpu("the driver finds no device")),
-        CUresult::CUDA_ERROR_STUB_LIBRARY => {
+        0 => return Ok(()),
+        _ if is(CUresult::CUDA_ERROR_NO_DEVICE) => return Err(no_gpu("the driver finds no device")),
+        _ if is(CUresult::CUDA_ERROR_STUB_LIBRARY) => {
             return Err(no_gpu(
                 "the library is the toolkit's stub, not a driver; take its folder out of LD_LIBRARY_PATH",
             ));
         }
-        CUresult::CUDA_ERROR_OUT_OF_MEMORY => {
+        _ if is(CUresult::CUDA_ERROR_OUT_OF_MEMORY) => {
             "take smaller images, fewer in a batch, or smaller leaves; or --device cpu"
         }
-        CUresult::CUDA_ERROR_SYSTEM_DRIVER_MISMATCH | CUresult::CUDA_ERROR_COMPAT_NOT_SUPPORTED_ON_DEVICE => {
+        _ if is(CUresult::CUDA_ERROR_SYSTEM_DRIVER_MISMATCH)
+            || is(CUresult::CUDA_ERROR_COMPAT_NOT_SUPPORTED_ON_DEVICE) =>
+        {
             "driver and kernel module do not fit together; restart the machine after an update of the driver"
         }
         _ => "see `tomolith doctor`; --device cpu computes the same bits",
     };
-    // The name of the code, not the driver's text for it.
-    let name = format!("{code:?}").replace("CUDA_ERROR_", "").to_lowercase().replace('_', " ");
-    Err(Error::device(format!("GPU: {doing}: {name}")).help(help))
+    Err(Error::device(format!("GPU: {doing}: {}", entries::name(code))).help(help))
 }
 
 fn no_gpu(why: &str) -> Error {
@@ -86,11 +89,31 @@ fn no_gpu(why: &str) -> Error {
 
 /// A device in use; clones are the same.
 #[derive(Clone)]
-pub struct Device(Arc<Shared>);
+pub struct Device(Arc<Used>);
+
+/// What all clones are. When the last goes, so do the places of images, which hold what is behind it.
+struct Used(Arc<Shared>);
+
+impl std::ops::Deref for Used {
+    type Target = Shared;
+    fn deref(&self) -> &Shared {
+        &self.0
+    }
+}
+
+impl Drop for Used {
+    fn drop(&mut self) {
+        let slots = std::mem::take(&mut self.state().copies.slots);
+        drop(slots); // Not before the state is free again: their memory goes back to it.
+    }
+}
 
 struct Shared {
     found: Found,
     version: i32,
+    entries: Entries,
+    /// Or which of them is missing.
+    graphs: std::result::Result<Graphs, &'static str>,
     kernels: BTreeMap<&'static str, Kernel>,
     // Handles of the driver, which are addresses that only it looks at.
     context: usize,
@@ -151,7 +174,7 @@ impl Device {
     /// # Errors
     /// [`Fault::Device`](crate::error::Fault::Device): no driver, no such device, one that is too old.
     pub fn open(ordinal: usize) -> Result<Device> {
-        let driver = find()?;
+        let (entries, driver) = found::look()?;
         let count = driver.devices.len();
         let Some(found) = driver.devices.into_iter().nth(ordinal) else {
             return Err(Error::device(format!("no GPU {ordinal}: there are {count}, counted from 0"))
@@ -165,17 +188,19 @@ impl Device {
             ))
             .help("8.0 or later is needed; --device cpu computes the same bits"));
         }
-        let device = found::handle(ordinal as i32)?;
+        let device = found::handle(&entries, ordinal as i32)?;
         let (mut context, mut stream) = (std::ptr::null_mut(), std::ptr::null_mut());
         // SAFETY: writes one handle of a device that exists. The context is kept until the process ends.
-        check(unsafe { sys::cuDevicePrimaryCtxRetain(&mut context, device) }, "opening the device")?;
+        check(unsafe { (entries.cuDevicePrimaryCtxRetain)(&mut context, device) }, "opening the device")?;
         // SAFETY: the context was made above.
-        check(unsafe { sys::cuCtxSetCurrent(context) }, "choosing the device")?;
+        check(unsafe { (entries.cuCtxSetCurrent)(context) }, "choosing the device")?;
         // SAFETY: writes one handle; 1 is CU_STREAM_NON_BLOCKING. It is kept until the process ends.
-        check(unsafe { sys::cuStreamCreate(&mut stream, 1) }, "making a stream")?;
+        check(unsafe { (entries.cuStreamCreate)(&mut stream, 1) }, "making a stream")?;
         let (context, stream) = (context as usize, stream as usize);
         let (version, kernels, state) = (driver.version, images::kernels(), Mutex::default());
-        Ok(Device(Arc::new(Shared { found, version, kernels, context, stream, state })))
+        let graphs = Graphs::of_library();
+        let shared = Shared { found, version, entries, graphs, kernels, context, stream, state };
+        Ok(Device(Arc::new(Used(Arc::new(shared)))))
     }
     /// Which it is.
     pub fn found(&self) -> &Found {
@@ -202,7 +227,7 @@ impl Device {
     /// # Errors
     /// The first failure.
     pub fn so_far(&self) -> Result<()> {
-        self.0.state().failure.clone().map_or(Ok(()), Err)
+        self.0.so_far()
     }
     /// Remembers a failure that is none of the driver's.
     pub fn fail(&self, error: Error) -> Address {
@@ -217,7 +242,7 @@ impl Device {
         self.0.enter()?;
         let (mut free, mut total) = (0, 0);
         // SAFETY: writes two numbers.
-        check(unsafe { sys::cuMemGetInfo_v2(&mut free, &mut total) }, "asking for free memory")?;
+        check(unsafe { (self.0.entries.cuMemGetInfo_v2)(&mut free, &mut total) }, "asking for free memory")?;
         Ok(free as u64)
     }
 
@@ -233,7 +258,7 @@ impl Device {
             Ok(())
         });
         Memory {
-            device: self.0.clone(),
+            device: self.0.0.clone(),
             at,
             len,
             bytes,
@@ -274,7 +299,10 @@ impl Device {
             state.staged_bytes += bytes;
             // SAFETY: `to` is an allocation of at least `bytes`, since no call failed. `from` has as many, which nobody
             // changes and which are kept until the stream has been waited for: the driver may read them until then.
-            check(unsafe { sys::cuMemcpyHtoDAsync_v2(to, from, bytes, shared.stream()) }, "copying to the device")
+            check(
+                unsafe { (shared.entries.cuMemcpyHtoDAsync_v2)(to, from, bytes, shared.stream()) },
+                "copying to the device",
+            )
         });
     }
     /// Starts a kernel of `threads` threads a block. What the kernel wants is compared with its image.
@@ -298,7 +326,10 @@ impl Device {
             // SAFETY: the function is of this context; number and sizes of its arguments are those of its image, and the
             // driver has copied them when this returns. What they point to on the device is kept by the caller until the
             // stream has passed: memory is given back to the same stream's next user.
-            check(unsafe { sys::cuLaunchKernel(function, x, y, 1, threads, 1, 1, 0, stream, pointers, none) }, &doing)
+            check(
+                unsafe { (shared.entries.cuLaunchKernel)(function, x, y, 1, threads, 1, 1, 0, stream, pointers, none) },
+                &doing,
+            )
         });
     }
 }
@@ -315,10 +346,13 @@ impl Shared {
     fn stream(&self) -> sys::CUstream {
         self.stream as sys::CUstream
     }
+    fn so_far(&self) -> Result<()> {
+        self.state().failure.clone().map_or(Ok(()), Err)
+    }
     /// Makes the context this thread's.
     fn enter(&self) -> Result<()> {
         // SAFETY: the context is never given back.
-        check(unsafe { sys::cuCtxSetCurrent(self.context as sys::CUcontext) }, "choosing the device")
+        check(unsafe { (self.entries.cuCtxSetCurrent)(self.context as sys::CUcontext) }, "choosing the device")
     }
     /// Does something unless something failed before; remembers whether it fails, which in a recording spoils no more than
     /// that.
@@ -338,10 +372,13 @@ impl Shared {
         if state.recording.is_some() {
             return Err(Error::bug("a recording that is waited for"));
         }
-        // SAFETY: the stream is never given back.
-        check(unsafe { sys::cuStreamSynchronize(self.stream()) }, "computing")?;
+        self.wait_for_stream(self.stream)?;
         (state.staged, state.staged_bytes) = (Vec::new(), 0);
         Ok(())
+    }
+    fn wait_for_stream(&self, stream: usize) -> Result<()> {
+        // SAFETY: the stream is never given back.
+        check(unsafe { (self.entries.cuStreamSynchronize)(stream as sys::CUstream) }, "computing")
     }
     fn allocate(&self, bytes: usize, state: &mut State) -> Result<u64> {
         let mut at = 0;
@@ -350,18 +387,25 @@ impl Shared {
         }
         let doing = format!("asking for {bytes} bytes");
         // SAFETY: writes one address.
-        let code = unsafe { sys::cuMemAlloc_v2(&mut at, bytes) };
-        if code != CUresult::CUDA_ERROR_OUT_OF_MEMORY {
+        let code = unsafe { (self.entries.cuMemAlloc_v2)(&mut at, bytes) };
+        if code != CUresult::CUDA_ERROR_OUT_OF_MEMORY as Code {
             return check(code, &doing).map(|()| at);
         }
-        // What nobody uses is given back, once nobody computes with it.
-        self.wait(state)?;
-        for at in std::mem::take(&mut state.free).into_values().flatten() {
-            // SAFETY: the list held it, so it was allocated, has no user, and the stream has passed.
-            check(unsafe { sys::cuMemFree_v2(at) }, "giving memory back")?;
-        }
+        self.free(state)?;
         // SAFETY: writes one address.
-        check(unsafe { sys::cuMemAlloc_v2(&mut at, bytes) }, &doing).map(|()| at)
+        check(unsafe { (self.entries.cuMemAlloc_v2)(&mut at, bytes) }, &doing).map(|()| at)
+    }
+    /// Gives back what nobody uses, once nobody computes with it; what the driver does not take stays in the list.
+    fn free(&self, state: &mut State) -> Result<()> {
+        self.wait(state)?;
+        for list in state.free.values_mut() {
+            while let Some(&at) = list.last() {
+                // SAFETY: the list holds it, so it was allocated, has no user, and the stream has passed.
+                check(unsafe { (self.entries.cuMemFree_v2)(at) }, "giving memory back")?;
+                list.pop();
+            }
+        }
+        Ok(())
     }
     fn function(&self, kernel: &'static str, file: &'static str, state: &mut State) -> Result<usize> {
         if let Some(&function) = state.functions.get(kernel) {
@@ -373,7 +417,7 @@ impl Shared {
                 let image = CString::new(images::ptx(file)).map_err(|_| Error::bug("an image with a zero in it"))?;
                 let mut module = std::ptr::null_mut();
                 // SAFETY: the image is text that ends with a zero; the module is kept until the process ends.
-                let code = unsafe { sys::cuModuleLoadData(&mut module, image.as_ptr().cast()) };
+                let code = unsafe { (self.entries.cuModuleLoadData)(&mut module, image.as_ptr().cast()) };
                 check(code, &format!("loading the kernels of {file}"))?;
                 state.modules.insert(file, module as usize);
                 module as usize
@@ -382,7 +426,7 @@ impl Shared {
         let name = CString::new(kernel).map_err(|_| Error::bug("a name with a zero in it"))?;
         let mut function = std::ptr::null_mut();
         // SAFETY: the module is of this context, the name ends with a zero.
-        let code = unsafe { sys::cuModuleGetFunction(&mut function, module as sys::CUmodule, name.as_ptr()) };
+        let code = unsafe { (self.entries.cuModuleGetFunction)(&mut function, module as sys::CUmodule, name.as_ptr()) };
         check(code, &format!("looking for the kernel {kernel}"))?;
         state.functions.insert(kernel, function as usize);
         Ok(function as usize)
@@ -391,9 +435,14 @@ impl Shared {
 
 impl Drop for Shared {
     fn drop(&mut self) {
-        self.attempt(Shared::wait);
-        // After a failure nobody knows what still reads: it is kept until the process ends.
-        std::mem::forget(std::mem::take(&mut self.state().staged));
+        // After a failure, too: who has waited for all streams knows that nothing is read any more.
+        let mut state = std::mem::take(&mut *self.state());
+        let mut copies = state.copies.streams.into_iter().flatten();
+        let waited = self.enter().and_then(|()| copies.try_for_each(|stream| self.wait_for_stream(stream)));
+        if waited.and_then(|()| self.free(&mut state)).is_err() {
+            // Nobody knows: it is kept until the process ends.
+            std::mem::forget(state.staged);
+        }
     }
 }
 
@@ -417,14 +466,14 @@ impl<T: Plain> Memory<T> {
     }
     /// Whether it is memory of this device.
     pub fn is_of(&self, device: &Device) -> bool {
-        Arc::ptr_eq(&self.device, &device.0)
+        Arc::ptr_eq(&self.device, &device.0.0)
     }
     /// As [`Device::so_far`].
     ///
     /// # Errors
     /// The first failure.
     pub fn so_far(&self) -> Result<()> {
-        Device(self.device.clone()).so_far()
+        self.device.so_far()
     }
     /// The address of a number, for a kernel.
     pub fn at(&self, index: usize) -> Address {
@@ -450,7 +499,7 @@ impl<T: Plain> Memory<T> {
         if let Some(numbers) = self.take_fetched() {
             return numbers;
         }
-        let mut numbers = vec![T::FAILED; self.len];
+        let (mut numbers, mut lost) = (vec![T::FAILED; self.len], false);
         let bytes = size_of_val(&numbers[..]);
         self.device.attempt(|shared, state| {
             if bytes == 0 {
@@ -462,11 +511,17 @@ impl<T: Plain> Memory<T> {
             state.traffic.received += bytes as u64;
             let (to, from) = (numbers.as_mut_ptr().cast(), self.at);
             // SAFETY: `to` has `bytes`, `from` is an allocation of at least as many; every pattern of bits is a number. The
-            // vector outlives the copy: the stream is waited for below.
-            let code = unsafe { sys::cuMemcpyDtoHAsync_v2(to, from, bytes, shared.stream()) };
+            // vector outlives the copy: the stream is waited for below, or it is kept.
+            let code = unsafe { (shared.entries.cuMemcpyDtoHAsync_v2)(to, from, bytes, shared.stream()) };
             let waited = shared.wait(state);
+            lost = waited.is_err();
             check(code, "copying from the device").and(waited)
         });
+        if lost {
+            // The copy may still write there: it is kept until the process ends.
+            std::mem::forget(std::mem::take(&mut numbers));
+            numbers.resize(self.len, T::FAILED);
+        }
         if self.device.state().failure.is_some() {
             numbers.fill(T::FAILED);
         }

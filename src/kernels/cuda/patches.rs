@@ -103,8 +103,11 @@ impl Cuda {
         size: usize,
     ) -> (Address, Vec<usize>, Option<Memory<P>>) {
         let bytes = (patches.len() * size_of::<P>()) as u64;
-        let room =
-            || self.sent.load(SeqCst) > SENT && self.device().free_memory().is_ok_and(|free| bytes <= free / PART);
+        let room = || {
+            let failed = |why: &Error| _ = self.device().fail(why.clone());
+            let free = || self.device().free_memory().inspect_err(failed);
+            self.sent.load(SeqCst) > SENT && free().is_ok_and(|free| bytes <= free / PART)
+        };
         // What another device has stays there.
         if patches.on_device().map_or_else(room, |there| self.own(there).is_some()) {
             return (self.at(patches), seen.iter().map(|seen| seen.patch).collect(), None);

@@ -4,21 +4,10 @@
 //! used again by the recording alone, and stays its own: the recorded launches go on writing there.
 #![allow(unsafe_code)]
 
-use super::{Device, Shared, check};
+use super::{Device, Graphs, Shared, check};
 use crate::error::{Error, Result};
 use cudarc::driver::sys::{self, CUstreamCaptureMode_enum as Mode};
 use std::collections::BTreeMap;
-use std::ffi::c_void;
-
-/// What is called below; a driver without them computes launch by launch.
-const ENTRY_POINTS: [&str; 6] = [
-    "cuStreamBeginCapture_v2",
-    "cuStreamEndCapture",
-    "cuGraphInstantiateWithFlags",
-    "cuGraphLaunch",
-    "cuGraphExecDestroy",
-    "cuGraphDestroy",
-];
 
 /// A recording under way.
 #[derive(Default)]
@@ -63,9 +52,9 @@ impl Device {
             (Ok(()), None, Ok(handle)) => return Ok(Some(Graph { device: self.clone(), handle, memory: free })),
             (done, spoilt, ended) => {
                 state.give_back(free);
-                if let Ok(handle) = ended {
+                if let (Ok(handle), Ok(graphs)) = (&ended, shared.graphs()) {
                     // SAFETY: made by `end`, and never launched.
-                    let _ = unsafe { sys::cuGraphExecDestroy(handle as sys::CUgraphExec) };
+                    let _ = unsafe { (graphs.cuGraphExecDestroy)(*handle as sys::CUgraphExec) };
                 }
                 done?;
                 spoilt.or(ended.err())
@@ -83,32 +72,29 @@ impl Device {
 }
 
 impl Shared {
+    /// What records.
+    fn graphs(&self) -> Result<&Graphs> {
+        self.graphs.as_ref().map_err(|name| Error::device(format!("GPU: its driver has no {name}")))
+    }
     fn begin(&self) -> Result<()> {
-        // SAFETY: `find` has opened the library.
-        let library = unsafe { sys::culib() };
-        for name in ENTRY_POINTS {
-            // SAFETY: the symbol's address is looked up and not used.
-            let found = unsafe { library.get::<*const c_void>(name.as_bytes()) };
-            found.map_err(|_| Error::device(format!("GPU: its driver has no {name}")))?;
-        }
         let mode = Mode::CU_STREAM_CAPTURE_MODE_THREAD_LOCAL;
         // SAFETY: entry points were found; the stream is never given back.
-        check(unsafe { sys::cuStreamBeginCapture_v2(self.stream(), mode) }, "recording")
+        check(unsafe { (self.graphs()?.cuStreamBeginCapture_v2)(self.stream(), mode) }, "recording")
     }
     /// Ends a recording, well or not.
     fn end(&self) -> Result<usize> {
-        let mut graph = std::ptr::null_mut();
+        let (graphs, mut graph) = (self.graphs()?, std::ptr::null_mut());
         // SAFETY: `begin` has found the entry point and begun; writes one handle, or none.
-        let ended = check(unsafe { sys::cuStreamEndCapture(self.stream(), &mut graph) }, "ending a recording");
+        let ended = check(unsafe { (graphs.cuStreamEndCapture)(self.stream(), &mut graph) }, "ending a recording");
         if graph.is_null() {
             return Err(ended.err().unwrap_or_else(|| Error::device("GPU: a recording is empty")));
         }
         let mut handle = std::ptr::null_mut();
         // SAFETY: the graph was made above; writes one handle.
-        let code = unsafe { sys::cuGraphInstantiateWithFlags(&mut handle, graph, 0) };
+        let code = unsafe { (graphs.cuGraphInstantiateWithFlags)(&mut handle, graph, 0) };
         let made = ended.and_then(|()| check(code, "preparing a recording"));
         // SAFETY: what was instantiated does not need the graph, which nobody else knows.
-        let _ = unsafe { sys::cuGraphDestroy(graph) };
+        let _ = unsafe { (graphs.cuGraphDestroy)(graph) };
         made.map(|()| handle as usize)
     }
 }
@@ -119,7 +105,7 @@ impl Graph {
         let mut started = false;
         self.device.0.attempt(|shared, state| {
             // SAFETY: the handle is given back by `drop` alone. What it reads and writes is its own or kept by who recorded.
-            let code = unsafe { sys::cuGraphLaunch(self.handle as sys::CUgraphExec, shared.stream()) };
+            let code = unsafe { (shared.graphs()?.cuGraphLaunch)(self.handle as sys::CUgraphExec, shared.stream()) };
             match check(code, "starting a recording") {
                 Ok(()) => {
                     state.traffic.launches += 1;
@@ -136,14 +122,14 @@ impl Graph {
 
 impl Drop for Graph {
     fn drop(&mut self) {
-        // After a failure nobody knows what still runs: it is kept until the process ends.
+        // After a failure nobody knows what still runs: it is kept until the process ends, its memory until all is waited for.
         self.device.0.attempt(|shared, state| {
             shared.wait(state)?;
-            state.give_back(std::mem::take(&mut self.memory));
             // SAFETY: made by `end`, and not running.
-            let code = unsafe { sys::cuGraphExecDestroy(self.handle as sys::CUgraphExec) };
+            let code = unsafe { (shared.graphs()?.cuGraphExecDestroy)(self.handle as sys::CUgraphExec) };
             check(code, "giving a recording back").unwrap_or_else(|why| state.note(&why));
             Ok(())
         });
+        self.device.0.state().give_back(std::mem::take(&mut self.memory));
     }
 }

@@ -28,8 +28,8 @@ const PAGE: usize = 4096;
 #[derive(Default)]
 pub(super) struct Copies {
     /// To the device and from it; made when they are first wanted.
-    streams: Option<[usize; 2]>,
-    slots: [Option<Slot>; SLOTS],
+    pub streams: Option<[usize; 2]>,
+    pub slots: [Option<Slot>; SLOTS],
     /// The slot of the last image.
     turn: usize,
     /// Memory of this machine that nobody uses, with its bytes; and events.
@@ -38,7 +38,7 @@ pub(super) struct Copies {
 }
 
 /// Where an image lies for the kernels.
-struct Slot {
+pub(super) struct Slot {
     memory: Arc<Memory<f32>>,
     /// Where it is copied from, and its bytes.
     from: (usize, usize),
@@ -94,7 +94,7 @@ impl Device {
             let (to, from, bytes) = (slot.memory.at, slot.from.0 as *const c_void, size_of_val(numbers));
             // SAFETY: `to` is an allocation of no fewer bytes, whose kernels the stream waits for; `from` is written again after
             // `sent` alone.
-            let code = unsafe { sys::cuMemcpyHtoDAsync_v2(to, from, bytes, inward as sys::CUstream) };
+            let code = unsafe { (shared.entries.cuMemcpyHtoDAsync_v2)(to, from, bytes, inward as sys::CUstream) };
             check(code, "copying to the device")?;
             shared.mark(slot.sent, inward)?;
             shared.after(shared.stream, slot.sent)?;
@@ -152,7 +152,9 @@ impl Device {
         let between = |pair: &[usize]| {
             let mut ms = 0.0;
             // SAFETY: both were recorded, and the stream has passed them.
-            let code = unsafe { sys::cuEventElapsedTime(&mut ms, pair[0] as sys::CUevent, pair[1] as sys::CUevent) };
+            let code = unsafe {
+                (self.0.entries.cuEventElapsedTime)(&mut ms, pair[0] as sys::CUevent, pair[1] as sys::CUevent)
+            };
             check(code, "timing").map(|()| ms)
         };
         Ok((done, marks.windows(2).map(between).collect::<Result<_>>()?))
@@ -173,7 +175,7 @@ impl<T: Plain> Memory<T> {
             let (to_here, stream) = (to.0 as *mut c_void, outward as sys::CUstream);
             // SAFETY: `to` has no fewer bytes and nobody reads it before the event; what is copied is an allocation of as many,
             // which is neither changed nor given back before: `changes` and `drop` wait.
-            let code = unsafe { sys::cuMemcpyDtoHAsync_v2(to_here, self.at, bytes, stream) };
+            let code = unsafe { (shared.entries.cuMemcpyDtoHAsync_v2)(to_here, self.at, bytes, stream) };
             check(code, "copying from the device")?;
             shared.mark(event, outward)?;
             state.traffic.received += bytes as u64;
@@ -229,7 +231,7 @@ impl Shared {
         for to in &mut made {
             let mut stream = std::ptr::null_mut();
             // SAFETY: writes one handle.
-            check(unsafe { sys::cuStreamCreate(&mut stream, NON_BLOCKING) }, "making a stream")?;
+            check(unsafe { (self.entries.cuStreamCreate)(&mut stream, NON_BLOCKING) }, "making a stream")?;
             *to = stream as usize;
         }
         Ok(*state.copies.streams.insert(made))
@@ -243,7 +245,7 @@ impl Shared {
         }
         let mut at = std::ptr::null_mut();
         // SAFETY: writes one address.
-        let code = unsafe { sys::cuMemHostAlloc(&mut at, rounded, 0) };
+        let code = unsafe { (self.entries.cuMemHostAlloc)(&mut at, rounded, 0) };
         check(code, &format!("asking for {rounded} bytes of this machine")).map(|()| (at as usize, rounded))
     }
     fn idle_event(&self, state: &mut State) -> Result<usize> {
@@ -252,17 +254,20 @@ impl Shared {
     fn event(&self, flags: u32) -> Result<usize> {
         let mut event = std::ptr::null_mut();
         // SAFETY: writes one handle; it is kept until the process ends, which has few.
-        check(unsafe { sys::cuEventCreate(&mut event, flags) }, "making an event").map(|()| event as usize)
+        check(unsafe { (self.entries.cuEventCreate)(&mut event, flags) }, "making an event").map(|()| event as usize)
     }
     /// The event is when a stream has done what it was given until now.
     fn mark(&self, event: usize, stream: usize) -> Result<()> {
         // SAFETY: event and stream are of this context, and never given back.
-        check(unsafe { sys::cuEventRecord(event as sys::CUevent, stream as sys::CUstream) }, "marking a stream")
+        check(
+            unsafe { (self.entries.cuEventRecord)(event as sys::CUevent, stream as sys::CUstream) },
+            "marking a stream",
+        )
     }
     /// A stream goes on after an event.
     fn after(&self, stream: usize, event: usize) -> Result<()> {
         // SAFETY: event and stream are of this context, and never given back.
-        let code = unsafe { sys::cuStreamWaitEvent(stream as sys::CUstream, event as sys::CUevent, 0) };
+        let code = unsafe { (self.entries.cuStreamWaitEvent)(stream as sys::CUstream, event as sys::CUevent, 0) };
         check(code, "letting a stream wait")
     }
     /// This thread goes on after an event, and others meanwhile: the device is asked for nothing. A failure is remembered.
@@ -277,6 +282,6 @@ impl Shared {
     /// This program goes on after an event.
     fn wait_for(&self, event: usize) -> Result<()> {
         // SAFETY: the event is of this context, and never given back.
-        check(unsafe { sys::cuEventSynchronize(event as sys::CUevent) }, "computing")
+        check(unsafe { (self.entries.cuEventSynchronize)(event as sys::CUevent) }, "computing")
     }
 }
