@@ -71,7 +71,7 @@ impl Device {
         let device = match name.split_once(':').map_or((name, None), |(kind, number)| (kind, Some(number))) {
             ("cpu", None) => Device::Cpu(Cpu { isa: c.isa }),
             ("auto", None) => gpu(c, None).unwrap_or_else(|why| {
-                c.talk.detail(format!("on the CPU: {}", why.what()));
+                c.talk.note(format!("computed on the CPU: {}", why.what()));
                 Device::Cpu(Cpu { isa: c.isa })
             }),
             ("cuda", number) => gpu(c, number)?,

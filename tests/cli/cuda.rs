@@ -220,11 +220,50 @@ fn what_a_gpu_cannot_is_told() {
         69,
         &["GPU: starting the kernel"],
     );
-    // Where there is no GPU, auto is the CPU.
-    refused(&format!("{forward} auto"), &[("EMULATION_DEVICES", "0")], 0, &["logits "]);
+    // Where there is no GPU, auto is the CPU, and says so.
+    let says = ["logits ", "note: computed on the CPU: no GPU: the driver finds no device"];
+    refused(&format!("{forward} auto"), &[("EMULATION_DEVICES", "0")], 0, &says);
     // doctor tells what is there, and that nothing is; neither is a fault of the machine.
     let doctor = stdout(&emulated(&folder, "doctor", &[("EMULATION_DEVICES", "2")]));
     assert!(doctor.contains("CUDA 12.0: cuda:0 emulation") && doctor.contains("cuda:1"), "{doctor}");
     let doctor = stdout(&emulated(&folder, "doctor", &[("EMULATION_DEVICES", "0")]));
     assert!(doctor.contains("note  GPU") && doctor.contains("finds no device"), "{doctor}");
+}
+
+/// Without the driver's library, and where what has its name is text, or empty.
+#[test]
+fn a_library_that_is_none_is_told_and_the_cpu_computes() {
+    let folder = folder("cuda-no-library");
+    let words = "net forward --weights w.safetensors --input x.npy -o l.npy --overwrite --device";
+    let numbers = said(&folder, &format!("{words} cpu"));
+    let try_with = |place: &std::path::Path, why: &[&str]| {
+        let on = |words: &str| emulated(&folder, words, &[("LD_LIBRARY_PATH", place.to_str().unwrap())]);
+        let case = format!("{}", place.display());
+        let told = [&["no GPU: ", "--device cpu computes the same bits"], why].concat();
+        for device in ["cuda", "cuda:0", "cuda --fast"] {
+            let done = on(&format!("{words} {device}"));
+            expect(&done, 69, &told, &case);
+            assert!(stdout(&done).is_empty(), "{case}: {}", stdout(&done));
+        }
+        let auto = on(&format!("{words} auto"));
+        expect(&auto, 0, &[&["note: computed on the CPU: no GPU: "], why].concat(), &case);
+        assert_eq!(stdout(&auto), numbers, "{case}");
+        let doctor = on("doctor");
+        expect(&doctor, 0, &[&["networks are computed on the CPU, with the same bits"], why].concat(), &case);
+        assert!(stdout(&doctor).lines().any(|line| line.starts_with("note  GPU ")), "{case}: {}", stdout(&doctor));
+    };
+    for (name, text) in [("text", "no library\n".repeat(1000)), ("empty", String::new())] {
+        let place = folder.0.join(name);
+        std::fs::create_dir(&place).unwrap();
+        // Both names that it may have, so that the driver of this machine is not found.
+        ["libcuda.so", "libcuda.so.1"].iter().for_each(|name| std::fs::write(place.join(name), &text).unwrap());
+        try_with(&place, &["the driver's library cannot be loaded: ", place.join("libcuda.so.1").to_str().unwrap()]);
+    }
+    let none = folder.0.join("none");
+    std::fs::create_dir(&none).unwrap();
+    // Where this machine has a driver, it is found.
+    let doctor = stdout(&emulated(&folder, "doctor", &[("LD_LIBRARY_PATH", none.to_str().unwrap())]));
+    if !doctor.contains("GPU               driver of CUDA") {
+        try_with(&none, &["the driver's library libcuda.so.1 is not found"]);
+    }
 }
