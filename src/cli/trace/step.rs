@@ -189,6 +189,9 @@ impl Kernels for Recorder {
         self.both("Adam", &mut all, run, |all, ()| of_lanes(&all.iter().flatten().copied().collect::<Vec<_>>()));
         [*p, *m, *v] = all;
     }
+    fn check(&self) -> Result<()> {
+        self.fast.check()
+    }
 }
 
 /// A disc on a ground, both noisy, and its label; every eleventh pixel has none.
@@ -232,7 +235,6 @@ fn run(c: &Context) -> Result<()> {
     let gradient = norm(trainer.gradients().iter().flatten());
     // The same batch and masks once more: what the step has done to its loss.
     let after = loss_again(&trainer, &recorder.fast, &image, &labels, &options)?;
-    recorder.fast.check()?;
     let calls = recorder.calls.into_inner().unwrap_or_else(|e| e.into_inner());
     let calls = calls.into_iter().collect::<Result<Vec<_>>>()?;
 
