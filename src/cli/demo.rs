@@ -3,6 +3,7 @@
 //! With `--discs` a scan of discs is made on the spot as a detector would record it (counts with photon noise, uneven flats, darks,
 //! an axis off the middle), reconstructed by the same code as any scan, and compared with the discs.
 
+use crate::cli::device::DEVICE;
 use crate::cli::options::{Opt, Settings, Takes};
 use crate::cli::phantom::discs::{DiscScan, LAYER};
 use crate::cli::prepare::PrepareArgs;
@@ -55,6 +56,7 @@ pub const COMMAND: Command = Command {
                 Takes::Switch,
                 "Measure what the weights do to the numbers of six other cells first, instead of what is shipped",
             ),
+            DEVICE,
             Opt::new("discs", Takes::Switch, "A scan of discs instead, its slices beside their truth: seconds"),
         ],
     )],
@@ -102,10 +104,11 @@ fn run(context: &Context) -> Result<()> {
             moving: !settings.is_on("still")?,
             train: settings.is_on("train")?,
             evaluate: settings.is_on("evaluate")?,
+            device: settings.parsed(DEVICE.name, |text| Ok(text.to_string()))?,
         };
         return cell::run(context, &args, &asked);
     }
-    for name in ["seed", "steps", "still", "train", "evaluate"] {
+    for name in ["seed", "steps", "still", "train", "evaluate", DEVICE.name] {
         if settings.is_given(name)? {
             return Err(Error::usage(format!("--{name} is of a cell")).help("leave out --discs, or this"));
         }

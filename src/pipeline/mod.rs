@@ -34,7 +34,7 @@ pub const VERSIONS: [(&str, u32); 8] = [
     ("seg after", 1),
     ("series", 1),
     ("analyze", 11),
-    ("report", 9),
+    ("report", 10),
 ];
 
 /// Version of a stage.

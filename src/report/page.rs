@@ -36,9 +36,9 @@ pub struct Sources {
 
 const STYLE: &str = "body{font:15px/1.45 system-ui,sans-serif;margin:2em auto;max-width:72em;padding:0 1em;color:#222}\
 h1{font-size:1.6em}h2{margin-top:2em;border-bottom:1px solid #ccc}h3{margin:1.2em 0 .3em;font-size:1.05em}\
-svg{max-width:100%;height:auto}.bar svg{display:block;margin:.3em 0}.charts{display:grid;grid-template-columns:repeat(auto-fit,minmax(26em,1fr));gap:1.5em}\
+svg{max-width:100%;height:auto}.bar svg{display:block;margin:.3em 0}.charts{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(26em,100%),1fr));gap:1.5em}\
 .maps{display:flex;flex-wrap:wrap;gap:1em}figure{margin:0}figcaption{font-size:.85em;color:#555}\
-table{border-collapse:collapse;font-size:.88em}td,th{padding:.15em .7em;border-bottom:1px solid #e6e6e6;text-align:left;vertical-align:top}\
+table{display:block;overflow-x:auto;border-collapse:collapse;font-size:.88em}td,th{padding:.15em .7em;border-bottom:1px solid #e6e6e6;text-align:left;vertical-align:top}\
 td.n{text-align:right;font-variant-numeric:tabular-nums}code{font-size:.92em}.warn{background:#fff4d6;padding:.4em .8em;border-left:4px solid #e69f00}\
 .key{display:inline-block;width:.9em;height:.9em;margin:0 .3em 0 .9em;vertical-align:-1px}figure img{max-width:100%;image-rendering:auto}\
 details{margin:.5em 0}summary{cursor:pointer}";

@@ -3,6 +3,7 @@
 
 use crate::common::{Scratch, expect, json, npy_of, stderr, stdout, tomolith};
 use crate::mock;
+use crate::pipeline::moved::sample;
 use std::process::Output;
 use tomolith::exchange::npy::{read_array, write_array};
 use tomolith::num::philox::Stream;
@@ -80,6 +81,75 @@ fn a_volume_is_segmented_alike_and_its_record_says_on_what() {
     assert_eq!(device.need_str("compute_capability").unwrap(), "8.0");
     assert!(device.need_str("name").unwrap().contains("emulation"));
     assert_eq!(device.need_str("image_sha256").unwrap().len(), 64);
+}
+
+/// What was labelled on one device is not labelled again for another; where the numbers are the device's own, its name is
+/// part of what they are.
+#[test]
+fn a_run_is_the_same_on_every_device() {
+    let folder = Scratch::new("cuda-run");
+    sample(&folder, [24, 6]);
+    let text = std::fs::read_to_string(folder.0.join("cell.toml")).unwrap();
+    let text = text.replace("[run]\n", "[run]\nstill = true\n").replace("roi = \"64\"", "roi = \"16\"");
+    folder.write("cell.toml", &text);
+    let run = "run cell.toml --until classes -o";
+    let classes = |of: &str| std::fs::read(folder.0.join(of).join("classes/s01.raw")).unwrap();
+    said(&folder, &format!("{run} cpu"));
+    said(&folder, &format!("{run} cuda --device cuda"));
+    assert!(classes("cpu") == classes("cuda") && classes("cpu").iter().any(|c| *c != classes("cpu")[0]));
+    let on = |of: &str| {
+        let record = json(&folder.0.join(of).join("classes/s01.run.json"));
+        record.need("run").unwrap().need("device").unwrap().to_line()
+    };
+    assert!(on("cpu").contains("cpu") && on("cuda").contains("emulation"), "{} {}", on("cpu"), on("cuda"));
+    // Three slices, three classes, three texts at most: each is done.
+    let done = |of: &str| {
+        let status = said(&folder, &format!("status cell.toml --until classes -o {of}"));
+        assert!(status.contains("done") && !status.contains("changed") && !status.contains("open"), "{status}");
+    };
+    done("cuda");
+    let made = |of: &str| std::fs::metadata(folder.0.join(of).join("classes/s01.raw")).unwrap().modified().unwrap();
+    let before = made("cuda");
+    said(&folder, &format!("{run} cuda --device cpu"));
+    folder.write("cell.toml", text.replace("roi =", "device = \"cuda\"\nroi ="));
+    done("cuda");
+    done("cpu");
+    said(&folder, &format!("{run} cuda"));
+    assert_eq!(made("cuda"), before);
+    // The command line's goes before the table's.
+    let nowhere = emulated(&folder, &format!("{run} other --device cuda:7"), &[]);
+    expect(&nowhere, 69, &["no GPU 7"], "a device that is not there");
+    // In 16 bits another device has other numbers.
+    folder.write("cell.toml", text.replace("roi =", "fast = true\ndevice = \"cuda\"\nroi ="));
+    let status = said(&folder, "status cell.toml --until classes -o cuda");
+    assert!(status.contains("changed"), "{status}");
+    let both = emulated(&folder, &format!("{run} cuda --device cpu"), &[]);
+    expect(&both, 2, &["the numbers are the device's own", "[seg.predict] device"], "a device for 16 bits");
+}
+
+/// A step, kernel by kernel, on the device and by its definition.
+#[test]
+fn a_step_is_traced_on_the_device() {
+    let folder = Scratch::new("cuda-trace");
+    let trace = "trace step --channels 8,12 --size 16 --overwrite -o";
+    let bits = |text: &str| {
+        let rows = text.lines().filter(|l| l.ends_with("same") || l.ends_with("DIFFERENT"));
+        let numbers =
+            |l: &str| l.split(" ms ").next().unwrap().rsplit_once(char::is_whitespace).unwrap().0.trim().to_string();
+        let rows: Vec<String> = rows.map(|l| numbers(l) + &l[l.rfind("ms").unwrap() + 2..]).collect();
+        (rows, text.lines().last().unwrap().to_string())
+    };
+    let [cpu, cuda] =
+        ["cpu", "cuda"].map(|device| bits(&said(&folder, &format!("{trace} {device} --device {device}"))));
+    assert!(cpu.0.len() > 20 && cpu.0.iter().all(|row| row.ends_with("same")), "{cpu:?}");
+    assert_eq!(cpu, cuda);
+    let picture = |of: &str| std::fs::read(folder.0.join(of).join("call_000_convolution.png")).unwrap();
+    assert!(picture("cpu") == picture("cuda"));
+    for broken in ["cuLaunchKernel:9", "cuEventElapsedTime:4"] {
+        let done = emulated(&folder, &format!("{trace} broken --device cuda"), &[("EMULATION_FAIL", broken)]);
+        expect(&done, 69, &["GPU: "], broken);
+        assert!(!folder.0.join("broken").exists());
+    }
 }
 
 /// Patches are disturbed on the device, seed after seed, with the bits of the CPU.

@@ -1,7 +1,7 @@
 //! The whole way from scans to a report: the same bytes for any number of threads and after any number of kills; done again
 //! only where something changed; refused where the reason can be told.
 
-mod moved;
+pub mod moved;
 mod planned;
 mod samples;
 use crate::common::series::{as_planned, cell, seal};

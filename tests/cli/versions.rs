@@ -23,7 +23,7 @@ const KNOWN: [(&str, u32, &str, &str); 8] = [
     ("seg after", 1, "labels/s01.mhd", "c881e7372eb2"),
     ("series", 1, "series.toml", "3df278cb2f6a"),
     ("analyze", 11, "numbers/analysis.json", "8d2b154b244c"),
-    ("report", 9, "report.html", "58e9665d2921"),
+    ("report", 10, "report.html", "301ab87f30ae"),
 ];
 
 /// Commands that write a volume and are no stage of a run: their words, the volume, its stage and version, and the first

@@ -63,11 +63,13 @@ pub struct Asked {
     pub train: bool,
     /// Whether its errors are measured first.
     pub evaluate: bool,
+    /// What the network is run on.
+    pub device: String,
 }
 
 /// Makes the cell, runs, compares.
 pub fn run(c: &Context, args: &DemoArgs, asked: &Asked) -> Result<()> {
-    let &Asked { seed, steps, moving, .. } = asked;
+    let &Asked { seed, steps, moving, ref device, .. } = asked;
     if moving && steps < 2 {
         return Err(Error::usage("--steps 1: there is nothing to register").help("take two scans, or more, or --still"));
     }
@@ -95,12 +97,12 @@ pub fn run(c: &Context, args: &DemoArgs, asked: &Asked) -> Result<()> {
     write_text(&mark, &what, true)?;
     let weights = match asked.train {
         true => {
-            let path = train::weights(c, folder)?;
+            let path = train::weights(c, folder, device)?;
             Cow::Owned(std::fs::read(&path).map_err(|e| Error::reading(&path, &e))?)
         }
         false => Cow::Borrowed(WEIGHTS),
     };
-    let demo = Demo { c, steps, moving, weights: &weights };
+    let demo = Demo { c, steps, moving, device, weights: &weights };
     let errors = match asked.evaluate {
         true => Some(demo.evaluate(&folder.join("evaluated"))?),
         // Of another network they are not the errors.
@@ -126,6 +128,7 @@ struct Demo<'a> {
     c: &'a Context,
     steps: usize,
     moving: bool,
+    device: &'a str,
     weights: &'a [u8],
 }
 
@@ -177,7 +180,7 @@ impl Demo<'_> {
 
     /// Scans a cell, `run`s, and analyses what is planted in the same way.
     fn measure(&self, folder: &Path, seed: u64, errors: Option<&str>) -> Result<()> {
-        let &Demo { c, steps, moving, weights } = self;
+        let &Demo { c, steps, moving, device, weights } = self;
         let step = |words: &str| train::step(c, words, folder);
         // Where it is whole it stays: a series is never overwritten.
         if !folder.join("scans/series.json").is_file() {
@@ -243,7 +246,7 @@ impl Demo<'_> {
                 ),
             );
         write_text(&file, &text, true)?;
-        step(&format!("run cell.toml -o cell --jobs {}", c.threads.min(JOBS)))?;
+        step(&format!("run cell.toml -o cell --jobs {} --device {device}", c.threads.min(JOBS)))?;
         let same = if moving { format!(" --region {}", planted(folder)?) } else { String::new() };
         step(&format!(
             "analyze scans --cell-area {CELL_AREA} --clock-offset={clock} --maps none{same} -o truth --overwrite"

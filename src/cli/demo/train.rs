@@ -75,7 +75,7 @@ pub fn knows(seed: u64) -> bool {
 }
 
 /// Trains in `folder/training`, or what is left of it; where the weights are.
-pub fn weights(c: &Context, folder: &Path) -> Result<PathBuf> {
+pub fn weights(c: &Context, folder: &Path, device: &str) -> Result<PathBuf> {
     let folder = folder.join("training");
     std::fs::create_dir_all(&folder).map_err(|e| Error::writing(&folder, &e))?;
     let (mut imports, mut labels, mut scans) = (String::new(), String::new(), String::new());
@@ -98,10 +98,12 @@ pub fn weights(c: &Context, folder: &Path) -> Result<PathBuf> {
          --validation {} -o split.json\"\nmakes = \"split.json\"\n",
         VALIDATE.map(|cell| format!("c{cell}")).join(",")
     );
+    // The words of a round are part of what it is: strict bits are the same on every device.
+    let device = if device == "cpu" { String::new() } else { format!(" --device {device}") };
     for (name, own) in STAGES {
         let _ = write!(
             round,
-            "[[step]]\nrun = \"seg train --patches patches.json --split split.json{scans} {HOW} {own} -o {name}\"\n\
+            "[[step]]\nrun = \"seg train --patches patches.json --split split.json{scans} {HOW} {own}{device} -o {name}\"\n\
              makes = \"{name}/best.safetensors\"\n"
         );
     }

@@ -2,6 +2,7 @@
 
 use crate::cli::analyze::evaluate::network_of;
 use crate::cli::analyze::folder;
+use crate::cli::device::DEVICE;
 use crate::cli::options::{Opt, Takes};
 use crate::cli::own::own;
 use crate::cli::reconstruct::RELATIVE;
@@ -82,7 +83,7 @@ pub const RUN: Command = Command {
               scans are reconstructed about the axis that they have in common. After Ctrl-C, a crash or a full disk the same \
               command goes on, and ends with the same bytes.",
     examples: "  tomolith init scans -o cell.toml\n  tomolith run cell.toml -o cell\n  tomolith status cell.toml -o cell",
-    groups: &[("", &[CELL, FOLDER, SCANS, FIXED, TIMES, STILL, GAPS, UNTIL, JOBS, PLAN, AGAIN, SEED])],
+    groups: &[("", &[CELL, FOLDER, SCANS, FIXED, TIMES, STILL, GAPS, UNTIL, JOBS, DEVICE, PLAN, AGAIN, SEED])],
     run,
 };
 

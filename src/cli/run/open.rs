@@ -4,6 +4,7 @@ use super::{RUN, Run};
 use crate::cli::analyze::given::last_number;
 use crate::cli::analyze::need_log;
 use crate::cli::config::Config;
+use crate::cli::device::DEVICE;
 use crate::cli::options::{Settings, Takes};
 use crate::cli::seg::read_text;
 use crate::cli::values::length;
@@ -27,8 +28,8 @@ pub(super) const WIRED: [(&str, &[&str]); 7] = [
     ("report", &["numbers", "output", "overwrite", "volumes", "labels", "boards", "without"]),
 ];
 
-/// Options on which no bit of a result depends.
-const FREE: [&str; 4] = ["memory", "slab", "batch", "keep-intermediate"];
+/// Options on which no bit of a result depends; `device` is one, but with `fast`.
+const FREE: [&str; 5] = ["memory", "slab", "batch", "keep-intermediate", DEVICE.name];
 
 pub(super) fn command(stage: &str) -> Option<&'static Command> {
     COMMANDS.iter().find(|c| c.name() == stage)
@@ -83,7 +84,8 @@ fn options(path: &Path, folder: &Path, stage: &str, wired: &[&str]) -> Result<Ve
                 }
             }
         }
-        if FREE.contains(&option.name) {
+        let of_device = option.name == DEVICE.name && config.entries.get("fast").is_some_and(|e| e.values == ["true"]);
+        if FREE.contains(&option.name) && !of_device {
             own = own.into_iter().map(|w| if let Word::Text(t) = w { Word::Free(t) } else { w }).collect();
         }
         words.push((option.name, own));
@@ -259,6 +261,21 @@ fn figures(options: &mut BTreeMap<&'static str, Vec<Word>>) -> Result<Option<Str
     }
 }
 
+/// Puts the device of the whole run in place of what the network's own table names.
+fn give_device(options: &mut BTreeMap<&'static str, Vec<Word>>, device: &str) -> Result<()> {
+    let words = options.entry("seg predict").or_default();
+    if words.contains(&Word::text("--fast")) {
+        return Err(Error::usage(format!("--device {device}: with fast = true the numbers are the device's own"))
+            .help(format!("name it where fast stands: [seg.predict] device = \"{device}\"")));
+    }
+    let flag = Word::Free(format!("--{}", DEVICE.name));
+    if let Some(at) = words.iter().position(|w| *w == flag) {
+        words.drain(at..at + 2);
+    }
+    words.extend([flag, Word::Free(device.into())]);
+    Ok(())
+}
+
 /// Folders that the stages fill.
 const OWN: [&str; 6] = ["", "slices", "registered", "classes", "labels", "numbers"];
 
@@ -308,6 +325,10 @@ pub(super) fn open(c: &Context) -> Result<Run> {
     tables.entry("center").or_default().extend(shared);
     for (stage, words) in tables {
         cell.options.insert(stage, words.into_iter().flat_map(|(_, words)| words).collect());
+    }
+    // Only `run` computes.
+    if settings.is_given(DEVICE.name).is_ok_and(|given| given) {
+        give_device(&mut cell.options, settings.text(DEVICE.name)?.unwrap_or_default()).map_err(|e| e.at(&path))?;
     }
     cell.figures = figures(&mut cell.options).map_err(|e| e.at(&path))?;
     let has = |stage: &str, flag: &str| cell.options.get(stage).is_some_and(|o| o.contains(&Word::text(flag)));

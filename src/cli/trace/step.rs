@@ -1,5 +1,6 @@
 //! `tomolith trace step`: one training step of a small network, kernel by kernel, for teaching.
 
+use crate::cli::device::{DEVICE, Device};
 use crate::cli::net::{CLASSES, DROPOUT, RATE, SEED, VARIANT, check_memory, config, probability};
 use crate::cli::options::{Opt, Takes};
 use crate::cli::picture::Picture;
@@ -14,10 +15,10 @@ use crate::kernels::cross_entropy::Loss;
 use crate::kernels::labels::Part;
 use crate::kernels::maps::{Maps, Pixel, Shape};
 use crate::kernels::weight_gradient::WeightGradient;
-use crate::kernels::{Cpu, Kernels, Reference};
+use crate::kernels::{Kernels, Reference};
 use crate::nn::network::Network;
 use crate::nn::train::{Options, Trainer};
-use crate::num::lanes::{Isa, Lane};
+use crate::num::lanes::Lane;
 use crate::num::philox::Stream;
 use std::fmt::Write as _;
 use std::sync::Mutex;
@@ -28,7 +29,7 @@ pub const COMMAND: Command = Command {
     path: &["trace", "step"],
     about: "Take one training step of a small network and show every kernel of it",
     details: "A network learns to tell a disc from the ground behind it. Every kernel of one step (forward, loss, backward, Adam) is \
-              computed by its definition and by the fast version: README.txt has their outputs' mean and deviation, both times, \
+              computed by its definition and by the fast version, of the CPU or of --device: README.txt has their outputs' mean and deviation, both times, \
               and whether all bits agree. Pictures show image, labels, the maps on the way forward, and the gradient by the \
               logits; then the loss before and after the step.",
     examples: "  tomolith trace step -o step\n  tomolith trace step --variant paper --channels 8,16 --size 32 -o step",
@@ -43,6 +44,7 @@ pub const COMMAND: Command = Command {
             RATE,
             DROPOUT,
             SEED,
+            DEVICE,
             Opt::new("output", Takes::Value("DIR"), "Folder to write to; it is created").short('o'),
             Opt::new("overwrite", Takes::Switch, "Replace existing files"),
         ],
@@ -67,8 +69,8 @@ struct Call {
 
 /// Computes by definition and by the fast kernels, and writes down both.
 struct Recorder {
-    fast: Cpu,
-    calls: Mutex<Vec<Call>>,
+    fast: Device,
+    calls: Mutex<Vec<Result<Call>>>,
 }
 
 /// What an output is, as numbers.
@@ -108,16 +110,17 @@ impl Recorder {
         let mut copy = out.clone();
         let start = Instant::now();
         let by_definition = run(false, &mut copy);
-        let middle = Instant::now();
-        let result = run(true, out);
-        let fast = middle.elapsed().as_secs_f64();
+        let naive = start.elapsed().as_secs_f64();
+        let mut done = None;
+        let timed = self.fast.time(|| done = Some(run(true, out)));
+        let result = done.unwrap_or_else(|| run(true, out));
+        let fast = timed.map(|((), seconds)| seconds);
         let (expected, Numbers { shape, values, picture }) = (numbers(&copy, &by_definition), numbers(out, &result));
         let n = values.len().max(1) as f64;
         let mean = values.iter().fold(0.0, |sum, v| sum + v) / n;
         let deviation = (values.iter().fold(0.0, |sum, v| sum + (v - mean) * (v - mean)) / n).sqrt();
         let identical = values.iter().map(|v| v.to_bits()).eq(expected.values.iter().map(|v| v.to_bits()));
-        let naive = (middle - start).as_secs_f64();
-        let call = Call { what, shape, mean, deviation, naive, fast, identical, picture };
+        let call = fast.map(|fast| Call { what, shape, mean, deviation, naive, fast, identical, picture });
         self.calls.lock().unwrap_or_else(|e| e.into_inner()).push(call);
         result
     }
@@ -186,6 +189,9 @@ impl Kernels for Recorder {
         self.both("Adam", &mut all, run, |all, ()| of_lanes(&all.iter().flatten().copied().collect::<Vec<_>>()));
         [*p, *m, *v] = all;
     }
+    fn check(&self) -> Result<()> {
+        self.fast.check()
+    }
 }
 
 /// A disc on a ground, both noisy, and its label; every eleventh pixel has none.
@@ -223,13 +229,14 @@ fn run(c: &Context) -> Result<()> {
         return Err(Error::writing(&readme, &std::io::ErrorKind::AlreadyExists.into()));
     }
     let (image, labels) = example(size, config.classes, options.seed);
-    let recorder = Recorder { fast: Cpu { isa: c.isa }, calls: Mutex::new(Vec::new()) };
+    let recorder = Recorder { fast: Device::open(c)?, calls: Mutex::new(Vec::new()) };
     let mut trainer = Trainer::new(network);
     let before = trainer.step(&recorder, &image, &labels, &options)?;
     let gradient = norm(trainer.gradients().iter().flatten());
-    let calls = recorder.calls.into_inner().unwrap_or_else(|e| e.into_inner());
     // The same batch and masks once more: what the step has done to its loss.
-    let after = loss_again(&trainer, c.isa, &image, &labels, &options)?;
+    let after = loss_again(&trainer, &recorder.fast, &image, &labels, &options)?;
+    let calls = recorder.calls.into_inner().unwrap_or_else(|e| e.into_inner());
+    let calls = calls.into_iter().collect::<Result<Vec<_>>>()?;
 
     let mut text = format!(
         "network {}, channels {:?}, {} classes, {} trained numbers; image {size} x {size}, {} labelled pixels\n\n\
@@ -289,7 +296,7 @@ fn norm<'a>(lanes: impl Iterator<Item = &'a Lane>) -> f64 {
 }
 
 /// The loss of the network as it is now, with the masks of the step before.
-fn loss_again(trainer: &Trainer, isa: Isa, image: &Maps<f32>, labels: &[i16], o: &Options) -> Result<f64> {
+fn loss_again(trainer: &Trainer, device: &Device, image: &Maps<f32>, labels: &[i16], o: &Options) -> Result<f64> {
     let mut again = Trainer::new(trainer.network.clone());
-    Ok(again.step(&Cpu { isa }, image, labels, o)?.loss)
+    Ok(again.step(device, image, labels, o)?.loss)
 }
