@@ -95,7 +95,9 @@ fn cell(there: &Path, name: &str, seed: usize, scans: usize, more: &str) {
 type Pairs = Vec<(f64, [f64; 2])>;
 
 /// Of each number: how often it was held, of how often, and the median of half-width over range.
-type Score = BTreeMap<(String, String), (usize, usize, f64)>;
+type Score = BTreeMap<(String, String), Held>;
+type Held = (usize, usize, f64);
+type Line<'a> = (&'a (String, String), &'a Held);
 
 /// Every number of so many cells of so many scans each that has an interval.
 fn blind(cells: usize, scans: usize) -> Score {
@@ -151,7 +153,7 @@ fn blind(cells: usize, scans: usize) -> Score {
 }
 
 /// Of several numbers: how often they were held, of how often, and the median of their half-widths.
-fn together(scores: &[(&(String, String), &(usize, usize, f64))]) -> (usize, usize, f64) {
+fn together(scores: &[Line]) -> Held {
     let [held, n] = scores.iter().fold([0, 0], |[h, n], (_, v)| [h + v.0, n + v.1]);
     let mut halves: Vec<f64> = scores.iter().map(|(_, v)| v.2).collect();
     halves.sort_by(f64::total_cmp);
@@ -164,8 +166,8 @@ fn judge(all: &Score, headlines: &[(&str, &str)], least: f64) {
     let of_headlines: Vec<_> = all.iter().filter(|((d, of), _)| headlines.contains(&(d, of))).collect();
     assert_eq!(of_headlines.len(), headlines.len(), "a headline has no interval: {of_headlines:?}");
     let everything: Vec<_> = all.iter().collect();
-    let part = |v: &(usize, usize, f64)| v.0 as f64 / v.1 as f64;
-    let line = |((definition, of), v): &(&(String, String), &(usize, usize, f64))| {
+    let part = |v: &Held| v.0 as f64 / v.1 as f64;
+    let line = |((definition, of), v): &Line| {
         let (held, n, half) = v;
         println!(
             "{definition:20} {of:24} {held:5} of {n:5} ({:5.1} %)  half-width {half:.4} of the range",
