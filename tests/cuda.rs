@@ -70,6 +70,9 @@ fn a_library_is_whole_while_it_is_built_again() {
 #[path = "cuda/device.rs"]
 mod device;
 #[cfg(feature = "cuda")]
+#[path = "cuda/exact.rs"]
+mod exact;
+#[cfg(feature = "cuda")]
 #[path = "cuda/failures.rs"]
 mod failures;
 #[cfg(feature = "cuda")]
@@ -167,6 +170,13 @@ mod emulated {
         assert!(digests[0].len() >= 8, "{digests:?}");
         assert!(digests.iter().all(|d| *d == digests[0]), "other bits in other orders of threads: {digests:?}");
         every_kernel(&log, is_fast);
+    }
+
+    /// Whole networks in fp16 are as far from f64 as their roundings make them.
+    #[test]
+    fn fast_networks_are_within_their_bound_of_f64() {
+        let said = passes("whole_networks_are", &mock::driver(false), &[]);
+        assert_eq!(said.lines().filter(|l| l.contains("sigma in the mean square")).count(), 3, "{said}");
     }
 
     /// The same once more where what lies outside an allocation is found: every kernel, on what is small, because it is slow.

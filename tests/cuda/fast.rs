@@ -28,7 +28,7 @@ use tomolith::num::lanes::{Isa, Lane};
 use tomolith::provenance::Digest;
 
 /// Of one addition in f32, as a tensor core makes it: 18 cuts for sixteen terms.
-const ADDING: f64 = 9.0 / 8.0 / 8_388_608.0;
+pub const ADDING: f64 = 9.0 / 8.0 / 8_388_608.0;
 /// Of one rounding to fp16, of the number and where numbers are least.
 const STORING: [f64; 2] = [1.0 / 2048.0, 1.0 / 33_554_432.0];
 

@@ -46,6 +46,7 @@ ours = {
 }
 print(f"\n| torch {peer['torch']}, {peer['device']} | strict, ms | fast, ms | torch f32, ms | torch fp16, ms | torch fp16 over fast | strict over fast | strict over torch f32 |")
 print("|---|---|---|---|---|---|---|---|")
+slower = []
 for what, (strict, fast) in ours.items():
     def best(kind):
         """The better of eager and compiled."""
@@ -55,6 +56,8 @@ for what, (strict, fast) in ours.items():
         return min(times)
 
     single, half = best("f32"), best("fp16")
+    if fast * 1e3 > half:
+        slower.append(what)
     print(
         f"| {what} | {1e3 * strict:.2f} | {1e3 * fast:.2f} | {single:.2f} | {half:.2f} | {half / 1e3 / fast:.2f} | {strict / fast:.2f} | {1e3 * strict / single:.2f} |"
     )
@@ -66,3 +69,5 @@ if missing:
     sys.exit(f"torch.json has no {', '.join(missing)}: torch was cut off, and what is above is not beside its better")
 if not peer["torch"].startswith("2.11"):
     print(f"\nThe peer wanted is torch 2.11, this is {peer['torch']}.")
+if slower:
+    sys.exit(f"slower than the better of torch's: {', '.join(slower)}")
