@@ -102,7 +102,7 @@ impl Writer {
             layout,
             codec,
             disk,
-            started: now(),
+            started: unix_seconds(),
             resumed_at: next,
             next,
             filling: None,
@@ -196,7 +196,7 @@ impl Writer {
         let writing = Json::obj([
             ("resumed_at_slice", self.resumed_at.into()),
             ("started_unix_s", self.started.into()),
-            ("finished_unix_s", now().into()),
+            ("finished_unix_s", unix_seconds().into()),
         ]);
         let members = [("run", run), ("writing", writing), (manifest::SEAL, manifest.seal().into())];
         manifest::seal(members.into_iter().map(|(k, v)| (k.to_owned(), v)).collect(), RUN_SEAL)
@@ -382,7 +382,7 @@ fn check_job(job: &Job, layout: &Layout) -> Result<()> {
     }
 }
 
-/// Seconds since 1970, for `NAME.run.json` only.
-fn now() -> u64 {
+/// Seconds since 1970, for run records only.
+pub fn unix_seconds() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs())
 }

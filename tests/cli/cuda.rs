@@ -6,7 +6,9 @@ use crate::mock;
 use crate::pipeline::moved::sample;
 use std::process::Output;
 use tomolith::exchange::npy::{read_array, write_array};
+use tomolith::json::Json;
 use tomolith::num::philox::Stream;
+use tomolith::provenance::Digest;
 
 /// The program on the mock driver.
 fn emulated(folder: &Scratch, words: &str, environment: &[(&str, &str)]) -> Output {
@@ -52,11 +54,32 @@ fn networks_give_the_numbers_of_the_cpu() {
     assert_eq!(cpu, cuda);
     let table = |device: &str| std::fs::read_to_string(folder.0.join(device).join("epochs.csv")).unwrap();
     assert_eq!(table("cpu"), table("cuda"));
+    let weights = |of: &str| std::fs::read(folder.0.join(of).join("best.safetensors")).unwrap();
+    assert!(weights("cpu") == weights("cuda"));
+    // Its record says on what: nothing else of the folder does.
+    let record = |of: &str| json(&folder.0.join(of).join("training.run.json"));
+    let on = |record: &Json| record.need("run").unwrap().need("device").unwrap().clone();
+    assert_eq!(on(&record("cpu")).as_str(), Some("cpu"));
+    let device = on(&record("cuda"));
+    assert!(
+        device.need_str("name").unwrap().contains("emulation")
+            && device.need_str("compute_capability").unwrap() == "8.0"
+    );
+    assert!(Digest::parse(device.need_str("image_sha256").unwrap()).is_ok(), "{}", device.to_line());
+    assert_eq!(record("cuda").need("tool").unwrap().need_str("version").unwrap(), env!("CARGO_PKG_VERSION"));
+    assert_eq!(record("cuda").need("writing").unwrap().need_u64("resumed_at_step").unwrap(), 0);
     // A training on one device goes on, on the other.
     let more = train.replace("--epochs 2", "--epochs 3");
     let [cpu, cuda] = [("cpu", "cuda"), ("cuda", "cpu")]
         .map(|(from, to)| said(&folder, &format!("{more} --device {to} -o {from} --resume")));
     assert_eq!(cpu, cuda);
+    // Both sessions are known, each with its device.
+    for (of, first, last) in [("cpu", "\"cpu\"", "emulation"), ("cuda", "emulation", "\"cpu\"")] {
+        let (now, resumed) = (record(of), record(of).need("writing").unwrap().need_u64("resumed_at_step").unwrap());
+        let earlier = now.need_arr("earlier").unwrap();
+        assert!(earlier.len() == 1 && on(&earlier[0]).to_line().contains(first), "{}", now.to_line());
+        assert!(on(&now).to_line().contains(last) && resumed == 4, "{}", now.to_line());
+    }
     let audit = said(&folder, "net audit --channels 8,12 --classes 3 --size 16 --steps 20 --leaf 1 --device cuda");
     assert!(audit.contains("numbers identical") && audit.trim_end().ends_with("identical"), "{audit}");
 }
@@ -178,6 +201,8 @@ fn trainings_on_disturbed_patches_are_those_of_the_cpu() {
             let [cpu, cuda] = ["cpu", "cuda"].map(|device| file(&format!("{device}/{seed}/{name}")));
             assert!(cpu == cuda, "{seed}/{name}");
         }
+        let record = json(&folder.0.join("cuda").join(seed).join("training.run.json"));
+        assert!(record.need("run").unwrap().need("device").unwrap().to_line().contains("emulation"), "{seed}");
     }
     assert!(file("cpu/seed_1/best.safetensors") != file("cpu/seed_2/best.safetensors"));
     said(&folder, &format!("{train} --device cuda --fast -o fast"));

@@ -9,6 +9,7 @@ use crate::cli::progress::Progress;
 use crate::cli::{Command, Context, values};
 use crate::error::{Error, Result};
 use crate::exchange::write_text;
+use crate::json::Json;
 use crate::kernels::augment::{Drawn, Seen};
 use crate::kernels::buffer::Buffer;
 use crate::kernels::maps::Shape;
@@ -20,10 +21,12 @@ use crate::nn::weights::StateDict;
 use crate::nn::{state, weights};
 use crate::os::interrupted;
 use crate::provenance::Digest;
+use crate::volume::manifest::{RUN_SEAL, seal};
+use crate::volume::writer::unix_seconds;
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 /// The command.
@@ -33,7 +36,8 @@ pub const COMMAND: Command = Command {
     details: "Every epoch goes once through the images in an order of its own, in batches; then the network is tried on the \
               validation images. DIR holds best.safetensors (the epoch of least validation loss; of training loss where \
               nothing validates), last.safetensors (everything that going on takes), epochs.csv, curve.png and steps.csv: \
-              step, epoch, learning rate, loss and labelled pixels of every batch, with --fast the scale of the loss, too. \
+              step, epoch, learning rate, loss and labelled pixels of every batch, with --fast the scale of the loss, too; and \
+              training.run.json: what may differ between two trainings with the same weights, as the device. \
               After Ctrl-C or a crash, --resume goes on from last.safetensors and ends with the same bits as if nothing had happened; \
               --epochs may be raised then.",
     examples: "  tomolith net train --input x.npy --labels y.npy --validation-input vx.npy --validation-labels vy.npy \\\n    \
@@ -327,6 +331,46 @@ fn seconds(text: &str) -> Result<f64> {
     Ok(values::positive(number.trim())? * unit)
 }
 
+/// The record of the sessions of a training: of the last one program, command line, device and times as in every
+/// `NAME.run.json`, and those before it.
+struct Sessions {
+    path: PathBuf,
+    earlier: Vec<Json>,
+    first_step: u32,
+    started: u64,
+}
+
+impl Sessions {
+    /// A session begins after so many steps; to resume, those before it stay.
+    fn begin(path: PathBuf, resume: bool, first_step: u32) -> Sessions {
+        let before = if resume { std::fs::read_to_string(&path).unwrap_or_default() } else { String::new() };
+        let mut earlier = Vec::new();
+        // Trainings were begun that have no record; none goes on with other bits for want of one.
+        if let Ok(Json::Obj(mut last)) = Json::parse(&before) {
+            last.remove(RUN_SEAL);
+            if let Some(Json::Arr(list)) = last.remove("earlier") {
+                earlier = list;
+            }
+            earlier.push(Json::Obj(last));
+        }
+        Sessions { path, earlier, first_step, started: unix_seconds() }
+    }
+    fn write(&self, c: &Context) -> Result<()> {
+        let writing = Json::obj([
+            ("resumed_at_step", self.first_step.into()),
+            ("started_unix_s", self.started.into()),
+            ("finished_unix_s", unix_seconds().into()),
+        ]);
+        let members = [
+            ("tool", Json::obj([("name", "tomolith".into()), ("version", env!("CARGO_PKG_VERSION").into())])),
+            ("run", c.run_record()),
+            ("writing", writing),
+            ("earlier", Json::Arr(self.earlier.clone())),
+        ];
+        write_text(&self.path, &seal(members.map(|(k, v)| (k.to_string(), v)).into(), RUN_SEAL), true)
+    }
+}
+
 /// Trains in a folder, from the beginning or, to resume, from where it stopped; `metadata` goes with the weights. The
 /// epoch that was kept, and its number.
 pub fn train(
@@ -389,6 +433,7 @@ pub fn train(
     let epochs = total.div_ceil((steps as u64).max(1));
     let progress = Progress::new(&c.talk, "train", "steps");
     let (start, before) = (Instant::now(), course.trainer.steps);
+    let sessions = Sessions::begin(folder.join("training.run.json"), resume, before);
     let mut silent = false;
     let log = Log::open(&log, &course.trainer, fast)?;
     if log.lost > 0 {
@@ -417,6 +462,7 @@ pub fn train(
                 write_text(&table, &table_of(&course.epochs, classes), true)?;
                 curve::write(&picture, &course.epochs, true)?;
                 log.borrow().write()?;
+                sessions.write(c)?;
                 course.write(&last, recipe.options.seed, about)?;
                 let done = (course.trainer.steps - before) as f64 / steps as f64 * training.len() as f64;
                 let rate = done / start.elapsed().as_secs_f64().max(1e-9);
@@ -442,6 +488,7 @@ pub fn train(
     })?;
     if ended == Ended::Paused {
         log.borrow().write()?;
+        sessions.write(c)?;
         course.write(&last, recipe.options.seed, about)?;
         let why = if interrupted() { "interrupted" } else { "the time of --stop-after is over" };
         let what = format!("{why}; step {} is kept", course.trainer.steps);
