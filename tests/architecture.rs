@@ -16,7 +16,7 @@ use tokens::{Token, reads, tokens};
 /// Longest file, lines.
 const LONGEST: usize = 600;
 /// Longest program, lines of code without tests. Comments are not counted: a limit on them would be paid in clarity.
-const LONGEST_PROGRAM: usize = 59_513;
+const LONGEST_PROGRAM: usize = 59_553;
 
 /// Rooms by layer: a room names only rooms of lower layers, and itself.
 const LAYERS: [&[&str]; 11] = [

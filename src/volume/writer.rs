@@ -27,6 +27,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
 use std::thread::JoinHandle;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 pub use super::manifest::{Job, Manifest};
 
@@ -101,7 +102,7 @@ impl Writer {
             layout,
             codec,
             disk,
-            started: os::unix_seconds(),
+            started: unix_seconds(),
             resumed_at: next,
             next,
             filling: None,
@@ -195,7 +196,7 @@ impl Writer {
         let writing = Json::obj([
             ("resumed_at_slice", self.resumed_at.into()),
             ("started_unix_s", self.started.into()),
-            ("finished_unix_s", os::unix_seconds().into()),
+            ("finished_unix_s", unix_seconds().into()),
         ]);
         let members = [("run", run), ("writing", writing), (manifest::SEAL, manifest.seal().into())];
         manifest::seal(members.into_iter().map(|(k, v)| (k.to_owned(), v)).collect(), RUN_SEAL)
@@ -379,4 +380,9 @@ fn check_job(job: &Job, layout: &Layout) -> Result<()> {
         None => Ok(()),
         Some((what, _)) => Err(Error::usage(*what)),
     }
+}
+
+/// Seconds since 1970, for run records only.
+pub fn unix_seconds() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs())
 }

@@ -100,20 +100,53 @@ mod tests {
         assert_eq!(bytes_of(" .u16 x"), None);
     }
 
-    /// What a strict kernel may not hold: a sum or product whose rounding is left open, which the driver's compiler may
-    /// contract, and what is approximate or flushes subnormal numbers.
+    /// What is wrong with a line of PTX: a sum or product whose rounding is left open, which the driver's compiler may
+    /// contract; what is approximate or flushes subnormal numbers; and a sum in memory of numbers that are no whole ones,
+    /// whose order is whoever comes first.
+    fn wrong(line: &str) -> Option<&'static str> {
+        line.split([';', '{', '}']).find_map(wrong_statement)
+    }
+
+    fn wrong_statement(statement: &str) -> Option<&'static str> {
+        let opcode = statement.split_whitespace().find(|word| !word.starts_with('@'))?;
+        let parts: Vec<&str> = opcode.split('.').collect();
+        let any = |of: &[&str]| parts.iter().any(|part| of.contains(part));
+        let float = parts.last().is_some_and(|t| ["f32", "f64"].contains(t));
+        let arithmetic = ["add", "sub", "mul", "fma", "mad", "div", "sqrt", "rcp"].contains(&parts[0]);
+        if float && arithmetic && !any(&["rn"]) {
+            return Some("its rounding is left open");
+        }
+        if any(&["approx", "ftz"]) {
+            return Some("approximate");
+        }
+        let atomic = ["atom", "red", "multimem"].contains(&parts[0]);
+        (atomic && any(&["f16", "f16x2", "bf16", "bf16x2", "f32", "f64"])).then_some("its order is left open")
+    }
+
     #[test]
-    fn every_rounding_of_the_images_is_written_down() {
+    fn every_rounding_and_order_of_the_images_is_written_down() {
         for (file, ptx) in IMAGES {
-            for line in ptx.lines().map(str::trim) {
-                let opcode = line.split_whitespace().next().unwrap_or_default();
-                let parts: Vec<&str> = opcode.split('.').collect();
-                let float = parts.last().is_some_and(|t| ["f32", "f64"].contains(t));
-                let arithmetic = ["add", "sub", "mul", "fma", "mad", "div", "sqrt", "rcp"].contains(&parts[0]);
-                assert!(!(float && arithmetic) || parts.contains(&"rn"), "{file}: {line}");
-                assert!(!parts.contains(&"approx") && !parts.contains(&"ftz"), "{file}: {line}");
+            for line in ptx.lines() {
+                assert_eq!(wrong(line), None, "{file}: {line}");
             }
             assert!(ptx.contains(".target sm_80") && ptx.contains(".version 8.0"), "{file}");
+        }
+        for (line, why) in [
+            ("add.f32 %f1, %f2, %f3;", "its rounding is left open"),
+            ("@%p1 mul.f64 %fd1, %fd2, %fd3;", "its rounding is left open"),
+            ("ex2.approx.f32 %f1, %f2;", "approximate"),
+            ("fma.rn.ftz.f32 %f1, %f2, %f3, %f4;", "approximate"),
+            ("atom.global.add.f32 %f1, [%rd1], %f2;", "its order is left open"),
+            ("@%p1 red.relaxed.gpu.global.add.f64 [%rd1], %fd1;", "its order is left open"),
+            ("@!%p2 atom.shared.add.noftz.f16x2 %r1, [%r2], %r3;", "its order is left open"),
+            ("{ atom.add.noftz.f16x2 %r1,[%rd1],%r2; }", "its order is left open"),
+            ("red.global.add.noftz.f16 [%rd1], %rs1;", "its order is left open"),
+            ("red.global.add.noftz.bf16 [%rd1], %rs1;", "its order is left open"),
+        ] {
+            assert_eq!(wrong(line), Some(why), "{line}");
+        }
+        for line in ["", "add.rn.f32 %f1, %f2, %f3;", "atom.global.add.u32 %r1, [%rd1], 1;", "add.s32 %r1, %r2, %r3;"] {
+            assert_eq!(wrong(line), None, "{line}");
         }
     }
 }
