@@ -26,21 +26,24 @@ def read(path):
     return numbers
 
 
+def header(kind, shape):
+    """What stands before the numbers of a .npy."""
+    text = f"{{'descr': '{kind}', 'fortran_order': False, 'shape': {shape}, }}"
+    text = text.ljust((10 + len(text)) // 64 * 64 + 64 - 11) + "\n"
+    return b"\x93NUMPY\x01\x00" + struct.pack("<H", len(text)) + text.encode()
+
+
 def image(path, count, size):
-    header = f"{{'descr': '<f4', 'fortran_order': False, 'shape': ({count}, 1, {size}, {size}), }}"
-    header = header.ljust((10 + len(header)) // 64 * 64 + 64 - 11) + "\n"
     draw = random.Random(1)
     numbers = array.array("f", (draw.random() for _ in range(count * size * size)))
     with open(path, "wb") as f:
-        f.write(b"\x93NUMPY\x01\x00" + struct.pack("<H", len(header)) + header.encode() + numbers.tobytes())
+        f.write(header("<f4", (count, 1, size, size)) + numbers.tobytes())
 
 
 def volume(path, count, size):
-    header = f"{{'descr': '<u2', 'fortran_order': False, 'shape': ({count}, {size}, {size}), }}"
-    header = header.ljust((10 + len(header)) // 64 * 64 + 64 - 11) + "\n"
     draw = random.Random(1)
     with open(path, "wb") as f:
-        f.write(b"\x93NUMPY\x01\x00" + struct.pack("<H", len(header)) + header.encode())
+        f.write(header("<u2", (count, size, size)))
         for _ in range(count):
             f.write(draw.randbytes(2 * size * size))
 
