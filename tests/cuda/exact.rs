@@ -7,7 +7,7 @@
 //! that is what stands between [`WIDTH`] σ and the four of ten thousand normal numbers.
 
 use super::device::batch;
-use super::fast::{ADDING, fast};
+use super::fast::{ADDING, fast, inputs};
 use half::f16;
 use tomolith::kernels::maps::{Maps, Shape};
 use tomolith::kernels::{Cpu, Kernels};
@@ -56,13 +56,8 @@ fn logits(network: &Network, plan: &Plan, image: &Maps<f32>) -> Vec<Number> {
                             for x in (s.phase[1]..out.w).step_by(s.step) {
                                 let mut sum = (bias.get(co / 16).map_or(0.0, |b| f64::from(b.0[co % 16])), 0.0);
                                 let (mut size, mut terms) = (f64::abs(sum.0), 1.0);
-                                for tap in &s.taps {
-                                    let row = (s.stride * (y / s.step) + tap.offset[0]).wrapping_sub(1);
-                                    let column = (s.stride * (x / s.step) + tap.offset[1]).wrapping_sub(1);
-                                    if row >= input.h || column >= input.w {
-                                        continue;
-                                    }
-                                    let mut first = co / 16 * per_group + tap.weight * slots;
+                                for (weight, [row, column]) in inputs(s, input, [y, x]) {
+                                    let mut first = co / 16 * per_group + weight * slots;
                                     for &v in from {
                                         let c = shapes[v].c;
                                         for (ci, w) in weights[first..first + c].iter().enumerate() {

@@ -17,7 +17,7 @@ use tomolith::kernels::dropout::Dropout;
 use tomolith::kernels::filter::FilterShape;
 use tomolith::kernels::labels::{Labels, Part};
 use tomolith::kernels::maps::{Maps, Pixel, Shape};
-use tomolith::kernels::stencil::Window;
+use tomolith::kernels::stencil::{Stencil, Window};
 use tomolith::kernels::weight_gradient::WeightGradient;
 use tomolith::kernels::{Cpu, Kernels, Reference};
 use tomolith::nn::config::Config;
@@ -74,6 +74,15 @@ fn within(what: &str, found: &[f32], sums: &[Sum], stored: bool) -> f64 {
     worst
 }
 
+/// What an output pixel sees of maps of a shape: the tap's weight, and row and column, but for those that lie outside.
+pub fn inputs(s: &Stencil, of: Shape, [y, x]: [usize; 2]) -> impl Iterator<Item = (usize, [usize; 2])> {
+    s.taps.iter().filter_map(move |tap| {
+        let row = (s.stride * (y / s.step) + tap.offset[0]).wrapping_sub(1);
+        let column = (s.stride * (x / s.step) + tap.offset[1]).wrapping_sub(1);
+        (row < of.h && column < of.w).then_some((tap.weight, [row, column]))
+    })
+}
+
 /// What a convolution is exactly, NCHW: of the numbers that are multiplied, weights of halves unless they keep f32.
 /// A slope below 1 makes no error larger; what is added is one more term.
 fn exact<P: Pixel>(call: &Convolution<P>, out: Shape, before: &Maps<Lane>, keeps: bool) -> Vec<Sum> {
@@ -88,13 +97,8 @@ fn exact<P: Pixel>(call: &Convolution<P>, out: Shape, before: &Maps<Lane>, keeps
                 for x in (s.phase[1]..out.w).step_by(s.step) {
                     let sum = &mut sums[((n * out.c + co) * out.h + y) * out.w + x];
                     sum.add(bias.get(co / 16).map_or(0.0, |b| f64::from(b.0[co % 16])), 1.0);
-                    for tap in &s.taps {
-                        let row = (s.stride * (y / s.step) + tap.offset[0]).wrapping_sub(1);
-                        let column = (s.stride * (x / s.step) + tap.offset[1]).wrapping_sub(1);
-                        if row >= from.h || column >= from.w {
-                            continue;
-                        }
-                        let mut first = co / 16 * per_group + tap.weight * slots;
+                    for (weight, [row, column]) in inputs(s, from, [y, x]) {
+                        let mut first = co / 16 * per_group + weight * slots;
                         for source in call.sources {
                             let c = source.shape().c;
                             for (ci, w) in weights[first..first + c].iter().enumerate() {
